@@ -84,7 +84,7 @@ class Parameter:
 
 
 Memory = Callable[[int, int, float, Mapping[str, Any]], float]
-"""(rows, dim, bytes an element, build parameters) to bytes, without the raw column that a segment may keep beside it."""
+"""(rows, dim, bytes an element, build parameters) to bytes, without a raw column kept beside it."""
 
 
 @dataclass(frozen=True, slots=True)

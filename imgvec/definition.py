@@ -1,0 +1,261 @@
+"""What a collection is: its fields, encoder, vector and index, read from a YAML file and checked.
+
+    about: Family photos.
+    encoder: {model: facebook/dinov2-small, fallback: "pypi:dinov2-small-11"}
+    fields:
+      album: {type: VARCHAR, max_length: 256, default: "", index: AUTO}
+    index:
+      cpu: {type: HNSW, params: {M: 16, efConstruction: 200}, search: {ef: 64}}
+
+A definition is frozen; unknown keys are refused, with the place in the file. Those shipped with imgvec are named
+without a path: `Definition.load("photos")`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from imgvec.errors import DefinitionError
+from imgvec.fields import FieldSection, Section, convert
+from imgvec.indexes import catalog
+
+RESERVED_FIELDS = ("id", "vector", "uri", "content_hash", "width", "height", "media_type", "ingested_at")
+"""The fields that every collection has (a definition declares the others)."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+# Words of Milvus's expression grammar, and the names its storage takes for itself.
+_MILVUS_WORDS = frozenset(
+    "and or not in like is null exists true false between rowid timestamp $meta json_contains json_contains_all "
+    "json_contains_any array_contains array_contains_all array_contains_any array_length text_match".split()
+)
+
+ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
+
+
+class EncoderSection(Section):
+    """Which encoder makes the vectors; what is left out follows the model family's convention."""
+
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    fallback: str | None = None
+    """Taken when a collection is created and `model` cannot be reached."""
+    layer: int | None = None
+    pooling: Literal["cls", "mean", "pooler", "features"] | None = None
+    image_size: int | None = Field(default=None, ge=16, le=4096)
+    projection: str | None = None
+
+
+class VectorSection(Section):
+    type: Literal["FLOAT_VECTOR", "FLOAT16_VECTOR", "BFLOAT16_VECTOR", "INT8_VECTOR"] = "FLOAT_VECTOR"
+    metric_type: Literal["COSINE", "IP", "L2"] = "COSINE"
+
+
+class IndexSection(Section):
+    """One vector index: its type, how it is built, and how it is searched unless a search says otherwise."""
+
+    type: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("type")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return catalog.index_type(value).name
+        except DefinitionError as exc:
+            raise ValueError(exc.problem) from exc
+
+    @property
+    def kind(self) -> catalog.IndexType:
+        return catalog.INDEX_TYPES[self.type]
+
+
+class IndexChoice(Section):
+    """The index for a backend without a GPU, and the one for a backend with."""
+
+    cpu: IndexSection = IndexSection(type="HNSW", params={"M": 16, "efConstruction": 200}, search={"ef": 64})
+    gpu: IndexSection | None = None
+
+
+class Definition(Section):
+    """What a Milvus collection of images is."""
+
+    about: str = ""
+    encoder: EncoderSection
+    fields: dict[str, FieldSection] = Field(default_factory=dict)
+    dynamic: bool = True
+    """Keep metadata that no field declares in Milvus's dynamic field; where false, it is refused."""
+    vector: VectorSection = VectorSection()
+    index: IndexChoice = IndexChoice()
+    partition_key: str | None = None
+    num_partitions: int | None = Field(default=None, ge=1, le=1024)
+    num_shards: int = Field(default=1, ge=1, le=16)
+    consistency_level: ConsistencyLevel = "Bounded"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.fields:
+            if not _IDENTIFIER.match(name):
+                raise _MisplacedError("a field's name is a letter or _ and then letters, digits and _", "fields", name)
+            if name.lower() in RESERVED_FIELDS:
+                raise _MisplacedError(f"is reserved: every collection has {', '.join(RESERVED_FIELDS)}", "fields", name)
+            if name.lower() in _MILVUS_WORDS:
+                raise _MisplacedError("is a word of Milvus's own", "fields", name)
+        if self.partition_key is not None:
+            key = self.fields.get(self.partition_key)
+            if key is None or key.type not in ("VARCHAR", "INT64") or key.nullable:
+                raise _MisplacedError("names a declared VARCHAR or INT64 field that is not nullable", "partition_key")
+        elif self.num_partitions is not None:
+            raise _MisplacedError("belongs to a partition_key", "num_partitions")
+        for device, section in (("cpu", self.index.cpu), ("gpu", self.index.gpu)):
+            if section is not None:
+                self._check_vector_index(device, section)
+        for name, declared in self.fields.items():
+            if declared.default is not None:
+                try:
+                    convert(name, declared, declared.default)
+                except ValueError as exc:
+                    raise _MisplacedError(str(exc), "fields", name, "default") from exc
+        return self
+
+    def _check_vector_index(self, device: str, section: IndexSection) -> None:
+        kind = section.kind
+        if (kind.device == "gpu") != (device == "gpu"):
+            raise _MisplacedError(f"{kind.name} is a {kind.device.upper()} index", "index", device, "type")
+        if self.vector.type not in kind.vector_types:
+            takes = ", ".join(kind.vector_types)
+            raise _MisplacedError(f"{kind.name} takes {takes}, not {self.vector.type}", "index", device, "type")
+        if self.vector.metric_type not in kind.metrics:
+            takes = ", ".join(kind.metrics)
+            raise _MisplacedError(f"{kind.name} takes {takes}, not {self.vector.metric_type}", "index", device, "type")
+        try:
+            kind.check_build(section.params)
+            kind.check_search(section.search)
+        except DefinitionError as exc:
+            raise _MisplacedError(exc.problem, "index", device, *exc.where.split(".")) from exc
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any] | Definition) -> Definition:
+        """A definition from a YAML file, the name of a bundled one, or a mapping; raises `DefinitionError`."""
+        if isinstance(source, Definition):
+            return source
+        if isinstance(source, Mapping):
+            return cls._parse(dict(source), "", {})
+        path = Path(source).expanduser()
+        name = str(source)
+        if name in bundled():
+            path = bundled()[name]
+        elif not path.is_file():
+            raise DefinitionError(
+                f"no such file, and no bundled definition of that name (bundled: {', '.join(bundled())})", source=name
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise DefinitionError(f"cannot be read: {exc}", source=name) from exc
+        data, lines = _read_yaml(text, name)
+        return cls._parse(data, name, lines)
+
+    @classmethod
+    def _parse(cls, data: Any, source: str, lines: Mapping[tuple[str, ...], int]) -> Definition:
+        try:
+            return cls.model_validate(data)
+        except ValidationError as exc:
+            problems = [_describe(error) for error in exc.errors()]
+        place, problem = problems[0]
+        if len(problems) > 1:
+            problem += "; also " + "; ".join(f"{'.'.join(p)}: {q}" for p, q in problems[1:])
+        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+        raise DefinitionError(problem, where=".".join(place), source=source, line=line)
+
+    def row_fields(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> dict[str, Any]:
+        """Metadata as a row's declared and dynamic fields, converted to their types.
+
+        Text is accepted for every type, since CSV has nothing else; an empty text is an absent value except for a
+        VARCHAR. Raises `ValueError`, in words for the person who wrote the metadata.
+        """
+        row: dict[str, Any] = {}
+        for name, declared in self.fields.items():
+            value = metadata.get(name)
+            if declared.from_image == "taken_at" and value in (None, ""):
+                value = taken_at
+            if value is None or (value == "" and declared.type != "VARCHAR"):
+                if declared.required:
+                    raise ValueError(f"{name} is missing, and the definition requires it")
+                row[name] = declared.default
+            else:
+                row[name] = convert(name, declared, value)
+        for name, value in metadata.items():
+            if name in self.fields or value is None:
+                continue
+            if name in RESERVED_FIELDS:
+                raise ValueError(f"{name} is a field that imgvec fills in")
+            if not self.dynamic:
+                raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
+            if not _IDENTIFIER.match(name) or name.lower() in _MILVUS_WORDS:
+                raise ValueError(f"{name!r} cannot be a field's name: a letter or _, then letters, digits and _")
+            row[name] = value
+        return row
+
+
+class _MisplacedError(ValueError):
+    """A problem that belongs to a place deeper than the model whose validator found it."""
+
+    def __init__(self, problem: str, *place: str) -> None:
+        self.place = place
+        super().__init__(problem)
+
+
+def _describe(error: Any) -> tuple[tuple[str, ...], str]:
+    place = tuple(str(part) for part in error["loc"])
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, _MisplacedError):
+        place += cause.place
+    if error["type"] == "extra_forbidden":
+        return place, "unknown key"
+    return place, str(cause) if isinstance(cause, ValueError) else error["msg"]
+
+
+def _read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """The data, and the line of every key in it; a key given twice is refused, where PyYAML keeps the last."""
+    lines: dict[tuple[str, ...], int] = {}
+
+    def walk(node: yaml.Node, path: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                place = (*path, str(key.value))
+                line = key.start_mark.line + 1
+                if place in lines:
+                    raise DefinitionError("given twice", where=".".join(place), source=source, line=line)
+                lines[place] = line
+                walk(value, place)
+        elif isinstance(node, yaml.SequenceNode):
+            for position, value in enumerate(node.value):
+                walk(value, (*path, str(position)))
+
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if tree is None:
+            raise DefinitionError("is empty", source=source)
+        walk(tree, ())
+        return yaml.safe_load(text), lines
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        raise DefinitionError(f"is no YAML: {getattr(exc, 'problem', exc)}", source=source, line=line) from exc
+
+
+@cache
+def bundled() -> Mapping[str, Path]:
+    """The definitions shipped with imgvec, by name."""
+    here = Path(__file__).parent
+    # in a wheel they lie inside the package; in a checkout (editable install) beside it
+    folder = next((f for f in (here / "_collections", here.parent / "collections") if f.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder else {}

@@ -1,0 +1,204 @@
+"""Declared scalar fields: what a definition says of one, and metadata values as its type."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from imgvec.indexes import catalog
+
+MAX_VARCHAR = 65_535
+MAX_ARRAY = 4096
+MAX_JSON_BYTES = 65_536
+_INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+
+FieldTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY"]
+ElementTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR"]
+
+
+class Section(BaseModel):
+    # strict: a YAML string where a number belongs is a mistake to show, not to guess at
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FieldSection(Section):
+    """One declared scalar field. A record that lacks it gets `default`, or null, or is refused where `required`."""
+
+    type: FieldTypeName
+    about: str = ""
+    max_length: int | None = Field(default=None, ge=1, le=MAX_VARCHAR)
+    """Of a VARCHAR, or of the strings in an ARRAY, in UTF-8 bytes (what a server counts)."""
+    element_type: ElementTypeName | None = None
+    max_capacity: int | None = Field(default=None, ge=1, le=MAX_ARRAY)
+    required: bool = False
+    nullable: bool = False
+    default: Any = None
+    index: Annotated[str | None, BeforeValidator(lambda v: "AUTO" if v is True else None if v is False else v)] = None
+    """A scalar index type, or AUTO for the best that the backend has."""
+    index_params: dict[str, Any] = Field(default_factory=dict)
+    format: Literal["unix_ms"] | None = None
+    """An INT64 that holds Unix milliseconds; ISO 8601 text is accepted for it."""
+    from_image: Literal["taken_at"] | None = None
+    """Filled from the image where the metadata has nothing: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        text = self.type == "VARCHAR" or self.element_type == "VARCHAR"
+        if (self.type == "ARRAY") != (self.element_type is not None):
+            raise ValueError("element_type belongs to an ARRAY, and an ARRAY needs it")
+        if self.max_capacity is not None and self.type != "ARRAY":
+            raise ValueError("max_capacity belongs to an ARRAY")
+        if self.max_length is not None and not text:
+            raise ValueError("max_length belongs to a VARCHAR, or an ARRAY of VARCHAR")
+        if self.required and (self.nullable or self.default is not None):
+            raise ValueError("a required field has neither a default nor nulls")
+        if not self.required and not self.nullable and self.default is None:
+            raise ValueError("say what a record without this field gets: required: true, nullable: true or a default")
+        if (self.format or self.from_image) and self.type != "INT64":
+            raise ValueError("format and from_image belong to an INT64")
+        self._check_index()
+        return self
+
+    def _check_index(self) -> None:
+        if self.index is None or self.index == "AUTO":
+            if self.index_params:
+                raise ValueError("index_params need an index type")
+            return
+        known = catalog.SCALAR_INDEXES.get(self.index)
+        if known is None:
+            raise ValueError(f"index {self.index!r} is none of AUTO, {', '.join(catalog.SCALAR_INDEXES)}")
+        if self.type not in known.field_types:
+            raise ValueError(f"index {self.index} takes {', '.join(known.field_types)}, not {self.type}")
+        by_name = {p.name: p for p in known.params}
+        for name, value in self.index_params.items():
+            problem = by_name[name].problem(value) if name in by_name else f"{self.index} has no parameter {name}"
+            if problem:
+                raise ValueError(problem)
+
+    @property
+    def text_bytes(self) -> int:
+        """The longest string, in UTF-8 bytes."""
+        return self.max_length or 1024
+
+    @property
+    def capacity(self) -> int:
+        return self.max_capacity or 256
+
+
+def convert(name: str, declared: FieldSection, value: Any) -> Any:
+    """`value` as the declared type; text is read as what it spells, since CSV has nothing else.
+
+    An ARRAY in text is a JSON list, or items separated by `;`. Raises `ValueError`, in words
+    for whoever wrote the value.
+    """
+    if declared.type == "ARRAY":
+        items = _items(name, value)
+        if len(items) > declared.capacity:
+            raise ValueError(f"{name} has {len(items)} items, and the definition allows {declared.capacity}")
+        element = str(declared.element_type)
+        return [_scalar(f"{name}[{i}]", element, item, declared) for i, item in enumerate(items)]
+    if declared.type == "JSON":
+        return _json_object(name, value)
+    if declared.format == "unix_ms" and isinstance(value, str) and not _is_integer(value):
+        return _unix_ms(name, value)
+    return _scalar(name, declared.type, value, declared)
+
+
+def _scalar(name: str, type_name: str, value: Any, declared: FieldSection) -> Any:
+    if type_name == "VARCHAR":
+        return _text(name, value, declared.text_bytes)
+    if type_name == "BOOL":
+        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        found = value if isinstance(value, bool) else known.get(str(value).strip().lower())
+        if not isinstance(found, bool):
+            raise ValueError(f"{name} = {value!r} is neither true nor false")
+        return found
+    if isinstance(value, bool):
+        raise ValueError(f"{name} = {value!r} is no {type_name}")
+    if type_name in _INTEGER_BITS:
+        return _integer(name, type_name, value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {value!r} is no number") from None
+    # FLOAT is 32 bits wide: a larger number would be stored as infinity
+    if not math.isfinite(number) or (type_name == "FLOAT" and abs(number) > 3.4028235e38):
+        raise ValueError(f"{name} = {value!r} is not a finite {type_name}")
+    return number
+
+
+def _is_integer(text: str) -> bool:
+    return text.strip().lstrip("+-").isdecimal()
+
+
+def _integer(name: str, type_name: str, value: Any) -> int:
+    whole: int | None = None
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        whole = int(value)
+    elif isinstance(value, str) and _is_integer(value):
+        whole = int(value)
+    elif hasattr(value, "__index__"):  # NumPy's integers
+        whole = int(value.__index__())
+    if whole is None:
+        raise ValueError(f"{name} = {value!r} is no integer")
+    bound = 2 ** (_INTEGER_BITS[type_name] - 1)
+    if not -bound <= whole < bound:
+        raise ValueError(f"{name} = {whole} does not fit {type_name}")
+    return whole
+
+
+def _text(name: str, value: Any, most: int) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} = {value!r} is no text")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} = {value!r} is not Unicode text") from None
+    if size > most:
+        raise ValueError(f"{name} is {size} bytes long in UTF-8, and the definition allows {most}")
+    return value
+
+
+def _items(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return [item.strip() for item in value.split(";") if item.strip()]
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as exc:
+            raise ValueError(f"{name} is no JSON list: {exc}") from None
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} = {value!r} is no list")
+    return list(value)
+
+
+def _json_object(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as exc:
+            raise ValueError(f"{name} is no JSON: {exc}") from None
+    # a bare string or number breaks Milvus Lite's results, and a server refuses it
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} = {value!r} is no JSON object")
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"{name} cannot be written as JSON: {exc}") from None
+    if size > MAX_JSON_BYTES:
+        raise ValueError(f"{name} is {size} bytes of JSON, and Milvus takes {MAX_JSON_BYTES}")
+    return value
+
+
+def _unix_ms(name: str, text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{name} = {text!r} is neither Unix milliseconds nor an ISO 8601 date") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
