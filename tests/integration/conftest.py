@@ -1,0 +1,152 @@
+"""The three backends that the integration tests run against, as addresses that `ImageCollection` takes.
+
+    lite        Milvus Lite, a fresh file for every test
+    server      a real Milvus server, from the `milvus` wheel; or the running one that IMGVEC_TEST_SERVER_URI names
+    container   a real Milvus server in a container; the image is IMGVEC_TEST_MILVUS_IMAGE or the pinned official one
+
+A backend that cannot be had here skips its tests and says why; with IMGVEC_REQUIRE_ALL=1 (as in CI) it fails them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import yaml
+from milvus_server import MilvusServer, why_unavailable
+
+COMPOSE_FILE = Path(__file__).parents[2] / "docker" / "compose.standalone.yaml"
+
+_servers = pytest.StashKey[list[MilvusServer]]()
+
+
+def _without(backend: str, reason: str) -> NoReturn:
+    if os.environ.get("IMGVEC_REQUIRE_ALL") == "1":
+        pytest.fail(f"{backend}: {reason} (IMGVEC_REQUIRE_ALL=1)", pytrace=False)
+    pytest.skip(f"{backend}: {reason}")
+
+
+@pytest.fixture
+def lite_uri(tmp_path: Path) -> str:
+    """A Milvus Lite file that does not exist yet."""
+    return str(tmp_path / "lite.db")
+
+
+@pytest.fixture(scope="session")
+def server_uri(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of the session's Milvus server. Its collections are shared: see `backend_uri`."""
+    if running := os.environ.get("IMGVEC_TEST_SERVER_URI"):
+        yield running
+        return
+    with _started_server(tmp_path_factory.mktemp("milvus"), request.config) as server:
+        yield server.uri
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MilvusServer]:
+    """A started server for this test alone, which may pause, kill and restart it."""
+    with _started_server(tmp_path / "milvus", request.config) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def container_uri() -> Iterator[str]:
+    """The address of a Milvus container, started as testcontainers starts the official image."""
+    image = os.environ.get("IMGVEC_TEST_MILVUS_IMAGE") or _pinned_image()
+    _have_image(image)
+    from testcontainers.community.milvus import MilvusContainer
+    from testcontainers.core.config import testcontainers_config
+
+    # The reaper is one more image from a registry; the `with` block removes the container without it.
+    testcontainers_config.ryuk_disabled = True
+    with MilvusContainer(image) as container:
+        yield container.get_connection_url()
+
+
+@pytest.fixture(params=["lite", pytest.param("server", marks=pytest.mark.server)])
+def backend_uri(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Milvus Lite and the server in turn. What a test creates is dropped after it, so each starts with no leftovers."""
+    yield from _without_leftovers(request.getfixturevalue(f"{request.param}_uri"))
+
+
+@pytest.fixture(
+    params=[
+        "lite",
+        pytest.param("server", marks=pytest.mark.server),
+        pytest.param("container", marks=pytest.mark.container),
+    ]
+)
+def any_backend_uri(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Like `backend_uri`, and the container too."""
+    yield from _without_leftovers(request.getfixturevalue(f"{request.param}_uri"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the end of the log of every server that runs."""
+    report = yield
+    if report.failed:
+        for server in item.config.stash.get(_servers, []):
+            report.sections.append((f"log of Milvus at {server.uri}", server.log_tail()))
+    return report
+
+
+def _pinned_image() -> str:
+    """The official image, from the one place that names it."""
+    compose = yaml.safe_load(COMPOSE_FILE.read_text())
+    return str(compose["services"]["milvus"]["image"])
+
+
+@contextmanager
+def _started_server(directory: Path, config: pytest.Config) -> Iterator[MilvusServer]:
+    """A running server that the failure report knows of."""
+    if reason := why_unavailable():
+        _without("server", reason)
+    known = config.stash.setdefault(_servers, [])
+    with MilvusServer(directory) as server:
+        known.append(server)
+        try:
+            yield server
+        finally:
+            known.remove(server)
+
+
+def _have_image(image: str) -> None:
+    """Skip, or fail where everything is required, unless a Docker engine answers and has `image` or can pull it."""
+    import docker
+
+    try:
+        engine = docker.from_env()
+    except docker.errors.DockerException as error:
+        _without("container", f"no Docker engine answers: {error}")
+    try:
+        engine.ping()
+        if not engine.images.list(name=image):
+            engine.images.pull(image)
+    except (docker.errors.DockerException, OSError) as error:
+        _without("container", f"no image {image}: {error}")
+    finally:
+        engine.close()
+
+
+def _without_leftovers(uri: str) -> Iterator[str]:
+    """Yield `uri`, then drop the collections that came since; a Milvus Lite file goes with its folder."""
+    if "://" not in uri:
+        yield uri
+        return
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(uri)
+    try:
+        before = set(client.list_collections())
+        yield uri
+        for name in set(client.list_collections()) - before:
+            client.drop_collection(name)
+    finally:
+        client.close()
