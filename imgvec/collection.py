@@ -1,0 +1,370 @@
+"""The object that applications hold: one Milvus collection of images, with its definition and its encoder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from imgvec.definition import Definition
+from imgvec.encoders import EncoderSpec, load_encoder, load_with_fallback
+from imgvec.encoders.protocol import Binding, Encoder, Vectors
+from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, EncoderMismatch
+from imgvec.filters import Filter, render
+from imgvec.images import Metadata, gone_from, load_metadata, read_source
+from imgvec.ingest import IngestReport
+from imgvec.ingest import ingest as run_ingest
+from imgvec.ingest import prune as run_prune
+from imgvec.milvus import Connection, Store, connect
+from imgvec.search import Hit, Query, Searcher
+from imgvec.settings import Settings
+
+Source = str | Path | Iterable[str | Path]
+
+FORMAT = 1
+"""Version of the JSON object in a collection's description."""
+
+
+class ImageCollection:
+    """A Milvus collection of images.
+
+    Made by `create` or `open`; a context manager that closes its connection. The encoder is loaded when it is first
+    needed: counting, filtering, deleting, and searching by vector or stored id do without.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        store: Store,
+        definition: Definition,
+        binding: Binding,
+        settings: Settings,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.definition, self.binding, self.settings = definition, binding, settings
+        self._connection, self._store = connection, store
+        self._encoder, self._encoder_lock = encoder, threading.Lock()
+        self._searcher = Searcher(
+            store, lambda: self.encoder, max_pixels=settings.max_pixels, max_bytes=settings.max_file_bytes
+        )
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        definition: str | Path | Mapping[str, Any] | Definition = "photos",
+        uri: str | None = None,
+        token: str | SecretStr | None = None,
+        db_name: str | None = None,
+        gpu: bool = False,
+        exist_ok: bool = False,
+        encoder: Encoder | None = None,
+        settings: Settings | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Make a collection from a definition: a YAML file, a bundled one's name, or a mapping.
+
+        `gpu` builds the definition's GPU index. With `exist_ok` a collection that is there is opened, if the same
+        definition made it. `encoder` takes the place of the one that the definition names. `on_notice` is told where
+        the definition's fallback model was taken. Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`,
+        `UnsupportedByBackend`, `BackendUnavailable`.
+        """
+        wanted = Definition.load(definition)
+        settings = _settings(settings, uri, token, db_name)
+        connection = _connected(settings)
+        try:
+            if connection.has(name):
+                if not exist_ok:
+                    raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
+                return cls._opened(connection, name, settings, encoder, wanted)
+            device = "gpu" if gpu else "cpu"
+            # what the backend cannot do is said before the weights are fetched
+            connection.check(wanted, device=device)
+            encoder = encoder or _first_encoder(wanted, settings, on_notice)
+            store = connection.create(
+                name, wanted, dim=encoder.binding.dim, description=_description(wanted, encoder.binding), device=device
+            )
+            return cls(connection, store, wanted, encoder.binding, settings, encoder)
+        except BaseException:
+            connection.close()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        *,
+        uri: str | None = None,
+        token: str | SecretStr | None = None,
+        db_name: str | None = None,
+        encoder: Encoder | None = None,
+        settings: Settings | None = None,
+    ) -> Self:
+        """Open a collection that imgvec made; its encoder is the one that the collection remembers.
+
+        Raises `CollectionNotFound`, `EncoderMismatch` where `encoder` is another one, `BackendUnavailable`.
+        """
+        settings = _settings(settings, uri, token, db_name)
+        connection = _connected(settings)
+        try:
+            return cls._opened(connection, name, settings, encoder, None)
+        except BaseException:
+            connection.close()
+            raise
+
+    @classmethod
+    def _opened(
+        cls, connection: Connection, name: str, settings: Settings, encoder: Encoder | None, wanted: Definition | None
+    ) -> Self:
+        store = connection.open(name)
+        definition, binding = _remembered(store)
+        if wanted is not None and wanted != definition:
+            raise DefinitionError(
+                f"the collection {name!r} was made from another definition: leave the definition out, or choose "
+                "another name"
+            )
+        if encoder is not None:
+            _check_binding(name, binding, encoder.binding)
+        return cls(connection, store, definition, binding, settings, encoder)
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
+    def uri(self) -> str:
+        """Where the collection is, without a password."""
+        return self._connection.uri
+
+    @property
+    def store(self) -> Store:
+        """The Milvus side: rows in, hits out."""
+        return self._store
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+        with self._encoder_lock:
+            if self._encoder is None:
+                loaded = load_encoder(
+                    EncoderSpec.from_binding(self.binding),
+                    device=self.settings.device,
+                    dtype=self.settings.dtype,
+                    cache_dir=self.settings.cache_dir,
+                )
+                _check_binding(self.name, self.binding, loaded.binding)
+                self._encoder = loaded
+            return self._encoder
+
+    def count(self, where: Filter | str | None = None) -> int:
+        """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
+        return self._store.count(self._rendered(where))
+
+    def ingest(
+        self,
+        source: Source,
+        *,
+        metadata: str | Path | Mapping[str, Mapping[str, Any]] | None = None,
+        root: str | Path | None = None,
+        prune: bool = False,
+        strict: bool = False,
+        errors: str | Path | None = None,
+        on_progress: Callable[[IngestReport], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
+        confirm_prune: Callable[[int, int], bool] | None = None,
+        stop: threading.Event | None = None,
+    ) -> IngestReport:
+        """Bring in a folder, a file, a glob, or an iterable of these.
+
+        New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
+        `metadata` is a CSV or JSON-lines file with a `path` column, or a mapping from path to fields. uris are absolute
+        paths, or relative to `root`. `prune` then deletes this source's rows whose file is gone; `confirm_prune` is
+        asked first, with the rows to delete and the rows looked at. `strict` raises the first refused image, `errors`
+        names a JSON-lines file for all of them. `on_progress` gets the report so far, `on_notice` what a person
+        should know; `stop`, once set, ends the run after the batch in hand.
+        """
+        if prune and not isinstance(source, str | Path):
+            source = list(source)
+        known: Metadata | None = load_metadata(metadata) if metadata is not None else None
+        report = run_ingest(
+            read_source(source, root=root, metadata=known),
+            self._store,
+            self.encoder,
+            self.definition.row_fields,
+            threads=self.settings.threads,
+            max_pixels=self.settings.max_pixels,
+            max_bytes=self.settings.max_file_bytes,
+            strict=strict,
+            errors=errors,
+            on_progress=on_progress,
+            stop=stop,
+        )
+        if on_notice and known is not None and known.unused and not report.interrupted:
+            on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {known.unused[0]})")
+        if prune and not report.interrupted:
+            if not report.seen:
+                # a disk that is not mounted looks just like this
+                raise DefinitionError("nothing was pruned: the source holds no image at all; is its disk there?")
+            report.pruned = run_prune(self._store, gone_from(source, root=root), confirm=confirm_prune)
+        return report
+
+    def search(
+        self,
+        query: Query,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        where: Filter | str | None = None,
+        min_score: float | None = None,
+        output_fields: Sequence[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        consistency_level: str | None = None,
+    ) -> list[Hit]:
+        """The stored images most similar to one query, best first; `imgvec.search` lists the forms of a query.
+
+        `where` is a typed filter (`field("width") >= 800`) or a Milvus boolean expression, `min_score` cuts off what is
+        less similar, `output_fields` None gives every scalar field, `params` are the index's search parameters
+        (`{"ef": 128}`) in place of the definition's. Raises `QueryError`, `UnreadableImage`, `FilterError`.
+        """
+        return self.search_many(
+            [query],
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            output_fields=output_fields,
+            params=params,
+            consistency_level=consistency_level,
+        )[0]
+
+    def search_many(
+        self,
+        queries: Iterable[Query],
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        where: Filter | str | None = None,
+        min_score: float | None = None,
+        output_fields: Sequence[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        consistency_level: str | None = None,
+    ) -> list[list[Hit]]:
+        """`search` for many queries at once: one pass through the encoder, one call to Milvus; hits in query order."""
+        return self._searcher.search_many(
+            queries,
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            output_fields=output_fields,
+            params={**self._search_defaults, **(params or {})},
+            consistency_level=consistency_level,
+        )
+
+    @property
+    def _search_defaults(self) -> Mapping[str, Any]:
+        for section in (self.definition.index.cpu, self.definition.index.gpu):
+            if section is not None and section.type == self._store.index.type:
+                return section.search
+        return {}
+
+    def vectors(self, queries: Iterable[Query]) -> Vectors:
+        """(n, dim) float32 vectors of queries of any form, in their order."""
+        return self._searcher.vectors(queries)
+
+    def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
+        """Stored rows by id; an id without a row is absent."""
+        return self._store.get(ids, output_fields=["*"], with_vector=with_vector)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete rows by id; returns how many there were."""
+        return self._store.delete(ids)
+
+    def delete_where(self, where: Filter | str) -> int:
+        """Delete the rows that match; returns how many there were."""
+        expression = self._rendered(where)
+        ids = [row["id"] for rows in self._store.scan(["id"], expression) for row in rows]
+        return self._store.delete(ids)
+
+    def drop(self) -> None:
+        """Delete the whole collection."""
+        self._connection.drop(self.name)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ImageCollection {self.name!r} at {self.uri}, {self.binding.model}, dim {self.binding.dim}>"
+
+    def _rendered(self, where: Filter | str | None) -> str:
+        return render(where, self._store.fields, dynamic=self._store.dynamic)
+
+
+def _settings(
+    settings: Settings | None, uri: str | None, token: str | SecretStr | None, db_name: str | None
+) -> Settings:
+    given = {"uri": uri, "token": token, "db_name": db_name}
+    if settings is None:
+        return Settings.load(**given)
+    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _connected(settings: Settings) -> Connection:
+    return connect(settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout)
+
+
+def _first_encoder(definition: Definition, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:
+    section = definition.encoder
+    spec = EncoderSpec(
+        section.model, section.revision, section.layer, section.pooling, section.image_size, section.projection
+    )
+    encoder, fell_back = load_with_fallback(
+        spec, section.fallback, device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
+    )
+    if fell_back and on_notice:
+        on_notice(f"{section.model} cannot be reached; the collection is made with {encoder.binding.model} instead")
+    return encoder
+
+
+def _description(definition: Definition, binding: Binding) -> str:
+    remembered = {
+        "imgvec": FORMAT,
+        "encoder": binding.to_dict(),
+        "definition": definition.model_dump(exclude_defaults=True),
+        "about": definition.about,
+    }
+    return json.dumps(remembered, ensure_ascii=False, separators=(",", ":"))
+
+
+def _remembered(store: Store) -> tuple[Definition, Binding]:
+    try:
+        data = json.loads(store.description)
+        version = data["imgvec"]
+        if version == FORMAT:
+            return Definition.load(data["definition"]), Binding.from_dict(data["encoder"])
+    except (ValueError, TypeError, KeyError, DefinitionError) as exc:
+        raise CollectionNotFound(
+            f"the collection {store.name!r} is there, but imgvec did not make it: its description names no encoder"
+        ) from exc
+    raise CollectionNotFound(f"the collection {store.name!r} was made by a later imgvec (format {version}): upgrade")
+
+
+def _check_binding(name: str, bound: Binding, given: Binding) -> None:
+    differing = [f for f in Binding.__slots__ if getattr(bound, f) != getattr(given, f)]
+    # a model that moved (another folder, another commit) with the same weights is the same encoder
+    if set(differing) - {"model", "revision"}:
+        said = ", ".join(f"{f} {getattr(bound, f)!r}, not {getattr(given, f)!r}" for f in differing)
+        raise EncoderMismatch(
+            f"the collection {name!r} holds vectors of {bound.model}, and {given.model} is another encoder: {said}"
+        )

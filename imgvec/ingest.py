@@ -1,0 +1,416 @@
+"""Images into a collection: read, decode, encode, write; restartable, in bounded memory.
+
+    records ─▶ read and hash ─▶ look up what is stored ─▶ decode and resize ─▶ encode ─▶ upsert
+               └───────── reader thread ────────────┘     └ decode threads ┘   caller    writer thread
+
+The database is the journal. For each chunk of records the stored `content_hash` is looked up: what is unchanged is
+skipped before it is decoded, what is new or changed is upserted under the id made from its uri. So the same call after
+a crash goes on where that one stopped, and a second one writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgvec.errors import UnreadableImage
+from imgvec.images import Record, content_hash, decode
+from imgvec.threads import Ahead, Writer
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Encoder, Pixels
+
+Vectors = NDArray[np.float32]
+Row = dict[str, Any]
+
+LOOKUP_ROWS = 512
+"""Records whose stored state is looked up in one call."""
+LOOKUP_BYTES = 64 * 2**20
+"""File bytes held while that call runs; a chunk ends earlier rather than hold more."""
+WRITE_ROWS = 512
+"""Rows sent in one call, at most; what a crash costs is encoding them again."""
+WRITE_SECONDS = 5.0
+"""A slow encoder's rows are not held back longer than this."""
+
+
+class IngestStore(Protocol):
+    """What ingesting needs of a store."""
+
+    def get(
+        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+    ) -> Mapping[str, Mapping[str, Any]]: ...
+    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int: ...
+
+
+class RowFields(Protocol):
+    """`Definition.row_fields`: metadata as a row's fields, `ValueError` where it does not fit."""
+
+    def __call__(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> Row: ...
+
+
+@dataclass
+class IngestReport:
+    """What became of every image of a source: `seen` is the sum of the five counts after it, pruned rows aside."""
+
+    seen: int = 0
+    written: int = 0
+    """Encoded and written, because new or changed."""
+    updated: int = 0
+    """Written with new metadata and the vector that was there: the image itself had not changed."""
+    unchanged: int = 0
+    duplicates: int = 0
+    """Given a second time while the first was on its way."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """How many for each of `UnreadableImage.REASONS`."""
+    pruned: int = 0
+    bytes_read: int = 0
+    seconds: float = 0.0
+    stage_seconds: Counter[str] = field(default_factory=Counter)
+    """Busy seconds summed over threads: read, lookup, decode, encode, write; `waiting` is the encoder's, for images."""
+    interrupted: bool = False
+    """Stopped before the end of the source; the same call goes on from there."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **{name: value for name, value in vars(self).items() if not isinstance(value, Counter)},
+            "refused": dict(sorted(self.refused.items())),
+            "stage_seconds": {name: round(value, 3) for name, value in sorted(self.stage_seconds.items())},
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """One image on its way: its bytes, and the row so far."""
+
+    record: Record
+    data: bytes
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A row whose pixels are to encode."""
+
+    row: Row
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A row to write with its vector: just `encoded`, or the one that was stored."""
+
+    row: Row
+    vector: Vectors
+    encoded: bool
+
+
+_Result = _Prepared | _Ready | UnreadableImage
+
+
+def ingest(
+    records: Iterable[Record | UnreadableImage],
+    store: IngestStore,
+    encoder: Encoder,
+    row_fields: RowFields,
+    *,
+    threads: int,
+    max_pixels: int,
+    max_bytes: int,
+    strict: bool = False,
+    errors: str | Path | None = None,
+    on_progress: Callable[[IngestReport], None] | None = None,
+    stop: threading.Event | None = None,
+) -> IngestReport:
+    """Bring `records` in; returns what became of each.
+
+    A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
+    `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
+    ten times a second, from any thread, one call at a time. `stop`, once set, ends the run after the batch in hand.
+    Raises the store's and the encoder's errors; what was acknowledged before stays.
+    """
+    with ExitStack() as stack:
+        log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
+        run = _Run(strict, log, on_progress)
+        # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
+        readers = stack.enter_context(_pool("imgvec-read", threads))
+        decoders = stack.enter_context(_pool("imgvec-decode", threads))
+        writer = stack.enter_context(Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS))
+
+        loaded = _loaded(records, readers, run, max_bytes)
+        changed = _changed(loaded, store, row_fields, run)
+        decoding = _decoding(changed, decoders, encoder, row_fields, run, max_pixels)
+        ahead = stack.enter_context(Ahead(decoding, depth=2 * encoder.batch_size + threads))
+        for batch in _batches(ahead, encoder.batch_size, run, stop):
+            writer.put(_encoded(batch, encoder, run))
+        writer.finish()
+        run.report.interrupted = stop is not None and stop.is_set()
+    return run.finish()
+
+
+class _Run:
+    """The report of one run, counted from several threads."""
+
+    def __init__(self, strict: bool, log: IO[str] | None, on_progress: Callable[[IngestReport], None] | None) -> None:
+        self.report = IngestReport()
+        self.in_flight: set[str] = set()
+        self._strict, self._log, self._on_progress = strict, log, on_progress
+        self._lock = threading.Lock()
+        self._start = time.perf_counter()
+        self._told = 0.0
+
+    def count(self, **counts: int) -> None:
+        with self._lock:
+            for name, number in counts.items():
+                setattr(self.report, name, getattr(self.report, name) + number)
+            now = time.perf_counter()
+            if self._on_progress and now - self._told >= 0.1:
+                self._told = now
+                self.report.seconds = now - self._start
+                self._on_progress(self.report)
+
+    def refuse(self, error: UnreadableImage) -> None:
+        with self._lock:
+            self.report.refused[error.reason] += 1
+            if self._log:
+                entry = {"uri": error.uri, "reason": error.reason, "detail": error.detail}
+                print(json.dumps(entry, ensure_ascii=False), file=self._log, flush=True)
+        if self._strict:
+            raise error
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            with self._lock:
+                self.report.stage_seconds[stage] += spent
+
+    def finish(self) -> IngestReport:
+        self.report.seconds = time.perf_counter() - self._start
+        if self._on_progress:
+            self._on_progress(self.report)
+        return self.report
+
+
+@contextmanager
+def _pool(name: str, threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _loaded(
+    records: Iterable[Record | UnreadableImage], pool: ThreadPoolExecutor, run: _Run, max_bytes: int
+) -> Iterator[list[tuple[Record, bytes] | UnreadableImage]]:
+    """Chunks of records with their bytes, each chunk bounded in rows and bytes."""
+
+    def read(record: Record | UnreadableImage) -> tuple[Record, bytes] | UnreadableImage:
+        if isinstance(record, UnreadableImage):
+            return record
+        with run.timed("read"):
+            try:
+                return record, record.reader.read(max_bytes)
+            except UnreadableImage as exc:
+                return exc
+
+    source = iter(records)
+    chunk: list[tuple[Record, bytes] | UnreadableImage] = []
+    size = 0
+    # each group is read side by side; a group is small, so a chunk passes its bound by little
+    while group := list(islice(source, 32)):
+        for item in pool.map(read, group):
+            length = 0 if isinstance(item, UnreadableImage) else len(item[1])
+            run.count(seen=1, bytes_read=length)
+            chunk.append(item)
+            size += length
+            if len(chunk) >= LOOKUP_ROWS or size >= LOOKUP_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _changed(
+    chunks: Iterable[list[tuple[Record, bytes] | UnreadableImage]], store: IngestStore, row_fields: RowFields, run: _Run
+) -> Iterator[_Image | _Result]:
+    """What is new or changed; rows of which only the metadata changed come ready, with their stored vector."""
+    for chunk in chunks:
+        images: dict[str, _Image] = {}
+        for item in chunk:
+            if isinstance(item, UnreadableImage):
+                yield item
+                continue
+            record, data = item
+            if record.id in images or record.id in run.in_flight:
+                run.count(duplicates=1)
+                continue
+            try:
+                fields = row_fields(record.metadata)
+            except ValueError as exc:
+                yield UnreadableImage(record.uri, "metadata refused", str(exc))
+                continue
+            row = {"id": record.id, "uri": record.uri, "content_hash": content_hash(data), **fields}
+            images[record.id] = _Image(record, data, row)
+        yield from _compared(images, store, run)
+
+
+def _compared(images: Mapping[str, _Image], store: IngestStore, run: _Run) -> Iterator[_Image | _Result]:
+    given = sorted({name for image in images.values() for name in _given(image)})
+    with run.timed("lookup"):
+        stored = store.get(list(images), output_fields=["content_hash", *given]) if images else {}
+    stale = []
+    for id_, image in images.items():
+        old = stored.get(id_)
+        if old is None or old.get("content_hash") != image.row["content_hash"]:
+            run.in_flight.add(id_)
+            yield image
+        elif all(_same(old.get(name), image.row[name]) for name in _given(image)):
+            run.count(unchanged=1)
+        else:
+            stale.append(id_)
+    if stale:
+        with run.timed("lookup"):
+            whole = store.get(stale, output_fields=["*"], with_vector=True)
+        for id_ in stale:
+            row = dict(whole[id_])
+            vector = row.pop("vector")
+            row.update({name: images[id_].row[name] for name in _given(images[id_])})
+            run.in_flight.add(id_)
+            yield _Ready({"id": id_, **row}, vector, encoded=False)
+
+
+def _given(image: _Image) -> list[str]:
+    """The fields that the metadata itself gave, which a stored row must agree with."""
+    return [name for name, value in image.record.metadata.items() if value is not None and name in image.row]
+
+
+def _same(stored: Any, given: Any) -> bool:
+    if isinstance(given, float) and isinstance(stored, int | float):
+        # a FLOAT field gives back 32 of the 64 bits
+        return stored == given or np.float32(stored) == np.float32(given)
+    return bool(stored == given)
+
+
+def _decoding(
+    images: Iterable[_Image | _Result],
+    pool: ThreadPoolExecutor,
+    encoder: Encoder,
+    row_fields: RowFields,
+    run: _Run,
+    max_pixels: int,
+) -> Iterator[Future[_Result]]:
+    """Decoding under way, in the order of the images."""
+    size = encoder.binding.image_size
+
+    def prepare(image: _Image) -> _Result:
+        with run.timed("decode"):
+            try:
+                decoded = decode(image.data, uri=image.record.uri, max_pixels=max_pixels, min_side=size)
+            except UnreadableImage as exc:
+                run.in_flight.discard(image.record.id)
+                return exc
+            fields = row_fields(image.record.metadata, taken_at=decoded.taken_at) if decoded.taken_at else {}
+            row = {
+                **image.row,
+                **fields,
+                "width": decoded.width,
+                "height": decoded.height,
+                "media_type": decoded.media_type,
+            }
+            return _Prepared(row, encoder.prepare(decoded.image))
+
+    for image in images:
+        if isinstance(image, _Image):
+            yield pool.submit(prepare, image)
+        else:
+            done: Future[_Result] = Future()
+            done.set_result(image)
+            yield done
+
+
+def _batches(
+    decoding: Iterable[Future[_Result]], size: int, run: _Run, stop: threading.Event | None
+) -> Iterator[list[_Prepared | _Ready]]:
+    """Batches of `size` images to encode, with the rows that come ready among them; refusals are counted here."""
+    batch: list[_Prepared | _Ready] = []
+    to_encode = 0
+    source = iter(decoding)
+    while not (stop and stop.is_set()):
+        with run.timed("waiting"):
+            future = next(source, None)
+            result = future.result() if future else None
+        if result is None:
+            break
+        if isinstance(result, UnreadableImage):
+            run.refuse(result)
+            continue
+        batch.append(result)
+        to_encode += isinstance(result, _Prepared)
+        if to_encode == size or len(batch) == WRITE_ROWS:
+            yield batch
+            batch, to_encode = [], 0
+    if batch:
+        yield batch
+
+
+def _encoded(batch: Sequence[_Prepared | _Ready], encoder: Encoder, run: _Run) -> list[_Ready]:
+    """The batch with a vector for every row."""
+    prepared = [item for item in batch if isinstance(item, _Prepared)]
+    ready = [item for item in batch if isinstance(item, _Ready)]
+    if prepared:
+        with run.timed("encode"):
+            vectors = encoder.encode(np.stack([item.pixels for item in prepared]))
+        ready += [_Ready(item.row, vector, encoded=True) for item, vector in zip(prepared, vectors, strict=True)]
+    return ready
+
+
+def _write(batch: Sequence[_Ready], store: IngestStore, run: _Run) -> None:
+    now = time.time_ns() // 1_000_000
+    rows = [{**ready.row, "ingested_at": now} for ready in batch]
+    with run.timed("write"):
+        store.upsert(rows, np.stack([ready.vector for ready in batch]))
+    run.in_flight.difference_update(row["id"] for row in rows)
+    encoded = sum(ready.encoded for ready in batch)
+    run.count(written=encoded, updated=len(batch) - encoded)
+
+
+class PruneStore(Protocol):
+    """What pruning needs of a store."""
+
+    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[Sequence[Mapping[str, Any]]]: ...
+    def delete(self, ids: Sequence[str]) -> int: ...
+
+
+def prune(
+    store: PruneStore, is_gone: Callable[[str], bool], *, confirm: Callable[[int, int], bool] | None = None
+) -> int:
+    """Delete the rows whose image `is_gone`, by uri; returns how many.
+
+    `confirm` is asked first, with the number of rows to delete and the number looked at; a false answer deletes none.
+    """
+    looked_at = 0
+    gone: list[str] = []
+    for rows in store.scan(["id", "uri"]):
+        looked_at += len(rows)
+        gone += [row["id"] for row in rows if is_gone(row["uri"])]
+    if not gone or (confirm is not None and not confirm(len(gone), looked_at)):
+        return 0
+    return store.delete(gone)

@@ -1,0 +1,58 @@
+"""Settings: the only reader of the environment.
+
+Every setting is an environment variable `IMGVEC_…` (`IMGVEC_URI`, `IMGVEC_TOKEN`, …); arguments of the Python API and
+options of the command line go before it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imgvec.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """What the environment says, and the defaults where it says nothing."""
+
+    model_config = SettingsConfigDict(env_prefix="IMGVEC_", frozen=True, extra="forbid")
+
+    uri: str = "./imgvec.db"
+    """Where Milvus is: a file path for Milvus Lite, `http(s)://host:port` for a server or a cluster."""
+    token: SecretStr | None = None
+    """`user:password` or an API key."""
+    db_name: str = ""
+    """A database of the server; empty for its default one."""
+    timeout: float = Field(default=10.0, gt=0)
+    """Seconds that one call to Milvus may take."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    cache_dir: Path | None = None
+    """Where converted weights are kept; None for the platform's cache folder."""
+
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    """An image with more pixels is refused from its header."""
+    max_file_bytes: int = Field(default=256 * 2**20, ge=1)
+    """A file with more bytes is refused."""
+    decode_threads: int = Field(default=0, ge=0, le=256)
+    """Threads that read and decode; 0 for one a processor, 16 at most."""
+
+    @classmethod
+    def load(cls, **given: Any) -> Settings:
+        """The settings, with those `given` that are not None in place of the environment's; raises `SettingsError`."""
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as exc:
+            first = exc.errors(include_input=False)[0]  # the input may be a secret
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            raise SettingsError(f"IMGVEC_{name.upper()}: {first['msg']}") from None
+
+    @cached_property
+    def threads(self) -> int:
+        return self.decode_threads or min(16, os.cpu_count() or 1)
