@@ -1,0 +1,32 @@
+"""Typed metadata filters, rendered as Milvus boolean expressions that mean the same on every backend.
+
+    from imgvec.filters import FieldType, dynamic, field, render
+
+    where = (field("width") >= 800) & ~field("album").in_(["cats"]) & field("exif")["iso"].between(100, 400)
+    render(where, {"width": FieldType("INT32"), ...}, dynamic=True)
+
+What a filter means, whichever backend answers:
+
+* A comparison (`==`, `<`, `between`, `in_`, `has_prefix`, an array element, …) sees values of its operand's own kind:
+  text, number or truth value. Where the value is missing, null or of another kind, neither the comparison nor its
+  negation matches: `field("exif")["iso"] != 100` finds the rows that hold a number other than 100.
+* `contains`, `contains_all` and `contains_any` take what is missing, null or no list for an empty list, so
+  `~field("tags").contains("x")` matches rows without tags. Whole and fractional numbers are one kind.
+* `in_([])` matches no row and `not_in([])` every row.
+* Text is compared by code point, which is the order of its UTF-8 bytes.
+* FLOAT fields compare with the 32-bit float nearest to the operand, which is what the field stores.
+* `&`, `|` and `~` have no third value: `~` turns every comparison below it round (De Morgan), so the rules above hold.
+
+Two differences between backends stay, for values of JSON and of the dynamic field: Milvus Lite takes `true` for 1 and
+`false` for 0, and Milvus 2.3 takes an explicit JSON null for a value in `is_null()`.
+
+A `Raw` filter, or a plain string, is a Milvus expression. Its names and brackets are checked; its meaning is the
+backend's own.
+"""
+
+from imgvec.filters.equals import equals_text
+from imgvec.filters.expressions import Field, Filter, Raw, dynamic, field
+from imgvec.filters.fields import FieldType
+from imgvec.filters.render import render
+
+__all__ = ["Field", "FieldType", "Filter", "Raw", "dynamic", "equals_text", "field", "render"]

@@ -1,0 +1,177 @@
+"""What a collection's fields are, and how a name or a value of theirs is written in a Milvus expression."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from imgvec.errors import FilterError
+from imgvec.filters.expressions import Path, Scalar
+
+_INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+_FLOATS = {"FLOAT", "DOUBLE"}
+_SCALARS = {*_INT_BITS, *_FLOATS, "BOOL", "VARCHAR"}
+_MAX_INT = 2**63 - 1  # and the least is its negative: Milvus 2.3 cannot read -2**63
+
+# Words that Milvus or Milvus Lite reads as something other than a name, in lower case. Functions are listed apart.
+KEYWORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "exists", "true", "false", "iso", "interval"})
+FUNCTIONS = frozenset(
+    {f"{kind}_contains{which}" for kind in ("json", "array") for which in ("", "_all", "_any")}
+    | {"array_length", "text_match", "phrase_match", "random_sample"}
+    | {f"st_{act}" for act in ("equals", "touches", "overlaps", "crosses", "contains", "intersects", "within")}
+    | {"st_dwithin", "st_isvalid"}
+)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """A scalar field's type, in Milvus's own names.
+
+    `type` is BOOL, INT8, INT16, INT32, INT64, FLOAT, DOUBLE, VARCHAR, JSON or ARRAY, and `element` the type of an
+    ARRAY's elements. `max_length` (of VARCHAR) is carried for those who read a field's type; a filter may ask for
+    longer text, which no row has.
+    """
+
+    type: str
+    element: str | None = None
+    nullable: bool = False
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A place as Milvus reads it: `text`, holding values of `type`.
+
+    `open` says that a row may have no value there, or (in JSON) one of another kind.
+    """
+
+    text: str
+    type: str
+    nullable: bool = False
+    open: bool = False
+    element: str | None = None
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields that a filter may name, and whether the collection has a dynamic field."""
+
+    types: Mapping[str, FieldType]
+    dynamic: bool
+
+    def operand(self, path: Path) -> Operand:
+        """The place that `path` names; FilterError where there is none."""
+        if path.dynamic:
+            self.check_key(path.name)
+            return Operand(key_reference(path.name) + _subscripts(path.keys), "JSON", open=True)
+        declared = self.types.get(path.name)
+        if declared is None:
+            raise self.unknown(path.name, f"dynamic({path.name!r})")
+        if not is_identifier(path.name):
+            raise FilterError(f"the field {path.name!r} cannot be written in a Milvus expression")
+        if declared.type not in {*_SCALARS, "JSON", "ARRAY"}:
+            raise FilterError(f"the field {path.name!r} holds {declared.type}, which filters cannot look into")
+        text = path.name + _subscripts(path.keys)
+        if not path.keys:
+            return Operand(text, declared.type, declared.nullable, element=declared.element)
+        if declared.type == "JSON":
+            return Operand(text, "JSON", open=True)
+        if declared.type == "ARRAY" and len(path.keys) == 1 and isinstance(path.keys[0], int):
+            return Operand(text, str(declared.element), open=True)
+        raise FilterError(
+            f"{path}: the field {path.name!r} holds {declared.type}; only JSON has keys, and ARRAY positions"
+        )
+
+    def check_key(self, key: str) -> None:
+        """FilterError unless `key` can be a key of the dynamic field."""
+        if not self.dynamic:
+            raise self.unknown(key)
+        if key in self.types:
+            raise FilterError(f"{key!r} is a declared field, not a key of the dynamic field: name it directly")
+        if not key or "\0" in key:
+            raise FilterError(f"{key!r} cannot be a key of the dynamic field: it is empty or holds NUL")
+
+    def unknown(self, name: str, dynamic_form: str = "") -> FilterError:
+        """The error for a name that is no field; `dynamic_form` is how a dynamic key of that name would be written."""
+        message = (
+            f"there is no field {name!r}{suggestion(name, self.types)} (fields: {', '.join(self.types) or 'none'})"
+        )
+        if dynamic_form and self.dynamic:
+            message += f"; a key of the dynamic field is written {dynamic_form}"
+        return FilterError(message)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def is_identifier(name: str) -> bool:
+    return bool(_IDENTIFIER.fullmatch(name)) and name.lower() not in KEYWORDS | FUNCTIONS
+
+
+def key_reference(key: str) -> str:
+    """A key of the dynamic field.
+
+    A bare name where it can be one: Milvus Lite accepts `$meta["x"]` neither before `in` nor within json_contains.
+    """
+    return key if is_identifier(key) else f"$meta[{text_literal(key)}]"
+
+
+def _subscripts(keys: tuple[str | int, ...]) -> str:
+    return "".join(f"[{text_literal(key) if isinstance(key, str) else key}]" for key in keys)
+
+
+def text_literal(text: str) -> str:
+    """The one form that every backend reads back exactly."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise FilterError(f"{text!r} holds a lone surrogate, which is no character and cannot be stored") from exc
+    for character, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        text = text.replace(character, escape)
+    return f'"{text}"'
+
+
+def literal(value: Scalar, type_: str, place: str) -> str:
+    """`value` as a literal to compare with what `place` holds, values of the Milvus type `type_`.
+
+    Raises:
+        FilterError: the value is of another kind, or outside the type's range.
+    """
+    if isinstance(value, bool):
+        fits, text = type_ in {"BOOL", "JSON"}, "true" if value else "false"
+    elif isinstance(value, str):
+        fits, text = type_ in {"VARCHAR", "JSON"}, text_literal(value)
+    elif type_ in _FLOATS:
+        fits, text = True, _float_literal(value, type_, place)
+    elif isinstance(value, float):
+        fits, text = type_ == "JSON", repr(value)
+    else:
+        fits, text = type_ == "JSON" or type_ in _INT_BITS, str(value)
+        low, high = _int_range(type_)
+        if fits and not low <= value <= high:
+            raise FilterError(f"{place}: {value} is outside {low} to {high}, what {type_} can be compared with")
+    if not fits:
+        raise FilterError(f"{place} holds {type_}, which does not compare with {value!r} ({type(value).__name__})")
+    return text
+
+
+def _int_range(type_: str) -> tuple[int, int]:
+    high = 2 ** (_INT_BITS.get(type_, 64) - 1) - 1
+    return (-high if high == _MAX_INT else -high - 1), high
+
+
+def _float_literal(value: float, type_: str, place: str) -> str:
+    try:
+        number = float(value)  # an integer literal would lose digits on one backend and be refused by the other
+        if type_ == "FLOAT":
+            # Milvus compares in 32 bits and Milvus Lite in 64: the 32-bit value, written exactly, suits both.
+            (number,) = struct.unpack("<f", struct.pack("<f", number))
+    except OverflowError as exc:
+        raise FilterError(f"{place}: {value} is larger than {type_} can hold") from exc
+    return repr(number)

@@ -1,0 +1,119 @@
+"""Check a Milvus boolean expression that a person wrote: its characters, its brackets and every name in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from imgvec.errors import FilterError
+from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, key_reference, suggestion
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>[ \t\r\n]+)
+    | (?P<string>"(?:[^"\\\r\n]|\\[^\r\n])*"|'(?:[^'\\\r\n]|\\[^\r\n])*')
+    | (?P<number>(?:0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![\w.]))
+    | (?P<name>\$meta(?!\w)|[A-Za-z_][A-Za-z0-9_]*(?!\w))
+    | (?P<open>[(\[])
+    | (?P<close>[)\]])
+    | (?P<operator>==|!=|<=|>=|=~|!~|&&|\|\||\*\*|<<|>>|[<>!+\-*/%,&|^~])
+    """,
+    re.VERBOSE,
+)
+_CLOSING = {"(": ")", "[": "]"}
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    column: int  # from 1
+
+
+def checked(text: str, fields: Fields, *, max_depth: int) -> str:
+    """`text` in the form that every backend reads: keywords in lower case, dynamic keys by their bare name.
+
+    Raises:
+        FilterError: a character, string or bracket does not belong where it stands, a name is no field of the
+            collection, or brackets nest deeper than `max_depth`. The message gives the column, from 1.
+    """
+    tokens = _tokens(text)
+    significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
+    if not significant:
+        raise FilterError("the filter expression is empty; leave it out to search every row")
+    _check_brackets(tokens, max_depth)
+    words = [token.text for token in tokens]
+    for place, index in enumerate(significant):
+        if tokens[index].kind != "name":
+            continue
+        following = significant[place + 1 : place + 4]
+        if tokens[index].text == "$meta":
+            reference = _dynamic_key(tokens[index], [tokens[i] for i in following], fields)
+            if reference is not None:
+                words[index : following[-1] + 1] = [reference, *[""] * (following[-1] - index)]
+        else:
+            called = bool(following) and tokens[following[0]].text == "("
+            words[index] = _name(tokens[index], called, fields)
+    return "".join(words)
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _unexpected(text, position)
+        tokens.append(_Token(str(match.lastgroup), match[0], position + 1))
+        position = match.end()
+    return tokens
+
+
+def _unexpected(text: str, position: int) -> FilterError:
+    character = text[position]
+    if character in "\"'":
+        return FilterError(f"the string that begins at column {position + 1} is not closed on its line")
+    if character == "{":
+        hint = "; write values, not templates: they work on neither Milvus Lite nor Milvus 2.3"
+    elif character == "=":
+        hint = "; did you mean '=='?"
+    else:
+        hint = ""
+    return FilterError(f"unexpected {character!r} at column {position + 1} of the filter expression{hint}")
+
+
+def _check_brackets(tokens: list[_Token], max_depth: int) -> None:
+    opened: list[_Token] = []
+    for token in tokens:
+        if token.kind == "open":
+            opened.append(token)
+            if len(opened) > max_depth:
+                raise FilterError(f"the filter expression is nested too deeply at column {token.column}")
+        elif token.kind == "close" and (not opened or _CLOSING[opened.pop().text] != token.text):
+            raise FilterError(f"{token.text!r} at column {token.column} closes no bracket")
+    if opened:
+        raise FilterError(f"{opened[-1].text!r} at column {opened[-1].column} is never closed")
+
+
+def _name(token: _Token, called: bool, fields: Fields) -> str:
+    if token.text.lower() in KEYWORDS:
+        return token.text.lower()  # Milvus 2.3 knows them in lower case only
+    if called:
+        if token.text.lower() in FUNCTIONS:
+            return token.text.lower()
+        known = suggestion(token.text.lower(), FUNCTIONS)
+        raise FilterError(f"there is no function {token.text!r} at column {token.column}{known}")
+    if token.text not in fields.types:
+        raise fields.unknown(token.text, f'$meta["{token.text}"]')
+    return token.text
+
+
+def _dynamic_key(token: _Token, following: list[_Token], fields: Fields) -> str | None:
+    """The key in `$meta["key"]` as every backend reads it, or None to leave it as it is written."""
+    if [t.kind for t in following] != ["open", "string", "close"] or following[0].text != "[":
+        raise FilterError(f'$meta at column {token.column} needs a key in double quotes: $meta["key"]')
+    key = following[1].text[1:-1]
+    if "\\" in key:
+        return None
+    fields.check_key(key)
+    return key_reference(key)
