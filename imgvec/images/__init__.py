@@ -1,0 +1,24 @@
+"""Pixels: what to read (`sources`), what is known about it (`metadata`), and bytes to upright RGB (`decode`)."""
+
+from imgvec.images.decode import FORMATS, MAX_PIXELS, Decoded, as_image, decode
+from imgvec.images.metadata import Metadata, load_metadata
+from imgvec.images.records import FileReader, Reader, Record, content_hash, record_id
+from imgvec.images.sources import IMAGE_SUFFIXES, gone_from, read_source
+
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Decoded",
+    "FileReader",
+    "Metadata",
+    "Reader",
+    "Record",
+    "as_image",
+    "content_hash",
+    "decode",
+    "gone_from",
+    "load_metadata",
+    "read_source",
+    "record_id",
+]

@@ -1,0 +1,146 @@
+"""What is known about images besides their pixels: rows of a CSV or JSON-lines file, found by path."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from imgvec.errors import SourceError
+
+_DELIMITERS = (",", ";", "\t")
+
+
+class Metadata:
+    """Rows by image path, and which of them no image asked for.
+
+    A row's path is absolute, or relative to the metadata file's folder, to `--root`, or to the source's folder. The
+    rows are held in memory: some hundred bytes a row beside its values.
+    """
+
+    def __init__(self, rows: Mapping[str, Mapping[str, Any]], *, folder: str) -> None:
+        """`rows` by normalised path (`_key`); `folder` is the absolute folder that relative paths start from."""
+        self._rows = rows
+        self._folder = folder
+        self._used: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def lookup(self, path: str, uri: str, *, folder: str | None = None) -> Mapping[str, Any]:
+        """The fields for the image at the absolute `path`, called `uri`, found below the source's `folder`.
+
+        Values are as the file has them (strings in CSV); empty CSV cells and JSON nulls are left out. No row gives
+        no fields. Where several rows name the image, the most explicit path wins and the others stay unused.
+        """
+        for key in self._keys(path, uri, folder):
+            if key in self._rows:
+                self._used.add(key)
+                return self._rows[key]
+        return {}
+
+    @property
+    def unused(self) -> list[str]:
+        """Paths of rows that no lookup has matched so far, in the order of the file."""
+        return [key for key in self._rows if key not in self._used]
+
+    def _keys(self, path: str, uri: str, folder: str | None) -> Iterator[str]:
+        yield path
+        yield uri
+        yield os.path.relpath(path, self._folder)
+        if folder is not None:
+            yield os.path.relpath(path, folder)
+
+
+def load_metadata(metadata: str | Path | Mapping[str, Mapping[str, Any]]) -> Metadata:
+    """Read a CSV (comma, semicolon, tab) or JSON-lines file with a `path` column, or take a mapping by path.
+
+    A mapping's relative paths start from the working directory. Raises `SourceError`, with the line where there is
+    one: no such file, not UTF-8, no `path`, the same path twice, a broken line.
+    """
+    if isinstance(metadata, Mapping):
+        where, folder, rows = "metadata", Path.cwd(), _mapping_rows(metadata)
+    else:
+        file = Path(os.path.abspath(Path(metadata).expanduser()))  # noqa: PTH100 - resolve() would follow links
+        where, folder, rows = str(file), file.parent, _file_rows(file)
+    found: dict[str, dict[str, Any]] = {}
+    lines: dict[str, int] = {}
+    for line, path, fields in rows:
+        if not isinstance(path, str) or not path:
+            _fail(where, line, "`path` is empty or not a text")
+        key = os.path.normpath(os.path.expanduser(path))  # noqa: PTH111 - a Path would cost a microsecond a row more
+        if key in found:
+            _fail(where, line, f"the path {path!r} stands in row {lines[key]} already; keep one of the two")
+        found[key], lines[key] = fields, line
+    return Metadata(found, folder=str(folder))
+
+
+def _mapping_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    for number, (path, fields) in enumerate(metadata.items(), 1):
+        if not isinstance(fields, Mapping):
+            _fail("metadata", number, f"the fields of {path!r} are no mapping")
+        yield number, os.fspath(path), dict(fields)
+
+
+def _file_rows(file: Path) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    try:
+        # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield from (_json_rows if _is_json(file, lines) else _csv_rows)(file, lines)
+    except UnicodeDecodeError as exc:
+        raise SourceError(f"{file}: the metadata is not UTF-8; save it as UTF-8") from exc
+    except OSError as exc:
+        raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
+
+
+def _is_json(file: Path, lines: Any) -> bool:
+    if file.suffix.lower() in (".csv", ".tsv"):
+        return False
+    start = lines.read(4096).lstrip()
+    lines.seek(0)
+    return bool(start[:1] in ("{", "["))
+
+
+def _json_rows(file: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as exc:
+            raise SourceError(f"{file}:{number}: not a line of JSON: {exc}") from exc
+        if not isinstance(row, dict):
+            _fail(str(file), number, "JSON lines hold one object a line, with a `path`")
+        yield number, row.pop("path", None), {name: value for name, value in row.items() if value is not None}
+
+
+def _csv_rows(file: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    lines = iter(lines)
+    head = next(lines, "")
+    delimiters = ("\t",) if file.suffix.lower() == ".tsv" else _DELIMITERS
+    readings = [([name.strip() for name in next(csv.reader([head], delimiter=one), [])], one) for one in delimiters]
+    columns, delimiter = max(readings, key=lambda reading: ("path" in reading[0], len(reading[0])))
+    if "path" not in columns:
+        _fail(str(file), 1, f"the header has no column `path`; it has {', '.join(columns) or 'nothing'}")
+    named = [name for name in columns if name]
+    if len(set(named)) < len(named):
+        _fail(str(file), 1, "two columns of the header have the same name")
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) > len(columns):
+                _fail(str(file), reader.line_num + 1, f"{len(cells)} cells, the header has {len(columns)}")
+            # Columns without a name are row numbers that a data frame wrote, or the end of lines that end in a comma.
+            row = {name: cell for name, cell in zip(columns, cells, strict=False) if name and cell}
+            yield reader.line_num + 1, row.pop("path", None), row
+    except csv.Error as exc:
+        raise SourceError(f"{file}:{reader.line_num + 1}: not a line of CSV: {exc}") from exc
+
+
+def _fail(where: str, line: int, problem: str) -> NoReturn:
+    raise SourceError(f"{where}:{line}: {problem}")
