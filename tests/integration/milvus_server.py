@@ -47,11 +47,16 @@ class MilvusServer:
     """A Milvus server over `directory` (made if missing), which holds its data, configuration and log.
 
     `start` and `stop` can alternate as often as wanted: data, ports and `uri` stay. Leaving the `with` block stops the
-    server, and leaves the directory. `patience` bounds the wait for a start, in seconds.
+    server, and leaves the directory.
+
+    `lease` is how many seconds a component may be silent before the others take it for dead: a server that was killed
+    needs as long, after it starts again, to load collections, and one that was paused for longer ends itself.
+    `patience` bounds the wait for a start, in seconds.
     """
 
-    def __init__(self, directory: Path, *, patience: float = 60.0) -> None:
+    def __init__(self, directory: Path, *, lease: int = 10, patience: float = 60.0) -> None:
         self.directory = directory
+        self.lease = lease
         self.patience = patience
         self.log = directory / "milvus.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,6 +94,8 @@ class MilvusServer:
             "MILVUS_RUN_DIR": str(self.directory / "run"),
             # Without a file of its own the embedded etcd takes 2379 and 2380 of the machine.
             "ETCD_CONFIG_PATH": str(self.directory / "configs" / "etcd.yaml"),
+            "COMMON_SESSION_TTL": str(self.lease),  # by default 30 s
+            "COMMON_GRACEFULSTOPTIMEOUT": "1",  # by default half an hour
             # The components find each other by address: keep them off the machine's outside one.
             **{f"{role}_IP": "127.0.0.1" for role in _ROLES},
         }
