@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import SecretStr
 
-from imgvec.definition import Definition
+from imgvec import description
+from imgvec.definition import Definition, bundled
 from imgvec.encoders import EncoderSpec, load_encoder, load_with_fallback
 from imgvec.encoders.protocol import Binding, Encoder, Vectors
-from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, EncoderMismatch
+from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, SourceError
 from imgvec.filters import Filter, render
 from imgvec.images import Metadata, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestReport
@@ -24,9 +25,6 @@ from imgvec.search import Hit, Query, Searcher
 from imgvec.settings import Settings
 
 Source = str | Path | Iterable[str | Path]
-
-FORMAT = 1
-"""Version of the JSON object in a collection's description."""
 
 
 class ImageCollection:
@@ -57,7 +55,7 @@ class ImageCollection:
         cls,
         name: str,
         *,
-        definition: str | Path | Mapping[str, Any] | Definition = "photos",
+        definition: str | Path | Mapping[str, Any] | Definition | None = None,
         uri: str | None = None,
         token: str | SecretStr | None = None,
         db_name: str | None = None,
@@ -69,25 +67,31 @@ class ImageCollection:
     ) -> Self:
         """Make a collection from a definition: a YAML file, a bundled one's name, or a mapping.
 
-        `gpu` builds the definition's GPU index. With `exist_ok` a collection that is there is opened, if the same
-        definition made it. `encoder` takes the place of the one that the definition names. `on_notice` is told where
-        the definition's fallback model was taken. Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`,
+        Without a definition, the bundled one called like the collection, else `photos`. `gpu` builds the definition's
+        GPU index. With `exist_ok` a collection that is there is opened, unless another definition was given than made
+        it. `encoder` takes the place of the one that the definition names. `on_notice` is told where the definition's
+        fallback model was taken. Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`,
         `UnsupportedByBackend`, `BackendUnavailable`.
         """
-        wanted = Definition.load(definition)
+        given = None if definition is None else Definition.load(definition)
         settings = _settings(settings, uri, token, db_name)
         connection = _connected(settings)
         try:
             if connection.has(name):
                 if not exist_ok:
                     raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
-                return cls._opened(connection, name, settings, encoder, wanted)
+                return cls._opened(connection, name, settings, encoder, given)
+            wanted = given or Definition.load(name if name in bundled() else "photos")
             device = "gpu" if gpu else "cpu"
             # what the backend cannot do is said before the weights are fetched
             connection.check(wanted, device=device)
             encoder = encoder or _first_encoder(wanted, settings, on_notice)
             store = connection.create(
-                name, wanted, dim=encoder.binding.dim, description=_description(wanted, encoder.binding), device=device
+                name,
+                wanted,
+                dim=encoder.binding.dim,
+                description=description.write(wanted, encoder.binding),
+                device=device,
             )
             return cls(connection, store, wanted, encoder.binding, settings, encoder)
         except BaseException:
@@ -122,14 +126,14 @@ class ImageCollection:
         cls, connection: Connection, name: str, settings: Settings, encoder: Encoder | None, wanted: Definition | None
     ) -> Self:
         store = connection.open(name)
-        definition, binding = _remembered(store)
+        definition, binding = description.read(name, store.description)
         if wanted is not None and wanted != definition:
             raise DefinitionError(
                 f"the collection {name!r} was made from another definition: leave the definition out, or choose "
                 "another name"
             )
         if encoder is not None:
-            _check_binding(name, binding, encoder.binding)
+            description.check_binding(name, binding, encoder.binding)
         return cls(connection, store, definition, binding, settings, encoder)
 
     @property
@@ -157,7 +161,7 @@ class ImageCollection:
                     dtype=self.settings.dtype,
                     cache_dir=self.settings.cache_dir,
                 )
-                _check_binding(self.name, self.binding, loaded.binding)
+                description.check_binding(self.name, self.binding, loaded.binding)
                 self._encoder = loaded
             return self._encoder
 
@@ -176,17 +180,15 @@ class ImageCollection:
         errors: str | Path | None = None,
         on_progress: Callable[[IngestReport], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
-        confirm_prune: Callable[[int, int], bool] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
         """Bring in a folder, a file, a glob, or an iterable of these.
 
         New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
         `metadata` is a CSV or JSON-lines file with a `path` column, or a mapping from path to fields. uris are absolute
-        paths, or relative to `root`. `prune` then deletes this source's rows whose file is gone; `confirm_prune` is
-        asked first, with the rows to delete and the rows looked at. `strict` raises the first refused image, `errors`
-        names a JSON-lines file for all of them. `on_progress` gets the report so far, `on_notice` what a person
-        should know; `stop`, once set, ends the run after the batch in hand.
+        paths, or relative to `root`. `prune` then deletes this source's rows whose file is gone. `strict` raises the
+        first refused image, `errors` names a JSON-lines file for all of them. `on_progress` gets the report so far,
+        `on_notice` what a person should know; `stop`, once set, ends the run after the batch in hand.
         """
         if prune and not isinstance(source, str | Path):
             source = list(source)
@@ -207,11 +209,26 @@ class ImageCollection:
         if on_notice and known is not None and known.unused and not report.interrupted:
             on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {known.unused[0]})")
         if prune and not report.interrupted:
-            if not report.seen:
-                # a disk that is not mounted looks just like this
-                raise DefinitionError("nothing was pruned: the source holds no image at all; is its disk there?")
-            report.pruned = run_prune(self._store, gone_from(source, root=root), confirm=confirm_prune)
+            report.pruned = self.prune(source, root=root)
         return report
+
+    def prune(
+        self,
+        source: Source,
+        *,
+        root: str | Path | None = None,
+        confirm: Callable[[int, int], bool] | None = None,
+    ) -> int:
+        """Delete this source's rows whose file is gone; returns how many.
+
+        `confirm` is asked first, with the rows to delete and the rows looked at. Raises `SourceError` where the source
+        holds no image at all: a disk that is not mounted looks just like that.
+        """
+        if not isinstance(source, str | Path):
+            source = list(source)
+        if next(read_source(source, root=root), None) is None:
+            raise SourceError("nothing was pruned: the source holds no image at all; is its disk there?")
+        return run_prune(self._store, gone_from(source, root=root), confirm=confirm)
 
     def search(
         self,
@@ -291,6 +308,20 @@ class ImageCollection:
         ids = [row["id"] for rows in self._store.scan(["id"], expression) for row in rows]
         return self._store.delete(ids)
 
+    def describe(self) -> dict[str, Any]:
+        """What the collection is, for JSON."""
+        return {
+            "name": self.name,
+            "about": self.definition.about,
+            "uri": self.uri,
+            "rows": self.count(),
+            "vector": {"type": self._store.vector_type, "dim": self._store.dim, "metric_type": self._store.metric_type},
+            "index": asdict(self._store.index),
+            "encoder": self.binding.to_dict(),
+            "fields": {name: str(kind) for name, kind in self._store.fields.items()},
+            "definition": self.definition.model_dump(exclude_defaults=True),
+        }
+
     def drop(self) -> None:
         """Delete the whole collection."""
         self._connection.drop(self.name)
@@ -337,34 +368,22 @@ def _first_encoder(definition: Definition, settings: Settings, on_notice: Callab
     return encoder
 
 
-def _description(definition: Definition, binding: Binding) -> str:
-    remembered = {
-        "imgvec": FORMAT,
-        "encoder": binding.to_dict(),
-        "definition": definition.model_dump(exclude_defaults=True),
-        "about": definition.about,
-    }
-    return json.dumps(remembered, ensure_ascii=False, separators=(",", ":"))
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection that imgvec made, as `list_collections` finds it."""
+
+    name: str
+    definition: Definition
+    binding: Binding
 
 
-def _remembered(store: Store) -> tuple[Definition, Binding]:
-    try:
-        data = json.loads(store.description)
-        version = data["imgvec"]
-        if version == FORMAT:
-            return Definition.load(data["definition"]), Binding.from_dict(data["encoder"])
-    except (ValueError, TypeError, KeyError, DefinitionError) as exc:
-        raise CollectionNotFound(
-            f"the collection {store.name!r} is there, but imgvec did not make it: its description names no encoder"
-        ) from exc
-    raise CollectionNotFound(f"the collection {store.name!r} was made by a later imgvec (format {version}): upgrade")
-
-
-def _check_binding(name: str, bound: Binding, given: Binding) -> None:
-    differing = [f for f in Binding.__slots__ if getattr(bound, f) != getattr(given, f)]
-    # a model that moved (another folder, another commit) with the same weights is the same encoder
-    if set(differing) - {"model", "revision"}:
-        said = ", ".join(f"{f} {getattr(bound, f)!r}, not {getattr(given, f)!r}" for f in differing)
-        raise EncoderMismatch(
-            f"the collection {name!r} holds vectors of {bound.model}, and {given.model} is another encoder: {said}"
-        )
+def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
+    """The collections that imgvec made, by name; loads none of them."""
+    found = []
+    with _connected(settings or Settings.load()) as connection:
+        for name in sorted(connection.collections()):
+            try:
+                found.append(CollectionInfo(name, *description.read(name, connection.description(name))))
+            except CollectionNotFound:  # somebody else's, or dropped meanwhile
+                continue
+    return found

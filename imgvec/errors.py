@@ -103,10 +103,13 @@ class FilterError(ImgvecError):
 
 
 class BackendError(ImgvecError):
-    """Milvus refused or failed; `code` is Milvus's own error code where it gave one."""
+    """Milvus refused or failed; `code` is Milvus's own error code where it gave one.
 
-    def __init__(self, message: str, *, code: int | None = None) -> None:
-        self.code = code
+    `retryable` says that the same call may succeed later: the server is busy, starting, or out of reach.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, retryable: bool = False) -> None:
+        self.code, self.retryable = code, retryable
         super().__init__(message)
 
 
@@ -132,6 +135,8 @@ class WriteFailed(BackendError):
     Writes are upserts by id, so sending all rows again is safe.
     """
 
-    def __init__(self, message: str, *, written: int, pending: int, code: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, written: int, pending: int, code: int | None = None, retryable: bool = False
+    ) -> None:
         self.written, self.pending = written, pending
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, retryable=retryable)

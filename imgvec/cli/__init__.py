@@ -1,0 +1,58 @@
+"""The `imgvec` command: parses, calls, prints.
+
+Nothing here imports torch, transformers or pymilvus before a command needs them, so that `imgvec --help` is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from imgvec import __version__
+from imgvec.cli.collections import collections
+from imgvec.cli.demo import demo
+from imgvec.cli.doctor import doctor
+from imgvec.cli.encoders import encoders
+from imgvec.cli.ingest import ingest
+from imgvec.cli.search import search
+from imgvec.errors import ImgvecError
+
+
+class _Group(click.Group):
+    """Turns an `ImgvecError` into one line on stderr and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImgvecError as exc:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            click.echo("; ".join(["Error: " + " ".join(str(exc).split()), *getattr(exc, "__notes__", [])]), err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="imgvec")
+@click.option("--uri", metavar="URI", help="Milvus: a file for Milvus Lite, or http(s)://host:port. [IMGVEC_URI]")
+@click.option("--token", metavar="TOKEN", help="user:password or an API key; better in IMGVEC_TOKEN. [IMGVEC_TOKEN]")
+@click.option("--db-name", metavar="NAME", help="A database of the server. [IMGVEC_DB_NAME]")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; twice for more still.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def main(
+    ctx: click.Context, uri: str | None, token: str | None, db_name: str | None, verbose: int, debug: bool
+) -> None:
+    """Image search on Milvus: images in, similar images out."""
+    if verbose or debug:
+        level = logging.DEBUG if verbose > 1 or debug else logging.INFO
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+        logging.getLogger("imgvec").setLevel(level)
+    ctx.obj = {"uri": uri, "token": token, "db_name": db_name}
+
+
+for command in (demo, ingest, search, collections, encoders, doctor):
+    main.add_command(command)

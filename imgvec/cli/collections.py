@@ -1,0 +1,132 @@
+"""`imgvec collections`: list, create, show, drop, count, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from imgvec.cli.options import (
+    combined,
+    confirmed,
+    definition_option,
+    filter_options,
+    gpu_option,
+    notice,
+    opened,
+    output_option,
+    settings,
+    yes_option,
+)
+from imgvec.cli.output import print_json, print_table
+
+
+@click.group()
+def collections() -> None:
+    """What collections there are, and what is in them."""
+
+
+@collections.command("list")
+@output_option("table", "json")
+@click.pass_context
+def list_(ctx: click.Context, output: str) -> None:
+    """List the collections of images; others are left out."""
+    from imgvec.collection import list_collections
+
+    rows = [
+        {
+            "name": found.name,
+            "model": found.binding.model,
+            "dim": found.binding.dim,
+            "about": found.definition.about,
+        }
+        for found in list_collections(settings(ctx))
+    ]
+    if output == "json":
+        print_json(rows)
+    else:
+        print_table(["name", "model", "dim", "about"], rows)
+
+
+@collections.command()
+@click.argument("name")
+@definition_option
+@gpu_option
+@click.pass_context
+def create(ctx: click.Context, name: str, definition: str | None, gpu: bool) -> None:
+    """Make the empty collection NAME."""
+    from imgvec.collection import ImageCollection
+
+    made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)
+    with made as collection:
+        click.echo(f"{name}: made, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
+
+
+@collections.command()
+@click.argument("name")
+@output_option("text", "json")
+@click.pass_context
+def show(ctx: click.Context, name: str, output: str) -> None:
+    """Show what NAME is: its encoder, fields, index, and how many rows it has."""
+    with opened(ctx, name) as collection:
+        data: dict[str, Any] = collection.describe()
+    if output == "json":
+        print_json(data)
+        return
+    click.echo(f"{data['name']}: {data['about'] or 'no description'}")
+    for part in ("uri", "rows", "vector", "index", "encoder"):
+        value = data[part]
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner not in (None, {}, ""))
+        click.echo(f"  {part}: {value}")
+    click.echo("  fields:")
+    for field, kind in data["fields"].items():
+        click.echo(f"    {field}: {kind}")
+
+
+@collections.command()
+@click.argument("name")
+@yes_option
+@click.pass_context
+def drop(ctx: click.Context, name: str, yes: bool) -> None:
+    """Delete the whole collection NAME; asks."""
+    with opened(ctx, name) as collection:
+        if not confirmed(f"Drop {name} with its {collection.count():,} rows?", yes):
+            raise click.Abort
+        collection.drop()
+    click.echo(f"{name}: dropped")
+
+
+@collections.command()
+@click.argument("name")
+@filter_options
+@click.pass_context
+def count(ctx: click.Context, name: str, where: str | None, eq: tuple[str, ...]) -> None:
+    """Count the rows of NAME, or those that match."""
+    with opened(ctx, name) as collection:
+        click.echo(collection.count(combined(collection, where, eq)))
+
+
+@collections.command()
+@click.argument("name")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Delete the row with this id.")
+@filter_options
+@yes_option
+@click.pass_context
+def delete(
+    ctx: click.Context, name: str, ids: tuple[str, ...], where: str | None, eq: tuple[str, ...], yes: bool
+) -> None:
+    """Delete rows of NAME, by id or by filter; asks."""
+    if bool(ids) == bool(where or eq):
+        raise click.UsageError("Say which rows: --id, or --where and --eq.")
+    with opened(ctx, name) as collection:
+        if ids:
+            rows = len(collection.get(ids))
+        else:
+            matching = combined(collection, where, eq)
+            rows = collection.count(matching)
+        if rows and not confirmed(f"Delete {rows:,} rows of {name}?", yes):
+            raise click.Abort
+        if rows:
+            rows = collection.delete(ids) if ids else collection.delete_where(matching or "")
+    click.echo(f"{name}: {rows:,} rows deleted")

@@ -1,0 +1,30 @@
+"""`imgvec doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from imgvec.cli.options import output_option, settings
+from imgvec.cli.output import print_json
+
+_MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG"}
+
+
+@click.command()
+@output_option("text", "json")
+@click.pass_context
+def doctor(ctx: click.Context, output: str) -> None:
+    """Say what is reachable, what it can do, and what is wrong; exit status 1 where something is."""
+    from imgvec.doctor import examine
+
+    findings = []
+    for finding in examine(settings(ctx)):
+        findings.append(finding)
+        if output == "text":
+            click.echo(f"{_MARKS[finding.state]:<6} {finding.subject}: {finding.said}")
+    if output == "json":
+        print_json([asdict(finding) for finding in findings])
+    if any(finding.state == "wrong" for finding in findings):
+        ctx.exit(1)

@@ -1,0 +1,131 @@
+"""`imgvec ingest`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from imgvec.cli.options import (
+    collection_option,
+    confirmed,
+    definition_option,
+    gpu_option,
+    notice,
+    output_option,
+    settings,
+    yes_option,
+)
+from imgvec.cli.output import print_json
+from imgvec.cli.progress import progress
+
+if TYPE_CHECKING:
+    from imgvec.ingest import IngestReport
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+@click.command()
+@click.argument("source", nargs=-1, required=True)
+@collection_option
+@definition_option
+@gpu_option
+@click.option("--metadata", metavar="FILE", help="CSV or JSON lines with a `path` column and the fields' values.")
+@click.option("--root", metavar="DIR", help="Store paths relative to this folder.")
+@click.option("--prune", is_flag=True, help="Afterwards delete the source's rows whose file is gone; asks.")
+@click.option("--errors", metavar="FILE", help="Write refused images to this file, as JSON lines.")
+@click.option("--strict", is_flag=True, help="Stop at the first refused image.")
+@yes_option
+@output_option("text", "json")
+@click.pass_context
+def ingest(
+    ctx: click.Context,
+    source: tuple[str, ...],
+    name: str,
+    definition: str | None,
+    gpu: bool,
+    metadata: str | None,
+    root: str | None,
+    prune: bool,
+    errors: str | None,
+    strict: bool,
+    yes: bool,
+    output: str,
+) -> None:
+    """Bring the images of SOURCE in: folders, files, globs.
+
+    What is stored and unchanged is skipped, so the same command goes on where a stopped one ended. A collection that is
+    not there is made, from the definition of the same name or else from `photos`.
+    """
+    from imgvec.collection import ImageCollection
+
+    def confirm(rows: int, of: int) -> bool:
+        return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
+
+    if prune and not yes and not sys.stdin.isatty():
+        raise click.UsageError("--prune deletes rows, and there is no terminal to ask on: add --yes.")
+    sources = source[0] if len(source) == 1 else list(source)
+    with ImageCollection.create(
+        name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
+    ) as collection:
+        with _interruptible() as stop, progress(sources) as on_progress:
+            report = collection.ingest(
+                sources,
+                metadata=metadata,
+                root=root,
+                strict=strict,
+                errors=errors,
+                on_progress=on_progress,
+                on_notice=notice,
+                stop=stop,
+            )
+        if prune and not report.interrupted:
+            report.pruned = collection.prune(sources, root=root, confirm=confirm)
+    _print(report, name, output)
+    if report.interrupted:
+        notice("stopped before the end; the same command goes on from here")
+        ctx.exit(INTERRUPTED)
+
+
+def _print(report: IngestReport, name: str, output: str) -> None:
+    if output == "json":
+        print_json(report.to_dict())
+        return
+    counts = {
+        "written": report.written,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "duplicates": report.duplicates,
+        "refused": report.refused.total(),
+        "pruned": report.pruned,
+    }
+    said = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number or what == "written")
+    rate = f", {report.written / report.seconds:.1f} images/s" if report.written and report.seconds else ""
+    click.echo(f"{name}: {said} ({report.seconds:.1f} s{rate})")
+    for reason, number in report.refused.most_common():
+        click.echo(f"  refused, {reason}: {number:,}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that the batch in hand is finished; a second one interrupts at once."""
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("Finishing the batch in hand; Ctrl-C again stops at once.", err=True)
+
+    former = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, former)

@@ -1,0 +1,83 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from imgvec.collection import ImageCollection
+    from imgvec.filters import Filter
+    from imgvec.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+collection_option = click.option("-c", "--collection", "name", required=True, metavar="NAME", help="The collection.")
+definition_option = click.option(
+    "--definition", metavar="FILE|NAME", help="What a new collection is: a YAML file, or photos, products, faces."
+)
+gpu_option = click.option("--gpu", is_flag=True, help="Build the definition's GPU index in a new collection.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """`-o`, of which the first format is the default."""
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="What to print."
+    )
+
+
+def filter_options(command: F) -> F:
+    """`--where` and `--eq`; see `combined`."""
+    command = click.option(
+        "--eq", multiple=True, metavar="FIELD=VALUE", help="Only rows whose field is VALUE; for an array, contains it."
+    )(command)
+    return click.option("--where", metavar="EXPR", help="Only rows that match a Milvus boolean expression.")(command)
+
+
+def combined(collection: ImageCollection, where: str | None, eq: tuple[str, ...]) -> Filter | str | None:
+    """`--where` and every `--eq`, all of which must hold."""
+    from imgvec.filters import Raw, equals_text
+
+    parts: list[Filter] = [Raw(where)] if where else []
+    for pair in eq:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{pair!r} is not FIELD=VALUE", param_hint="--eq")
+        parts.append(equals_text(name, value, collection.store.fields))
+    if not parts:
+        return None
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole & part
+    return whole
+
+
+def settings(ctx: click.Context) -> Settings:
+    """The settings, with the options before the command in place of the environment's."""
+    from imgvec.settings import Settings
+
+    given: Mapping[str, Any] = ctx.obj
+    return Settings.load(**given)
+
+
+def opened(ctx: click.Context, name: str) -> ImageCollection:
+    from imgvec.collection import ImageCollection
+
+    return ImageCollection.open(name, settings=settings(ctx))
+
+
+def notice(text: str) -> None:
+    """Something a person should know; never on stdout, which belongs to results."""
+    click.echo(f"Note: {text}", err=True)
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Ask before something is deleted; without a terminal only `--yes` is a yes."""
+    if yes:
+        return True
+    if not click.get_text_stream("stdin").isatty():
+        raise click.UsageError(f"{question} There is no terminal to ask on: add --yes.")
+    return click.confirm(question, err=True)

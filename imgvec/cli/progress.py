@@ -1,0 +1,59 @@
+"""The progress line of an ingest, on stderr and only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imgvec.ingest import IngestReport
+
+
+@contextmanager
+def progress(source: str | Sequence[str]) -> Iterator[Callable[[IngestReport], None] | None]:
+    """Gives what `ingest` calls with its report; None where stderr is no terminal.
+
+    The images are counted beside the work, so that the time left appears as soon as their number is known.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    done = threading.Event()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Ingesting", total=None, rate="")
+
+        def count() -> None:
+            from imgvec.images import read_source
+
+            total = 0
+            for _ in read_source(source):
+                total += 1
+                if done.is_set():
+                    return
+            bar.update(task, total=total)
+
+        def on_progress(report: IngestReport) -> None:
+            handled = report.written + report.updated + report.unchanged + report.duplicates + report.refused.total()
+            rate = f"{handled / report.seconds:.1f} images/s" if report.seconds else ""
+            bar.update(task, completed=handled, rate=rate)
+
+        counter = threading.Thread(target=count, name="imgvec-count", daemon=True)
+        counter.start()
+        try:
+            yield on_progress
+        finally:
+            done.set()
+            counter.join(timeout=1)

@@ -1,0 +1,82 @@
+"""`imgvec search`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
+from imgvec.cli.output import print_csv, print_json, print_table
+
+if TYPE_CHECKING:
+    from imgvec.search import Hit
+
+
+@click.command()
+@click.argument("query")
+@collection_option
+@click.option("-k", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Skip that many hits.")
+@filter_options
+@click.option("--min-score", type=float, metavar="S", help="Leave out what is less similar; 1 is the same picture.")
+@click.option("-p", "--param", multiple=True, metavar="KEY=VALUE", help="A search parameter of the index, as ef=128.")
+@output_option("table", "json", "csv", "paths")
+@click.pass_context
+def search(
+    ctx: click.Context,
+    query: str,
+    name: str,
+    limit: int,
+    offset: int,
+    where: str | None,
+    eq: tuple[str, ...],
+    min_score: float | None,
+    param: tuple[str, ...],
+    output: str,
+) -> None:
+    """Find the images most similar to QUERY.
+
+    QUERY is an image's path, id:HEX for a stored row, or a text where the collection's encoder has a text side.
+    """
+    with opened(ctx, name) as collection:
+        hits = collection.search(
+            query,
+            limit=limit,
+            offset=offset,
+            where=combined(collection, where, eq),
+            min_score=min_score,
+            params=_params(param),
+        )
+    _print(hits, output)
+
+
+def _params(given: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    params = {}
+    for pair in given:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
+        params[key] = yaml.safe_load(value)
+    return params
+
+
+def _print(hits: Sequence[Hit], output: str) -> None:
+    if output == "paths":
+        for hit in hits:
+            click.echo(hit.uri)
+        return
+    rows = [
+        {"id": hit.id, "score": hit.score, "distance": hit.distance, "uri": hit.uri, "fields": dict(hit.fields)}
+        for hit in hits
+    ]
+    if output == "json":
+        print_json(rows)
+    elif output == "csv":
+        names = list(dict.fromkeys(name for hit in hits for name in hit.fields))
+        print_csv(["id", "score", "distance", "uri", *names], ({**row, **row["fields"]} for row in rows))  # type: ignore[dict-item]
+    else:
+        print_table(["score", "uri", "id"], rows)

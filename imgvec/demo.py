@@ -1,0 +1,136 @@
+"""The whole job in one go: real photos in, edited copies of them as queries, and a page of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgvec.collection import ImageCollection
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.gallery import Picture, Section, page
+from imgvec.images import Record, decode, read_source, record_id
+from imgvec.images.edits import EDITS
+from imgvec.ingest import IngestReport
+from imgvec.search import Hit
+from imgvec.settings import Settings
+
+PHOTOS = (
+    "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png gravel.png "
+    "hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png page.png retina.jpg rocket.jpg text.png"
+).split()
+"""The photographs inside scikit-image's wheel."""
+
+COLLECTION = "demo"
+SHOWN = 5
+"""Hits shown for a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One edited copy that was searched for."""
+
+    edit: str
+    copy: Path
+    original: str
+    """uri of the image it was made from."""
+    hits: list[Hit]
+
+    @property
+    def found(self) -> bool:
+        return bool(self.hits) and self.hits[0].uri == self.original
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    report: IngestReport
+    queries: list[Query]
+    model: str
+    page: Path
+
+    def by_edit(self) -> dict[str, tuple[int, int]]:
+        """For each edit: how many copies found their original at rank 1, of how many."""
+        return {
+            edit: (sum(q.found for q in self.queries if q.edit == edit), sum(q.edit == edit for q in self.queries))
+            for edit in EDITS
+        }
+
+
+def run(
+    folder: str | Path | None, out: Path, settings: Settings, *, on_notice: Callable[[str], None] | None = None
+) -> DemoResult:
+    """Ingest the images of `folder`, search with an edited copy of each, and write the page into the folder `out`.
+
+    Without `folder`, the photos that scikit-image carries. The collection is a Milvus Lite file in `out`, or stands on
+    the server of `settings.uri` where that was set.
+    """
+    originals = list(_originals(folder))
+    out.mkdir(parents=True, exist_ok=True)
+    if settings.uri == Settings.model_fields["uri"].default:
+        settings = settings.model_copy(update={"uri": str(out / "demo.db")})
+    with ImageCollection.create(
+        COLLECTION, definition="photos", exist_ok=True, settings=settings, on_notice=on_notice
+    ) as photos:
+        report = photos.ingest(originals)
+        copies = [made for path in originals for made in _copies(path, out / "copies", settings)]
+        answers = photos.search_many([copy for _, copy, _ in copies], limit=SHOWN)
+        queries = [Query(*copy, hits) for copy, hits in zip(copies, answers, strict=True)]
+        model = photos.binding.model
+    result = DemoResult(report, queries, model, out / "index.html")
+    result.page.write_text(_page(result), encoding="utf-8")
+    return result
+
+
+def _originals(folder: str | Path | None) -> Iterator[Path]:
+    if folder is not None:
+        found = [Path(item.uri) for item in read_source(folder) if isinstance(item, Record)]
+        if not found:
+            raise SourceError(f"{folder}: there is no image in it")
+        yield from found
+        return
+    try:
+        import skimage
+    except ImportError as exc:
+        raise SourceError(
+            "the demo's photos are those of scikit-image: pip install 'imgvec[demo]', or give a folder of your own"
+        ) from exc
+    data = Path(skimage.__file__).parent / "data"
+    yield from (data / name for name in PHOTOS)
+
+
+def _copies(path: Path, folder: Path, settings: Settings) -> Iterator[tuple[str, Path, str]]:
+    """The edited copies of one image, written below `folder`: edit, file, the original's uri."""
+    uri = str(path)
+    try:
+        image = decode(path.read_bytes(), uri=uri, max_pixels=settings.max_pixels).image
+    except UnreadableImage:  # ingest has refused and counted it
+        return
+    for edit, made in EDITS.items():
+        # two originals of one name lie in two folders; the id keeps their copies apart
+        copy = folder / edit.replace(" ", "-") / f"{path.stem}-{record_id(uri)[:8]}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(made(image))
+        yield edit, copy, uri
+
+
+def _page(result: DemoResult) -> str:
+    found = sum(query.found for query in result.queries)
+    rows = {
+        edit: [(_query(q), [_hit(hit, q) for hit in q.hits]) for q in result.queries if q.edit == edit]
+        for edit in EDITS
+    }
+    return page(
+        "imgvec demo",
+        f"{found} of {len(result.queries)} edited copies found their original first, by vectors of {result.model}. "
+        "Each row is a copy, then what was found, best first; the original has a green frame.",
+        [(edit, f"{hit} of {of} at rank 1") for edit, (hit, of) in result.by_edit().items()],
+        [Section(edit, pictures) for edit, pictures in rows.items()],
+    )
+
+
+def _query(query: Query) -> Picture:
+    return Picture(str(query.copy), f"{Path(query.original).stem}, {query.edit}")
+
+
+def _hit(hit: Hit, query: Query) -> Picture:
+    return Picture(hit.uri, f"{hit.score:.3f} {Path(hit.uri).stem}", right=hit.uri == query.original)

@@ -1,0 +1,53 @@
+"""What a Milvus collection remembers of itself: the JSON object in its description.
+
+    {"imgvec": 1, "encoder": {…}, "definition": {…}, "about": "…"}
+
+`encoder` is the binding, so that vectors of two encoders never meet; `definition` is what made the collection, so that
+opening it by name converts metadata and searches just as on the day it was made.
+"""
+
+from __future__ import annotations
+
+import json
+
+from imgvec.definition import Definition
+from imgvec.encoders.protocol import Binding
+from imgvec.errors import CollectionNotFound, DefinitionError, EncoderMismatch
+
+FORMAT = 1
+
+
+def write(definition: Definition, binding: Binding) -> str:
+    """The description of a new collection."""
+    remembered = {
+        "imgvec": FORMAT,
+        "encoder": binding.to_dict(),
+        "definition": definition.model_dump(exclude_defaults=True),
+        "about": definition.about,
+    }
+    return json.dumps(remembered, ensure_ascii=False, separators=(",", ":"))
+
+
+def read(name: str, text: str) -> tuple[Definition, Binding]:
+    """What the collection `name` remembers; raises `CollectionNotFound` where imgvec did not make it."""
+    try:
+        data = json.loads(text)
+        version = data["imgvec"]
+        if version == FORMAT:
+            return Definition.load(data["definition"]), Binding.from_dict(data["encoder"])
+    except (ValueError, TypeError, KeyError, DefinitionError) as exc:
+        raise CollectionNotFound(
+            f"the collection {name!r} is there, but imgvec did not make it: its description names no encoder"
+        ) from exc
+    raise CollectionNotFound(f"the collection {name!r} was made by a later imgvec (format {version}): upgrade imgvec")
+
+
+def check_binding(name: str, bound: Binding, given: Binding) -> None:
+    """Raise `EncoderMismatch`, which says both, where `given` would not make the vectors that `name` holds."""
+    differing = [field for field in bound.to_dict() if getattr(bound, field) != getattr(given, field)]
+    # the same weights from another folder or commit are the same encoder: the fingerprint is what counts
+    if set(differing) - {"model", "revision"}:
+        said = ", ".join(f"{field} {getattr(bound, field)!r} against {getattr(given, field)!r}" for field in differing)
+        raise EncoderMismatch(
+            f"the collection {name!r} holds vectors of {bound.model}, and {given.model} is another encoder: {said}"
+        )

@@ -1,0 +1,106 @@
+"""What is reachable, what it can do, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from imgvec.collection import list_collections
+from imgvec.definition import Definition
+from imgvec.errors import ImgvecError
+from imgvec.milvus import Connection, connect
+from imgvec.settings import Settings
+
+PACKAGES = ("imgvec", "pymilvus", "milvus-lite", "torch", "transformers", "pillow", "onnx")
+"""What a report of a problem should name; onnx belongs to the extra `offline`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    state: Literal["ok", "warning", "wrong"]
+    said: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that imgvec needs, in the order in which it needs it; each finding as it is made."""
+    yield from _packages()
+    yield _device(settings)
+    yield from _weights(settings)
+    try:
+        with connect(
+            settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout
+        ) as connection:
+            yield from _backend(connection)
+    except ImgvecError as exc:
+        yield Finding("milvus", "wrong", str(exc))
+        return
+    yield from _collections(settings)
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("python", "ok", sys.version.split()[0])
+    for name in PACKAGES:
+        try:
+            yield Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            optional = name == "onnx"
+            said = (
+                "not installed; pypi: models need it (pip install 'imgvec[offline]')" if optional else "not installed"
+            )
+            yield Finding(name, "warning" if optional else "wrong", said)
+
+
+def _device(settings: Settings) -> Finding:
+    from imgvec.encoders import choose_device
+
+    try:
+        device, dtype = choose_device(settings.device, settings.dtype)
+    except ImgvecError as exc:
+        return Finding("device", "wrong", str(exc))
+    return Finding("device", "ok", f"{device}, {dtype}; {os.cpu_count()} processors")
+
+
+def _weights(settings: Settings) -> Iterator[Finding]:
+    """Whether the default model can be had: the first, or its fallback."""
+    from imgvec.encoders import describe
+
+    section = Definition.load("photos").encoder
+    for model, otherwise in ((section.model, section.fallback), (section.fallback, None)):
+        if model is None:
+            return
+        try:
+            found = describe(model, cache_dir=settings.cache_dir)
+        except ImgvecError as exc:
+            yield Finding(model, "warning" if otherwise else "wrong", str(exc))
+        else:
+            yield Finding(model, "ok", f"dim {found['dim']}, {found['pooling']} pooling, {found['image_size']} px")
+            return
+
+
+def _backend(connection: Connection) -> Iterator[Finding]:
+    can = connection.capabilities
+    yield Finding("milvus", "ok", f"{connection.uri}: {can.kind} {'.'.join(map(str, can.version))}")
+    yield Finding("index types", "ok", ", ".join(sorted(can.index_types)))
+    yield Finding("vector types", "ok", ", ".join(sorted(can.vector_types)))
+    gpu = {True: "yes", False: "no", None: "not known before one is tried"}[can.gpu]
+    yield Finding("backend", "ok", f"nullable fields: {'yes' if can.nullable else 'no'}; GPU indexes: {gpu}")
+
+
+def _collections(settings: Settings) -> Iterator[Finding]:
+    from imgvec.encoders import describe
+
+    for found in list_collections(settings):
+        model = found.binding.model
+        try:
+            describe(model, revision=found.binding.revision, cache_dir=settings.cache_dir)
+        except ImgvecError as exc:
+            yield Finding(f"collection {found.name}", "wrong", f"its encoder is not to be had: {exc}")
+        else:
+            yield Finding(f"collection {found.name}", "ok", f"{model}, dim {found.binding.dim}")
