@@ -54,16 +54,23 @@ def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Milvu
 
 
 @pytest.fixture(scope="session")
-def container_uri() -> Iterator[str]:
+def container_image() -> str:
+    """The Milvus image of the container tests; the compose file is the one place that names the official one."""
+    if named := os.environ.get("IMGVEC_TEST_MILVUS_IMAGE"):
+        return named
+    return str(yaml.safe_load(COMPOSE_FILE.read_text())["services"]["milvus"]["image"])
+
+
+@pytest.fixture(scope="session")
+def container_uri(container_image: str) -> Iterator[str]:
     """The address of a Milvus container, started as testcontainers starts the official image."""
-    image = os.environ.get("IMGVEC_TEST_MILVUS_IMAGE") or _pinned_image()
-    _have_image(image)
+    _have_image(container_image)
     from testcontainers.community.milvus import MilvusContainer
     from testcontainers.core.config import testcontainers_config
 
     # The reaper is one more image from a registry; the `with` block removes the container without it.
     testcontainers_config.ryuk_disabled = True
-    with MilvusContainer(image) as container:
+    with MilvusContainer(container_image) as container:
         yield container.get_connection_url()
 
 
@@ -95,12 +102,6 @@ def pytest_runtest_makereport(
         for server in item.config.stash.get(_servers, []):
             report.sections.append((f"log of Milvus at {server.uri}", server.log_tail()))
     return report
-
-
-def _pinned_image() -> str:
-    """The official image, from the one place that names it."""
-    compose = yaml.safe_load(COMPOSE_FILE.read_text())
-    return str(compose["services"]["milvus"]["image"])
 
 
 @contextmanager

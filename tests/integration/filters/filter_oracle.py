@@ -1,0 +1,236 @@
+"""What filters must find, in plain Python and without the code that renders them.
+
+A strategy draws a filter together with a function from a row to True, False or None, where None (no value to
+compare) is neither the filter's match nor its negation's.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from filter_rows import FLOATS, FLOATS_32, INTEGERS, NUMBERS, Row, texts
+from hypothesis import strategies as st
+
+from imgvec.filters import Field, Filter, dynamic, field
+
+Verdict = bool | None
+_MISSING = object()
+_OPERATORS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A filter and what it says about a row."""
+
+    where: Filter
+    verdict: Callable[[Row], Verdict]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A field to compare, where a row keeps it, and the kinds of value to compare it with."""
+
+    field: Field
+    path: tuple[str | int, ...]
+    values: st.SearchStrategy[Any]
+    float32: bool = False
+
+    def value(self, row: Row) -> Any:
+        found: Any = row
+        for key in self.path:
+            try:
+                found = found[key] if isinstance(key, int) == isinstance(found, list) else _MISSING
+            except (KeyError, IndexError, TypeError):
+                return _MISSING
+        return _as_float32(found) if self.float32 else found
+
+    def operand(self, value: Any) -> Any:
+        return _as_float32(value) if self.float32 else value
+
+
+def _as_float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "truth"
+    return "text" if isinstance(value, str) else "number" if isinstance(value, int | float) else "other"
+
+
+_TEXTS = st.sampled_from(texts()) | st.text(st.characters(codec="utf-8"), max_size=5)
+_NUMBERS = st.sampled_from(NUMBERS) | st.integers(-200, 200)
+_INTEGERS = st.sampled_from(INTEGERS) | st.integers(-(2**63) + 1, 2**63 - 1)
+_FLOATS = st.sampled_from(FLOATS) | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-2, 2)
+_FLOATS_32 = st.sampled_from(FLOATS_32) | st.floats(-1e30, 1e30)
+_TRUTHS = st.booleans()
+
+_DEEP = ("meta", "deep", 'a "b"\\')
+PLACES = [
+    Place(field("text"), ("text",), _TEXTS),
+    Place(field("n"), ("n",), _INTEGERS),
+    Place(field("small"), ("small",), st.integers(-128, 127)),
+    Place(field("ratio"), ("ratio",), _FLOATS),
+    Place(field("score"), ("score",), _FLOATS_32, float32=True),
+    Place(field("ok"), ("ok",), _TRUTHS),
+    Place(field("tags")[1], ("tags", 1), _TEXTS),
+    Place(field("nums")[0], ("nums", 0), _INTEGERS),
+    Place(field("ratios")[1], ("ratios", 1), _FLOATS),
+    Place(field("meta")["text"], ("meta", "text"), _TEXTS),
+    Place(field("meta")["number"], ("meta", "number"), _NUMBERS | _TEXTS),
+    Place(field("meta")["flag"], ("meta", "flag"), _TRUTHS),
+    Place(field("meta")["mixed"], ("meta", "mixed"), _NUMBERS | _TEXTS),
+    Place(field("meta")["list"][0], ("meta", "list", 0), _NUMBERS | _TEXTS),
+    Place(field("meta")["deep"]['a "b"\\'][0], (*_DEEP, 0), _TEXTS),
+    Place(field("meta")["deep"]['a "b"\\'][1], (*_DEEP, 1), _NUMBERS),
+    Place(field("meta")["nowhere"], ("meta", "nowhere"), _NUMBERS | _TEXTS | _TRUTHS),
+    Place(dynamic("colour"), ("colour",), _TEXTS),
+    Place(dynamic("year"), ("year",), _NUMBERS),
+    Place(dynamic("in"), ("in",), _NUMBERS),
+    Place(dynamic('key "\\\n é'), ('key "\\\n é',), _TEXTS),
+    Place(dynamic("anything"), ("anything",), _NUMBERS | _TEXTS),
+    Place(dynamic("anything")["text"], ("anything", "text"), _TEXTS),
+    Place(dynamic("labels")[0], ("labels", 0), _NUMBERS | _TEXTS),
+    Place(dynamic("nowhere"), ("nowhere",), _NUMBERS | _TEXTS | _TRUTHS),
+]
+LISTS = [
+    Place(field("tags"), ("tags",), _TEXTS),
+    Place(field("nums"), ("nums",), _INTEGERS),
+    Place(field("ratios"), ("ratios",), _FLOATS),
+    Place(field("meta")["list"], ("meta", "list"), _NUMBERS | _TEXTS),
+    Place(field("meta")["mixed"], ("meta", "mixed"), _NUMBERS | _TEXTS),
+    Place(field("meta")["nowhere"], ("meta", "nowhere"), _NUMBERS | _TEXTS),
+    Place(dynamic("labels"), ("labels",), _NUMBERS | _TEXTS),
+    Place(dynamic("anything"), ("anything",), _NUMBERS | _TEXTS),
+]
+JSON_PLACES = [place for place in PLACES if place.path[0] not in {"text", "n", "small", "ratio", "score", "ok"}]
+JSON_PLACES = [place for place in JSON_PLACES if place.path[0] not in {"tags", "nums", "ratios"}]
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from(PLACES))
+    given = draw(place.values)
+    symbols = ["==", "!="] if isinstance(given, bool) else list(_OPERATORS)
+    compare = _OPERATORS[draw(st.sampled_from(symbols))]
+    operand = place.operand(given)
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        return compare(value, operand) if _kind(value) == _kind(operand) else None
+
+    return Case(compare(place.field, given), verdict)
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from([p for p in PLACES if p.values is not _TRUTHS]))
+    low, high = draw(place.values), draw(place.values)
+    if _kind(low) != _kind(high) or isinstance(low, bool):
+        high = low = draw(_TEXTS if isinstance(low, str) else st.integers(0, 100))
+    lowest, highest = place.operand(low), place.operand(high)
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        return lowest <= value <= highest if _kind(value) == _kind(lowest) else None
+
+    return Case(place.field.between(low, high), verdict)
+
+
+@st.composite
+def memberships(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from(PLACES))
+    given = draw(st.lists(place.values, max_size=6))
+    operands = [place.operand(value) for value in given]
+    kinds = {_kind(value) for value in operands}
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        if operands and _kind(value) not in kinds:
+            return None
+        return any(_kind(value) == _kind(one) and value == one for one in operands)
+
+    if draw(st.booleans()):
+        return Case(place.field.in_(given), verdict)
+    return Case(place.field.not_in(given), lambda row: _opposite(verdict(row)))
+
+
+@st.composite
+def prefixes(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from([p for p in PLACES if p.values is _TEXTS or p in JSON_PLACES]))
+    text = draw(_TEXTS.map(lambda whole: whole[:2]) | _TEXTS)
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        return value.startswith(text) if isinstance(value, str) else None
+
+    return Case(place.field.has_prefix(text), verdict)
+
+
+@st.composite
+def elements(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from(LISTS))
+    given = draw(st.lists(place.values, max_size=3))
+    every = draw(st.booleans())
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        held = value if isinstance(value, list) else []
+        found = [any(_kind(one) == _kind(wanted) and one == wanted for one in held) for wanted in given]
+        return all(found) if every else any(found)
+
+    if len(given) == 1 and draw(st.booleans()):
+        return Case(place.field.contains(given[0]), verdict)
+    return Case(place.field.contains_all(given) if every else place.field.contains_any(given), verdict)
+
+
+@st.composite
+def nulls(draw: st.DrawFn) -> Case:
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(["text", "n", "ok", "tags"]))
+        return Case(field(name).is_null(), lambda row: False)
+    place = draw(st.sampled_from(JSON_PLACES))
+    return Case(place.field.is_null(), lambda row: place.value(row) is _MISSING)
+
+
+def _opposite(verdict: Verdict) -> Verdict:
+    return None if verdict is None else not verdict
+
+
+def _not(case: Case) -> Case:
+    return Case(~case.where, lambda row: _opposite(case.verdict(row)))
+
+
+def _and(left: Case, right: Case) -> Case:
+    def verdict(row: Row) -> Verdict:
+        both = {left.verdict(row), right.verdict(row)}
+        return False if False in both else None if None in both else True
+
+    return Case(left.where & right.where, verdict)
+
+
+def _or(left: Case, right: Case) -> Case:
+    def verdict(row: Row) -> Verdict:
+        both = {left.verdict(row), right.verdict(row)}
+        return True if True in both else None if None in both else False
+
+    return Case(left.where | right.where, verdict)
+
+
+CONDITIONS = comparisons() | ranges() | memberships() | prefixes() | elements() | nulls()
+CASES = st.recursive(
+    CONDITIONS,
+    lambda inner: inner.map(_not) | st.builds(_and, inner, inner) | st.builds(_or, inner, inner),
+    max_leaves=8,
+)

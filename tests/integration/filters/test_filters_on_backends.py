@@ -1,0 +1,134 @@
+"""Rendered filters against plain Python, on Milvus Lite and on a real server."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import filter_rows
+import pytest
+from filter_oracle import CASES, CONDITIONS, Case
+from filter_rows import Backend
+from hypothesis import HealthCheck, given, settings
+
+from imgvec.filters import Filter, Raw, dynamic, equals_text, field
+
+BATCH = 50
+_PLACES: dict[str, Callable[[], Any]] = {
+    "VARCHAR": lambda: field("text"),
+    "JSON": lambda: field("meta")["text"],
+    "dynamic": lambda: dynamic("colour"),
+    "dynamic key that needs quoting": lambda: dynamic('key "\\\n é'),
+}
+_HOLDS: dict[str, Callable[[filter_rows.Row], str | None]] = {
+    "VARCHAR": lambda row: row["text"],
+    "JSON": lambda row: row["meta"].get("text"),
+    "dynamic": lambda row: row.get("colour"),
+    "dynamic key that needs quoting": lambda row: row.get('key "\\\n é'),
+}
+
+
+def _expected(case: Case, backend: Backend) -> list[str]:
+    return [row["id"] for row in backend.rows if case.verdict(row) is True]
+
+
+def _any_of(filters: list[Filter]) -> Filter:
+    return functools.reduce(operator.or_, filters)
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_each_nasty_string_finds_its_own_row_and_no_other(backend: Backend, place: str) -> None:
+    value = _PLACES[place]()
+    held = [(row["id"], row["text"], _HOLDS[place](row)) for row in backend.rows]
+    assert len({text for _, text, _ in held}) == filter_rows.COUNT
+    for start in range(0, len(held), BATCH):
+        batch = held[start : start + BATCH]
+        has = [id_ for id_, _, text in batch if text is not None]
+        # Were one literal read as anything else, its row would be missing here or a row of another batch be found.
+        assert backend.ids(_any_of([value == text for _, text, _ in batch])) == has
+        own = [(field("id") == id_) & (value == text) for id_, text, _ in batch]
+        assert backend.ids(_any_of(own)) == has
+        others = [(field("id") == id_) & (value != text) for id_, text, _ in batch]
+        assert backend.ids(_any_of(others)) == []
+        assert backend.ids(value.in_([text for _, text, _ in batch])) == has
+
+
+def test_every_string_at_once_and_its_negation(backend: Backend) -> None:
+    strings = [row["text"] for row in backend.rows]
+    assert len(backend.ids(field("text").in_(strings))) == filter_rows.COUNT
+    assert backend.ids(field("text").not_in(strings)) == []
+    assert backend.ids(field("text").not_in(strings[1:])) == [backend.rows[0]["id"]]
+
+
+def test_each_nasty_string_is_found_among_the_elements_of_a_list(backend: Backend) -> None:
+    for start in range(0, filter_rows.COUNT, BATCH):
+        batch = backend.rows[start : start + BATCH]
+        tags = [(field("id") == row["id"]) & field("tags").contains(row["text"]) for row in batch]
+        assert backend.ids(_any_of(tags)) == [row["id"] for row in batch if row["text"] in row["tags"]]
+        labels = [(field("id") == row["id"]) & dynamic("labels").contains(row["text"]) for row in batch]
+        assert backend.ids(_any_of(labels)) == [row["id"] for row in batch if row["text"] in row.get("labels", [])]
+
+
+@given(case=CONDITIONS)
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_one_condition_finds_what_python_finds(backend: Backend, case: Case) -> None:
+    assert backend.ids(case.where) == _expected(case, backend)
+
+
+@given(case=CASES)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_compositions_find_what_python_finds(backend: Backend, case: Case) -> None:
+    assert backend.ids(case.where) == _expected(case, backend)
+
+
+@pytest.mark.parametrize("place", [field("n"), field("meta")["number"], dynamic("year")], ids=repr)
+def test_twenty_thousand_values(backend: Backend, place: Any) -> None:
+    name = str(place).split("'")[1]
+    holds = {
+        "n": lambda row: row["n"],
+        "meta": lambda row: row["meta"].get("number"),
+        "year": lambda row: row.get("year"),
+    }[name]
+    wanted = set(range(-10_000, 10_000))
+    assert backend.ids(place.in_(sorted(wanted))) == [row["id"] for row in backend.rows if holds(row) in wanted]
+
+
+def test_deepest_nesting_that_is_allowed(backend: Backend) -> None:
+    where: Filter = field("small") == 127
+    for level in range(62):
+        where = (where | (field("ok") == True)) if level % 2 else (where & (field("n") >= 0))  # noqa: E712
+    assert len(backend.ids(where)) > 0
+
+
+def test_raw_expressions(backend: Backend) -> None:
+    positive = [row["id"] for row in backend.rows if row["small"] > 0 and "a" in row["tags"]]
+    assert backend.ids("small > 0 AND Array_Contains(tags, 'a')") == positive
+    assert backend.ids(Raw('small > 0 or id == "0000"') & field("tags").contains("a")) == sorted(
+        row["id"] for row in backend.rows if (row["small"] > 0 or row["id"] == "0000") and "a" in row["tags"]
+    )
+    assert backend.ids(~Raw("small > 0")) == [row["id"] for row in backend.rows if row["small"] <= 0]
+    assert backend.ids('$meta["year"] in [1, 7] AND NOT (ok == TRUE)') == [
+        row["id"] for row in backend.rows if row.get("year") in (1, 7) and not row["ok"]
+    ]
+    assert backend.ids('json_contains($meta["labels"], "a")') == [
+        row["id"] for row in backend.rows if "a" in row.get("labels", [])
+    ]
+
+
+def test_values_typed_on_a_command_line(backend: Backend) -> None:
+    row = backend.rows[0]
+    for name, text, matches in (
+        ("text", row["text"], lambda r: r["text"] == row["text"]),
+        ("n", "-1", lambda r: r["n"] == -1),
+        ("ratio", ".5", lambda r: r["ratio"] == 0.5),
+        ("score", "0.1", lambda r: r["score"] == 0.1),
+        ("ok", "TRUE", lambda r: r["ok"]),
+        ("tags", "a", lambda r: "a" in r["tags"]),
+        ("nums", "-1", lambda r: -1 in r["nums"]),
+        ("year", "7", lambda r: r.get("year") == 7),
+        ("colour", "1", lambda r: r.get("colour") == "1"),
+    ):
+        where = equals_text(name, text, filter_rows.FIELDS, dynamic=True)
+        assert backend.ids(where) == [r["id"] for r in backend.rows if matches(r)], name

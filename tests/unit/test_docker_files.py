@@ -1,0 +1,135 @@
+"""What has to hold for the files under docker/, which most machines cannot run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+WHOLE = ["compose.standalone.yaml", "compose.cluster.yaml"]
+SECRETS = re.compile(r"PASSWORD|SECRET|TOKEN")
+
+
+def compose(name: str) -> dict[str, Any]:
+    content = yaml.safe_load((DOCKER / name).read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def services(name: str) -> dict[str, dict[str, Any]]:
+    found = compose(name)["services"]
+    assert found
+    return dict(found)
+
+
+def milvus_images(name: str) -> set[str]:
+    return {service["image"] for service in services(name).values() if "milvusdb/" in service["image"]}
+
+
+def test_one_milvus_version_everywhere() -> None:
+    (image,) = milvus_images("compose.standalone.yaml")
+    assert re.fullmatch(r"milvusdb/milvus:v2\.6\.\d+", image)
+    assert milvus_images("compose.cluster.yaml") == {image}
+    assert milvus_images("compose.gpu.yaml") == {f"{image}-gpu"}
+
+
+def test_the_other_images_are_the_same_in_both() -> None:
+    alone, cluster = (services(name) for name in WHOLE)
+    for name in ("etcd", "minio"):
+        assert alone[name] == cluster[name]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_service_is_pinned_watched_and_restarted(name: str) -> None:
+    for service, body in services(name).items():
+        _, _, tag = body["image"].rpartition(":")
+        assert re.search(r"\d+[.-]\d+", tag), f"{service}: {body['image']} is not pinned"
+        assert body["healthcheck"]["test"][0] == "CMD", service
+        assert body["restart"] == "unless-stopped", service
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_services_wait_until_what_they_need_is_healthy(name: str) -> None:
+    every = services(name)
+    for service, body in every.items():
+        needs = body.get("depends_on", {})
+        assert set(needs) == ({"etcd", "minio"} if "milvusdb/" in body["image"] else set()), service
+        assert all(need == {"condition": "service_healthy"} for need in needs.values()), service
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_only_milvus_is_published_and_only_on_this_machine(name: str) -> None:
+    published = {service: body["ports"] for service, body in services(name).items() if "ports" in body}
+    assert list(published.values()) == [["127.0.0.1:19530:19530", "127.0.0.1:9091:9091"]]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_no_secret_has_a_default(name: str) -> None:
+    """`${NAME:?why}` makes Compose refuse to start without it."""
+    secrets = [
+        (service, key, value)
+        for service, body in services(name).items()
+        for key, value in body["environment"].items()
+        if SECRETS.search(key)
+    ]
+    assert {key for _, key, _ in secrets} == {
+        "MINIO_ROOT_PASSWORD",
+        "MINIO_SECRET_ACCESS_KEY",
+        "COMMON_SECURITY_DEFAULTROOTPASSWORD",
+    }
+    for service, key, value in secrets:
+        assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{service}: {key} is {value}"
+    for service, body in services(name).items():
+        if "milvusdb/" in body["image"]:
+            assert body["environment"]["COMMON_SECURITY_AUTHORIZATIONENABLED"] == "true", service
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_data_lies_in_named_volumes(name: str) -> None:
+    mounts = [mount for body in services(name).values() for mount in body.get("volumes", [])]
+    assert {mount.split(":")[0] for mount in mounts} == set(compose(name)["volumes"])
+
+
+def test_the_cluster_has_every_role_of_milvus_once() -> None:
+    roles = [body["command"][2] for body in services("compose.cluster.yaml").values() if "milvusdb/" in body["image"]]
+    assert sorted(roles) == ["datanode", "mixcoord", "proxy", "querynode", "streamingnode"]
+
+
+def test_gpu_reserves_a_device_for_the_standalone_service() -> None:
+    (body,) = services("compose.gpu.yaml").values()
+    assert set(services("compose.gpu.yaml")) <= set(services("compose.standalone.yaml"))
+    (device,) = body["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia"
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_the_offline_image_holds_the_server_that_the_tests_install() -> None:
+    script = (DOCKER / "milvus-offline" / "build.sh").read_text()
+    versions = set(re.findall(r"(?:version=|milvus-offline:)(\d+\.\d+\.\d+)", script))
+    tests = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
+    (pin,) = [requirement for requirement in tests if requirement.startswith("milvus==")]
+    assert versions == {pin.removeprefix("milvus==").partition(";")[0].strip()}
+
+
+@pytest.mark.parametrize("script", [DOCKER / "milvus-offline" / "build.sh", ROOT / ".ci" / "run"], ids=lambda p: p.name)
+def test_scripts_are_executable_and_parse(script: Path) -> None:
+    assert script.stat().st_mode & 0o111
+    assert "set -euo pipefail" in script.read_text()
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_the_app_image_runs_as_nobody_special_and_copies_only_what_exists() -> None:
+    lines = (DOCKER / "Dockerfile").read_text().splitlines()
+    assert lines.index("USER imgvec") < lines.index('ENTRYPOINT ["imgvec"]')
+    for line in lines:
+        if line.startswith("COPY "):
+            *sources, _ = line.split()[1:]
+            missing = [source for source in sources if not (ROOT / source).exists()]
+            assert not missing, line
