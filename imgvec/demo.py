@@ -16,8 +16,9 @@ from imgvec.search import Hit
 from imgvec.settings import Settings
 
 PHOTOS = (
-    "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png gravel.png "
-    "hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png page.png retina.jpg rocket.jpg text.png"
+    "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png "
+    "gravel.png hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png page.png retina.jpg "
+    "rocket.jpg text.png"
 ).split()
 """The photographs inside scikit-image's wheel."""
 

@@ -1,0 +1,49 @@
+"""What every kind of test shares: test data, pictures made on the spot, a fake encoder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder, FakeStore
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real photos, hostile files and vectors that IMGVEC_TEST_DATA names."""
+    folder = os.environ.get("IMGVEC_TEST_DATA")
+    if not folder:
+        pytest.skip("IMGVEC_TEST_DATA is not set: no real test data")
+    path = Path(folder).resolve()
+    assert path.is_dir(), f"IMGVEC_TEST_DATA={folder} is no folder"
+    return path
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of twenty different JPEG files, two folders deep."""
+    folder = tmp_path / "pictures"
+    for i in range(20):
+        path = folder / f"album{i % 2}" / f"{i:02}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(path, quality=95)
+    return folder
+
+
+def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A smooth random picture, another one for each seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imgvec.errors import DefinitionError
+from imgvec.indexes.catalog import INDEX_TYPES, SCALAR_INDEXES, Parameter, index_type
+
+EXPECTED = (
+    "FLAT IVF_FLAT IVF_SQ8 IVF_PQ IVF_RABITQ SCANN HNSW HNSW_SQ HNSW_PQ HNSW_PRQ DISKANN AISAQ GPU_BRUTE_FORCE "
+    "GPU_IVF_FLAT GPU_IVF_PQ GPU_CAGRA AUTOINDEX BIN_FLAT BIN_IVF_FLAT"
+).split()
+
+
+def test_every_index_type_is_there() -> None:
+    assert sorted(INDEX_TYPES) == sorted(EXPECTED)
+    assert sorted(SCALAR_INDEXES) == ["BITMAP", "INVERTED", "NGRAM", "STL_SORT", "Trie"]
+    assert sorted(name for name, kind in INDEX_TYPES.items() if kind.lite) == sorted(
+        ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"]
+    )
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_its_own_defaults_are_accepted(name: str) -> None:
+    kind = INDEX_TYPES[name]
+    dim = 384
+    kind.check_build(kind.defaults("build"), dim=dim)
+    kind.check_search(kind.search_params(kind.defaults("search"), limit=10), limit=10)
+    assert kind.about
+    assert kind.memory_source
+    assert kind.memory(1_000_000, dim, 4, kind.defaults("build")) > 0
+    for parameter in (*kind.build, *kind.search):
+        assert parameter.meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "params", "problem"),
+    [
+        ("HNSW", "build", {"M": 1}, "M = 1 is refused: give an integer from 2 to 2048"),
+        ("HNSW", "build", {"M": 2049}, "from 2 to 2048"),
+        ("HNSW", "build", {"M": True}, "from 2 to 2048"),
+        ("HNSW", "build", {"M": 16.0}, "from 2 to 2048"),
+        ("HNSW", "build", {"m": 16}, "m is no build parameter of HNSW (it has: M, efConstruction)"),
+        ("HNSW", "search", {"ef": 0}, "give an integer from 1"),
+        ("IVF_FLAT", "build", {"nlist": 65_537}, "from 1 to 65536"),
+        ("IVF_PQ", "build", {"m": 7}, "does not divide the 384 dimensions"),
+        ("SCANN", "build", {"with_raw_data": "yes"}, "true or false"),
+        ("HNSW_SQ", "build", {"sq_type": "SQ9"}, "SQ4U, SQ6, SQ8, BF16, FP16"),
+        ("GPU_CAGRA", "search", {"itopk_size": 100}, "a multiple of 32"),
+        ("GPU_CAGRA", "build", {"graph_degree": 64, "intermediate_graph_degree": 32}, "the smaller of the two"),
+        ("GPU_IVF_PQ", "build", {"nbits": 9}, "from 4 to 8"),
+        ("FLAT", "search", {"ef": 3}, "(it has: none)"),
+    ],
+)
+def test_out_of_range(name: str, which: str, params: dict[str, Any], problem: str) -> None:
+    kind = index_type(name)
+    with pytest.raises(DefinitionError) as caught:
+        kind.check_build(params, dim=384) if which == "build" else kind.check_search(params)
+    assert problem in str(caught.value)
+
+
+def test_limits() -> None:
+    with pytest.raises(DefinitionError, match="at most 1024"):
+        index_type("GPU_CAGRA").check_search({}, limit=1025)
+    with pytest.raises(DefinitionError, match="at least the limit, 100"):
+        index_type("HNSW").check_search({"ef": 64}, limit=100)
+
+
+def test_search_params_grow_with_the_limit() -> None:
+    assert index_type("HNSW").search_params({"ef": 64}, limit=100) == {"ef": 100}
+    assert index_type("HNSW").search_params({"ef": 64}, limit=10) == {"ef": 64}
+    assert index_type("GPU_CAGRA").search_params({"itopk_size": 64}, limit=100) == {"itopk_size": 128}
+    assert index_type("IVF_FLAT").search_params({"nprobe": 8}, limit=100) == {"nprobe": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("FLAT", {}, 1000 * 128 * 4),
+        ("HNSW", {"M": 16}, 1000 * 128 * 4 + 1000 * 32 * 4),
+        ("IVF_SQ8", {}, 1000 * 128),
+        ("IVF_PQ", {"m": 16, "nbits": 8}, 1000 * 16),
+        ("GPU_CAGRA", {"graph_degree": 32}, 1000 * 128 * 4 + 1000 * 32 * 4),
+    ],
+)
+def test_memory_formulas(name: str, params: dict[str, Any], expected: float) -> None:
+    assert index_type(name).memory(1000, 128, 4, params) == expected
+
+
+def test_a_wrong_name_says_what_is_known() -> None:
+    with pytest.raises(DefinitionError, match=r"'HNWS' is no index type \(known: FLAT, "):
+        index_type("HNWS")
+
+
+def test_what_a_parameter_accepts() -> None:
+    assert Parameter("x", "m", low=1, high=9).accepts() == "an integer from 1 to 9"
+    assert Parameter("x", "m", kind="float", low=1).accepts() == "a number of at least 1"
+    assert Parameter("x", "m", kind="bool").accepts() == "true or false"

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgvec.definition import Definition, bundled
+from imgvec.errors import DefinitionError
+
+MINIMAL = "encoder: {model: some/model}\n"
+
+
+def load(tmp_path: Path, text: str) -> Definition:
+    path = tmp_path / "things.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Definition.load(path)
+
+
+@pytest.mark.parametrize("name", ["photos", "products", "faces"])
+def test_bundled_definitions_have_a_cpu_a_gpu_and_a_scalar_index(name: str) -> None:
+    definition = Definition.load(name)
+    assert definition.index.cpu.type == "HNSW"
+    assert definition.index.gpu is not None
+    assert definition.index.gpu.type in ("GPU_CAGRA", "GPU_IVF_FLAT")
+    assert any(field.index for field in definition.fields.values())
+    assert name in bundled()
+
+
+def test_bundled_fields() -> None:
+    assert list(Definition.load("photos").fields) == ["album", "tags", "taken_at"]
+    assert list(Definition.load("products").fields) == ["category", "brand", "price", "stock"]
+    assert Definition.load("products").partition_key == "category"
+    assert list(Definition.load("faces").fields) == ["identity"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "line", "problem"),
+    [
+        ("colour: red\n", "colour", 2, "unknown key"),
+        ("index:\n  cpu:\n    type: HNSW\n    params: {M: -5}\n", "index.cpu.params.M", 5, "from 2 to 2048"),
+        ("index:\n  cpu: {type: HNSW, params: {nlist: 5}}\n", "index.cpu.params.nlist", 3, "no build parameter"),
+        ("index:\n  cpu: {type: HNSW, search: {nprobe: 5}}\n", "index.cpu.search.nprobe", 3, "no search parameter"),
+        ("index:\n  cpu: {type: HNWS}\n", "index.cpu.type", 3, "no index type"),
+        ("index:\n  cpu: {type: GPU_CAGRA}\n", "index.cpu.type", 3, "is a GPU index"),
+        ("index:\n  gpu: {type: HNSW}\n", "index.gpu.type", 3, "is a CPU index"),
+        (
+            "index:\n  gpu: {type: GPU_CAGRA, params: {graph_degree: 256}}\n",
+            "index.gpu.params.graph_degree",
+            3,
+            "the smaller of the two",
+        ),
+        ("vector: {type: INT8_VECTOR}\nindex:\n  cpu: {type: IVF_FLAT}\n", "index.cpu.type", 4, "not INT8_VECTOR"),
+        ("vector: {metric_type: HAMMING}\n", "vector.metric_type", 2, "COSINE"),
+        ("fields:\n  uri: {type: VARCHAR, default: ''}\n", "fields.uri", 3, "is reserved"),
+        ("fields:\n  in: {type: VARCHAR, default: ''}\n", "fields.in", 3, "word of Milvus"),
+        ("fields:\n  a-b: {type: VARCHAR, default: ''}\n", "fields.a-b", 3, "a letter or _"),
+        ("fields:\n  price: {type: MONEY, default: 0}\n", "fields.price.type", 3, "'INT8'"),
+        ("fields:\n  price: {type: INT8, default: 300}\n", "fields.price.default", 3, "does not fit INT8"),
+        ("fields:\n  price: {type: INT8}\n", "fields.price", 3, "required: true"),
+        ("fields:\n  price: {type: INT8, required: true, default: 1}\n", "fields.price", 3, "neither a default"),
+        ("fields:\n  tags: {type: ARRAY, default: []}\n", "fields.tags", 3, "element_type"),
+        ("fields:\n  n: {type: INT8, default: 0, max_length: 5}\n", "fields.n", 3, "max_length belongs"),
+        ("fields:\n  n: {type: DOUBLE, default: 0, index: Trie}\n", "fields.n", 3, "index Trie takes VARCHAR"),
+        ("fields:\n  n: {type: DOUBLE, default: 0, index: BTREE}\n", "fields.n", 3, "none of AUTO"),
+        ("fields:\n  n: {type: DOUBLE, default: 0, max_length: '7'}\n", "fields.n.max_length", 3, "valid integer"),
+        ("partition_key: nobody\n", "partition_key", 2, "declared VARCHAR or INT64"),
+        ("num_partitions: 4\n", "num_partitions", 2, "belongs to a partition_key"),
+        ("consistency_level: Eventual\n", "consistency_level", 2, "Eventually"),
+    ],
+)
+def test_mistakes_are_refused_with_their_place(
+    tmp_path: Path, text: str, where: str, line: int, problem: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        load(tmp_path, MINIMAL + text)
+    assert caught.value.where == where
+    assert caught.value.line == line
+    assert problem in str(caught.value)
+    assert f"things.yaml:{line}: {where}: " in str(caught.value)
+
+
+def test_every_mistake_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"first: unknown key; also second: unknown key"):
+        load(tmp_path, MINIMAL + "first: 1\nsecond: 2\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        ("encoder: [", "is no YAML"),
+        ("encoder: {model: a, model: b}", "encoder.model: given twice"),
+        ("- a\n- b\n", "valid dictionary"),
+        ("about: x\n", "encoder: Field required"),
+    ],
+)
+def test_files_that_are_no_definition(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(DefinitionError, match=problem):
+        load(tmp_path, text)
+
+
+def test_a_name_that_is_neither_file_nor_bundled_says_what_there_is() -> None:
+    with pytest.raises(DefinitionError, match=r"bundled: faces, photos, products"):
+        Definition.load("fotos")
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"about: \xff\n")
+    with pytest.raises(DefinitionError, match="cannot be read"):
+        Definition.load(tmp_path / "x.yaml")
+
+
+def test_a_definition_survives_being_written_down(tmp_path: Path) -> None:
+    for name in bundled():
+        definition = Definition.load(name)
+        assert Definition.load(definition.model_dump(exclude_defaults=True)) == definition
+
+
+def definition(**fields: Any) -> Definition:
+    return Definition.load({"encoder": {"model": "m"}, "fields": fields})
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "stored"),
+    [
+        ({"type": "INT64"}, "12", 12),
+        ({"type": "INT64"}, 12.0, 12),
+        ({"type": "DOUBLE"}, "1.5", 1.5),
+        ({"type": "BOOL"}, "yes", True),
+        ({"type": "BOOL"}, False, False),
+        ({"type": "VARCHAR"}, "é", "é"),
+        ({"type": "ARRAY", "element_type": "VARCHAR"}, "a; b;", ["a", "b"]),
+        ({"type": "ARRAY", "element_type": "INT8"}, "[1, 2]", [1, 2]),
+        ({"type": "JSON"}, '{"a": [1]}', {"a": [1]}),
+        ({"type": "INT64", "format": "unix_ms"}, "1970-01-02", 86_400_000),
+        ({"type": "INT64", "format": "unix_ms"}, "1970-01-01T01:00:00+01:00", 0),
+        ({"type": "INT64", "format": "unix_ms"}, "5", 5),
+    ],
+)
+def test_metadata_becomes_its_type(declared: dict[str, Any], given: Any, stored: Any) -> None:
+    assert definition(x={**declared, "required": True}).row_fields({"x": given}) == {"x": stored}
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "problem"),
+    [
+        ({"type": "INT8"}, "128", "does not fit INT8"),
+        ({"type": "INT8"}, "1.5", "no integer"),
+        ({"type": "INT8"}, True, "no INT8"),
+        ({"type": "DOUBLE"}, "nan", "not a finite"),
+        ({"type": "FLOAT"}, 1e39, "not a finite FLOAT"),
+        ({"type": "DOUBLE"}, "many", "no number"),
+        ({"type": "BOOL"}, "perhaps", "neither true nor false"),
+        ({"type": "VARCHAR", "max_length": 3}, "ééé", "6 bytes long in UTF-8"),
+        ({"type": "VARCHAR"}, 7, "no text"),
+        ({"type": "VARCHAR"}, "\ud800", "not Unicode"),
+        ({"type": "ARRAY", "element_type": "INT8", "max_capacity": 1}, [1, 2], "2 items"),
+        ({"type": "ARRAY", "element_type": "INT8"}, [1, "x"], r"x\[1\] = 'x'"),
+        ({"type": "ARRAY", "element_type": "INT8"}, 3, "no list"),
+        ({"type": "ARRAY", "element_type": "INT8"}, "[1", "no JSON list"),
+        ({"type": "JSON"}, "text", "no JSON"),
+        ({"type": "JSON"}, '"text"', "no JSON object"),
+        ({"type": "JSON"}, {"a": float("nan")}, "cannot be written"),
+        ({"type": "JSON"}, {"a": "x" * 70_000}, "bytes of JSON"),
+        ({"type": "INT64", "format": "unix_ms"}, "yesterday", "ISO 8601"),
+    ],
+)
+def test_metadata_that_does_not_fit(declared: dict[str, Any], given: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        definition(x={**declared, "required": True}).row_fields({"x": given})
+
+
+def test_absent_metadata() -> None:
+    d = definition(
+        a={"type": "VARCHAR", "default": "none"}, b={"type": "INT8", "nullable": True}, c={"type": "INT8", "default": 3}
+    )
+    assert d.row_fields({}) == {"a": "none", "b": None, "c": 3}
+    assert d.row_fields({"a": "", "b": "", "c": ""}) == {"a": "", "b": None, "c": 3}
+    with pytest.raises(ValueError, match="a is missing"):
+        definition(a={"type": "VARCHAR", "required": True}).row_fields({})
+
+
+def test_undeclared_metadata() -> None:
+    open_ = Definition.load({"encoder": {"model": "m"}})
+    assert open_.row_fields({"note": "x", "n": 1, "nothing": None}) == {"note": "x", "n": 1}
+    with pytest.raises(ValueError, match="imgvec fills in"):
+        open_.row_fields({"uri": "x"})
+    with pytest.raises(ValueError, match="cannot be a field's name"):
+        open_.row_fields({"a b": 1})
+    closed = Definition.load({"encoder": {"model": "m"}, "dynamic": False})
+    with pytest.raises(ValueError, match="dynamic: false"):
+        closed.row_fields({"note": "x"})
+
+
+def test_taken_at_comes_from_the_image_unless_the_metadata_says() -> None:
+    photos = Definition.load("photos")
+    assert photos.row_fields({}, taken_at=5)["taken_at"] == 5
+    assert photos.row_fields({"taken_at": "7"}, taken_at=5)["taken_at"] == 7
+    assert photos.row_fields({})["taken_at"] == 0

@@ -1,0 +1,88 @@
+"""Imports point one way (DESIGN, rooms): a short walk over the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "imgvec"
+
+MAY_IMPORT = {
+    "__init__": {"*"},  # the lazy public names
+    "cli": {"collection", "definition", "demo", "doctor", "encoders", "errors", "filters", "images", "indexes", "ingest",
+            "search", "settings"},
+    "demo": {"collection", "errors", "gallery", "images", "ingest", "search", "settings"},
+    "doctor": {"collection", "definition", "encoders", "errors", "milvus", "settings"},
+    "gallery": {"errors", "images"},
+    "collection": {"definition", "description", "encoders", "errors", "filters", "images", "ingest", "milvus", "search",
+                   "settings"},
+    "description": {"definition", "encoders", "errors"},
+    "ingest": {"encoders", "errors", "images", "threads"},
+    "search": {"encoders", "errors", "filters", "images"},
+    "milvus": {"definition", "errors", "fields", "filters", "indexes"},
+    "definition": {"errors", "fields", "indexes"},
+    "fields": {"indexes"},
+    "encoders": {"errors"},
+    "images": {"errors"},
+    "filters": {"errors"},
+    "indexes": {"errors"},
+    "threads": set(),
+    "settings": {"errors"},
+    "errors": set(),
+}  # fmt: skip
+# ingest and search know the encoder's protocol, and only when types are checked; it is passed in
+ONLY_THE_PROTOCOL = {"ingest", "search", "description"}
+
+FOREIGN = {
+    "transformers": {"encoders"},
+    "torch": {"encoders", "indexes"},
+    "pymilvus": {"milvus"},
+    "milvus_lite": {"milvus"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "PIL": {"images", "encoders", "search"},
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            if node.module == "imgvec":
+                found |= {f"imgvec.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = room(path)
+    allowed = MAY_IMPORT[own]
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "imgvec" and rest:
+            other = rest.split(".")[0]
+            assert other == own or other in allowed or "*" in allowed or name == "imgvec.__version__", (
+                f"{own} imports {name}"
+            )
+            if own in ONLY_THE_PROTOCOL and other == "encoders":
+                assert name == "imgvec.encoders.protocol"
+        elif top in FOREIGN:
+            assert own in FOREIGN[top], f"{own} imports {name}"
+
+
+def test_no_room_has_a_name_that_says_nothing() -> None:
+    nothing = {"utils.py", "helpers.py", "common.py", "base.py"}
+    assert not [path for path in MODULES if path.name in nothing]
