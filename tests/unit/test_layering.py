@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "imgvec"
 
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
-    "cli": {"collection", "definition", "demo", "doctor", "encoders", "errors", "filters", "images", "indexes", "ingest",
-            "search", "settings"},
+    "cli": {"collection", "definition", "demo", "doctor", "encoders", "errors", "filters", "images", "indexes",
+            "ingest", "search", "settings"},
     "demo": {"collection", "errors", "gallery", "images", "ingest", "search", "settings"},
     "doctor": {"collection", "definition", "encoders", "errors", "milvus", "settings"},
     "gallery": {"errors", "images"},

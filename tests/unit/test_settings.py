@@ -15,7 +15,7 @@ def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGVEC_MAX_PIXELS", "many")
-    with pytest.raises(SettingsError, match="IMGVEC_MAX_PIXELS: .*integer"):
+    with pytest.raises(SettingsError, match=r"IMGVEC_MAX_PIXELS: .*integer"):
         Settings.load()
 
 

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import picture
+from fakes import FakeEncoder, FakeStore
+
+from imgvec.definition import Definition
+from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.errors import EncoderError, UnreadableImage, WriteFailed
+from imgvec.images import Record, gone_from, load_metadata, read_source
+from imgvec.ingest import IngestReport, ingest, prune
+
+PHOTOS = Definition.load("photos")
+
+
+def run(source: Any, store: FakeStore, encoder: FakeEncoder, **options: Any) -> IngestReport:
+    metadata = options.pop("metadata", None)
+    records = source if isinstance(source, Iterator) else read_source(source, metadata=metadata)
+    given = {"threads": 2, "max_pixels": 50_000_000, "max_bytes": 10**9, **options}
+    return ingest(records, store, encoder, PHOTOS.row_fields, **given)
+
+
+def adds_up(report: IngestReport) -> bool:
+    parts = (report.written, report.updated, report.unchanged, report.duplicates, report.refused.total())
+    return report.seen == sum(parts)
+
+
+def test_rows_are_complete(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    report = run(pictures, store, encoder)
+    assert (report.written, report.seen, adds_up(report)) == (20, 20, True)
+    by_uri = {row["uri"]: row for row in store.rows.values()}
+    row = by_uri[str(pictures / "album0" / "00.jpg")]
+    assert (row["width"], row["height"], row["media_type"]) == (64, 48, "image/jpeg")
+    assert (row["album"], row["tags"], row["taken_at"]) == ("", [], 0)
+    assert len(row["content_hash"]) == len(row["id"]) == 32
+    assert row["ingested_at"] > 1_700_000_000_000
+    np.testing.assert_allclose([np.linalg.norm(r["vector"]) for r in store.rows.values()], 1, atol=1e-6)
+
+
+def test_each_row_has_the_vector_of_its_own_image(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    (pictures / "album0" / "03b.jpg").write_bytes(b"broken in the middle of a batch")
+    run(pictures, store, encoder)
+    from imgvec.images import decode
+
+    for row in store.rows.values():
+        image = decode(Path(row["uri"]).read_bytes(), uri=row["uri"]).image
+        np.testing.assert_allclose(row["vector"], encoder.encode_images([image])[0], atol=1e-5)
+
+
+def test_a_second_run_writes_and_encodes_nothing(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    run(pictures, store, encoder)
+    encoded = encoder.encoded
+    report = run(pictures, store, encoder)
+    assert (report.written, report.unchanged, encoder.encoded) == (0, 20, encoded)
+    assert "decode" not in report.stage_seconds
+
+
+def test_a_changed_file_is_written_again(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    run(pictures, store, encoder)
+    picture(99).save(pictures / "album0" / "00.jpg")
+    report = run(pictures, store, encoder)
+    assert (report.written, report.unchanged, len(store.rows)) == (1, 19, 20)
+
+
+def test_changed_metadata_is_written_without_encoding(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    first = str(pictures / "album0" / "00.jpg")
+    run(pictures, store, encoder, metadata=load_metadata({first: {"album": "cats", "note": 1}}))
+    before = {id_: row["vector"] for id_, row in store.rows.items()}
+    encoded = encoder.encoded
+    again = run(pictures, store, encoder, metadata=load_metadata({first: {"album": "cats", "note": 1}}))
+    assert (again.updated, again.unchanged) == (0, 20)
+    report = run(pictures, store, encoder, metadata=load_metadata({first: {"album": "dogs"}}))
+    assert (report.updated, report.unchanged, report.written, encoder.encoded) == (1, 19, 0, encoded)
+    [row] = [row for row in store.rows.values() if row["uri"] == first]
+    assert (row["album"], row["note"], row["width"]) == ("dogs", 1, 64)
+    np.testing.assert_array_equal(row["vector"], before[row["id"]])
+
+
+def test_refusals_are_counted_logged_and_passed_over(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    (pictures / "empty.jpg").touch()
+    (pictures / "text.jpg").write_text("no image")
+    log = tmp_path / "refused.jsonl"
+    bad = str(pictures / "album1" / "01.jpg")
+    report = run(pictures, store, encoder, errors=log, metadata=load_metadata({bad: {"taken_at": "soon"}}))
+    assert report.written == 19
+    assert adds_up(report)
+    assert report.refused == {"empty": 1, "not an image": 1, "metadata refused": 1}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["uri"]: line["reason"] for line in lines} == {
+        str(pictures / "empty.jpg"): "empty",
+        str(pictures / "text.jpg"): "not an image",
+        bad: "metadata refused",
+    }
+
+
+def test_strict_raises_the_first_refusal(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    (pictures / "zzz.jpg").write_text("no image")
+    with pytest.raises(UnreadableImage, match="not an image"):
+        run(pictures, store, encoder, strict=True)
+    assert len(store.rows) == 20  # every batch that was full before it
+
+
+def test_an_image_given_twice_is_written_once(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    path = pictures / "album0" / "00.jpg"
+    report = run([path, path, pictures], store, encoder)
+    assert (report.written, report.duplicates, report.seen) == (20, 2, 22)
+
+
+def test_an_empty_source(tmp_path: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    (tmp_path / "nothing").mkdir()
+    assert run(tmp_path / "nothing", store, encoder).seen == 0
+
+
+def test_stop_finishes_the_batch_in_hand_and_the_next_run_goes_on(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder
+) -> None:
+    stop = threading.Event()
+
+    class Stopping(FakeEncoder):
+        def encode(self, pixels: Pixels) -> Vectors:
+            stop.set()
+            return super().encode(pixels)
+
+    report = run(pictures, store, Stopping(), stop=stop)
+    assert report.interrupted
+    assert report.written == len(store.rows) == 4  # one batch
+    rest = run(pictures, store, encoder)
+    assert (rest.written, rest.unchanged) == (16, 4)
+
+
+def test_a_failed_write_is_raised_and_nothing_is_written_after_it(pictures: Path, encoder: FakeEncoder) -> None:
+    class Failing(FakeStore):
+        def upsert(self, rows: Sequence[Any], vectors: Vectors) -> int:
+            raise WriteFailed("the disk is full", written=0, pending=len(rows))
+
+    store = Failing()
+    with pytest.raises(WriteFailed, match="disk is full"):
+        run(pictures, store, encoder)
+    assert not store.rows
+    assert not [t for t in threading.enumerate() if t.name.startswith("imgvec")]
+
+
+def test_a_failing_encoder_is_raised_and_what_was_encoded_is_written(pictures: Path, store: FakeStore) -> None:
+    class Failing(FakeEncoder):
+        def encode(self, pixels: Pixels) -> Vectors:
+            if self.encoded >= 8:
+                raise EncoderError("no more")
+            return super().encode(pixels)
+
+    with pytest.raises(EncoderError, match="no more"):
+        run(pictures, store, Failing())
+    assert len(store.rows) == 8
+    assert not [t for t in threading.enumerate() if t.name.startswith("imgvec")]
+
+
+def test_a_failing_source_is_raised_and_what_came_before_is_written(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder
+) -> None:
+    def source() -> Iterator[Record | UnreadableImage]:
+        yield from read_source(pictures)
+        raise RuntimeError("the cable was pulled")
+
+    with pytest.raises(RuntimeError, match="cable"):
+        run(source(), store, encoder)
+    assert not [t for t in threading.enumerate() if t.name.startswith("imgvec")]
+    assert run(pictures, store, encoder).seen == 20
+    assert len(store.rows) == 20
+
+
+def test_no_more_is_read_ahead_than_the_bounds_allow(pictures: Path, store: FakeStore) -> None:
+    """A slow encoder holds the readers back: the source is not drained into memory."""
+    taken = 0
+    ahead: list[int] = []
+
+    def source() -> Iterator[Record | UnreadableImage]:
+        nonlocal taken
+        for number in range(3000):
+            for record in read_source(pictures / "album0" / "00.jpg"):
+                assert isinstance(record, Record)
+                taken += 1
+                yield Record(f"{number:032x}", f"/{number}", record.reader, {})
+
+    class Watching(FakeEncoder):
+        def encode(self, pixels: Pixels) -> Vectors:
+            ahead.append(taken - self.encoded)
+            return super().encode(pixels)
+
+    report = run(source(), store, Watching(batch_size=32))
+    assert report.written == 3000
+    # two look-up chunks, the queue of decoded pictures, and the batch in hand
+    assert max(ahead) <= 2 * 512 + 3 * 32 + 64
+
+
+def test_progress_is_told_in_order_and_ends_with_the_whole(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder
+) -> None:
+    seen: list[int] = []
+    report = run(pictures, store, encoder, on_progress=lambda so_far: seen.append(so_far.written))
+    assert seen == sorted(seen)
+    assert seen[-1] == report.written == 20
+
+
+def test_the_report_as_json(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+    data = json.loads(json.dumps(run(pictures, store, encoder).to_dict()))
+    assert data["written"] == 20
+    assert {"read", "lookup", "decode", "encode", "write", "waiting"} == set(data["stage_seconds"])
+    assert data["bytes_read"] == sum(path.stat().st_size for path in pictures.rglob("*.jpg"))
+
+
+def test_prune(pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path: Path) -> None:
+    picture(5).save(tmp_path / "elsewhere.png")
+    run([pictures, tmp_path / "elsewhere.png"], store, encoder)
+    for path in ("album0/00.jpg", "album1/01.jpg"):
+        (pictures / path).unlink()
+    (tmp_path / "elsewhere.png").unlink()  # not of the source that is pruned
+    asked: list[tuple[int, int]] = []
+    assert prune(store, gone_from(pictures), confirm=lambda *numbers: asked.append(numbers) is not None) == 0
+    assert asked == [(2, 21)]
+    assert prune(store, gone_from(pictures)) == 2
+    assert len(store.rows) == 19
+    assert prune(store, gone_from(pictures)) == 0

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import picture
+from fakes import FakeEncoder, FakeStore
+from PIL import Image
+
+from imgvec.definition import Definition
+from imgvec.errors import FilterError, QueryError, UnreadableImage
+from imgvec.images import read_source
+from imgvec.ingest import ingest
+from imgvec.search import Searcher
+
+
+@pytest.fixture
+def filled(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> FakeStore:
+    ingest(
+        read_source(pictures), store, encoder, Definition.load("photos").row_fields, threads=2, max_pixels=10**7,
+        max_bytes=10**7,
+    )  # fmt: skip
+    return store
+
+
+@pytest.fixture
+def searcher(filled: FakeStore, encoder: FakeEncoder) -> Searcher:
+    return Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+
+
+def test_the_same_image_in_every_form_gives_the_same_hits(
+    searcher: Searcher, filled: FakeStore, pictures: Path
+) -> None:
+    path = pictures / "album0" / "04.jpg"
+    with Image.open(path) as opened:
+        array = np.asarray(opened)
+        forms: list[Any] = [str(path), path, path.read_bytes(), opened, array, array.astype(np.float32) / 255]
+        [row] = [row for row in filled.rows.values() if row["uri"] == str(path)]
+        forms += [row["vector"], row["vector"].tolist(), f"id:{row['id']}"]
+        answers = searcher.search_many(forms, limit=5)
+    for answer in answers:
+        assert [hit.id for hit in answer] == [hit.id for hit in answers[0]]
+        np.testing.assert_allclose([h.score for h in answer], [h.score for h in answers[0]], atol=1e-4)
+    assert answers[0][0].uri == str(path)
+    assert answers[0][0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_hits_are_those_of_an_exact_search(searcher: Searcher, filled: FakeStore, encoder: FakeEncoder) -> None:
+    query = picture(77)
+    vector = encoder.encode_images([query])[0]
+    exact = sorted(((float(row["vector"] @ vector), id_) for id_, row in filled.rows.items()), reverse=True)
+    [hits] = searcher.search_many([query], limit=7)
+    assert [hit.id for hit in hits] == [id_ for _, id_ in exact[:7]]
+
+
+def test_texts_and_images_keep_their_places(filled: FakeStore, pictures: Path) -> None:
+    encoder = FakeEncoder(text=True)
+    searcher = Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    path = pictures / "album1" / "05.jpg"
+    vectors = searcher.vectors(["a red dress", path, "a shoe", np.ones(16)])
+    np.testing.assert_allclose(vectors[[0, 2]], encoder.encode_texts(["a red dress", "a shoe"]), atol=1e-6)
+    np.testing.assert_allclose(vectors[1], searcher.vectors([path])[0], atol=1e-6)
+    np.testing.assert_allclose(vectors[3], 1)
+
+
+def test_text_without_a_text_side(searcher: Searcher) -> None:
+    with pytest.raises(QueryError, match="no text side"):
+        searcher.search_many(["a red dress"])
+
+
+def test_a_mistyped_path_is_not_searched_for_as_text(filled: FakeStore) -> None:
+    encoder = FakeEncoder(text=True)
+    searcher = Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    with pytest.raises(UnreadableImage, match="missing"):
+        searcher.search_many(["photos/cat.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        (np.ones(15), "15 dimensions"),
+        ("id:nobody", "no row has the id"),
+        (np.ones((2, 3, 4, 5)), "is no query"),
+        (np.array(["a"]), "is no query"),
+        (object(), "is no query"),
+        ([[1], [1, 2]], "is no query"),
+        (np.ones((3, 20, 20), np.uint8), "H, W"),
+    ],
+)
+def test_what_is_no_query(searcher: Searcher, query: Any, problem: str) -> None:
+    with pytest.raises(QueryError, match=problem):
+        searcher.search_many([query])
+
+
+def test_one_query_where_many_belong(searcher: Searcher) -> None:
+    with pytest.raises(QueryError, match="search takes one"):
+        searcher.search_many("query.jpg")
+
+
+def test_no_queries(searcher: Searcher) -> None:
+    assert searcher.search_many([]) == []
+
+
+def test_pages_continue_each_other(searcher: Searcher) -> None:
+    query = picture(50)
+    [whole] = searcher.search_many([query], limit=9)
+    pages = [searcher.search_many([query], limit=3, offset=offset)[0] for offset in (0, 3, 6)]
+    assert [hit.id for page in pages for hit in page] == [hit.id for hit in whole]
+
+
+def test_min_score(searcher: Searcher) -> None:
+    query = picture(50)
+    [whole] = searcher.search_many([query], limit=20)
+    middle = whole[10].score
+    [cut] = searcher.search_many([query], limit=20, min_score=middle)
+    assert cut == whole[:11]
+
+
+@pytest.mark.parametrize("bad", [{"limit": 0}, {"offset": -1}])
+def test_bounds(searcher: Searcher, bad: dict[str, int]) -> None:
+    with pytest.raises(QueryError, match="is refused"):
+        searcher.search_many([picture(1)], **bad)
+
+
+def test_filters_are_checked_before_anything_is_sent(searcher: Searcher) -> None:
+    with pytest.raises(FilterError, match="alubm"):
+        searcher.search_many([picture(1)], where="alubm == 'x'")
+
+
+def test_output_fields(searcher: Searcher, filled: FakeStore) -> None:
+    [hits] = searcher.search_many([picture(1)], limit=1, output_fields=["album"])
+    assert dict(hits[0].fields) == {"album": ""}
+    filled.dynamic = False
+    with pytest.raises(QueryError, match="no field 'nothing'"):
+        searcher.search_many([picture(1)], output_fields=["nothing"])
