@@ -1,0 +1,51 @@
+"""Milvus: the only room that imports pymilvus.
+
+connection.py    connect to Milvus Lite or a server, create and open collections
+capabilities.py  what a backend can do
+schema.py        a definition as Milvus's schema and indexes, and back
+store.py         one collection: rows in, hits out
+errors.py        what pymilvus raises, as imgvec's errors
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Import pymilvus without what it takes from the environment.
+
+    At import it loads a `.env` found from the working directory or above its own folder, and refuses to be imported
+    where `MILVUS_URI` is not of its liking (a path, for one). imgvec hands the address over itself.
+    """
+    quiet = {"PYTHON_DOTENV_DISABLED": "1", "MILVUS_URI": "", "MILVUS_DEFAULT_CONNECTION": ""}
+    before = {name: os.environ.get(name) for name in quiet}
+    os.environ.update(quiet)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+with _undisturbed():
+    import pymilvus as pymilvus
+
+# pymilvus logs each failed call, traceback and all, besides raising it, through a handler of its own to stderr.
+for _name in ("pymilvus.decorators", "pymilvus.client.connection_manager", "pymilvus.client.grpc_handler"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+# Milvus Lite's server side does the same; without any handler Python prints to stderr what it logs.
+logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
+
+from imgvec.milvus.capabilities import Capabilities  # noqa: E402
+from imgvec.milvus.connection import Connection, connect  # noqa: E402
+from imgvec.milvus.store import Found, IndexInfo, Store  # noqa: E402
+
+__all__ = ["Capabilities", "Connection", "Found", "IndexInfo", "Store", "connect"]

@@ -1,0 +1,105 @@
+"""What a backend can do: asked before acting, so that nothing is silently degraded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from imgvec.errors import BackendError, UnsupportedByBackend
+from imgvec.indexes import catalog
+
+Kind = Literal["lite", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one backend can do, from its kind and version and the catalogue of index types."""
+
+    kind: Kind
+    version: tuple[int, ...]
+    index_types: frozenset[str]
+    scalar_indexes: frozenset[str]
+    vector_types: frozenset[str]
+    nullable: bool
+    """Fields that hold nulls; 2.3 drops the property without a word."""
+    gpu: bool | None
+    """None where it cannot be known before a GPU index is tried."""
+    partition_key: bool
+    max_dim: int = catalog.MAX_DIM
+    max_limit: int = catalog.MAX_LIMIT
+    max_queries: int = catalog.MAX_LIMIT
+    """Query vectors in one call."""
+
+    @property
+    def name(self) -> str:
+        """For a person: `Milvus Lite 3.2.2`."""
+        return ("Milvus Lite " if self.kind == "lite" else "Milvus ") + ".".join(map(str, self.version))
+
+    def scalar_index(self, wanted: str, field: str, field_type: str) -> str | None:
+        """The scalar index to build where a definition wants `wanted`: a type's name, or AUTO for the best there is.
+
+        None only where AUTO finds none. Raises `UnsupportedByBackend`.
+        """
+        fits = self._scalar_indexes_for(field_type)
+        if wanted == "AUTO":
+            return fits[0] if fits else None
+        if wanted not in fits:
+            raise self.refusal(f"no {wanted} index on {field} ({field_type})", [*fits, "AUTO"])
+        return wanted
+
+    def _scalar_indexes_for(self, field_type: str) -> list[str]:
+        """Those that this backend builds on fields of that type, the one to prefer first."""
+        if self.kind == "lite" and field_type in ("ARRAY", "JSON"):
+            return []
+        if field_type == "JSON" and self.version < (2, 5, 11):
+            return []  # a JSON index came later than INVERTED, and wants a path
+        known = [i for i in catalog.SCALAR_INDEXES.values() if i.name in self.scalar_indexes]
+        return [i.name for i in known if field_type in i.field_types]
+
+    def refusal(self, lacks: str, accepted: list[str] | frozenset[str] = frozenset()) -> UnsupportedByBackend:
+        """The error that says what this backend lacks and what it would accept."""
+        instead = f": it accepts {', '.join(sorted(accepted))}" if accepted else ""
+        return UnsupportedByBackend(f"{self.name} has {lacks}{instead}")
+
+
+def capabilities(version_text: str) -> Capabilities:
+    """Capabilities of the backend that calls itself so: `milvus_lite-3.2.2`, `v2.3.5`, `v2.6.1-gpu`."""
+    found = re.search(r"\d+(?:\.\d+)+", version_text)
+    if found is None:
+        raise BackendError(f"the server's version is {version_text!r}, which is not one of Milvus's")
+    version = tuple(int(part) for part in found[0].split("."))
+    if version_text.startswith("milvus_lite"):
+        return Capabilities(
+            kind="lite",
+            version=version,
+            # it accepts every other name too, and then searches by brute force
+            index_types=frozenset(i.name for i in catalog.INDEX_TYPES.values() if i.lite),
+            scalar_indexes=frozenset({"INVERTED"}),
+            vector_types=frozenset({"FLOAT_VECTOR"}),
+            nullable=True,
+            gpu=False,
+            partition_key=True,
+        )
+    gpu = _has_gpu(version_text, version)
+    return Capabilities(
+        kind="server",
+        version=version,
+        index_types=frozenset(
+            i.name
+            for i in catalog.INDEX_TYPES.values()
+            if i.since <= version and not (i.device == "gpu" and gpu is False)
+        ),
+        scalar_indexes=frozenset(i.name for i in catalog.SCALAR_INDEXES.values() if i.since <= version),
+        vector_types=frozenset(name for name, (_, since) in catalog.VECTOR_TYPES.items() if since <= version),
+        nullable=version >= (2, 5),
+        gpu=gpu,
+        partition_key=version >= (2, 2, 9),
+    )
+
+
+def _has_gpu(version_text: str, version: tuple[int, ...]) -> bool | None:
+    """GPU builds tag their version `-gpu`, the wheel's CPU build `-lite`; a cluster's other nodes stay unknown."""
+    if "-gpu" in version_text:
+        return True
+    return False if "-lite" in version_text or version < (2, 3) else None

@@ -1,0 +1,271 @@
+"""A connection to Milvus Lite or a Milvus server: what it can do, and the collections it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from imgvec.definition import Definition
+from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
+from imgvec.milvus import schema
+from imgvec.milvus.capabilities import Capabilities, capabilities
+from imgvec.milvus.errors import RAISED, StatusCode, grpc_state, reason_of, translated
+from imgvec.milvus.lite import LiteFile, open_lite
+from imgvec.milvus.store import Store
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+_SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "grpcs": "https"}
+_WRONG_DATABASE = 800
+
+
+class Connection:
+    """An open connection; a context manager that closes it. Made by `connect`."""
+
+    def __init__(
+        self, client: MilvusClient, uri: str, backend: Capabilities, *, timeout: float, lite: LiteFile | None = None
+    ) -> None:
+        self.uri, self.capabilities, self.timeout = uri, backend, timeout
+        self._client, self._lite = client, lite
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Connection({self.uri!r}, {self.capabilities.name})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close; a Milvus Lite file that no other connection of this process uses can then be opened elsewhere."""
+        if self._closed:
+            return
+        self._closed = True
+        self._client.close()
+        if self._lite:
+            self._lite.release()
+
+    def collections(self) -> list[str]:
+        """The names of the collections, sorted."""
+        with self._calling("list the collections"):
+            return sorted(self._client.list_collections(timeout=self.timeout))
+
+    def has(self, name: str) -> bool:
+        _check_name(name)
+        with self._calling(f"look for the collection {name!r}"):
+            return bool(self._client.has_collection(name, timeout=self.timeout))
+
+    def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
+        """Raise `UnsupportedByBackend` or `DefinitionError` where the definition asks for what cannot be had here.
+
+        Calls nothing. `dim` adds the checks that need it.
+        """
+        schema.check(definition, self.capabilities, device=device, dim=dim)
+
+    def create(
+        self,
+        name: str,
+        definition: Definition,
+        *,
+        dim: int,
+        description: str,
+        device: Literal["cpu", "gpu"] = "cpu",
+    ) -> Store:
+        """Make the collection with its indexes and load it; what a failure leaves half made is dropped.
+
+        Raises `CollectionExists`, `UnsupportedByBackend` (before any call), `BackendError`.
+        """
+        _check_name(name)
+        plan = schema.plan(definition, self.capabilities, dim=dim, description=description, device=device)
+        if self.has(name):
+            raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
+        try:
+            with self._calling(f"create the collection {name!r}"):
+                self._client.create_collection(name, schema=plan.schema, timeout=self.timeout, **plan.options)
+            for index in plan.indexes:
+                with self._calling(f"build the index {index.type} on {index.field} of {name!r}"):
+                    # not waiting: there are no rows yet
+                    self._client.create_index(name, index.prepared(), timeout=self.timeout, sync=False)
+            store = self._store(name)
+            _check_read_back(store, plan)
+            store.load()
+        except BaseException:
+            with suppress(*RAISED):
+                self._client.drop_collection(name, timeout=self.timeout)
+            raise
+        return store
+
+    def open(self, name: str) -> Store:
+        """Open a collection and load it; raises `CollectionNotFound`, which names the one that may be meant."""
+        _check_name(name)
+        try:
+            store = self._store(name)
+        except CollectionNotFound as exc:
+            raise self._not_found(name) from exc
+        store.load()
+        return store
+
+    def drop(self, name: str) -> None:
+        """Drop a collection and all of its rows; raises `CollectionNotFound`."""
+        if not self.has(name):
+            raise self._not_found(name)
+        with self._calling(f"drop the collection {name!r}"):
+            self._client.drop_collection(name, timeout=self.timeout)
+
+    def _not_found(self, name: str) -> CollectionNotFound:
+        known = self.collections()
+        close = get_close_matches(name, known, n=1)
+        meant = f": did you mean {close[0]!r}?" if close else f" (there: {', '.join(known) or 'none'})"
+        return CollectionNotFound(f"there is no collection {name!r} at {self.uri}{meant}")
+
+    def _store(self, name: str) -> Store:
+        with self._calling(f"read the schema of the collection {name!r}"):
+            described = self._client.describe_collection(name, timeout=self.timeout)
+            index = self._client.describe_index(name, schema.VECTOR, timeout=self.timeout)
+        return Store(
+            self._client,
+            schema.read_schema(described, index),
+            self.capabilities,
+            timeout=self.timeout,
+            writing=self._lite.writing if self._lite else None,
+        )
+
+    @contextmanager
+    def _calling(self, doing: str) -> Iterator[None]:
+        if self._closed:
+            raise BackendUnavailable(f"the connection to {self.uri} is closed")
+        with translated(doing):
+            yield
+
+
+def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
+    """Connect to a Milvus Lite file (a path that ends in `.db`) or to a server (`http(s)://host:port`).
+
+    `timeout` is the time in seconds that connecting, and each later call, may take. A login in the URI
+    (`http://user:password@host`) is used where there is no token, and shown nowhere. Raises `BackendUnavailable`, whose
+    message says what is wrong and what to do.
+    """
+    if "://" in uri and not uri.startswith("file://"):
+        return _connect_server(uri, token, db_name, timeout)
+    if not uri.endswith(".db"):
+        raise BackendUnavailable(
+            f"{uri!r} is neither a Milvus Lite file (a path that ends in .db) nor a server (http://host:port)"
+        )
+    lite = open_lite(uri)
+    try:
+        return _opened(lite.uri, uri, SecretStr(""), db_name, timeout, lite)
+    except BaseException:
+        lite.release()
+        raise
+
+
+def _connect_server(uri: str, token: SecretStr | None, db_name: str, timeout: float) -> Connection:
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise BackendUnavailable(f"{redacted(uri)!r} is no address: {_what_is_wrong(exc)}") from None
+    if parts.scheme not in _SCHEMES or not host:
+        raise BackendUnavailable(
+            f"{redacted(uri)!r} is no address of a Milvus server: give http://host:port or https://host:port"
+        )
+    scheme = _SCHEMES[parts.scheme]
+    address = f"[{host}]" if ":" in host else host
+    # pymilvus puts the whole URI into its errors, so the login never goes in there
+    bare = f"{scheme}://{address}:{port or (443 if scheme == 'https' else 19530)}"
+    if not (token and token.get_secret_value()) and parts.username:
+        login = [unquote(part) for part in (parts.username, parts.password) if part]
+        token = SecretStr(":".join(login))
+    database = db_name or unquote(parts.path.strip("/").split("/")[0])
+    return _opened(bare, bare, token or SecretStr(""), database, timeout, None)
+
+
+def _opened(
+    address: str, shown: str, token: SecretStr, db_name: str, timeout: float, lite: LiteFile | None
+) -> Connection:
+    client = None
+    try:
+        client = MilvusClient(
+            address,
+            token=token.get_secret_value(),
+            db_name=db_name,
+            timeout=timeout,
+            # a shared one would be reused by address: https:// after http:// would go in plain text
+            dedicated=True,
+        )
+        version = client.get_server_version(timeout=timeout)
+        client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
+        return Connection(client, shown, capabilities(version), timeout=timeout, lite=lite)
+    except RAISED as exc:
+        if client:
+            client.close()
+        raise _why_not(exc, shown, db_name, timeout, has_token=bool(token.get_secret_value())) from exc
+    except BaseException:
+        if client:
+            client.close()
+        raise
+
+
+def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_token: bool) -> BackendError:
+    state, reason = grpc_state(exc), reason_of(exc)
+    code = exc.code if isinstance(exc, MilvusException) and isinstance(exc.code, int) else None
+    if state is StatusCode.UNAUTHENTICATED or "auth check failure" in reason:
+        what = "refuses the token: check it" if has_token else "wants a login: give a token (user:password or API key)"
+        return BackendUnavailable(f"Milvus at {uri} {what}", code=code)
+    if db_name and (code == _WRONG_DATABASE or "database" in reason):
+        return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create it, or give another", code=code)
+    if state is StatusCode.DEADLINE_EXCEEDED or "Retry timeout" in reason:
+        return BackendUnavailable(
+            f"Milvus at {uri} did not answer in {timeout:g} s: is it up, and is the port Milvus's?",
+            code=code,
+            retryable=True,
+        )
+    if state is StatusCode.UNAVAILABLE:
+        details = str(getattr(exc.__cause__, "details", lambda: "")())
+        if "DNS" in details or "resolution" in details:
+            return BackendUnavailable(f"the host of {uri} is not known: check its name", code=code)
+        return BackendUnavailable(
+            f"nothing answers as Milvus at {uri}: is the server started, the port right, and http or https?",
+            code=code,
+            retryable=True,
+        )
+    return BackendUnavailable(f"cannot connect to Milvus at {uri}: {reason}", code=code)
+
+
+def redacted(uri: str) -> str:
+    """The URI without what stands before the host."""
+    return re.sub(r"(?<=//)[^/]*@", "", uri)
+
+
+def _what_is_wrong(exc: ValueError) -> str:
+    return "the port is a number from 1 to 65535" if "ort" in str(exc) else "check the host"
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise BackendError(
+            f"{name!r} cannot be a collection's name: a letter or _, then letters, digits and _, 255 at most"
+        )
+
+
+def _check_read_back(store: Store, plan: schema.Plan) -> None:
+    """What the backend has stored must be what it was told: Milvus Lite ignores what it does not understand."""
+    wanted = plan.vector_index
+    if store.index.type != wanted.type or store.metric_type != wanted.metric_type:
+        raise BackendError(
+            f"Milvus made an index {store.index.type} ({store.metric_type}) where {wanted.type} was asked"
+        )
+    lost = {name: value for name, value in wanted.params.items() if store.index.params.get(name) != value}
+    if lost:
+        raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(store.index.params)}")
+    if store.description != plan.description:
+        raise BackendError("Milvus did not keep the collection's description")

@@ -1,0 +1,102 @@
+"""Milvus Lite databases opened in this process: one server thread a file, shared, and closed with its last user."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imgvec.errors import BackendUnavailable
+
+_SERVER_LOG = "milvus_lite.server_manager"
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass
+class LiteFile:
+    """An open Milvus Lite database; `release` it once."""
+
+    path: Path
+    uri: str
+    """Where its server thread listens on this machine."""
+    ours: bool
+    """False where someone else in this process had it open before imgvec, and closes it."""
+    users: int = 0
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    """Milvus Lite takes one writer a collection, and does not check."""
+
+    def release(self) -> None:
+        """Count one user less; after the last one the server thread ends and the file's lock is free."""
+        from milvus_lite.server_manager import server_manager_instance
+
+        with _lock:
+            self.users -= 1
+            if self.users > 0:
+                return
+            _open.pop(self.path, None)
+            if self.ours:
+                server_manager_instance.release_server(str(self.path))
+
+
+_lock = threading.Lock()
+_open: dict[Path, LiteFile] = {}
+
+
+def open_lite(location: str) -> LiteFile:
+    """Open or create the database at a path; `BackendUnavailable` says why it cannot be."""
+    path = Path(location.removeprefix("file://")).expanduser().resolve()  # Milvus Lite refuses a dangling link
+    if not path.parent.is_dir():
+        raise BackendUnavailable(f"cannot open {path}: there is no folder {path.parent}, create it first")
+    try:
+        from milvus_lite.server_manager import server_manager_instance
+    except ImportError as exc:
+        raise BackendUnavailable(f"cannot open {path}: Milvus Lite is not installed (pip install milvus-lite)") from exc
+    with _lock:
+        found = _open.get(path)
+        if found is None:
+            ours = str(path) not in server_manager_instance._servers
+            with _Overheard() as overheard:
+                uri = server_manager_instance.start_and_get_uri(str(path))
+            if uri is None:
+                raise BackendUnavailable(_why(path, overheard.reason)) from overheard.reason
+            found = _open[path] = LiteFile(path, uri, ours)
+        found.users += 1
+        return found
+
+
+class _Overheard(logging.Filter):
+    """Keeps the reason that Milvus Lite logs, where it returns only None, and keeps it off the log."""
+
+    reason: BaseException | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            self.reason = record.exc_info[1]
+            return False
+        return True
+
+    def __enter__(self) -> _Overheard:
+        logging.getLogger(_SERVER_LOG).addFilter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger(_SERVER_LOG).removeFilter(self)
+
+
+def _why(path: Path, reason: BaseException | None) -> str:
+    if type(reason).__name__ == "DataDirLockedError":
+        return f"cannot open {path}: another process has it open; end that one, or use a Milvus server for both"
+    if path.is_file():
+        with path.open("rb") as file:
+            old = file.read(len(_SQLITE)) == _SQLITE
+        what = (
+            "is a file of Milvus Lite 2.x, which Milvus Lite 3 does not read" if old else "is no Milvus Lite database"
+        )
+        return f"cannot open {path}: it {what}; give another path"
+    if isinstance(reason, OSError) and reason.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"cannot open {path}: no permission to write there"
+    if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:
+        return f"cannot open {path}: the disk is full"
+    return f"cannot open {path}: {reason or 'Milvus Lite did not start'}"

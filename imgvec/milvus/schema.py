@@ -1,0 +1,233 @@
+"""A definition as a Milvus schema and indexes, checked against the backend first; and a described collection, read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pymilvus import CollectionSchema, DataType, MilvusClient
+from pymilvus.milvus_client.index import IndexParams
+
+from imgvec.definition import Definition, IndexSection
+from imgvec.errors import BackendError, DefinitionError
+from imgvec.fields import FieldSection
+from imgvec.filters import FieldType
+from imgvec.indexes import catalog
+from imgvec.milvus.capabilities import Capabilities
+
+ID, VECTOR = "id", "vector"
+_DESCRIPTION = "imgvec.description"
+"""The property that holds the description on Milvus Lite, which drops a schema's own."""
+
+_FIXED = MappingProxyType(
+    {
+        "uri": FieldType("VARCHAR", max_length=4096),
+        "content_hash": FieldType("VARCHAR", max_length=32),
+        "width": FieldType("INT32"),
+        "height": FieldType("INT32"),
+        "media_type": FieldType("VARCHAR", max_length=32),
+        "ingested_at": FieldType("INT64"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """One index to build."""
+
+    field: str
+    type: str
+    params: Mapping[str, Any]
+    metric_type: str | None = None
+    nested: bool = False
+    """Milvus Lite reads build parameters only under a second `params`, and a server names them as they are."""
+
+    def prepared(self) -> IndexParams:
+        """As `create_index` takes it; the index is named like its field."""
+        given = {"metric_type": self.metric_type} if self.metric_type else {}
+        params = {"params": dict(self.params)} if self.nested else dict(self.params)
+        return MilvusClient.prepare_index_params(
+            self.field, index_type=self.type, index_name=self.field, params=params if self.params else {}, **given
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that `Connection.create` sends."""
+
+    schema: CollectionSchema
+    options: Mapping[str, Any]
+    indexes: tuple[IndexPlan, ...]
+    description: str
+
+    @property
+    def vector_index(self) -> IndexPlan:
+        return self.indexes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """A vector index as it is."""
+
+    type: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A collection as Milvus describes it."""
+
+    name: str
+    description: str
+    dim: int
+    vector_type: str
+    metric_type: str
+    index: IndexInfo
+    fields: Mapping[str, FieldType]
+    dynamic: bool
+    consistency_level: str
+    partition_key: str | None = field(default=None)
+
+
+def check(
+    definition: Definition, backend: Capabilities, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None
+) -> None:
+    """Refuse what the backend would refuse, or silently drop; raises `UnsupportedByBackend` or `DefinitionError`."""
+    vector = definition.vector.type
+    if vector not in backend.vector_types:
+        floats = {name for name in backend.vector_types if name != "BINARY_VECTOR"}
+        raise backend.refusal(f"no {vector}", frozenset(floats))
+    index = _chosen(definition, device)
+    if index.kind.device == "gpu" and backend.gpu is False:
+        raise backend.refusal(f"no GPU, which {index.type} needs", backend.index_types)
+    if index.type not in backend.index_types:
+        fitting = {name for name in backend.index_types if vector in catalog.INDEX_TYPES[name].vector_types}
+        raise backend.refusal(f"no index type {index.type}", frozenset(fitting))
+    if dim is not None:
+        if not 1 <= dim <= backend.max_dim:
+            raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
+        index.kind.check_build(index.params, dim=dim)
+    if definition.partition_key and not backend.partition_key:
+        raise backend.refusal("no partition key")
+    for name, declared in definition.fields.items():
+        if declared.nullable and not backend.nullable:
+            raise backend.refusal(f"no nullable fields: give {name} a default instead of nullable")
+        if declared.index:
+            backend.scalar_index(declared.index, name, declared.type)
+
+
+def plan(
+    definition: Definition,
+    backend: Capabilities,
+    *,
+    dim: int,
+    description: str,
+    device: Literal["cpu", "gpu"] = "cpu",
+) -> Plan:
+    """What to create for a definition; calls nothing. Raises like `check`."""
+    check(definition, backend, device=device, dim=dim)
+    lite = backend.kind == "lite"
+    index = _chosen(definition, device)
+    indexes = [IndexPlan(VECTOR, index.type, index.params, definition.vector.metric_type, nested=lite)]
+    for name, declared in definition.fields.items():
+        found = backend.scalar_index(declared.index, name, declared.type) if declared.index else None
+        if found:
+            indexes.append(IndexPlan(name, found, declared.index_params))
+    options: dict[str, Any] = {
+        "consistency_level": definition.consistency_level,
+        "num_shards": definition.num_shards,
+    }
+    if lite:
+        options["properties"] = {_DESCRIPTION: description}
+    if definition.num_partitions:
+        options["num_partitions"] = definition.num_partitions
+    return Plan(_schema(definition, dim, description), options, tuple(indexes), description)
+
+
+def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSection:
+    if device == "cpu":
+        return definition.index.cpu
+    if definition.index.gpu is None:
+        raise DefinitionError("there is no index for a GPU: add one, or build the one for the CPU", where="index.gpu")
+    return definition.index.gpu
+
+
+def _schema(definition: Definition, dim: int, description: str) -> CollectionSchema:
+    made = MilvusClient.create_schema(enable_dynamic_field=definition.dynamic, description=description)
+    made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=64)
+    made.add_field(VECTOR, DataType[definition.vector.type], dim=dim)
+    for name, kind in _FIXED.items():
+        made.add_field(name, DataType[kind.type], **({"max_length": kind.max_length} if kind.max_length else {}))
+    for name, declared in definition.fields.items():
+        made.add_field(name, DataType[declared.type], **_field_options(name, declared, definition.partition_key))
+    return made
+
+
+def _field_options(name: str, declared: FieldSection, partition_key: str | None) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if declared.about:
+        options["description"] = declared.about
+    if declared.type == "VARCHAR" or declared.element_type == "VARCHAR":
+        options["max_length"] = declared.text_bytes
+    if declared.element_type:
+        options |= {"element_type": DataType[declared.element_type], "max_capacity": declared.capacity}
+    if declared.nullable:
+        options["nullable"] = True
+    if name == partition_key:
+        options["is_partition_key"] = True
+    return options
+
+
+def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -> Schema:
+    """A collection as `describe_collection` and `describe_index` of its vector field tell of it."""
+    name = described["collection_name"]
+    by_name = {each["name"]: each for each in described["fields"]}
+    key, vector = by_name.get(ID), by_name.get(VECTOR)
+    if not (key and key.get("is_primary") and key["type"] == DataType.VARCHAR and vector):
+        raise BackendError(f"the collection {name!r} was not made by imgvec: it has no text key `id` and no `vector`")
+    if not index:
+        raise BackendError(f"the collection {name!r} has no vector index: build one")
+    found = index["index_type"]
+    params = {**index, **_mapping(index.get("params"))}
+    known = catalog.INDEX_TYPES.get(found)
+    build = known.build if known else ()
+    return Schema(
+        name=name,
+        description=described.get("description") or described.get("properties", {}).get(_DESCRIPTION, ""),
+        dim=int(vector["params"]["dim"]),
+        vector_type=vector["type"].name,
+        metric_type=index["metric_type"],
+        index=IndexInfo(
+            found, MappingProxyType({p.name: _typed(p, params[p.name]) for p in build if p.name in params})
+        ),
+        fields=MappingProxyType({n: _field_type(each) for n, each in by_name.items() if n != VECTOR}),
+        dynamic=bool(described.get("enable_dynamic_field")),
+        consistency_level=described.get("consistency_level_name", "Strong"),
+        partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _typed(parameter: catalog.Parameter, value: Any) -> Any:
+    """An index parameter in its own type; a server gives each back as text."""
+    if not isinstance(value, str):
+        return value
+    if parameter.kind == "bool":
+        return value.lower() == "true"
+    return {"int": int, "float": float}.get(parameter.kind, str)(value)
+
+
+def _field_type(described: Mapping[str, Any]) -> FieldType:
+    element = described.get("element_type")
+    length = described["params"].get("max_length")
+    return FieldType(
+        type=described["type"].name,
+        element=DataType(element).name if element else None,
+        nullable=bool(described.get("nullable")),
+        max_length=int(length) if length is not None else None,
+    )

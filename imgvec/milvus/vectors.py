@@ -1,0 +1,84 @@
+"""Vectors on the way to Milvus and back: checked float32 arrays here, the collection's vector type there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+MIN_NORM = 1e-12
+UNIT_TOLERANCE = 1e-3
+INT8_SCALE = 127.0
+"""A unit vector's elements, -1 to 1, as an INT8_VECTOR's."""
+
+
+def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
+    """Why these are no (n, dim) float32 vectors that Milvus can take, or None.
+
+    A server panics or stores nonsense on wrong lengths, and both backends take a vector of length zero and lose it;
+    Milvus Lite stores NaN. `unit` asks for L2 norms within 1e-3 of 1.
+    """
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
+        got = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
+        return f"vectors are an (n, {dim}) float32 array, not {got}"
+    if vectors.shape[1] != dim:
+        return f"vectors have {vectors.shape[1]} dimensions, the collection's have {dim}"
+    # in float64: squares of large float32 elements overflow
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    if not np.isfinite(norms).all():
+        return f"vector {int(np.flatnonzero(~np.isfinite(norms))[0])} has elements that are not finite"
+    if (norms < MIN_NORM).any():
+        return f"vector {int(np.flatnonzero(norms < MIN_NORM)[0])} has length zero"
+    if unit and (np.abs(norms - 1) > UNIT_TOLERANCE).any():
+        worst = int(np.argmax(np.abs(norms - 1)))
+        return f"vector {worst} has length {norms[worst]:.4g}, and this collection takes unit vectors"
+    return None
+
+
+def to_rows(vectors: Vectors, vector_type: str) -> Sequence[Any]:
+    """One value a vector, as pymilvus takes them in rows of that vector type."""
+    if vector_type == "FLOAT_VECTOR":
+        return list(vectors)
+    return [
+        encoded.tobytes() if vector_type == "BFLOAT16_VECTOR" else encoded for encoded in _encode(vectors, vector_type)
+    ]
+
+
+def to_query(vectors: Vectors, vector_type: str) -> list[bytes]:
+    """One bytes object a query vector; pymilvus packs bytes without touching each number."""
+    return [row.tobytes() for row in _encode(vectors, vector_type)]
+
+
+def from_row(value: Any, vector_type: str) -> Vectors:
+    """A vector as Milvus gives it back, to (dim,) float32."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], bytes):
+        value = value[0]
+    if isinstance(value, bytes):
+        if vector_type == "BFLOAT16_VECTOR":
+            widened: Vectors = (np.frombuffer(value, np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+            return widened
+        raw = np.frombuffer(value, "<f2" if vector_type == "FLOAT16_VECTOR" else np.int8)
+        return raw.astype(np.float32) / np.float32(scale(vector_type))
+    return np.asarray(value, np.float32) / np.float32(scale(vector_type))
+
+
+def scale(vector_type: str) -> float:
+    """What elements are multiplied by on the way in."""
+    return INT8_SCALE if vector_type == "INT8_VECTOR" else 1.0
+
+
+def _encode(vectors: Vectors, vector_type: str) -> NDArray[Any]:
+    if vector_type == "FLOAT_VECTOR":
+        return vectors
+    if vector_type == "FLOAT16_VECTOR":
+        return vectors.astype(np.float16)
+    if vector_type == "BFLOAT16_VECTOR":  # the upper half of a float32, rounded to the nearest, ties to even
+        bits = vectors.view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    if vector_type == "INT8_VECTOR":
+        return np.rint(np.clip(vectors, -1, 1) * INT8_SCALE).astype(np.int8)
+    raise ValueError(f"{vector_type} holds no float vectors")

@@ -1,0 +1,118 @@
+"""Rows on the way in: checked before any call, without duplicate ids, in batches that a message holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from imgvec.milvus import vectors as vector_codec
+from imgvec.milvus.schema import ID, VECTOR, Schema
+
+MAX_BATCH_BYTES = 16 * 2**20
+"""Well below the 64 MiB that a server takes in one message; an estimate decides."""
+MAX_ID_BYTES = 64
+MAX_JSON_BYTES = 65_536
+
+Row = Mapping[str, Any]
+
+
+class RefusedRowError(ValueError):
+    """A row that Milvus would refuse, or store as something else."""
+
+
+def checked_sizes(rows: Sequence[Row], schema: Schema) -> list[int]:
+    """About how many bytes each row takes in a message, without its vector; raises `RefusedRowError`."""
+    required = {name for name, kind in schema.fields.items() if not kind.nullable}
+    sizes = []
+    for position, row in enumerate(rows):
+        try:
+            sizes.append(_size(row, schema, required))
+        except RefusedRowError as exc:
+            raise RefusedRowError(f"row {position} (id {row.get(ID)!r}): {exc}") from exc
+    return sizes
+
+
+def last_of_each_id(rows: Sequence[Row]) -> list[int]:
+    """Positions of the rows to send: the last one of each id, in the order of the rows.
+
+    In one message with an id twice a server keeps the first row and Milvus Lite the last.
+    """
+    last = {row[ID]: position for position, row in enumerate(rows)}
+    return list(range(len(rows))) if len(last) == len(rows) else sorted(last.values())
+
+
+def batches(positions: Sequence[int], sizes: Sequence[int], vector_bytes: int) -> Iterator[Sequence[int]]:
+    """The positions in runs whose rows fit one message."""
+    start, total = 0, 0
+    for end, position in enumerate(positions):
+        size = sizes[position] + vector_bytes
+        if total + size > MAX_BATCH_BYTES and end > start:
+            yield positions[start:end]
+            start, total = end, 0
+        total += size
+    if start < len(positions):
+        yield positions[start:]
+
+
+def wire_rows(
+    rows: Sequence[Row], vectors: vector_codec.Vectors, positions: Sequence[int], vector_type: str
+) -> list[dict[str, Any]]:
+    """The rows at those positions with their vectors, as pymilvus takes them."""
+    encoded = vector_codec.to_rows(vectors[positions], vector_type)
+    return [{**rows[position], VECTOR: vector} for position, vector in zip(positions, encoded, strict=True)]
+
+
+def _size(row: Row, schema: Schema, required: set[str]) -> int:
+    if missing := required - row.keys():
+        raise RefusedRowError(f"{', '.join(sorted(missing))} missing")
+    size = 0
+    others: dict[str, Any] = {}
+    for name, value in row.items():
+        kind = schema.fields.get(name)
+        if kind is None:
+            others[name] = value
+        elif value is None:
+            if not kind.nullable:
+                raise RefusedRowError(f"{name} is null, and its field is not nullable")
+        elif kind.type == "VARCHAR":
+            size += _text_size(name, value, MAX_ID_BYTES if name == ID else kind.max_length)
+        elif kind.type == "JSON":
+            if not isinstance(value, dict):
+                raise RefusedRowError(f"{name} is no JSON object")  # anything else breaks Milvus Lite's answers
+            size += _json_size(name, value)
+        elif kind.type == "ARRAY":
+            size += sum(len(item.encode(errors="replace")) if isinstance(item, str) else 8 for item in value)
+        else:
+            size += 8
+    if not row[ID]:
+        raise RefusedRowError("the id is empty")
+    if others:
+        if VECTOR in others:
+            raise RefusedRowError("the vector is given apart from the rows")
+        if not schema.dynamic:
+            raise RefusedRowError(f"{', '.join(others)}: no such field, and the collection has no dynamic field")
+        size += _json_size("the dynamic field", others)
+    return size
+
+
+def _text_size(name: str, value: Any, most: int | None) -> int:
+    if not isinstance(value, str):
+        raise RefusedRowError(f"{name} = {value!r} is no text")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as exc:
+        raise RefusedRowError(f"{name} is not Unicode text") from exc
+    if most is not None and size > most:  # Milvus Lite counts characters, a server these bytes
+        raise RefusedRowError(f"{name} is {size} bytes long in UTF-8, and the field holds {most}")
+    return size
+
+
+def _json_size(name: str, value: Mapping[str, Any]) -> int:
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError) as exc:
+        raise RefusedRowError(f"{name} cannot be written as JSON: {exc}") from exc
+    if size > MAX_JSON_BYTES:
+        raise RefusedRowError(f"{name} is {size} bytes of JSON, and Milvus takes {MAX_JSON_BYTES}")
+    return size
