@@ -10,6 +10,7 @@ A backend that cannot be had here skips its tests and says why; with IMGVEC_REQU
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,20 +121,22 @@ def _started_server(directory: Path, config: pytest.Config) -> Iterator[MilvusSe
 
 def _have_image(image: str) -> None:
     """Skip, or fail where everything is required, unless a Docker engine answers and has `image` or can pull it."""
-    import docker
+    if problem := _docker("version"):
+        _without("container", f"no Docker engine answers: {problem}")
+    if _docker("image", "inspect", image) and (problem := _docker("pull", "--quiet", image, patience=240)):
+        _without("container", f"no image {image}: {problem}")
 
+
+def _docker(*arguments: str, patience: float = 20) -> str | None:
+    """Run the docker command, at most `patience` seconds; None if it went well, otherwise what it said last.
+
+    The command and not docker's Python package, which leaks its socket where no engine answers.
+    """
     try:
-        engine = docker.from_env()
-    except docker.errors.DockerException as error:
-        _without("container", f"no Docker engine answers: {error}")
-    try:
-        engine.ping()
-        if not engine.images.list(name=image):
-            engine.images.pull(image)
-    except (docker.errors.DockerException, OSError) as error:
-        _without("container", f"no image {image}: {error}")
-    finally:
-        engine.close()
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=patience)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
 
 
 def _without_leftovers(uri: str) -> Iterator[str]:
