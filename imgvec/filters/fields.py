@@ -126,12 +126,17 @@ def _subscripts(keys: tuple[str | int, ...]) -> str:
     return "".join(f"[{text_literal(key) if isinstance(key, str) else key}]" for key in keys)
 
 
-def text_literal(text: str) -> str:
-    """The one form that every backend reads back exactly."""
+def check_characters(text: str) -> None:
+    """FilterError if `text` cannot be encoded, and so neither sent nor stored."""
     try:
         text.encode()
     except UnicodeEncodeError as exc:
-        raise FilterError(f"{text!r} holds a lone surrogate, which is no character and cannot be stored") from exc
+        raise FilterError(f"{text!r} holds a lone surrogate, which is no character") from exc
+
+
+def text_literal(text: str) -> str:
+    """The one form that every backend reads back exactly."""
+    check_characters(text)
     for character, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
         text = text.replace(character, escape)
     return f'"{text}"'

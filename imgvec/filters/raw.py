@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from imgvec.errors import FilterError
-from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, key_reference, suggestion
+from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference, suggestion
 
 _TOKEN = re.compile(
     r"""
@@ -20,6 +20,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_WORD = re.compile(r"[\w.$]+")
 _CLOSING = {"(": ")", "[": "]"}
 
 
@@ -37,6 +38,7 @@ def checked(text: str, fields: Fields, *, max_depth: int) -> str:
         FilterError: a character, string or bracket does not belong where it stands, a name is no field of the
             collection, or brackets nest deeper than `max_depth`. The message gives the column, from 1.
     """
+    check_characters(text)
     tokens = _tokens(text)
     significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
     if not significant:
@@ -70,16 +72,17 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _unexpected(text: str, position: int) -> FilterError:
-    character = text[position]
-    if character in "\"'":
+    word = _WORD.match(text, position)
+    found = word[0] if word else text[position]
+    if found in "\"'":
         return FilterError(f"the string that begins at column {position + 1} is not closed on its line")
-    if character == "{":
+    if found == "{":
         hint = "; write values, not templates: they work on neither Milvus Lite nor Milvus 2.3"
-    elif character == "=":
+    elif found == "=":
         hint = "; did you mean '=='?"
     else:
         hint = ""
-    return FilterError(f"unexpected {character!r} at column {position + 1} of the filter expression{hint}")
+    return FilterError(f"unexpected {found!r} at column {position + 1} of the filter expression{hint}")
 
 
 def _check_brackets(tokens: list[_Token], max_depth: int) -> None:

@@ -36,6 +36,9 @@ _CHAIN = 32
 
 _OPPOSITE: dict[Operator, Operator] = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
+# Equal, but not to the `in` of Milvus Lite.
+_ZEROS = frozenset({"0.0", "-0.0"})
+
 #: True: every row. False: no row.
 _Condition = str | bool
 
@@ -130,6 +133,8 @@ def _member(operand: Operand, path: Path, values: Sequence[Scalar], negated: boo
     if not values:
         return negated
     if not operand.open:
+        if not _ZEROS.isdisjoint(literals):
+            literals += sorted(_ZEROS.difference(literals))
         choices = f"[{', '.join(literals)}]"
         return (
             _guarded(operand, values, f"{operand.text} not in {choices}") if negated else f"{operand.text} in {choices}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Any
 
 from pymilvus import DataType, MilvusClient
@@ -196,12 +195,11 @@ def create(client: MilvusClient, stored: list[Row], scalar_indexes: dict[str, st
     client.load_collection(COLLECTION)
 
 
-@dataclass(frozen=True)
 class Backend:
     """A backend that holds `rows`."""
 
-    client: MilvusClient
-    rows: list[Row]
+    def __init__(self, client: MilvusClient, stored: list[Row]) -> None:
+        self.client, self.rows = client, stored
 
     def ids(self, where: Filter | str) -> list[str]:
         """The ids of the rows that `where` finds, sorted."""

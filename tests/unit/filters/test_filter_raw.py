@@ -1,0 +1,114 @@
+"""Expressions that a person wrote: what is checked, and what is put into the form that every backend reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgvec.errors import FilterError
+from imgvec.filters import FieldType, render
+
+FIELDS = {
+    "id": FieldType("VARCHAR"),
+    "width": FieldType("INT32"),
+    "tags": FieldType("ARRAY", element="VARCHAR"),
+    "meta": FieldType("JSON"),
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width > 5",
+        "width>=5",
+        "  width  ==\n5\t",
+        "id == \"a\" and id != 'b' or not (width < 5)",
+        'id == "a" && !(width < 5) || id == "b"',
+        r'id == "a\"b\\" and id == "it\'s"',
+        "id == 'say \"nope\"'",
+        'id == "nope > 5 ) ] ("',
+        'id like "a%" and id not in ["x", "y"]',
+        "width in [1, -2, 3,]",
+        "width + 1 == 2 and width % 2 == 0 and width ** 2 > 4 and -width < 3",
+        "width == 0x1F or width == 1e5 or width == .5 or width == 1.",
+        "0 < width < 10",
+        'meta["a"]["b"][0] == 1 and exists meta["a"]',
+        "array_contains(tags, 'x') and array_length(tags) == 2",
+        'json_contains_any(meta["a"], [1, 2])',
+        'text_match(id, "cat")',
+        "id is null or id is not null",
+        '$meta["a b"] == 1',
+        r'$meta["a\"b"] == 1',
+        'id == "日本語 😀"',
+        "width == 1 or true",
+    ],
+)
+def test_good_expressions_stay_as_they_are(text: str) -> None:
+    assert render(text, FIELDS, dynamic=True) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("width > 1 AND NOT (id IN ['x'])", "width > 1 and not (id in ['x'])"),
+        ('id LIKE "AND%" OR id IS NOT NULL', 'id like "AND%" or id is not null'),
+        ("ARRAY_CONTAINS(tags, 'AND')", "array_contains(tags, 'AND')"),
+        ("EXISTS meta['a'] and TRUE", "exists meta['a'] and true"),
+        ('$meta["colour"] in ["red"]', 'colour in ["red"]'),
+        ('$meta [ "colour" ] == 1', "colour == 1"),
+        ("json_contains($meta['labels'], 'x')", "json_contains(labels, 'x')"),
+        ('$meta["a"]["b"] == 1', 'a["b"] == 1'),
+    ],
+)
+def test_what_some_backend_cannot_read_is_rewritten(text: str, expression: str) -> None:
+    assert render(text, FIELDS, dynamic=True) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("widht > 5", r"no field 'widht', did you mean 'width'\? \(fields: .*\$meta\[\"widht\"\]"),
+        ('id == "a" and nope == 1', r"no field 'nope' \(fields: id, width, tags, meta\); .*\$meta\[\"nope\"\]"),
+        ("WIDTH > 5", "no field 'WIDTH'"),
+        ("id == abc", "no field 'abc'"),
+        ('colour["x"] == 1', "no field 'colour'"),
+        ("array_contain(tags, 'x')", r"no function 'array_contain' at column 1, did you mean 'array_contains'\?"),
+        ("width(1)", "no function 'width' at column 1"),
+        ('$meta["width"] == 1', "'width' is a declared field"),
+        ('$meta[""] == 1', "cannot be a key"),
+        ("$meta == 1", "at column 1 needs a key"),
+        ("width == 1 and $meta", "at column 16 needs a key"),
+        ("$meta[0] == 1", "needs a key"),
+        ('$meta("a") == 1', "needs a key"),
+        ("$metaphor == 1", r"unexpected '\$metaphor' at column 1"),
+        ('id == "abc', "string that begins at column 7 is not closed"),
+        ("id == 'abc", "string that begins at column 7 is not closed"),
+        ('id == "abc\\"', "column 7 is not closed"),
+        ('id == "a\nb"', "column 7 is not closed on its line"),
+        ("(width > 5", r"'\(' at column 1 is never closed"),
+        ("width in [1, 2", r"'\[' at column 10 is never closed"),
+        ("width > 5)", r"'\)' at column 10 closes no bracket"),
+        ("(width in [1)]", r"'\)' at column 13 closes no bracket"),
+        ("width = 5", r"unexpected '=' at column 7 .* did you mean '=='"),
+        ("width == {w}", r"unexpected '\{' at column 10 .*templates"),
+        ("width == 1; drop", "unexpected ';' at column 11"),
+        ("width == 5abc", "unexpected '5abc' at column 10"),
+        ("width == 1.2.3", r"unexpected '1\.2\.3' at column 10"),
+        ("wídth == 1", "unexpected 'wídth' at column 1"),
+        ("width == 1 # note", "unexpected '#' at column 12"),
+        ("id == “x”", "unexpected '“' at column 7"),
+        ("(" * 64 + "width == 1" + ")" * 64, "nested too deeply at column 64"),
+        ('id == "\ud800"', "lone surrogate"),
+    ],
+)
+def test_bad_expressions_say_what_and_where(text: str, message: str) -> None:
+    with pytest.raises(FilterError, match=message):
+        render(text, FIELDS, dynamic=True)
+
+
+def test_without_a_dynamic_field_no_dynamic_key_is_offered_or_taken() -> None:
+    with pytest.raises(FilterError, match=r"no field 'colour' \(fields: id, width, tags, meta\)$"):
+        render("colour == 1", FIELDS, dynamic=False)
+    with pytest.raises(FilterError, match="no field 'colour'"):
+        render('$meta["colour"] == 1', FIELDS, dynamic=False)
