@@ -11,8 +11,7 @@ import re
 import struct
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from PIL import (  # noqa: F401 - importing a plugin registers its format in Ima
 )
 
 from imgvec.errors import QueryError, SettingsError, UnreadableImage
+from imgvec.images.complete import HeaderStream, is_cut, lacks_strips
 from imgvec.images.exif import UPRIGHT, read_exif
 from imgvec.images.modes import to_rgb
 
@@ -48,6 +48,12 @@ MAX_PIXELS = 50_000_000
 # whole process and is not safe in threads, hence this one filter, as narrow as it can be; it leaves Pillow's
 # DecompressionBombWarning and DeprecationWarning to the application.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Tiff|Jpeg|Png)ImagePlugin")
+
+# Pillow's plain PPM test lets any text through that begins with "Py".
+_PNM = re.compile(rb"P([1-6f]|0CMYK)\s")
+
+# What Pillow's decoders say when the bytes end before the pixels do; the class is OSError, ValueError or EOFError.
+_TRUNCATED = re.compile(r"truncated|not enough image data|reached EOF", re.IGNORECASE)
 
 _Factory = Callable[[IO[bytes], str], ImageFile.ImageFile]
 
@@ -75,7 +81,7 @@ def decode(data: bytes, *, uri: str, max_pixels: int = MAX_PIXELS, min_side: int
     the block averages of the scaled DCT are no good filter, and the resize that follows needs room to be one.
 
     Raises `UnreadableImage` whatever is wrong with `data`, and `SettingsError` while Pillow is told to pad
-    truncated images. Memory stays below four times the upright image, 4 bytes a pixel.
+    truncated images. Memory at its peak is two to four times the image at 4 bytes a pixel, five for WebP and JPEG 2000.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise SettingsError(
@@ -85,21 +91,17 @@ def decode(data: bytes, *, uri: str, max_pixels: int = MAX_PIXELS, min_side: int
     if not data:
         raise UnreadableImage(uri, "empty")
     factory = _factory(data, uri)
-    stream = BytesIO(data)
+    if is_cut(data):
+        raise UnreadableImage(uri, "truncated", "the file is shorter than it says")
+    stream = HeaderStream(data)
     try:
-        # Not Image.open, which is these two lines and a cap of its own, made of a global and a warning.
-        with factory(stream, "") as image:
-            _check_size(image, uri, max_pixels)
-            _scale_png_key(image)
-            width, height = image.size
-            if min_side is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-                image.draft(None, (2 * min_side, 2 * min_side))
-            return _upright(image, width, height)
+        return _turned(*_decoded(factory, stream, uri, max_pixels, min_side))
     except UnreadableImage:
         raise
     except Exception as exc:
         # This is the boundary: decoders fed with broken bytes raise about every class that there is.
-        raise UnreadableImage(uri, _reason(exc, data, stream), _detail(exc)) from exc
+        reason = "truncated" if stream.ran_out and stream.in_header else _reason(exc)
+        raise UnreadableImage(uri, reason, _detail(exc)) from exc
 
 
 def as_image(image: Image.Image | NDArray[Any], *, uri: str = "<image>", max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -115,26 +117,46 @@ def as_image(image: Image.Image | NDArray[Any], *, uri: str = "<image>", max_pix
         raise QueryError(f"an image is a PIL image or a NumPy array, not {type(image).__name__}")
     try:
         _check_size(image, uri, max_pixels)
-        width, height = image.size
-        return _upright(image, width, height)
+        return _turned(*_seen(image, image.size))
     except UnreadableImage:
         raise
     except Exception as exc:
         raise UnreadableImage(uri, _reason(exc), _detail(exc)) from exc
 
 
-def _upright(image: Image.Image, width: int, height: int) -> Decoded:
+def _decoded(
+    factory: _Factory, stream: HeaderStream, uri: str, max_pixels: int, min_side: int | None
+) -> tuple[Decoded, int]:
+    # Not Image.open, which calls the factory too, and checks a cap of its own, made of a global and a warning.
+    with factory(stream, "") as image:
+        stream.in_header = False
+        _check_size(image, uri, max_pixels)
+        if lacks_strips(image, stream.getbuffer().nbytes):
+            raise UnreadableImage(uri, "truncated", "strips or tiles lie beyond the end of the file")
+        _scale_png_key(image)
+        size = image.size
+        if min_side is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+            image.draft(None, (2 * min_side, 2 * min_side))
+        return _seen(image, size)
+
+
+def _seen(image: Image.Image, size: tuple[int, int]) -> tuple[Decoded, int]:
+    """The image as it lies in the file, which has `size` pixels there, and its EXIF orientation."""
     image.load()
     media_type = image.get_format_mimetype() if isinstance(image, ImageFile.ImageFile) else None
-    orientation, taken_at = read_exif(image)  # after loading: PNG may have its EXIF behind the pixels
-    rgb = to_rgb(image)
-    if orientation in UPRIGHT:
-        rgb = rgb.transpose(UPRIGHT[orientation])
-        if orientation >= 5:
-            width, height = height, width
     # An MPO is a JPEG with more pictures behind it, as phones make them.
-    media_type = "image/jpeg" if media_type == "image/mpo" else media_type
-    return Decoded(rgb, width, height, media_type or "", taken_at)
+    media_type = "image/jpeg" if media_type == "image/mpo" else media_type or ""
+    orientation, taken_at = read_exif(image)  # after loading: PNG may have its EXIF behind the pixels
+    return Decoded(to_rgb(image), *size, media_type, taken_at), orientation
+
+
+def _turned(seen: Decoded, orientation: int) -> Decoded:
+    """`seen`, upright; a step by itself so that the decoder's own memory is free by now."""
+    if orientation not in UPRIGHT:
+        return seen
+    image = seen.image.transpose(UPRIGHT[orientation])
+    width, height = (seen.height, seen.width) if orientation >= 5 else (seen.width, seen.height)
+    return replace(seen, image=image, width=width, height=height)
 
 
 def _factory(data: bytes, uri: str) -> _Factory:
@@ -143,13 +165,15 @@ def _factory(data: bytes, uri: str) -> _Factory:
         raise UnreadableImage(uri, "format not allowed", "HEIF; convert it to JPEG")
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
-        verdict = accept is not None and accept(prefix)
+        verdict = accept is not None and accept(prefix) and (name != "PPM" or _PNM.match(prefix) is not None)
         if isinstance(verdict, str):
             raise UnreadableImage(uri, "format not allowed", f"{name}; this Pillow was built without it")
         if verdict:
             return factory
     Image.init()  # registers every plugin; none but its test of the first bytes is called
     for name, (_, accept) in list(Image.OPEN.items()):
+        if name in FORMATS:
+            continue
         try:
             known = accept is not None and accept(prefix)
         except (IndexError, struct.error):  # fewer bytes than the test looks at
@@ -213,17 +237,10 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-_TRUNCATED = re.compile(r"truncat|not enough|unexpected end|end of file|EOF|only got \d+", re.IGNORECASE)
-
-
-def _reason(exc: Exception, data: bytes = b"", stream: BytesIO | None = None) -> str:
+def _reason(exc: Exception) -> str:
     if isinstance(exc, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "too many pixels"  # Pillow's own cap, for sizes that only its decoders find out
-    ran_out = isinstance(exc.__cause__ or exc, EOFError | IndexError | struct.error)
-    if ran_out and stream is not None and not stream.closed and stream.tell() >= len(data):
-        return "truncated"
-    riff_is_short = data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
-    return "truncated" if riff_is_short or _TRUNCATED.search(str(exc)) else "broken"
+    return "truncated" if _TRUNCATED.search(str(exc)) else "broken"
 
 
 def _detail(exc: Exception) -> str:

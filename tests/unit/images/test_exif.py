@@ -1,0 +1,52 @@
+"""When a photo was taken, out of EXIF."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from imgvec.images import decode
+from imgvec.images.exif import taken_at
+
+ORIGINAL, OFFSET, SUBSEC = 0x9003, 0x9011, 0x9291
+
+
+@pytest.mark.parametrize(
+    ("details", "milliseconds"),
+    [
+        ({ORIGINAL: "2020:02:29 12:34:56"}, 1_582_979_696_000),
+        ({ORIGINAL: "2020:02:29 12:34:56\0"}, 1_582_979_696_000),
+        ({ORIGINAL: b"2020:02:29 12:34:56"}, 1_582_979_696_000),
+        ({ORIGINAL: "2020-02-29T12:34:56"}, 1_582_979_696_000),
+        ({ORIGINAL: "2020:02:29 12:34:56", OFFSET: "+02:00"}, 1_582_972_496_000),
+        ({ORIGINAL: "2020:02:29 12:34:56", OFFSET: "-03:30"}, 1_582_992_296_000),
+        ({ORIGINAL: "2020:02:29 12:34:56", OFFSET: "   :  "}, 1_582_979_696_000),
+        ({ORIGINAL: "2020:02:29 12:34:56", SUBSEC: "5"}, 1_582_979_696_500),
+        ({ORIGINAL: "2020:02:29 12:34:56", SUBSEC: "0789 "}, 1_582_979_696_078),
+        ({ORIGINAL: "1969:12:31 23:59:59", SUBSEC: "25"}, -750),
+        ({}, None),
+        ({ORIGINAL: ""}, None),
+        ({ORIGINAL: "0000:00:00 00:00:00"}, None),
+        ({ORIGINAL: "    :  :     :  :  "}, None),
+        ({ORIGINAL: "2021:02:29 12:34:56"}, None),
+        ({ORIGINAL: "2020:02:29 24:00:00"}, None),
+        ({ORIGINAL: "1601:01:01 00:00:00"}, None),
+        ({ORIGINAL: "2107:01:01 00:00:00"}, None),
+        ({ORIGINAL: "2020:02:29 12:34:56", OFFSET: "+99:00"}, None),
+        ({ORIGINAL: (2020, 2, 29)}, None),
+    ],
+)
+def test_taken_at(details: dict, milliseconds: int | None) -> None:
+    assert taken_at(details) == milliseconds
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_format_that_carries_it(format: str) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"  # Pillow writes no EXIF whose first directory is empty
+    exif[0x8769] = {ORIGINAL: "2020:02:29 12:34:56"}
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, format, exif=exif)
+    assert decode(buffer.getvalue(), uri="x").taken_at == 1_582_979_696_000

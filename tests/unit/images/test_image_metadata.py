@@ -1,0 +1,130 @@
+"""Metadata files: what is read, how rows find their image, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imgvec.errors import SourceError
+from imgvec.images import Metadata, load_metadata
+
+
+def written(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def rows(metadata: Metadata, folder: Path, *paths: str) -> list[dict]:
+    return [dict(metadata.lookup(str(folder / path), str(folder / path))) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", "path,album,tags\na.jpg,cats,\nb.jpg,,x y\n"),
+        ("m.csv", "\ufeffpath,album,tags\r\na.jpg,cats,\r\nb.jpg,,x y\r\n"),
+        ("m.csv", "path;album;tags\na.jpg;cats;\nb.jpg;;x y\n"),
+        ("m.csv", "path\talbum\ttags\na.jpg\tcats\t\nb.jpg\t\tx y"),
+        ("m.tsv", "path\talbum\ttags\na.jpg\tcats\t\nb.jpg\t\tx y\n"),
+        ("m.csv", ",path,album,tags\n0,a.jpg,cats,\n1,b.jpg,,x y\n"),
+        ("m.csv", "album , path, tags,\ncats,a.jpg,,\n\n,b.jpg,x y,\n"),
+        ("m.csv", 'path,album,tags\n"a.jpg","cats",""\n"b.jpg",,"x y"\n'),
+        ("m.csv", "path,album,tags\na.jpg,cats\nb.jpg,,x y\n"),
+        ("m.jsonl", '{"path": "a.jpg", "album": "cats"}\n\n{"tags": "x y", "path": "b.jpg", "album": null}\n'),
+        ("m.txt", '{"path": "a.jpg", "album": "cats"}\n{"tags": "x y", "path": "b.jpg"}'),
+    ],
+)
+def test_every_spelling_of_the_same_rows(tmp_path: Path, name: str, text: str) -> None:
+    metadata = load_metadata(written(tmp_path, name, text))
+    assert len(metadata) == 2
+    assert rows(metadata, tmp_path, "a.jpg", "b.jpg", "c.jpg") == [{"album": "cats"}, {"tags": "x y"}, {}]
+    assert metadata.unused == []
+
+
+def test_values_keep_their_types_and_their_newlines(tmp_path: Path) -> None:
+    lines = written(
+        tmp_path, "m.jsonl", '{"path": "a.jpg", "n": 3, "x": 0.5, "ok": false, "tags": ["a", "b"], "o": {}}'
+    )
+    expected = {"n": 3, "x": 0.5, "ok": False, "tags": ["a", "b"], "o": {}}
+    assert rows(load_metadata(lines), tmp_path, "a.jpg") == [expected]
+    table = written(tmp_path, "m.csv", 'path,n,text\na.jpg,003,"one, ""two""\nthree"\n')
+    assert rows(load_metadata(table), tmp_path, "a.jpg") == [{"n": "003", "text": 'one, "two"\nthree'}]
+
+
+class TestLookup:
+    def test_every_way_to_name_an_image(self, tmp_path: Path) -> None:
+        image, uri, source = f"{tmp_path}/root/source/x/a.jpg", "source/x/a.jpg", f"{tmp_path}/root/source"
+        for key in (
+            image,
+            "root/source/x/a.jpg",  # from the metadata file's folder
+            "source/x/a.jpg",  # from --root
+            "x/a.jpg",  # from the source's folder
+            "./x/a.jpg",
+            "x//y/../a.jpg",
+        ):
+            metadata = load_metadata(written(tmp_path, "m.csv", f"path,n\n{key},1\n"))
+            assert metadata.lookup(image, uri, folder=source) == {"n": "1"}, key
+            assert metadata.unused == []
+
+    def test_beside_the_metadata_file(self, tmp_path: Path) -> None:
+        (tmp_path / "tables").mkdir()
+        metadata = load_metadata(written(tmp_path / "tables", "m.csv", "path,n\n../photos/a.jpg,1\n"))
+        assert rows(metadata, tmp_path, "photos/a.jpg") == [{"n": "1"}]
+
+    def test_a_name_alone_is_not_enough(self, tmp_path: Path) -> None:
+        metadata = load_metadata(written(tmp_path, "m.csv", "path,n\na.jpg,1\n"))
+        assert rows(metadata, tmp_path, "x/a.jpg") == [{}]
+        assert metadata.unused == ["a.jpg"]
+
+    def test_the_most_explicit_path_wins_and_the_other_is_reported(self, tmp_path: Path) -> None:
+        metadata = load_metadata(written(tmp_path, "m.csv", f"path,n\na.jpg,1\n{tmp_path}/a.jpg,2\n"))
+        assert rows(metadata, tmp_path, "a.jpg") == [{"n": "2"}]
+        assert metadata.unused == ["a.jpg"]
+
+    def test_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        metadata = load_metadata(written(tmp_path, "m.csv", "path,n\n~/a.jpg,1\n"))
+        assert rows(metadata, tmp_path, "a.jpg") == [{"n": "1"}]
+
+    def test_mapping_starts_from_the_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        metadata = load_metadata({"a.jpg": {"n": 1}, f"{tmp_path}/b.jpg": {"n": 2}, "c.jpg": {}})
+        assert rows(metadata, tmp_path, "a.jpg", "b.jpg") == [{"n": 1}, {"n": 2}]
+        assert metadata.unused == ["c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("m.csv", "file,album\na.jpg,cats\n", "m.csv:1: .*no column `path`.*file, album"),
+        ("m.csv", "", "m.csv:1: .*nothing"),
+        ("m.csv", "path,n\na.jpg,1\nb.jpg,2\n./a.jpg,3\n", "m.csv:4: .*'./a.jpg' stands in row 2"),
+        ("m.csv", "path,n\na.jpg,1\n,2\n", "m.csv:3: `path` is empty"),
+        ("m.csv", "path,n\na.jpg,1,2\n", "m.csv:2: 3 cells, the header has 2"),
+        ("m.csv", "path,n,n\na.jpg,1,2\n", "same name"),
+        ("m.csv", "path,n\na.jpg," + "x" * 200_000 + "\n", "m.csv:2: .*field larger"),
+        ("m.csv", "path,n\nä.jpg,1\n".encode("latin-1"), "not UTF-8"),
+        ("m.jsonl", '{"path": "a.jpg"}\n{"path": \n', "m.jsonl:2: not a line of JSON"),
+        ("m.jsonl", '{"path": "a.jpg"}\n[1]\n', "m.jsonl:2: .*one object a line"),
+        ("m.jsonl", '{"path": "a.jpg"}\n' + "[" * 100_000, "m.jsonl:2: not a line of JSON"),
+        ("m.jsonl", '{"path": 3}\n', "m.jsonl:1: `path` is empty or not a text"),
+        ("m.jsonl", '{"file": "a.jpg"}\n', "m.jsonl:1: `path` is empty or not a text"),
+        ("m.json", '[{"path": "a.jpg"}]', "m.json:1: .*one object a line"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, name: str, text: str | bytes, says: str) -> None:
+    with pytest.raises(SourceError, match=says):
+        load_metadata(written(tmp_path, name, text))
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(SourceError, match="cannot be read"):
+            load_metadata(path)
+
+
+def test_mapping_to_no_fields() -> None:
+    with pytest.raises(SourceError, match="no mapping"):
+        load_metadata({"a.jpg": ["cats"]})  # type: ignore[dict-item]
