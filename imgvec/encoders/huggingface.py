@@ -1,0 +1,233 @@
+"""Any Hugging Face vision model as an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from imgvec.encoders.devices import BATCH_SIZES, choose_device, choose_dtype, out_of_memory
+from imgvec.encoders.loading import choose_pooling, load_config, load_model, load_preprocessing, load_tokenizer
+from imgvec.encoders.preprocess import Preprocessing
+from imgvec.encoders.projection import Projection, load_named
+from imgvec.encoders.protocol import Binding, EncoderSpec, Pixels, Vectors
+from imgvec.encoders.readout import ImageReadout, truncate
+from imgvec.encoders.text import TextReadout
+from imgvec.encoders.unreachable import ModelUnreachable
+from imgvec.encoders.weights import locate
+from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
+
+logger = logging.getLogger(__name__)
+
+#: A vector shorter than this has no direction.
+MIN_NORM = 1e-12
+
+
+class HuggingFaceEncoder:
+    """A vision model of transformers; made by `load_encoder`. Implements `protocol.Encoder`."""
+
+    def __init__(
+        self,
+        readout: ImageReadout,
+        preprocessing: Preprocessing,
+        binding: Binding,
+        *,
+        device: torch.device,
+        text: TextReadout | None = None,
+        projection: Projection | None = None,
+    ) -> None:
+        self._readout, self._preprocessing, self._text, self._projection = readout, preprocessing, text, projection
+        self.binding = binding
+        self.device, self.dtype = device, readout.dtype
+        self.batch_size = BATCH_SIZES.get(device.type, 16)
+
+    @property
+    def supports_text(self) -> bool:
+        return self._text is not None
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """An upright RGB image to (3, image_size, image_size) uint8; thread-safe."""
+        return self._preprocessing.prepare(image)
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        """(n, 3, image_size, image_size) uint8 to (n, dim) float32 unit vectors.
+
+        Runs `batch_size` images at a time, and halves that when the memory does not suffice. Raises `EncoderError`
+        for pixels of another shape, where the memory suffices for not even one image, and where the model answers
+        with something that has no direction (it then names the positions).
+        """
+        side = self.binding.image_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (3, side, side):
+            raise EncoderError(f"expected (n, 3, {side}, {side}) uint8 pixels, not {pixels.shape} {pixels.dtype}")
+        parts: list[Vectors] = []
+        start = 0
+        while start < len(pixels):
+            part = self._run(pixels[start : start + self.batch_size])
+            if part is None:
+                self._halve_batch()
+                continue
+            parts.append(part)
+            start += len(part)
+        return self._unit(np.concatenate(parts)) if parts else self._none()
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Upright RGB images to (n, dim) float32 unit vectors."""
+        starts = range(0, len(images), self.batch_size)
+        batches = [images[start : start + starts.step] for start in starts]
+        vectors = [self.encode(np.stack([self.prepare(image) for image in batch])) for batch in batches]
+        return np.concatenate(vectors) if vectors else self._none()
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Texts to (n, dim) float32 unit vectors in the images' space; raises `QueryError` for empty ones."""
+        if self._text is None:
+            raise QueryError(
+                f"{self.binding.model} ({self.binding.pooling}) has no text side; take a CLIP or SigLIP model"
+            )
+        if not texts:
+            return self._none()
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), self.batch_size):
+                parts.append(self._text(texts[start : start + self.batch_size]).cpu().numpy())
+        return self._unit(np.concatenate(parts))
+
+    def _run(self, pixels: Pixels) -> Vectors | None:
+        """One pass; None if the memory did not suffice."""
+        batch = torch.from_numpy(np.require(pixels, requirements=("C", "W")))
+        try:
+            if self.device.type == "cuda":
+                batch = batch.pin_memory()  # from pinned memory the copy does not wait for the GPU
+            with torch.inference_mode():
+                vectors: Vectors = self._readout(batch.to(self.device, non_blocking=True)).cpu().numpy()
+                return vectors
+        except (RuntimeError, ValueError, MemoryError) as exc:
+            if out_of_memory(exc):
+                return None
+            raise EncoderError(f"{self.binding.model}: {str(exc).splitlines()[0]}") from exc
+
+    def _halve_batch(self) -> None:
+        """Called outside of the except clause, whose traceback would keep the failed pass's tensors alive."""
+        if self.batch_size == 1:
+            raise EncoderError(f"{self.binding.model}: not enough memory on {self.device} for a single image")
+        self.batch_size //= 2
+        logger.warning("Not enough memory on %s: going on with batches of %d", self.device, self.batch_size)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _unit(self, vectors: Vectors) -> Vectors:
+        """Normalise, project, normalise: a projection is fitted on the encoder's own unit vectors."""
+        vectors = _normalised(vectors, self.binding.model)
+        if self._projection is not None:
+            vectors = _normalised(self._projection(vectors), self.binding.model)
+        return np.ascontiguousarray(vectors)
+
+    def _none(self) -> Vectors:
+        return np.empty((0, self.binding.dim), np.float32)
+
+
+def load_encoder(
+    spec: EncoderSpec, *, device: str = "auto", dtype: str = "auto", cache_dir: Path | None = None
+) -> HuggingFaceEncoder:
+    """Load a model.
+
+    `device` is `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `dtype` `auto`, `fp32`, `bf16`, `fp16`; `cache_dir` where models
+    of a package index are kept (None: the platform's cache folder). Neither device nor dtype is part of the binding:
+    vectors agree to a cosine of 0.999. Raises `EncoderUnavailable` (`ModelUnreachable` where another model may be taken
+    instead) and `EncoderError` for a device or dtype that cannot be used.
+    """
+    on = choose_device(device)
+    number = choose_dtype(dtype, on)
+    checkpoint = locate(spec.model, spec.revision, cache_dir=cache_dir)
+    config = load_config(checkpoint)
+    family, pooling = choose_pooling(checkpoint, config, spec.pooling)
+    preprocessing = load_preprocessing(checkpoint)
+    if spec.image_size is not None:
+        preprocessing = preprocessing.with_size(spec.image_size)
+    projection, projection_name = load_named(spec.projection) if spec.projection else (None, None)
+
+    model = load_model(checkpoint, config, pooling, number, attention_for(on, number))
+    layer = truncate(model, spec.layer)
+    readout = ImageReadout(model, family, pooling, preprocessing).to(on).eval()
+    dim = _width(readout, preprocessing.image_size, on, checkpoint.model)
+    if projection is not None:
+        if len(projection.mean) != dim:
+            raise EncoderUnavailable(
+                f"{spec.projection}: projects {len(projection.mean)} dimensions, the model has {dim}"
+            )
+        dim = projection.matrix.shape[1]
+    # Text and images share a space only as the model was trained: whole, and read by its features.
+    text = None
+    if family.text and pooling == "features" and layer is None:
+        text = TextReadout(model, load_tokenizer(checkpoint), family)
+    identity = {**preprocessing.identity(), "pooling": pooling, "layer": layer, "image_size": preprocessing.image_size}
+    binding = Binding(
+        model=checkpoint.model,
+        revision=checkpoint.revision,
+        fingerprint=_fingerprint(checkpoint.digest(), identity),
+        layer=layer,
+        pooling=pooling,
+        image_size=preprocessing.image_size,
+        dim=dim,
+        projection=projection_name,
+    )
+    return HuggingFaceEncoder(readout, preprocessing, binding, device=on, text=text, projection=projection)
+
+
+def load_with_fallback(
+    spec: EncoderSpec,
+    fallback: str | None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_dir: Path | None = None,
+) -> tuple[HuggingFaceEncoder, bool]:
+    """`load_encoder`, or the model `fallback` if the first one cannot be reached; the second value says which.
+
+    The fallback takes over the image size and nothing else, since layers and poolings differ between models. Weights
+    that are reached and broken, refused or incomplete are an error all the same.
+    """
+    try:
+        return load_encoder(spec, device=device, dtype=dtype, cache_dir=cache_dir), False
+    except ModelUnreachable:
+        if fallback is None or fallback == spec.model:
+            raise
+    other = EncoderSpec(fallback, image_size=spec.image_size)
+    return load_encoder(other, device=device, dtype=dtype, cache_dir=cache_dir), True
+
+
+def attention_for(device: torch.device, dtype: torch.dtype) -> str | None:
+    """transformers' name of the attention to use; None leaves it to the model, which takes SDPA where it can."""
+    return "eager" if device.type == "cpu" and dtype == torch.bfloat16 else None
+
+
+def _width(readout: ImageReadout, side: int, device: torch.device, model: str) -> int:
+    """The length of a vector, seen on one grey image: no config says it for every family and pooling."""
+    grey = torch.full((1, 3, side, side), 128, dtype=torch.uint8, device=device)
+    try:
+        with torch.inference_mode():
+            vectors = readout(grey)
+    except (RuntimeError, ValueError, AttributeError, TypeError, IndexError) as exc:
+        raise EncoderUnavailable(f"{model}: cannot be read by {readout.pooling} at {side} pixels: {exc}") from exc
+    return int(vectors.shape[1])
+
+
+def _fingerprint(weights: str, identity: dict[str, Any]) -> str:
+    text = json.dumps({"weights": weights, **identity}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _normalised(vectors: Vectors, model: str) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # A NaN or an infinity makes the norm not finite too; float32 squares overflow only from 1e19 on.
+    wrong = np.flatnonzero(~(np.isfinite(norms) & (norms >= MIN_NORM)))
+    if wrong.size:
+        raise EncoderError(f"{model}: no direction in the vectors at {wrong[:10].tolist()} (not finite, or zero)")
+    unit: Vectors = vectors / norms
+    return unit
