@@ -40,7 +40,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and bool(torch._C.has_mkldnn) and _cpu_has_bf16(Path("/proc/cpuinfo"))
+    return device.type == "cpu" and _cpu_has_bf16(Path("/proc/cpuinfo"))
 
 
 def _cpu_has_bf16(cpuinfo: Path) -> bool:

@@ -22,8 +22,8 @@ class Family:
     prefix_tokens: int = 0
     text: bool = False
     """Whether `features` has a text side in the same space."""
-    pad_to_max: bool = False
-    """Texts are padded to the model's full length and no attention mask is given, as in training."""
+    siglip_text: bool = False
+    """Texts are lower-cased and padded to the model's full length, without an attention mask, as in training."""
 
 
 _CLS = ("cls", "mean", "pooler")
@@ -55,7 +55,7 @@ FAMILIES: dict[str, Family] = {
     "clip": Family("features", _CLIP, ("features", *_CLS), 1, text=True),
     "metaclip_2": Family("features", _CLIP, ("features", *_CLS), 1, text=True),
     "clip_vision_model": Family("pooler", "class token after the final layernorm", _CLS, 1),
-    "siglip": Family("features", _SIGLIP, ("features", "mean", "pooler"), text=True, pad_to_max=True),
+    "siglip": Family("features", _SIGLIP, ("features", "mean", "pooler"), text=True, siglip_text=True),
     "siglip_vision_model": Family("pooler", _SIGLIP, ("mean", "pooler")),
 }
 
@@ -81,5 +81,5 @@ def family_of(config: Any) -> Family:
         family.poolings,
         family.prefix_tokens + registers,
         family.text,
-        family.pad_to_max,
+        family.siglip_text,
     )

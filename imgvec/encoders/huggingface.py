@@ -41,9 +41,11 @@ class HuggingFaceEncoder:
         *,
         device: torch.device,
         text: TextReadout | None = None,
+        no_text: str = "",
         projection: Projection | None = None,
     ) -> None:
         self._readout, self._preprocessing, self._text, self._projection = readout, preprocessing, text, projection
+        self._no_text = no_text
         self.binding = binding
         self.device, self.dtype = device, readout.dtype
         self.batch_size = BATCH_SIZES.get(device.type, 16)
@@ -87,9 +89,7 @@ class HuggingFaceEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Texts to (n, dim) float32 unit vectors in the images' space; raises `QueryError` for empty ones."""
         if self._text is None:
-            raise QueryError(
-                f"{self.binding.model} ({self.binding.pooling}) has no text side; take a CLIP or SigLIP model"
-            )
+            raise QueryError(self._no_text or f"{self.binding.model}: has no text side; take a CLIP or SigLIP model")
         if not texts:
             return self._none()
         parts = []
@@ -162,10 +162,14 @@ def load_encoder(
                 f"{spec.projection}: projects {len(projection.mean)} dimensions, the model has {dim}"
             )
         dim = projection.matrix.shape[1]
-    # Text and images share a space only as the model was trained: whole, and read by its features.
-    text = None
-    if family.text and pooling == "features" and layer is None:
-        text = TextReadout(model, load_tokenizer(checkpoint), family)
+    text, no_text = None, ""
+    if family.text and (pooling != "features" or layer is not None):
+        no_text = f"{checkpoint.model}: images share a space with text only by `features` of the last layer"
+    elif family.text:
+        try:
+            text = TextReadout(model, load_tokenizer(checkpoint), family)
+        except EncoderUnavailable as exc:  # images alone are worth having: SigLIP's tokenizer needs sentencepiece
+            no_text = str(exc)
     identity = {**preprocessing.identity(), "pooling": pooling, "layer": layer, "image_size": preprocessing.image_size}
     binding = Binding(
         model=checkpoint.model,
@@ -177,7 +181,9 @@ def load_encoder(
         dim=dim,
         projection=projection_name,
     )
-    return HuggingFaceEncoder(readout, preprocessing, binding, device=on, text=text, projection=projection)
+    return HuggingFaceEncoder(
+        readout, preprocessing, binding, device=on, text=text, no_text=no_text, projection=projection
+    )
 
 
 def load_with_fallback(

@@ -84,7 +84,7 @@ class Projection:
 
     def __call__(self, vectors: Vectors) -> Vectors:
         """(n, dim) to (n, out) float32."""
-        projected: Vectors = (vectors - self.mean) @ self.matrix
+        projected: Vectors = np.matmul(vectors - self.mean, self.matrix, dtype=np.float32)
         return projected
 
 

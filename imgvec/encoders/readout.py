@@ -12,7 +12,6 @@ from imgvec.encoders.families import Family
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.errors import EncoderUnavailable
 
-
 #: Families whose last_hidden_state comes without the final layernorm, which is applied to the class token alone.
 _BARE_TOKENS = frozenset({"clip", "metaclip_2", "clip_vision_model"})
 
