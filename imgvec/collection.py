@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -316,7 +316,7 @@ class ImageCollection:
             "uri": self.uri,
             "rows": self.count(),
             "vector": {"type": self._store.vector_type, "dim": self._store.dim, "metric_type": self._store.metric_type},
-            "index": asdict(self._store.index),
+            "index": {"type": self._store.index.type, "params": dict(self._store.index.params)},
             "encoder": self.binding.to_dict(),
             "fields": {name: str(kind) for name, kind in self._store.fields.items()},
             "definition": self.definition.model_dump(exclude_defaults=True),

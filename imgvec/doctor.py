@@ -58,29 +58,30 @@ def _packages() -> Iterator[Finding]:
 
 
 def _device(settings: Settings) -> Finding:
-    from imgvec.encoders import choose_device
+    from imgvec.encoders.devices import choose_device, choose_dtype
 
     try:
-        device, dtype = choose_device(settings.device, settings.dtype)
+        device = choose_device(settings.device)
+        dtype = choose_dtype(settings.dtype, device)
     except ImgvecError as exc:
         return Finding("device", "wrong", str(exc))
-    return Finding("device", "ok", f"{device}, {dtype}; {os.cpu_count()} processors")
+    return Finding("device", "ok", f"{device}, {str(dtype).removeprefix('torch.')}; {os.cpu_count()} processors")
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
     """Whether the default model can be had: the first, or its fallback."""
-    from imgvec.encoders import describe
+    from imgvec.encoders.describe import describe
 
     section = Definition.load("photos").encoder
     for model, otherwise in ((section.model, section.fallback), (section.fallback, None)):
         if model is None:
             return
         try:
-            found = describe(model, cache_dir=settings.cache_dir)
+            found = describe(model)
         except ImgvecError as exc:
             yield Finding(model, "warning" if otherwise else "wrong", str(exc))
         else:
-            yield Finding(model, "ok", f"dim {found['dim']}, {found['pooling']} pooling, {found['image_size']} px")
+            yield Finding(model, "ok", f"{found['family']}, {found['pooling']} pooling, {found['image_size']} px")
             return
 
 
@@ -94,12 +95,12 @@ def _backend(connection: Connection) -> Iterator[Finding]:
 
 
 def _collections(settings: Settings) -> Iterator[Finding]:
-    from imgvec.encoders import describe
+    from imgvec.encoders.describe import describe
 
     for found in list_collections(settings):
         model = found.binding.model
         try:
-            describe(model, revision=found.binding.revision, cache_dir=settings.cache_dir)
+            describe(model, found.binding.revision)
         except ImgvecError as exc:
             yield Finding(f"collection {found.name}", "wrong", f"its encoder is not to be had: {exc}")
         else:

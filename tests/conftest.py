@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fakes import FakeEncoder, FakeStore
-from PIL import Image
+from pictures import picture
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +40,3 @@ def pictures(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(i).save(path, quality=95)
     return folder
-
-
-def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """A smooth random picture, another one for each seed."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)

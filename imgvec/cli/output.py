@@ -31,15 +31,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100_000
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         # Text, since a cell may hold what rich would take for markup
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table).maximum)
     console.print(table)
 
 

@@ -41,6 +41,10 @@ class FieldType:
     nullable: bool = False
     max_length: int | None = None
 
+    def __str__(self) -> str:
+        detail = f"({self.max_length})" if self.max_length else f"<{self.element}>" if self.element else ""
+        return self.type + detail + (" or null" if self.nullable else "")
+
 
 @dataclass(frozen=True)
 class Operand:

@@ -148,8 +148,9 @@ def _prefix(operand: Operand, path: Path, text: str, negated: bool) -> str:
     if operand.type not in {"VARCHAR", "JSON"}:
         raise FilterError(f"{path} holds {operand.type}; only text has a prefix")
     _require_scalar(operand, path)
-    if any(character in text for character in "%_\\"):
-        # LIKE has no portable way to escape these: ask for the interval of all texts that begin so.
+    if any(character in text for character in "%_\\\0"):
+        # LIKE cannot escape the first three on every backend, and Milvus 2.3 stops reading it at the fourth: ask for
+        # the interval of all texts that begin so.
         beginning = f"({operand.text} >= {text_literal(text)} and {operand.text} < {text_literal(_successor(text))})"
     else:
         beginning = f"({operand.text} like {text_literal(text + '%')})"
@@ -167,7 +168,8 @@ def _null(operand: Operand, path: Path, negated: bool) -> _Condition:
     if operand.open and operand.type != "JSON":
         raise FilterError(f"{path}: Milvus cannot tell whether an array has that position")
     if operand.open:
-        return f"exists {operand.text}" if negated else f"not (exists {operand.text})"
+        # In brackets, or Milvus 2.3 takes what follows for a part of what should exist.
+        return f"(exists {operand.text})" if negated else f"not (exists {operand.text})"
     if not operand.nullable:
         return negated
     return f"{operand.text} is {'not ' if negated else ''}null"

@@ -160,27 +160,31 @@ def _turned(seen: Decoded, orientation: int) -> Decoded:
 
 
 def _factory(data: bytes, uri: str) -> _Factory:
-    prefix = data[:16]
+    """What opens `data`, by its first bytes; no plugin of a format that is not allowed gets to see more of it."""
     if _is_heif(data):
         raise UnreadableImage(uri, "format not allowed", "HEIF; convert it to JPEG")
     for name in FORMATS:
-        factory, accept = Image.OPEN[name]
-        verdict = accept is not None and accept(prefix) and (name != "PPM" or _PNM.match(prefix) is not None)
-        if isinstance(verdict, str):
+        known = _knows(name, data[:16])
+        if isinstance(known, str):
             raise UnreadableImage(uri, "format not allowed", f"{name}; this Pillow was built without it")
-        if verdict:
-            return factory
-    Image.init()  # registers every plugin; none but its test of the first bytes is called
-    for name, (_, accept) in list(Image.OPEN.items()):
-        if name in FORMATS:
-            continue
-        try:
-            known = accept is not None and accept(prefix)
-        except (IndexError, struct.error):  # fewer bytes than the test looks at
-            continue
         if known:
+            return Image.OPEN[name][0]
+    Image.init()  # registers every plugin
+    for name in Image.OPEN.keys() - set(FORMATS):
+        if _knows(name, data[:16]):
             raise UnreadableImage(uri, "format not allowed", f"{name}; allowed are {', '.join(FORMATS)}")
     raise UnreadableImage(uri, "not an image")
+
+
+def _knows(name: str, prefix: bytes) -> bool | str:
+    """Pillow's own test of the first 16 bytes; a text says what this Pillow lacks."""
+    accept = Image.OPEN[name][1]
+    if accept is None or (name == "PPM" and not _PNM.match(prefix)):
+        return False
+    try:
+        return accept(prefix)
+    except (IndexError, struct.error):  # fewer bytes than it looks at
+        return False
 
 
 def _is_heif(data: bytes) -> bool:

@@ -88,9 +88,10 @@ class Connection:
         plan = schema.plan(definition, self.capabilities, dim=dim, description=description, device=device)
         if self.has(name):
             raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
+        # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
+        with self._calling(f"create the collection {name!r}"):
+            self._client.create_collection(name, schema=plan.schema, timeout=self.timeout, **plan.options)
         try:
-            with self._calling(f"create the collection {name!r}"):
-                self._client.create_collection(name, schema=plan.schema, timeout=self.timeout, **plan.options)
             for index in plan.indexes:
                 with self._calling(f"build the index {index.type} on {index.field} of {name!r}"):
                     # not waiting: there are no rows yet
@@ -113,6 +114,11 @@ class Connection:
             raise self._not_found(name) from exc
         store.load()
         return store
+
+    def description(self, name: str) -> str:
+        """What a collection's creator wrote of it; does not load it."""
+        with self._calling(f"read the description of the collection {name!r}"):
+            return schema.description_of(self._client.describe_collection(name, timeout=self.timeout))
 
     def drop(self, name: str) -> None:
         """Drop a collection and all of its rows; raises `CollectionNotFound`."""

@@ -195,7 +195,7 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
     build = known.build if known else ()
     return Schema(
         name=name,
-        description=described.get("description") or described.get("properties", {}).get(_DESCRIPTION, ""),
+        description=description_of(described),
         dim=int(vector["params"]["dim"]),
         vector_type=vector["type"].name,
         metric_type=index["metric_type"],
@@ -207,6 +207,11 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
         consistency_level=described.get("consistency_level_name", "Strong"),
         partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
     )
+
+
+def description_of(described: Mapping[str, Any]) -> str:
+    """What `describe_collection` tells of the collection's description, wherever the backend keeps it."""
+    return described.get("description") or described.get("properties", {}).get(_DESCRIPTION, "")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -69,9 +69,7 @@ def test_bundled_fields() -> None:
         ("consistency_level: Eventual\n", "consistency_level", 2, "Eventually"),
     ],
 )
-def test_mistakes_are_refused_with_their_place(
-    tmp_path: Path, text: str, where: str, line: int, problem: str
-) -> None:
+def test_mistakes_are_refused_with_their_place(tmp_path: Path, text: str, where: str, line: int, problem: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         load(tmp_path, MINIMAL + text)
     assert caught.value.where == where

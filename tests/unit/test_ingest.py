@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
 from fakes import FakeEncoder, FakeStore
+from pictures import picture
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
 from fakes import FakeEncoder, FakeStore
+from pictures import picture
 from PIL import Image
 
 from imgvec.definition import Definition

@@ -159,7 +159,7 @@ def test_too_many_pixels_is_seen_in_the_header() -> None:
     png = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
     png[16:24] = (9000).to_bytes(4) + (9000).to_bytes(4)
     png[29:33] = zlib.crc32(png[12:29]).to_bytes(4)
-    with pytest.raises(UnreadableImage, match="81,000,000 pixels.*50,000,000.*IMGVEC_MAX_PIXELS") as caught:
+    with pytest.raises(UnreadableImage, match=r"81,000,000 pixels.*50,000,000.*IMGVEC_MAX_PIXELS") as caught:
         decode(bytes(png), uri="x")
     assert caught.value.reason == "too many pixels"
     with pytest.raises(UnreadableImage, match="truncated"):

@@ -46,7 +46,9 @@ def test_taken_at(details: dict, milliseconds: int | None) -> None:
 def test_every_format_that_carries_it(format: str) -> None:
     exif = Image.Exif()
     exif[0x010F] = "a maker"  # Pillow writes no EXIF whose first directory is empty
-    exif[0x8769] = {ORIGINAL: "2020:02:29 12:34:56"}
+    details = exif.get_ifd(0x8769)
+    details[ORIGINAL] = "2020:02:29 12:34:56"
+    exif[0x8769] = details  # without which Pillow leaves the directory out of a TIFF
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, format, exif=exif)
     assert decode(buffer.getvalue(), uri="x").taken_at == 1_582_979_696_000

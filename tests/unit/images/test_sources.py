@@ -37,12 +37,17 @@ def names(stream: Iterator[Record | UnreadableImage], folder: Path) -> list[str]
 
 @contextmanager
 def nested(folder: Path, name: str, depth: int) -> Iterator[None]:
-    """Work in a folder that lies `depth` folders below, step by step, since no call takes so long a path."""
+    """A file `depth` folders below: made and removed step by step, since no call takes so long a path."""
     with chdir(folder):
         for _ in range(depth):
             Path(name).mkdir()
             os.chdir(name)
+        Path("a.jpg").write_bytes(b"pixels")
         yield
+        Path("a.jpg").unlink()
+        for _ in range(depth):
+            os.chdir("..")
+            Path(name).rmdir()
 
 
 @contextmanager
@@ -122,14 +127,12 @@ class TestFolder:
 
     def test_deeper_than_python_s_recursion(self, tmp_path: Path) -> None:
         with nested(tmp_path, "d", 1500):
-            Path("a.jpg").write_bytes(b"pixels")
-        (record,) = read_source(tmp_path)
+            (record,) = read_source(tmp_path)
         assert record.uri == f"{tmp_path}/{'d/' * 1500}a.jpg"
 
     def test_deeper_than_a_path_may_be_is_refused(self, tmp_path: Path) -> None:
         with nested(tmp_path, "d" * 250, 20):
-            Path("a.jpg").write_bytes(b"pixels")
-        (refused,) = read_source(tmp_path)
+            (refused,) = read_source(tmp_path)
         assert isinstance(refused, UnreadableImage)
         assert refused.reason == "read failed"
 

@@ -1,0 +1,125 @@
+"""What a search through imgvec costs beside the raw client, in one run, alternating.
+
+    python tests/benchmarks/search.py [--rows 20000] [--queries 400] [--uri URI]
+
+Both search the same loaded collection by one vector with the same limit, parameters and output fields. Vectors are the
+CIFAR-10 ones of IMGVEC_TEST_DATA where it is set, else random. Prints p50 and p99 of each; exit status 1 where imgvec's
+p50 is above 1.15 times the raw client's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from pymilvus import MilvusClient
+
+from imgvec import ImageCollection, Settings
+from imgvec.encoders.protocol import Binding
+
+LIMIT = 10
+EF = 64
+DEFINITION = {"encoder": {"model": "none"}, "dynamic": False}
+
+
+class NoEncoder:
+    """Only a binding: the vectors are here already."""
+
+    def __init__(self, dim: int) -> None:
+        self.binding = Binding("none", None, "0" * 32, None, "cls", 224, dim)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--uri", help="a Milvus server (default: Milvus Lite in a temporary folder)")
+    args = parser.parse_args()
+    vectors = _vectors(args.rows + args.queries)
+    rows, queries = vectors[: args.rows], vectors[args.rows :]
+
+    with tempfile.TemporaryDirectory() as work:
+        settings = Settings.load(uri=args.uri or str(Path(work) / "search.db"))
+        encoder = NoEncoder(vectors.shape[1])
+        with ImageCollection.create(
+            "bench_search", definition=DEFINITION, encoder=encoder, settings=settings
+        ) as photos:
+            _fill(photos, rows)
+            fields = [name for name in photos.store.fields if name != "id"]
+            # the same connection, since nobody else may open a Milvus Lite file
+            client: MilvusClient = photos.store._client
+            params = {"metric_type": "COSINE", "params": {"ef": EF}}
+
+            def raw(query: np.ndarray) -> list[str]:
+                found = client.search(
+                    "bench_search",
+                    [query],
+                    limit=LIMIT,
+                    search_params=params,
+                    output_fields=fields,
+                    anns_field="vector",
+                )
+                return [hit["id"] for hit in found[0]]
+
+            def through(query: np.ndarray) -> list[str]:
+                return [hit.id for hit in photos.search(query, limit=LIMIT, params={"ef": EF}, output_fields=fields)]
+
+            spent: dict[str, list[float]] = {"raw client": [], "imgvec": []}
+            for i, query in enumerate(queries):
+                pair = [("raw client", raw), ("imgvec", through)]
+                answers = []
+                for name, search in pair if i % 2 else reversed(pair):
+                    started = time.perf_counter()
+                    answers.append(search(query))
+                    if i >= 20:  # the first ones warm up
+                        spent[name].append(time.perf_counter() - started)
+                assert set(answers[0]) == set(answers[1]), "the two found different rows"
+            photos.drop()
+
+    print(
+        f"{args.rows} rows, {len(queries) - 20} searches each, limit {LIMIT}, HNSW ef {EF}, {args.uri or 'Milvus Lite'}"
+    )
+    p50 = {name: float(np.percentile(found, 50)) for name, found in spent.items()}
+    for name, found in spent.items():
+        print(f"  {name:<10} p50 {p50[name] * 1e3:6.2f} ms   p99 {np.percentile(found, 99) * 1e3:6.2f} ms")
+    ratio = p50["imgvec"] / p50["raw client"]
+    print(f"  ratio of p50: {ratio:.2f} (wanted: at most 1.15)")
+    sys.exit(0 if ratio <= 1.15 else 1)
+
+
+def _vectors(number: int) -> np.ndarray:
+    data = os.environ.get("IMGVEC_TEST_DATA")
+    if data:
+        found = np.load(Path(data) / "vectors_cifar10.npy", mmap_mode="r")[:number].astype(np.float32)
+    else:
+        found = np.random.default_rng(0).standard_normal((number, 384)).astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def _fill(photos: ImageCollection, vectors: np.ndarray) -> None:
+    for start in range(0, len(vectors), 2000):
+        batch = vectors[start : start + 2000]
+        photos.store.upsert([_row(start + i) for i in range(len(batch))], batch)
+    photos.store.flush()
+    photos.store.wait_until_indexed(300)
+
+
+def _row(number: int) -> dict[str, object]:
+    return {
+        "id": f"{number:032x}",
+        "uri": f"/photos/{number}.jpg",
+        "content_hash": f"{number:032x}",
+        "width": 640,
+        "height": 480,
+        "media_type": "image/jpeg",
+        "ingested_at": 0,
+    }
+
+
+if __name__ == "__main__":
+    main()

