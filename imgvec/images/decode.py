@@ -170,7 +170,7 @@ def _factory(data: bytes, uri: str) -> _Factory:
         if known:
             return Image.OPEN[name][0]
     Image.init()  # registers every plugin
-    for name in Image.OPEN.keys() - set(FORMATS):
+    for name in sorted(Image.OPEN.keys() - set(FORMATS)):
         if _knows(name, data[:16]):
             raise UnreadableImage(uri, "format not allowed", f"{name}; allowed are {', '.join(FORMATS)}")
     raise UnreadableImage(uri, "not an image")
