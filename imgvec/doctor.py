@@ -32,7 +32,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything that imgvec needs, in the order in which it needs it; each finding as it is made."""
     yield from _packages()
     yield _device(settings)
-    yield from _weights(settings)
+    yield from _weights()
     try:
         with connect(
             settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout
@@ -68,7 +68,7 @@ def _device(settings: Settings) -> Finding:
     return Finding("device", "ok", f"{device}, {str(dtype).removeprefix('torch.')}; {os.cpu_count()} processors")
 
 
-def _weights(settings: Settings) -> Iterator[Finding]:
+def _weights() -> Iterator[Finding]:
     """Whether the default model can be had: the first, or its fallback."""
     from imgvec.encoders.describe import describe
 

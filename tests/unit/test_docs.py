@@ -1,0 +1,51 @@
+"""README says what is true: every command and setting stands in it, and its two commands are one line each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from imgvec.cli import main
+from imgvec.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield " ".join([*path, name]), command
+
+
+@pytest.mark.parametrize(("name", "command"), commands(main, "imgvec"), ids=lambda value: str(value))
+def test_every_command_has_help_and_stands_in_the_readme(name: str, command: click.Command) -> None:
+    assert command.help
+    assert f"`{name}" in README
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    for name in Settings.model_fields:
+        assert f"`IMGVEC_{name.upper()}`" in README
+
+
+@pytest.mark.parametrize("heading", ["Run it", "Test it"])
+def test_the_two_commands_are_one_line_each(heading: str) -> None:
+    [section] = re.findall(rf"^## {heading}\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
+    [block] = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert len(block.strip().splitlines()) == 1
+    assert "constraints.txt" in block
+
+
+def test_files_that_the_readme_links_to_exist() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
