@@ -23,6 +23,8 @@ def _undisturbed() -> Iterator[None]:
     where `MILVUS_URI` is not of its liking (a path, for one). imgvec hands the address over itself.
     """
     quiet = {"PYTHON_DOTENV_DISABLED": "1", "MILVUS_URI": "", "MILVUS_DEFAULT_CONNECTION": ""}
+    # gRPC's C++ side prints handshakes that fail to stderr; they come as exceptions too
+    quiet["GRPC_VERBOSITY"] = os.environ.get("GRPC_VERBOSITY", "NONE")
     before = {name: os.environ.get(name) for name in quiet}
     os.environ.update(quiet)
     try:
@@ -46,6 +48,8 @@ logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
 from imgvec.milvus.capabilities import Capabilities  # noqa: E402
 from imgvec.milvus.connection import Connection, connect  # noqa: E402
-from imgvec.milvus.store import Found, IndexInfo, Store  # noqa: E402
+from imgvec.milvus.reading import Found  # noqa: E402
+from imgvec.milvus.schema import IndexInfo  # noqa: E402
+from imgvec.milvus.store import Store  # noqa: E402
 
 __all__ = ["Capabilities", "Connection", "Found", "IndexInfo", "Store", "connect"]

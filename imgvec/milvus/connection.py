@@ -11,13 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from pymilvus import MilvusClient
-from pymilvus.exceptions import MilvusException
 
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
 from imgvec.milvus import schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
-from imgvec.milvus.errors import RAISED, StatusCode, grpc_state, reason_of, translated
+from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
 from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
 
@@ -207,6 +206,8 @@ def _opened(
             timeout=timeout,
             # a shared one would be reused by address: https:// after http:// would go in plain text
             dedicated=True,
+            # gRPC would send what is meant for this process to a proxy that the environment names
+            grpc_options={"grpc.enable_http_proxy": 0} if lite else {},
         )
         version = client.get_server_version(timeout=timeout)
         client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
@@ -222,28 +223,22 @@ def _opened(
 
 
 def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_token: bool) -> BackendError:
-    state, reason = grpc_state(exc), reason_of(exc)
-    code = exc.code if isinstance(exc, MilvusException) and isinstance(exc.code, int) else None
+    state, code, reason = grpc_state(exc), milvus_code(exc), reason_of(exc)
     if state is StatusCode.UNAUTHENTICATED or "auth check failure" in reason:
         what = "refuses the token: check it" if has_token else "wants a login: give a token (user:password or API key)"
         return BackendUnavailable(f"Milvus at {uri} {what}", code=code)
     if db_name and (code == _WRONG_DATABASE or "database" in reason):
         return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create it, or give another", code=code)
+    if state is StatusCode.UNIMPLEMENTED:
+        return BackendUnavailable(f"what answers at {uri} is not Milvus: check the port (Milvus's own is 19530)")
     if state is StatusCode.DEADLINE_EXCEEDED or "Retry timeout" in reason:
-        return BackendUnavailable(
-            f"Milvus at {uri} did not answer in {timeout:g} s: is it up, and is the port Milvus's?",
-            code=code,
-            retryable=True,
-        )
+        what = f"did not answer in {timeout:g} s: is it up, and is the port Milvus's?"
+        return BackendUnavailable(f"Milvus at {uri} {what}", code=code, retryable=True)
     if state is StatusCode.UNAVAILABLE:
-        details = str(getattr(exc.__cause__, "details", lambda: "")())
-        if "DNS" in details or "resolution" in details:
+        if "resolv" in grpc_details(exc) or "DNS" in grpc_details(exc):
             return BackendUnavailable(f"the host of {uri} is not known: check its name", code=code)
-        return BackendUnavailable(
-            f"nothing answers as Milvus at {uri}: is the server started, the port right, and http or https?",
-            code=code,
-            retryable=True,
-        )
+        what = "is the server started, the port right, and is it http or https?"
+        return BackendUnavailable(f"nothing answers as Milvus at {uri}: {what}", code=code, retryable=True)
     return BackendUnavailable(f"cannot connect to Milvus at {uri}: {reason}", code=code)
 
 

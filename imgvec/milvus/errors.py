@@ -66,6 +66,12 @@ RAISED = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
 _UNREACHABLE_STATES = frozenset((StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED))
 
 
+#: What a server says of a component of its own that it cannot reach, under the code for everything else.
+_UNREACHABLE = re.compile(r"empty grpc client|connection refused|connection error|node offline", re.IGNORECASE)
+_CLOSED = "should create connection first"
+_RETRIED_IN_VAIN = "Retry timeout"
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Raise what the block's calls of pymilvus raise as a `BackendError` that says what was being done.
@@ -78,28 +84,27 @@ def translated(doing: str) -> Iterator[None]:
         raise
     except RAISED as exc:
         raise translate(exc, doing) from exc
-    except (ValueError, TypeError, AttributeError) as exc:  # pymilvus's own checks, and calls on a closed client
-        raise BackendError(f"Milvus's client refused to {doing}: {_one_line(str(exc))}") from exc
+    except (ValueError, TypeError, AttributeError) as exc:  # pymilvus's own checks
+        raise BackendError(f"Milvus's client refused to {doing}: {reason_of(exc)}") from exc
 
 
 def translate(exc: BaseException, doing: str) -> BackendError:
     """The imgvec error for what pymilvus or gRPC raised."""
-    state = grpc_state(exc)
-    code = exc.code if isinstance(exc, MilvusException) and isinstance(exc.code, int) else None
-    reason = reason_of(exc)
-    if state is StatusCode.DEADLINE_EXCEEDED or "Retry timeout" in reason:
+    state, code, reason = grpc_state(exc), milvus_code(exc), reason_of(exc)
+    legacy = exc.compatible_code if isinstance(exc, MilvusException) else common_pb2.UnexpectedError
+    if state is StatusCode.DEADLINE_EXCEEDED or _RETRIED_IN_VAIN in reason:
         return BackendUnavailable(f"Milvus did not answer in time to {doing}", code=code, retryable=True)
     if state is StatusCode.UNAUTHENTICATED or code == _NOT_AUTHENTICATED:
         return BackendUnavailable(f"Milvus refused the login to {doing}: check the token", code=code)
+    if _CLOSED in reason:
+        return BackendUnavailable(f"the connection is closed: open another to {doing}", code=code)
     if state in _UNREACHABLE_STATES or isinstance(exc, ConnectError | MilvusUnavailableException):
         return BackendUnavailable(f"Milvus cannot be reached to {doing}", code=code, retryable=True)
-    if isinstance(exc, MilvusException):
-        legacy = exc.compatible_code
-        if code == _NO_COLLECTION or legacy in _LEGACY_NO_COLLECTION or isinstance(exc, CollectionNotExistException):
-            return CollectionNotFound(f"Milvus has no such collection (while trying to {doing})", code=code)
-        retryable = state in _LATER_STATES or is_retryable(code, legacy) or exc.retriable
-    else:
-        retryable = state in _LATER_STATES
+    if code == _NO_COLLECTION or legacy in _LEGACY_NO_COLLECTION or isinstance(exc, CollectionNotExistException):
+        return CollectionNotFound(f"Milvus has no such collection: it failed to {doing}", code=code)
+    if is_retryable(code, legacy) or _UNREACHABLE.search(reason):
+        return BackendUnavailable(f"Milvus is not ready to {doing}: {reason}", code=code, retryable=True)
+    retryable = state in _LATER_STATES or (isinstance(exc, MilvusException) and exc.retriable)
     return BackendError(f"Milvus failed to {doing}: {reason}", code=code, retryable=retryable)
 
 
@@ -111,28 +116,43 @@ def is_retryable(code: int | None, legacy: int) -> bool:
     return code in _LATER and not (code == legacy and code < _NO_COLLECTION)
 
 
-def grpc_state(exc: BaseException | None) -> StatusCode | None:
-    """The gRPC status behind an exception: its own, or that of the exception it was raised from."""
-    seen = 0
-    while exc is not None and seen < 8:
-        if isinstance(exc, grpc.FutureTimeoutError):
+def milvus_code(exc: BaseException) -> int | None:
+    """Milvus's own code, where the exception carries one; pymilvus also puts gRPC's there."""
+    return int(exc.code) if isinstance(exc, MilvusException) and isinstance(exc.code, int) else None
+
+
+def grpc_state(exc: BaseException) -> StatusCode | None:
+    """The gRPC status behind an exception: its own, or that of one it was raised from."""
+    for each in _chain(exc):
+        if isinstance(each, grpc.FutureTimeoutError):
             return StatusCode.DEADLINE_EXCEEDED
-        if isinstance(exc, MilvusException) and isinstance(exc.code, StatusCode):
-            return exc.code
-        if isinstance(exc, grpc.RpcError) and callable(getattr(exc, "code", None)):
-            state = exc.code()
-            return state if isinstance(state, StatusCode) else None
-        exc, seen = exc.__cause__ or exc.__context__, seen + 1
+        if isinstance(each, MilvusException) and isinstance(each.code, StatusCode):
+            return each.code
+        if isinstance(each, grpc.RpcError) and isinstance(state := each.code(), StatusCode):
+            return state
     return None
 
 
+def grpc_details(exc: BaseException) -> str:
+    """What gRPC says of an exception, or of one it was raised from."""
+    return next((str(each.details()) for each in _chain(exc) if isinstance(each, grpc.RpcError)), "")
+
+
 def reason_of(exc: BaseException) -> str:
-    """What Milvus said, in one line without the trace of its components."""
+    """What Milvus said, in one line."""
     if isinstance(exc, MilvusException):
         return _one_line(str(exc.message) or type(exc).__name__)
-    if isinstance(exc, grpc.RpcError) and callable(getattr(exc, "details", None)):
-        return _one_line(str(exc.details()))
-    return _one_line(str(exc) or type(exc).__name__)
+    return _one_line(grpc_details(exc) or str(exc) or type(exc).__name__)
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """The exception and those it was raised from; pymilvus raises some from themselves."""
+    seen: set[int] = set()
+    following: BaseException | None = exc
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ if following.__cause__ is not following else following.__context__
 
 
 def _one_line(text: str, most: int = 400) -> str:

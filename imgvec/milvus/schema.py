@@ -211,7 +211,7 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
 
 def description_of(described: Mapping[str, Any]) -> str:
     """What `describe_collection` tells of the collection's description, wherever the backend keeps it."""
-    return described.get("description") or described.get("properties", {}).get(_DESCRIPTION, "")
+    return str(described.get("description") or described.get("properties", {}).get(_DESCRIPTION, ""))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from pymilvus import DataType, MilvusClient
@@ -276,8 +276,13 @@ class Store:
     def _refused(self, why: str, pending: int) -> WriteFailed:
         return WriteFailed(f"nothing was written to {self.name!r}: {why}", written=0, pending=pending)
 
-    def _changing(self, doing: str) -> AbstractContextManager[None]:
-        return _Change(self, doing)
+    @contextmanager
+    def _changing(self, doing: str) -> Iterator[None]:
+        with self._writing, translated(doing):
+            try:
+                yield
+            finally:
+                self._written_at = time.monotonic()
 
     def _level(self, asked: str | None) -> str | None:
         """The consistency level to send; None is the collection's own."""

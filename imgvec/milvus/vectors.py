@@ -78,7 +78,8 @@ def _encode(vectors: Vectors, vector_type: str) -> NDArray[Any]:
         return vectors.astype(np.float16)
     if vector_type == "BFLOAT16_VECTOR":  # the upper half of a float32, rounded to the nearest, ties to even
         bits = vectors.view(np.uint32)
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        rounded: NDArray[np.uint32] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        return rounded.astype(np.uint16)
     if vector_type == "INT8_VECTOR":
         return np.rint(np.clip(vectors, -1, 1) * INT8_SCALE).astype(np.int8)
     raise ValueError(f"{vector_type} holds no float vectors")

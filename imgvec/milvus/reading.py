@@ -1,0 +1,127 @@
+"""What is asked of Milvus, and its answers as rows and hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgvec.errors import DefinitionError, QueryError
+from imgvec.filters.fields import text_literal
+from imgvec.indexes import catalog
+from imgvec.milvus import vectors as vector_codec
+from imgvec.milvus.schema import ID, VECTOR, Schema
+
+DYNAMIC = "$meta"
+"""As an output field: everything in the dynamic field."""
+EVERYTHING = "*"
+"""As an output field: every scalar field, and the dynamic ones."""
+
+_GUESSED_TEXT_BYTES = 256
+_GUESSED_JSON_BYTES = 1024
+_FLOAT_OBJECT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One row that a search found."""
+
+    id: str
+    distance: float
+    """What Milvus gave: a similarity for COSINE and IP, the squared Euclidean distance for L2."""
+    score: float
+    """Higher is better: the distance for COSINE and IP; 1 - distance / 2 for L2, the cosine of unit vectors."""
+    fields: Mapping[str, Any]
+
+
+class Columns:
+    """The output fields that one read asks for."""
+
+    def __init__(self, names: Sequence[str], schema: Schema) -> None:
+        self._vector_type = schema.vector_type
+        everything = EVERYTHING in names
+        asked = [*schema.fields, *([DYNAMIC] if schema.dynamic else [])] if everything else []
+        asked += [name for name in names if name != EVERYTHING]
+        self.names = list(dict.fromkeys(asked)) or [ID]
+        """As both backends take them: without any, Milvus Lite would send all."""
+        self._hidden = frozenset() if everything or ID in names else frozenset((ID,))
+        self.row_bytes = 100 + sum(_guessed_bytes(name, schema) for name in self.names)
+        """About what a row of the answer takes in this process."""
+
+    def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row without an id that was not asked for, its vector as (dim,) float32."""
+        wanted = {name: value for name, value in row.items() if name not in self._hidden}
+        if VECTOR in wanted:
+            wanted[VECTOR] = vector_codec.from_row(wanted[VECTOR], self._vector_type)
+        return wanted
+
+
+class Scoring:
+    """Milvus's distances as scores; Milvus's L2 is the squared distance, for unit vectors 2 - 2 cos."""
+
+    def __init__(self, schema: Schema) -> None:
+        # an INT8 vector is stored 127 times as long; a cosine does not feel it
+        unit = vector_codec.scale(schema.vector_type) ** 2
+        self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
+            schema.metric_type, (1.0, 0.0)
+        )
+
+    def found(self, hits: Iterable[Any], columns: Columns) -> list[Found]:
+        """One query's hits, best first, equal scores in the order of their ids."""
+        slope, offset, fields_of = self._slope, self._offset, columns.of
+        found = [
+            Found(hit["id"], hit["distance"], offset + slope * hit["distance"], fields_of(hit["entity"]))
+            for hit in hits
+        ]
+        found.sort(key=lambda each: (-each.score, each.id))
+        return found
+
+
+class SearchParams:
+    """The search parameters of one collection's index."""
+
+    def __init__(self, schema: Schema, max_limit: int) -> None:
+        self._kind = catalog.INDEX_TYPES.get(schema.index.type)
+        self._max_limit = max_limit
+        # refine_k is for an index that was built with refine
+        defaults = {n: v for n, v in (self._kind.defaults("search") if self._kind else {}).items() if n != "refine_k"}
+        if "nprobe" in defaults and "nlist" in schema.index.params:
+            defaults["nprobe"] = min(int(defaults["nprobe"]), int(schema.index.params["nlist"]))
+        self._defaults = defaults
+
+    def checked(self, given: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
+        """What to send for `limit` hits: the catalogue's defaults, so that both backends search alike, and `given`.
+
+        Those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
+        """
+        if not 1 <= limit <= self._max_limit:
+            raise QueryError(f"limit = {limit} is refused: give 1 to {self._max_limit}")
+        params = {**self._defaults, **(given or {})}
+        if self._kind is None:
+            return params
+        try:
+            raised = self._kind.search_params(params, limit=limit)
+            self._kind.check_search(raised, limit=limit)
+        except DefinitionError as exc:
+            raise QueryError(exc.problem) from exc
+        return raised
+
+
+def among(ids: Sequence[str]) -> str:
+    """A filter for the rows of those ids; pymilvus's own `ids=` escapes nothing."""
+    return f"{ID} in [{', '.join(map(text_literal, ids))}]"
+
+
+def after(last: str | None, condition: str) -> str:
+    """A filter for the rows that match and whose id comes after `last`."""
+    page = f'{ID} >= ""' if last is None else f"{ID} > {text_literal(last)}"
+    return f"({condition}) and {page}" if condition else page
+
+
+def _guessed_bytes(name: str, schema: Schema) -> int:
+    if name == VECTOR:
+        return schema.dim * _FLOAT_OBJECT_BYTES  # pymilvus makes a list of them
+    kind = schema.fields.get(name)
+    if kind is None or kind.type in ("JSON", "ARRAY"):
+        return _GUESSED_JSON_BYTES
+    return min(kind.max_length or 8, _GUESSED_TEXT_BYTES)
