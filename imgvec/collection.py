@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import SecretStr
 
@@ -82,7 +82,7 @@ class ImageCollection:
                     raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
                 return cls._opened(connection, name, settings, encoder, given)
             wanted = given or Definition.load(name if name in bundled() else "photos")
-            device = "gpu" if gpu else "cpu"
+            device: Literal["cpu", "gpu"] = "gpu" if gpu else "cpu"
             # what the backend cannot do is said before the weights are fetched
             connection.check(wanted, device=device)
             encoder = encoder or _first_encoder(wanted, settings, on_notice)

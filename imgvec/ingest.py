@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -77,7 +77,7 @@ class IngestReport:
     pruned: int = 0
     bytes_read: int = 0
     seconds: float = 0.0
-    stage_seconds: Counter[str] = field(default_factory=Counter)
+    stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Busy seconds summed over threads: read, lookup, decode, encode, write; `waiting` is the encoder's, for images."""
     interrupted: bool = False
     """Stopped before the end of the source; the same call goes on from there."""
@@ -85,7 +85,7 @@ class IngestReport:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            **{name: value for name, value in vars(self).items() if not isinstance(value, Counter)},
+            **vars(self),
             "refused": dict(sorted(self.refused.items())),
             "stage_seconds": {name: round(value, 3) for name, value in sorted(self.stage_seconds.items())},
             "seconds": round(self.seconds, 3),
@@ -148,7 +148,8 @@ def ingest(
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
         decoders = stack.enter_context(_pool("imgvec-decode", threads))
-        writer = stack.enter_context(Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS))
+        writer: Writer[_Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
+        stack.enter_context(writer)
 
         loaded = _loaded(records, readers, run, max_bytes)
         changed = _changed(loaded, store, row_fields, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,10 +32,11 @@ def output_option(*formats: str) -> Callable[[F], F]:
 
 def filter_options(command: F) -> F:
     """`--where` and `--eq`; see `combined`."""
-    command = click.option(
+    where = click.option("--where", metavar="EXPR", help="Only rows that match a Milvus boolean expression.")
+    eq = click.option(
         "--eq", multiple=True, metavar="FIELD=VALUE", help="Only rows whose field is VALUE; for an array, contains it."
-    )(command)
-    return click.option("--where", metavar="EXPR", help="Only rows that match a Milvus boolean expression.")(command)
+    )
+    return where(eq(command))
 
 
 def combined(collection: ImageCollection, where: str | None, eq: tuple[str, ...]) -> Filter | str | None:
@@ -78,6 +80,6 @@ def confirmed(question: str, yes: bool) -> bool:
     """Ask before something is deleted; without a terminal only `--yes` is a yes."""
     if yes:
         return True
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise click.UsageError(f"{question} There is no terminal to ask on: add --yes.")
     return click.confirm(question, err=True)

@@ -230,11 +230,11 @@ def _links(rows: int, params: Mapping[str, Any]) -> float:
 
 def _scann(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
     codes = rows * (dim / params.get("sub_dim", 2)) / 2  # 4 bits for each piece of sub_dim elements
-    return codes + (rows * dim * width if params.get("with_raw_data", True) else 0)
+    return float(codes + (rows * dim * width if params.get("with_raw_data", True) else 0))
 
 
 def _cagra(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
-    return rows * dim * width + rows * params.get("graph_degree", 64) * 4
+    return float(rows * dim * width + rows * params.get("graph_degree", 64) * 4)
 
 
 _SQ_TYPE = Parameter("sq_type", "bits of a quantized element", kind="choice", choices=("SQ4", "SQ6", "SQ8"))

@@ -24,7 +24,7 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Comman
             yield " ".join([*path, name]), command
 
 
-@pytest.mark.parametrize(("name", "command"), commands(main, "imgvec"), ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "command"), list(commands(main, "imgvec")), ids=lambda value: str(value))
 def test_every_command_has_help_and_stands_in_the_readme(name: str, command: click.Command) -> None:
     assert command.help
     assert f"`{name}" in README
