@@ -122,7 +122,7 @@ def _csv_rows(file: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any, dict
     head = next(lines, "")
     delimiters = ("\t",) if file.suffix.lower() == ".tsv" else _DELIMITERS
     readings = [([name.strip() for name in next(csv.reader([head], delimiter=one), [])], one) for one in delimiters]
-    columns, delimiter = max(readings, key=lambda reading: ("path" in reading[0], len(reading[0])))
+    columns, delimiter = max(readings, key=lambda reading: "path" in reading[0])
     if "path" not in columns:
         _fail(str(file), 1, f"the header has no column `path`; it has {', '.join(columns) or 'nothing'}")
     named = [name for name in columns if name]

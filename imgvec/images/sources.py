@@ -79,7 +79,8 @@ def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | N
     globs = [path.split("/") for path in paths if _MAGIC.search(path) and not os.path.lexists(path)]
 
     def is_gone(uri: str) -> bool:
-        if base is None and not uri.startswith("/"):
+        # No file's uri has an empty component, so this one is a URL.
+        if "://" in uri or (base is None and not uri.startswith("/")):
             return False
         path = os.path.abspath(os.path.join(base or "/", uri))  # noqa: PTH100, PTH118
         ours = path in named or path.startswith(folders) or any(_matches(path.split("/"), glob) for glob in globs)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import zlib
@@ -165,16 +166,16 @@ for path in pathlib.Path(sys.argv[1]).iterdir():
 
 
 def test_a_tile_larger_than_the_limit_is_refused_before_it_is_inflated() -> None:
-    """A TIFF of 16 x 16 pixels in one tile of 30000 x 30000, deflated: libtiff would inflate all of it."""
-    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: 30_000, 323: 30_000, 324: 0, 325: 0}
-    tile = zlib.compress(bytes(1 << 20))
-    tags[324], tags[325] = 8 + 2 + 12 * len(tags) + 4, len(tile)
-    entries = b"".join(
-        tag.to_bytes(2) + (4).to_bytes(2) + (1).to_bytes(4) + value.to_bytes(4) for tag, value in tags.items()
-    )
-    tiff = b"MM\0\x2a" + (8).to_bytes(4) + len(tags).to_bytes(2) + entries + bytes(4) + tile
+    """16 x 16 pixels in one tile of 30000 x 30000, deflated: libtiff would inflate all of it."""
     with pytest.raises(UnreadableImage, match="tiles of 30000 x 30000"):
-        decode(tiff, uri="x")
+        decode(_tiff(zlib.compress(bytes(1 << 20)), {322: 30_000, 323: 30_000}, 324, 325), uri="x")
+
+
+def test_compressed_strips_beyond_the_end_are_truncation() -> None:
+    """Where the directory comes first, a cut TIFF has a whole header."""
+    tiff = _tiff(zlib.compress(os.urandom(256)), {278: 16}, 273, 279)
+    assert decode(tiff, uri="x").image.size == (16, 16)
+    assert reason_of(tiff[:-1]) == "truncated"
 
 
 @pytest.mark.parametrize("chunk", [b"zTXt", b"iCCP"])
@@ -268,3 +269,11 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 def _chunk(name: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4) + name + data + zlib.crc32(name + data).to_bytes(4)
+
+
+def _tiff(data: bytes, tags: dict[int, int], offset: int, count: int) -> bytes:
+    """A grey, deflated TIFF of 16 x 16 pixels, its directory first; `offset` and `count` are the tags of `data`."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, count: len(data), **tags}
+    tags[offset] = 8 + 2 + 12 * (len(tags) + 1) + 4
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return b"MM\0\x2a" + struct.pack(">IH", 8, len(tags)) + entries + bytes(4) + data

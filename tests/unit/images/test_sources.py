@@ -300,6 +300,7 @@ class TestGone:
 
     def test_with_root(self, tmp_path: Path) -> None:
         make(tmp_path, "x/a.jpg")
+        assert not gone_from(tmp_path, root=tmp_path)("https://example.org/b.jpg")
         is_gone = gone_from(tmp_path / "x", root=tmp_path)
         assert not is_gone("x/a.jpg")
         assert is_gone("x/b.jpg")
