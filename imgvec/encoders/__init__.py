@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
 
 if TYPE_CHECKING:
-    from imgvec.encoders.describe import describe
+    from imgvec.encoders.facts import describe
     from imgvec.encoders.huggingface import HuggingFaceEncoder, load_encoder, load_with_fallback
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _HEAVY = {"HuggingFaceEncoder": "huggingface", "load_encoder": "huggingface", "load_with_fallback": "huggingface"}
-_HEAVY["describe"] = "describe"
+_HEAVY["describe"] = "facts"
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,8 @@ _TRANSFORMERS_ERRORS = (
 _NEVER_READ = re.compile(r"(^|\.)(mask_token|logit_scale|logit_bias|position_ids)$")
 _POOLER = re.compile(r"(^|\.)pooler\.")
 
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+
 #: transformers has this processor for torchvision only; its parameters as the class has them.
 _DINOV3_PROCESSOR = {
     "size": {"height": 224, "width": 224},
@@ -112,6 +114,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     """The model's tokenizer; raises `EncoderUnavailable`."""
     from transformers import AutoTokenizer
 
+    if not any((checkpoint.directory / name).is_file() for name in _VOCABULARIES):
+        # transformers would go on with an empty vocabulary, in which all texts are alike
+        raise EncoderUnavailable(f"{checkpoint.model}: the tokenizer cannot be used: its vocabulary is missing")
     with quiet(), _explained(checkpoint, "the tokenizer"):
         return AutoTokenizer.from_pretrained(checkpoint.directory, trust_remote_code=False, local_files_only=True)
 

@@ -151,10 +151,10 @@ def _from_hub(model: str, revision: str | None, weights: bool) -> Checkpoint:
         raise ModelUnreachable(
             f"{model}: the Hugging Face hub does not answer ({_first_line(exc)}); {_ADVICE}"
         ) from exc
-    return _download(model, info, weights)
+    return _download(model, revision, info, weights)
 
 
-def _download(model: str, info: object, weights: bool) -> Checkpoint:
+def _download(model: str, revision: str | None, info: object, weights: bool) -> Checkpoint:
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -174,6 +174,8 @@ def _download(model: str, info: object, weights: bool) -> Checkpoint:
                 huggingface_hub.hf_hub_download(model, name, revision=commit, etag_timeout=HUB_TIMEOUT)
                 for name in wanted
             ]
+            if revision != commit:  # notes in the cache which commit a branch was at, for when the hub is away
+                huggingface_hub.hf_hub_download(model, wanted[0], revision=revision, etag_timeout=HUB_TIMEOUT)
     except errors.GatedRepoError as exc:
         raise EncoderUnavailable(f"{model}: gated; accept its licence on the hub and log in (hf auth login)") from exc
     except Exception as exc:  # as in _from_hub
