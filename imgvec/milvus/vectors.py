@@ -77,9 +77,9 @@ def _encode(vectors: Vectors, vector_type: str) -> NDArray[Any]:
     if vector_type == "FLOAT16_VECTOR":
         return vectors.astype(np.float16)
     if vector_type == "BFLOAT16_VECTOR":  # the upper half of a float32, rounded to the nearest, ties to even
-        bits = vectors.view(np.uint32)
-        rounded: NDArray[np.uint32] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        return rounded.astype(np.uint16)
+        bits, half = vectors.view(np.uint32), np.uint32(16)
+        return ((bits + np.uint32(0x7FFF) + ((bits >> half) & np.uint32(1))) >> half).astype(np.uint16)
     if vector_type == "INT8_VECTOR":
-        return np.rint(np.clip(vectors, -1, 1) * INT8_SCALE).astype(np.int8)
+        scaled: Vectors = np.clip(vectors, -1, 1) * np.float32(INT8_SCALE)
+        return scaled.round().astype(np.int8)
     raise ValueError(f"{vector_type} holds no float vectors")

@@ -1,0 +1,110 @@
+"""What each backend can do, from what it calls itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgvec.definition import Definition
+from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
+from imgvec.indexes import catalog
+from imgvec.milvus import schema
+from imgvec.milvus.capabilities import Capabilities, capabilities
+
+LITE = capabilities("milvus_lite-3.2.2")
+OLD = capabilities("v2.3.5-lite")
+NEW = capabilities("v2.6.4")
+GPU = capabilities("v2.6.1-gpu")
+
+
+def definition(**parts: object) -> Definition:
+    return Definition.load({"encoder": {"model": "m"}, **parts})
+
+
+def test_versions_are_read_and_named() -> None:
+    assert (LITE.kind, LITE.version, LITE.name) == ("lite", (3, 2, 2), "Milvus Lite 3.2.2")
+    assert (OLD.kind, OLD.version, OLD.name) == ("server", (2, 3, 5), "Milvus 2.3.5")
+    with pytest.raises(BackendError, match="'unknown'"):
+        capabilities("unknown")
+
+
+def test_lite_has_what_the_catalogue_marks_and_no_more() -> None:
+    assert LITE.index_types == {"FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"}
+    assert LITE.vector_types == {"FLOAT_VECTOR"}
+    assert LITE.scalar_indexes == {"INVERTED"}
+
+
+def test_a_server_has_what_came_with_its_version() -> None:
+    assert not {"HNSW_SQ", "IVF_RABITQ", "AISAQ", "GPU_CAGRA"} & OLD.index_types
+    assert NEW.index_types == set(catalog.INDEX_TYPES)
+    assert OLD.scalar_indexes == {"STL_SORT", "Trie"}
+    assert {"FLOAT16_VECTOR", "BFLOAT16_VECTOR"} <= NEW.vector_types
+    assert "FLOAT16_VECTOR" not in OLD.vector_types  # 2.3.5 takes it without a word and cannot search it
+    assert (OLD.nullable, NEW.nullable) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu"),
+    [("v2.6.1-gpu", True), ("v2.3.5-lite", False), ("v2.2.16", False), ("v2.6.1", None), ("milvus_lite-3.2.2", False)],
+)
+def test_a_gpu_is_known_from_the_build_or_not_at_all(version: str, gpu: bool | None) -> None:
+    assert capabilities(version).gpu is gpu
+
+
+@pytest.mark.parametrize(
+    ("backend", "field_type", "best"),
+    [
+        (LITE, "VARCHAR", "INVERTED"),
+        (LITE, "INT64", "INVERTED"),
+        (LITE, "BOOL", "INVERTED"),
+        (LITE, "ARRAY", None),
+        (LITE, "JSON", None),
+        (OLD, "VARCHAR", "Trie"),
+        (OLD, "DOUBLE", "STL_SORT"),
+        (OLD, "BOOL", None),
+        (OLD, "ARRAY", None),
+        (NEW, "VARCHAR", "INVERTED"),
+        (NEW, "ARRAY", "INVERTED"),
+    ],
+)
+def test_auto_is_the_best_scalar_index_there_is(backend: Capabilities, field_type: str, best: str | None) -> None:
+    assert backend.scalar_index("AUTO", "f", field_type) == best
+
+
+REFUSED = [
+    (LITE, {"vector": {"type": "FLOAT16_VECTOR"}}, "no FLOAT16_VECTOR: it accepts FLOAT_VECTOR"),
+    (LITE, {"index": {"cpu": {"type": "IVF_PQ", "params": {"m": 4}}}}, "no index type IVF_PQ: it accepts AUTOINDEX"),
+    (OLD, {"index": {"cpu": {"type": "HNSW_SQ"}}}, "no index type HNSW_SQ: it accepts .*SCANN"),
+    (OLD, {"fields": {"f": {"type": "INT64", "nullable": True}}}, "no nullable fields: give f a default"),
+    (
+        OLD,
+        {"fields": {"f": {"type": "INT64", "default": 0, "index": "INVERTED"}}},
+        r"no INVERTED index on f \(INT64\): it accepts AUTO, STL_SORT",
+    ),
+    (LITE, {"fields": {"f": {"type": "VARCHAR", "default": "", "index": "Trie"}}}, "it accepts AUTO, INVERTED"),
+]
+
+
+@pytest.mark.parametrize(("backend", "parts", "says"), REFUSED)
+def test_what_cannot_be_had_is_refused_with_what_can(
+    backend: Capabilities, parts: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UnsupportedByBackend, match=says):
+        schema.check(definition(**parts), backend)
+
+
+def test_a_gpu_index_needs_one_in_the_definition_and_a_gpu() -> None:
+    with pytest.raises(DefinitionError, match=r"index\.gpu"):
+        schema.check(definition(), GPU, device="gpu")
+    both = definition(index={"gpu": {"type": "GPU_CAGRA"}}, vector={"metric_type": "IP"})
+    schema.check(both, GPU, device="gpu")
+    schema.check(both, LITE, device="cpu")
+    with pytest.raises(UnsupportedByBackend, match="no GPU, which GPU_CAGRA needs"):
+        schema.check(both, LITE, device="gpu")
+
+
+def test_the_dimension_is_checked_with_the_index() -> None:
+    pq = definition(index={"cpu": {"type": "IVF_PQ", "params": {"m": 7}}})
+    with pytest.raises(DefinitionError, match="does not divide the 384"):
+        schema.check(pq, NEW, dim=384)
+    with pytest.raises(DefinitionError, match="1 to 32768"):
+        schema.check(definition(), NEW, dim=32_769)

@@ -1,0 +1,141 @@
+"""Rows are checked and cut into messages before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymilvus.exceptions import MilvusException
+
+from imgvec.errors import WriteFailed
+from imgvec.filters import FieldType
+from imgvec.milvus import writing
+from imgvec.milvus.capabilities import capabilities
+from imgvec.milvus.schema import IndexInfo, Schema
+from imgvec.milvus.store import Store
+
+SCHEMA = Schema(
+    name="c",
+    description="",
+    dim=2,
+    vector_type="FLOAT_VECTOR",
+    metric_type="COSINE",
+    index=IndexInfo("FLAT", {}),
+    fields={
+        "id": FieldType("VARCHAR", max_length=64),
+        "text": FieldType("VARCHAR", max_length=4),
+        "number": FieldType("INT64", nullable=True),
+        "tags": FieldType("ARRAY", element="VARCHAR", nullable=True),
+        "meta": FieldType("JSON", nullable=True),
+    },
+    dynamic=True,
+    consistency_level="Bounded",
+)
+
+
+class Client:
+    """Takes rows as pymilvus's client does, and fails at one call."""
+
+    def __init__(self, fails_at: int = -1) -> None:
+        self.calls: list[list[dict[str, Any]]] = []
+        self._fails_at = fails_at
+
+    def upsert(self, name: str, data: list[dict[str, Any]], timeout: float) -> None:
+        if len(self.calls) == self._fails_at:
+            raise MilvusException(code=8, message="rate limit")
+        self.calls.append(data)
+
+
+def store(client: Client) -> Store:
+    return Store(client, SCHEMA, capabilities("v2.3.5"))  # type: ignore[arg-type]
+
+
+def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.tile(np.array([1, 0], np.float32), (count, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"id": ""}, "the id is empty"),
+        ({"id": 7}, "id = 7 is no text"),
+        ({"id": "x" * 65}, "id is 65 bytes long"),
+        ({"text": "ééé"}, "text is 6 bytes long in UTF-8, and the field holds 4"),
+        ({"text": None}, "text is null"),
+        ({"text": "\ud800"}, "not Unicode"),
+        ({"meta": "text"}, "meta is no JSON object"),
+        ({"meta": {"a": float("nan")}}, "cannot be written as JSON"),
+        ({"meta": {"a": "x" * 70_000}}, "70009 bytes of JSON"),
+        ({"extra": "x" * 70_000}, "the dynamic field is 700"),
+        ({"extra": object()}, "cannot be written as JSON"),
+        ({"vector": [1, 0]}, "the vector is given apart"),
+    ],
+)
+def test_a_row_that_milvus_would_refuse_or_change_stops_all(change: dict[str, Any], says: str) -> None:
+    client = Client()
+    rows = [{"id": "a", "text": "t"}, {"id": "b", "text": "t", **change}]
+    with pytest.raises(WriteFailed, match="nothing was written") as raised:
+        store(client).upsert(rows, vectors(2))
+    assert says in str(raised.value)
+    assert (raised.value.written, raised.value.pending, client.calls) == (0, 2, [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: np.ones((1, 2), np.float32),
+        lambda: np.array([[1, 0], [np.nan, 0]], np.float32),
+        lambda: np.array([[1, 0], [0, 0]], np.float32),
+        lambda: np.array([[1, 0], [0, 2]], np.float32),
+        lambda: np.ones((2, 3), np.float32),
+    ],
+)
+def test_wrong_vectors_stop_all(wrong: Callable[[], Any]) -> None:
+    client = Client()
+    with pytest.raises(WriteFailed) as raised:
+        store(client).upsert([{"id": "a", "text": "t"}, {"id": "b", "text": "t"}], wrong())
+    assert (raised.value.pending, client.calls) == (2, [])
+
+
+def test_missing_and_undeclared_fields_are_named() -> None:
+    with pytest.raises(WriteFailed, match=r"row 0 .*text missing"):
+        store(Client()).upsert([{"id": "a"}], vectors(1))
+
+
+def test_of_equal_ids_the_last_row_is_sent_once() -> None:
+    client = Client()
+    rows = [{"id": i, "text": t} for i, t in (("a", "1"), ("b", "2"), ("a", "3"))]
+    assert store(client).upsert(rows, vectors(3)) == 2
+    assert [(row["id"], row["text"]) for row in client.calls[0]] == [("b", "2"), ("a", "3")]
+
+
+def test_a_failure_half_way_counts_what_was_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MAX_BATCH_BYTES", 30)
+    client = Client(fails_at=2)
+    rows = [{"id": f"{n}", "text": "t"} for n in range(10)]
+    with pytest.raises(WriteFailed) as raised:
+        store(client).upsert(rows, vectors(10))
+    written = sum(map(len, client.calls))
+    assert 0 < written < 10
+    assert (raised.value.written, raised.value.pending) == (written, 10 - written)
+    assert (raised.value.code, raised.value.retryable) == (8, True)
+    assert raised.value.__cause__ is not None
+
+
+@given(sizes=st.lists(st.integers(0, 40 * 2**20), max_size=30), vector_bytes=st.integers(4, 131_072))
+def test_batches_hold_every_row_once_in_order_and_fit_a_message(sizes: list[int], vector_bytes: int) -> None:
+    made = list(writing.batches(range(len(sizes)), sizes, vector_bytes))
+    assert [position for batch in made for position in batch] == list(range(len(sizes)))
+    for batch in made:
+        total = sum(sizes[position] + vector_bytes for position in batch)
+        assert len(batch) == 1 or total <= writing.MAX_BATCH_BYTES
+
+
+def test_no_rows_are_no_call() -> None:
+    client = Client()
+    assert store(client).upsert([], np.empty((0, 2), np.float32)) == 0
+    assert client.calls == []
