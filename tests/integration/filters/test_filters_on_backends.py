@@ -30,10 +30,6 @@ _HOLDS: dict[str, Callable[[filter_rows.Row], str | None]] = {
 }
 
 
-def _expected(case: Case, backend: Backend) -> list[str]:
-    return [row["id"] for row in backend.rows if case.verdict(row) is True]
-
-
 def _any_of(filters: list[Filter]) -> Filter:
     return functools.reduce(operator.or_, filters)
 
@@ -71,15 +67,17 @@ def test_each_nasty_string_is_found_among_the_elements_of_a_list(backend: Backen
 
 
 @given(case=CONDITIONS)
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_one_condition_finds_what_python_finds(backend: Backend, case: Case) -> None:
-    assert backend.ids(case.where) == _expected(case, backend)
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_one_condition_and_its_negation_find_what_python_finds(backend: Backend, case: Case) -> None:
+    verdicts = [(row["id"], case.verdict(row)) for row in backend.rows]
+    assert backend.ids(case.where) == [id_ for id_, verdict in verdicts if verdict is True]
+    assert backend.ids(~case.where) == [id_ for id_, verdict in verdicts if verdict is False]
 
 
 @given(case=CASES)
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_compositions_find_what_python_finds(backend: Backend, case: Case) -> None:
-    assert backend.ids(case.where) == _expected(case, backend)
+    assert backend.ids(case.where) == [row["id"] for row in backend.rows if case.verdict(row) is True]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +95,17 @@ def test_long_lists_of_values(
 ) -> None:
     wanted = range(-count // 2, count // 2)
     assert backend.ids(place.in_(wanted)) == [row["id"] for row in backend.rows if held(row) in wanted]
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, -0.0])
+def test_both_zeros_are_one_number(backend: Backend, zero: float) -> None:
+    zeros = [row["id"] for row in backend.rows if row["ratio"] == 0]
+    others = [row["id"] for row in backend.rows if row["ratio"] != 0]
+    assert {str(row["ratio"]) for row in backend.rows if row["ratio"] == 0} == {"0.0", "-0.0"}
+    assert backend.ids(field("ratio") == zero) == backend.ids(field("ratio").in_([zero])) == zeros
+    assert backend.ids(field("ratio") != zero) == backend.ids(field("ratio").not_in([zero])) == others
+    held = [row["id"] for row in backend.rows if 0.0 in row["ratios"]]
+    assert backend.ids(field("ratios").contains(zero)) == held
 
 
 def test_deepest_nesting_that_is_allowed(backend: Backend) -> None:
