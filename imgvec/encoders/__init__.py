@@ -24,13 +24,17 @@ __all__ = [
     "load_with_fallback",
 ]
 
-_HEAVY = {"HuggingFaceEncoder": "huggingface", "load_encoder": "huggingface", "load_with_fallback": "huggingface"}
-_HEAVY["describe"] = "facts"
+_MODULES = {
+    "HuggingFaceEncoder": "huggingface",
+    "describe": "facts",
+    "load_encoder": "huggingface",
+    "load_with_fallback": "huggingface",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HEAVY:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HEAVY[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

