@@ -24,17 +24,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from imgvec.errors import DefinitionError
 from imgvec.fields import FieldSection, Section, convert
+from imgvec.filters.fields import FUNCTIONS, KEYWORDS
 from imgvec.indexes import catalog
 
 RESERVED_FIELDS = ("id", "vector", "uri", "content_hash", "width", "height", "media_type", "ingested_at")
 """The fields that every collection has (a definition declares the others)."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
-# Words of Milvus's expression grammar, and the names its storage takes for itself.
-_MILVUS_WORDS = frozenset(
-    "and or not in like is null exists true false between rowid timestamp $meta json_contains json_contains_all "
-    "json_contains_any array_contains array_contains_all array_contains_any array_length text_match".split()
-)
+# Words of Milvus's expression grammar, without which a field could not be filtered, and names that its storage takes.
+_MILVUS_WORDS = KEYWORDS | FUNCTIONS | {"rowid", "timestamp"}
 
 ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
 

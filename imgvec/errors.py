@@ -57,6 +57,7 @@ class UnreadableImage(ImgvecError):
 
     #: Every reason an image can be refused for.
     REASONS = (
+        "unusable name",  # not UTF-8, or too long for the uri field
         "missing",  # no such file, or it went away before it was read
         "not a regular file",  # a directory, FIFO, device or socket
         "permission denied",

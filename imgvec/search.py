@@ -190,8 +190,9 @@ class Searcher:
         return "text", query
 
     def _file(self, path: Path) -> Image.Image:
+        # a link that somebody names is meant; a reader itself follows none
         path = path.expanduser()
-        return self._decoded(FileReader(path, str(path)).read(self._max_bytes), str(path))
+        return self._decoded(FileReader(path.resolve(), str(path)).read(self._max_bytes), str(path))
 
     def _decoded(self, data: bytes, uri: str) -> Image.Image:
         size = self._encoder().binding.image_size

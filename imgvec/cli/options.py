@@ -48,7 +48,7 @@ def combined(collection: ImageCollection, where: str | None, eq: tuple[str, ...]
         name, sign, value = pair.partition("=")
         if not sign:
             raise click.BadParameter(f"{pair!r} is not FIELD=VALUE", param_hint="--eq")
-        parts.append(equals_text(name, value, collection.store.fields))
+        parts.append(equals_text(name, value, collection.store.fields, dynamic=collection.store.dynamic))
     if not parts:
         return None
     whole = parts[0]

@@ -87,6 +87,8 @@ def path_trouble(exc: OSError | ValueError) -> tuple[str, str]:
             return "permission denied", why
         case IsADirectoryError():
             return "not a regular file", "a directory"
+        case OSError(errno=errno.ENAMETOOLONG) | ValueError():  # a NUL is a ValueError
+            return "unusable name", why
         case OSError(errno=errno.ELOOP):
             return "not a regular file", "a symbolic link"
         case OSError(errno=errno.ENXIO):

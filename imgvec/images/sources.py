@@ -124,9 +124,9 @@ def _name_trouble(uri: str) -> tuple[str, str] | None:
     try:
         size = len(uri.encode())
     except UnicodeEncodeError:
-        return "read failed", "its name is not UTF-8; rename it"
+        return "unusable name", "it is not UTF-8; rename it"
     if size > MAX_URI_BYTES:
-        return "read failed", f"its path takes {size:,} bytes, the limit is {MAX_URI_BYTES:,}"
+        return "unusable name", f"its path takes {size:,} bytes, the limit is {MAX_URI_BYTES:,}"
     return None
 
 

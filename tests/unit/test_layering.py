@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "ingest": {"encoders", "errors", "images", "threads"},
     "search": {"encoders", "errors", "filters", "images"},
     "milvus": {"definition", "errors", "fields", "filters", "indexes"},
-    "definition": {"errors", "fields", "indexes"},
+    "definition": {"errors", "fields", "filters", "indexes"},
     "fields": {"indexes"},
     "encoders": {"errors"},
     "images": {"errors"},

@@ -65,8 +65,8 @@ def test_missing_empty_and_directory(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "empty.jpg" / "below") == "missing"
     assert reason_of(tmp_path / "empty.jpg") == "empty"
     assert reason_of(tmp_path / "folder.jpg") == "not a regular file"
-    assert reason_of("nul\0byte") == "read failed"
-    assert reason_of("long" * 2000) == "read failed"
+    assert reason_of("nul\0byte") == "unusable name"
+    assert reason_of("long" * 2000) == "unusable name"
 
 
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ class TestFolder:
         with nested(tmp_path, "d" * 250, 20):
             (refused,) = read_source(tmp_path)
         assert isinstance(refused, UnreadableImage)
-        assert refused.reason == "read failed"
+        assert refused.reason == "unusable name"
 
     def test_streams(self, tmp_path: Path) -> None:
         make(tmp_path, *(f"{folder}/{n}.jpg" for folder in "ab" for n in range(3)))
@@ -236,7 +236,7 @@ class TestIterable:
         make(tmp_path, "a.jpg")
         sources = [tmp_path / "none.jpg", tmp_path / "no*.jpg", tmp_path / ("x" * 5000), tmp_path / "a.jpg"]
         refused = names(read_source(sources), tmp_path)
-        assert refused == ["none.jpg!missing", "no*.jpg!missing", "x" * 5000 + "!read failed", "a.jpg"]
+        assert refused == ["none.jpg!missing", "no*.jpg!missing", "x" * 5000 + "!unusable name", "a.jpg"]
 
     def test_is_not_read_ahead(self, tmp_path: Path) -> None:
         make(tmp_path, "a.jpg")
