@@ -100,6 +100,7 @@ class SearchParams:
         if self._kind is None:
             return params
         try:
+            self._kind.check_search(params)
             raised = self._kind.search_params(params, limit=limit)
             self._kind.check_search(raised, limit=limit)
         except DefinitionError as exc:

@@ -67,7 +67,7 @@ class Store:
         self.timeout = max(timeout, _LITE_TIMEOUT) if capabilities.kind == "lite" else timeout
         self._client, self._schema = client, schema
         self._writing: AbstractContextManager[object] = writing or nullcontext()
-        self._written_at = -_OWN_WRITES_SECONDS
+        self._written_at = self._deleted_at = -_OWN_WRITES_SECONDS
         self._params = reading.SearchParams(schema, capabilities.max_limit)
         self._scoring = reading.Scoring(schema)
         # tells pymilvus what the bytes of a query are, where it would ask the server
@@ -220,6 +220,7 @@ class Store:
             with self._changing(f"delete rows of {self.name!r}"):
                 part = there[start : start + _READ_BATCH]
                 self._client.delete(self.name, filter=reading.among(part), timeout=self.timeout)
+            self._deleted_at = time.monotonic()
         return len(there)
 
     def flush(self, timeout: float = 120.0) -> None:
@@ -285,10 +286,17 @@ class Store:
                 self._written_at = time.monotonic()
 
     def _level(self, asked: str | None) -> str | None:
-        """The consistency level to send; None is the collection's own."""
-        if asked is None and time.monotonic() - self._written_at < _OWN_WRITES_SECONDS:
-            return None if self.consistency_level == "Strong" else "Session"
-        return asked
+        """The consistency level to send; None is the collection's own.
+
+        Session waits until this client's last write is seen. A server does not tell when it deleted, so after a
+        delete only Strong does.
+        """
+        now = time.monotonic()
+        if asked is not None or self.consistency_level == "Strong":
+            return asked
+        if now - self._deleted_at < _OWN_WRITES_SECONDS:
+            return "Strong"
+        return "Session" if now - self._written_at < _OWN_WRITES_SECONDS else None
 
     def _query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
         return list(
