@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from pymilvus import MilvusClient
+from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
@@ -133,6 +134,8 @@ class Connection:
         return CollectionNotFound(f"there is no collection {name!r} at {self.uri}{meant}")
 
     def _store(self, name: str) -> Store:
+        # pymilvus would go by the schema of whatever had that name, at that address, earlier in this process
+        GlobalCache.schema.clear()
         with self._calling(f"read the schema of the collection {name!r}"):
             described = self._client.describe_collection(name, timeout=self.timeout)
             index = self._client.describe_index(name, schema.VECTOR, timeout=self.timeout)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from imgvec.errors import DefinitionError, QueryError
@@ -45,6 +46,8 @@ class Columns:
         self.names = list(dict.fromkeys(asked)) or [ID]
         """As both backends take them: without any, Milvus Lite would send all."""
         self._hidden = frozenset() if everything or ID in names else frozenset((ID,))
+        self.plain = VECTOR not in self.names and not (self._hidden and ID in self.names)
+        """A hit's entity is what was asked for, as it comes."""
         self.row_bytes = 100 + sum(_guessed_bytes(name, schema) for name in self.names)
         """About what a row of the answer takes in this process."""
 
@@ -66,14 +69,16 @@ class Scoring:
             schema.metric_type, (1.0, 0.0)
         )
 
-    def found(self, hits: Iterable[Any], columns: Columns) -> list[Found]:
+    def found(self, hits: Any, columns: Columns) -> list[Found]:
         """One query's hits, best first, equal scores in the order of their ids."""
-        slope, offset, fields_of = self._slope, self._offset, columns.of
+        slope, offset, plain = self._slope, self._offset, columns.plain
         found = [
-            Found(hit["id"], hit["distance"], offset + slope * hit["distance"], fields_of(hit["entity"]))
-            for hit in hits
+            Found(id_, distance, offset + slope * distance, hit["entity"] if plain else columns.of(hit["entity"]))
+            for id_, distance, hit in zip(hits.ids, hits.distances, hits, strict=True)
         ]
-        found.sort(key=lambda each: (-each.score, each.id))
+        # Milvus's order is kept where nothing is equal, which costs less than to sort
+        if any(one.score <= next_one.score for one, next_one in pairwise(found)):
+            found.sort(key=lambda each: (-each.score, each.id))
         return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from milvus_rows import Vectors, definition, row, unit_vectors
 
 from imgvec.errors import QueryError
-from imgvec.milvus import Found, Store
+from imgvec.milvus import Connection, Found, Store
 
 ROWS, DIM = 300, 16
 
@@ -75,16 +75,6 @@ def test_many_queries_are_cut_into_calls(filled: tuple[Store, Vectors], monkeypa
     assert [[each.id for each in answer] for answer in cut] == [[each.id for each in answer] for answer in whole]
 
 
-def test_for_unit_vectors_every_metric_scores_alike(make: Callable[..., Store]) -> None:
-    vectors, query = unit_vectors(50, DIM), unit_vectors(1, DIM, seed=3)
-    scored = []
-    for metric in ("COSINE", "L2"):
-        store = make(definition(vector={"metric_type": metric}), dim=DIM)
-        store.upsert([row(f"{number:02}") for number in range(50)], vectors)
-        scored.append([(each.id, round(each.score, 4)) for each in store.search(query, limit=10)[0]])
-    assert scored[0] == scored[1]
-
-
 def test_equal_scores_come_in_the_order_of_ids_every_time(hnsw: Store) -> None:
     twins = [f"twin{number}" for number in range(8)]
     vector = unit_vectors(1, DIM, seed=9)
@@ -100,13 +90,6 @@ def test_equal_scores_come_in_the_order_of_ids_every_time(hnsw: Store) -> None:
 def test_more_hits_than_ef_raise_it(hnsw: Store) -> None:
     assert len(hnsw.search(unit_vectors(1, DIM), limit=200, params={"ef": 10})[0]) == 200
     assert len(hnsw.search(unit_vectors(1, DIM), limit=250)[0]) == 250
-
-
-def test_an_empty_collection_answers_with_no_hits(make: Callable[..., Store]) -> None:
-    store = make(definition(), dim=DIM)
-    assert store.search(unit_vectors(3, DIM), limit=5) == [[], [], []]
-    assert store.search(np.empty((0, DIM), np.float32), limit=5) == []
-    assert (store.count(), store.get(["a"]), list(store.scan([]))) == (0, {}, [])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0], ids=str)
@@ -133,3 +116,36 @@ def test_a_hit_is_plain_data(hnsw: Store) -> None:
     assert isinstance(hit, Found)
     assert (hit.id, hit.fields) == ("000", {"width": 640})
     assert hit.score == pytest.approx(1, abs=1e-5)
+
+
+BUILT = {
+    "FLAT": {},
+    "AUTOINDEX": {},
+    "IVF_FLAT": {"nlist": 16},
+    "IVF_SQ8": {"nlist": 4},
+    "IVF_PQ": {"nlist": 4, "m": 8},
+    "SCANN": {"nlist": 4},
+    "HNSW": {"M": 8, "efConstruction": 64},
+    "HNSW_SQ": {"M": 8, "efConstruction": 64, "sq_type": "SQ8"},
+    "DISKANN": {},
+}
+
+
+@pytest.mark.parametrize(
+    "index",
+    # on a server each takes seconds, and the others are searched above
+    [pytest.param(each, marks=() if each in ("AUTOINDEX", "IVF_FLAT") else pytest.mark.nightly) for each in BUILT],
+)
+def test_every_index_type_that_a_backend_claims_is_built_and_searched(
+    index: str, backend: Connection, make: Callable[..., Store]
+) -> None:
+    if index not in backend.capabilities.index_types:
+        pytest.skip(f"{backend.capabilities.name} has no {index}")
+    store = make(definition(index={"cpu": {"type": index, "params": BUILT[index]}}), dim=DIM)
+    vectors = unit_vectors(2000, DIM)
+    store.upsert([row(f"{number:04}") for number in range(2000)], vectors)
+    store.wait_until_indexed(120)
+    assert (store.index.type, store.index.params) == (index, BUILT[index])
+    found = store.search(vectors[:100], limit=10)
+    assert sum(f"{number:04}" == hits[0].id for number, hits in enumerate(found)) >= 90
+    assert all(len(hits) == 10 for hits in found)

@@ -38,6 +38,12 @@ def store(shared: Store) -> Store:
     return shared
 
 
+def test_an_empty_collection_answers_with_nothing(store: Store) -> None:
+    assert store.search(unit_vectors(3, 8), limit=5, output_fields=["*"]) == [[], [], []]
+    assert store.search(np.empty((0, 8), np.float32), limit=5) == []
+    assert (store.count(), store.get(["a"]), list(store.scan([])), store.delete(["a"])) == (0, {}, [], 0)
+
+
 def test_every_field_comes_back_as_it_went(store: Store) -> None:
     vectors = unit_vectors(2, 8)
     rows = [full_row("a", extra={"k": [1, "é"]}), full_row("b", album="", tags=[], exif={})]
@@ -111,10 +117,10 @@ def test_ids_are_data_whatever_they_spell(store: Store) -> None:
     assert list(store.get(ids)) == ids
     assert set(store.content_hashes(ids)) == set(ids)
     assert [each["id"] for page in store.scan([], batch_size=1) for each in page] == sorted(ids)
-    for gone, each in enumerate(NASTY_IDS, start=1):
-        assert store.delete([each]) == 1
-        assert store.count() == len(ids) - gone
-    assert store.delete([*NASTY_IDS, "plain", "plain"]) == 1
+    assert store.delete(NASTY_IDS[:1]) == 1  # unescaped it would be every row
+    assert store.count() == len(ids) - 1
+    assert store.delete([*ids, "plain"]) == len(ids) - 1
+    assert store.count() == 0
 
 
 def test_deleting_counts_what_was_there(store: Store) -> None:
@@ -160,7 +166,7 @@ def test_rows_that_are_being_replaced_stay_readable(store: Store, uri: str) -> N
     writer = threading.Thread(target=replace)
     writer.start()
     try:
-        for _ in range(10):
+        for _ in range(6):
             assert len(store.get(ids)) == 300
             assert sum(map(len, store.scan([], batch_size=100))) == 300
     finally:

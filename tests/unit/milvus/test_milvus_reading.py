@@ -1,0 +1,99 @@
+"""What is asked for, and how answers are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imgvec.errors import QueryError
+from imgvec.filters import FieldType
+from imgvec.milvus import reading
+from imgvec.milvus.schema import IndexInfo, Schema
+
+
+def schema(**changes: Any) -> Schema:
+    given: dict[str, Any] = {
+        "name": "c",
+        "description": "",
+        "dim": 4,
+        "vector_type": "FLOAT_VECTOR",
+        "metric_type": "COSINE",
+        "index": IndexInfo("HNSW", {}),
+        "fields": {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR", max_length=4096)},
+        "dynamic": True,
+        "consistency_level": "Bounded",
+    }
+    return Schema(**given | changes)
+
+
+class Hits(list[dict[str, Any]]):
+    """Hits as pymilvus gives them."""
+
+    def __init__(self, pairs: list[tuple[str, float]]) -> None:
+        super().__init__({"id": id_, "distance": distance, "entity": {}} for id_, distance in pairs)
+        self.ids, self.distances = [id_ for id_, _ in pairs], [distance for _, distance in pairs]
+
+
+@pytest.mark.parametrize(
+    ("metric", "vector_type", "distance", "score"),
+    [
+        ("COSINE", "FLOAT_VECTOR", 0.25, 0.25),
+        ("IP", "FLOAT_VECTOR", 0.25, 0.25),
+        ("L2", "FLOAT_VECTOR", 1.5, 0.25),  # |a - b|^2 = 2 - 2 cos
+        ("COSINE", "INT8_VECTOR", 0.25, 0.25),
+        ("IP", "INT8_VECTOR", 0.25 * 127 * 127, 0.25),
+        ("L2", "INT8_VECTOR", 1.5 * 127 * 127, 0.25),
+    ],
+)
+def test_for_unit_vectors_every_metric_and_type_scores_the_cosine(
+    metric: str, vector_type: str, distance: float, score: float
+) -> None:
+    made = schema(metric_type=metric, vector_type=vector_type)
+    (found,) = reading.Scoring(made).found(Hits([("a", distance)]), reading.Columns([], made))
+    assert (found.distance, found.score) == (distance, pytest.approx(score))
+
+
+def test_equal_scores_come_in_the_order_of_their_ids() -> None:
+    hits = Hits([("d", 0.9), ("c", 0.5), ("a", 0.5), ("b", 0.5), ("e", 0.1)])
+    found = reading.Scoring(schema()).found(hits, reading.Columns([], schema()))
+    assert [each.id for each in found] == ["d", "a", "b", "c", "e"]
+    nearest = reading.Scoring(schema(metric_type="L2")).found(
+        Hits([("b", 0.0), ("a", 0.0), ("c", 2.0)]), reading.Columns([], schema())
+    )
+    assert [each.id for each in nearest] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ([], ["id"]),  # for no names Milvus Lite sends everything
+        (["uri", "uri"], ["uri"]),
+        (["*"], ["id", "uri", "$meta"]),
+        (["*", "vector"], ["id", "uri", "$meta", "vector"]),
+    ],
+)
+def test_output_fields_as_both_backends_take_them(asked: list[str], sent: list[str]) -> None:
+    assert reading.Columns(asked, schema()).names == sent
+
+
+def test_search_parameters_start_from_the_catalogue() -> None:
+    def sent(index: str, given: dict[str, Any] | None = None, limit: int = 10, **built: Any) -> dict[str, Any]:
+        return reading.SearchParams(schema(index=IndexInfo(index, built)), 16_384).checked(given, limit)
+
+    assert sent("HNSW") == {"ef": 64}
+    assert sent("HNSW", limit=100) == {"ef": 100}
+    assert sent("HNSW", {"ef": 300}, limit=100) == {"ef": 300}
+    assert sent("IVF_FLAT", nlist=4) == {"nprobe": 4}
+    assert sent("HNSW_SQ") == {"ef": 64}
+    assert sent("FLAT") == {}
+    assert sent("NOT_IN_THE_CATALOGUE", {"x": 1}) == {"x": 1}
+    for index, given, limit in (("HNSW", {"ef": 0}, 1), ("FLAT", {"ef": 1}, 1), ("GPU_IVF_PQ", {}, 1025)):
+        with pytest.raises(QueryError, match=r"refused|no search parameter"):
+            sent(index, given, limit)
+
+
+def test_pages_go_on_after_the_last_id() -> None:
+    assert reading.after(None, "") == 'id >= ""'
+    assert reading.after('a"b', "x == 1") == '(x == 1) and id > "a\\"b"'
+    assert reading.among(["a", "b\\"]) == 'id in ["a", "b\\\\"]'
