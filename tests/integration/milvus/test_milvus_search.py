@@ -134,7 +134,7 @@ BUILT = {
 @pytest.mark.parametrize(
     "index",
     # on a server each takes seconds, and the others are searched above
-    [pytest.param(each, marks=() if each in ("AUTOINDEX", "IVF_FLAT") else pytest.mark.nightly) for each in BUILT],
+    [pytest.param(each, marks=() if each == "IVF_FLAT" else pytest.mark.nightly) for each in BUILT],
 )
 def test_every_index_type_that_a_backend_claims_is_built_and_searched(
     index: str, backend: Connection, make: Callable[..., Store]
