@@ -12,8 +12,7 @@ from pydantic import SecretStr
 
 from imgvec import description
 from imgvec.definition import Definition, bundled
-from imgvec.encoders import EncoderSpec, load_encoder, load_with_fallback
-from imgvec.encoders.protocol import Binding, Encoder, Vectors
+from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
 from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, SourceError
 from imgvec.filters import Filter, render
 from imgvec.images import Metadata, gone_from, load_metadata, read_source
@@ -155,6 +154,9 @@ class ImageCollection:
         """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
         with self._encoder_lock:
             if self._encoder is None:
+                # brings torch and transformers, seconds that a count or a delete does not need
+                from imgvec.encoders import load_encoder
+
                 loaded = load_encoder(
                     EncoderSpec.from_binding(self.binding),
                     device=self.settings.device,
@@ -356,6 +358,8 @@ def _connected(settings: Settings) -> Connection:
 
 
 def _first_encoder(definition: Definition, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:
+    from imgvec.encoders import load_with_fallback
+
     section = definition.encoder
     spec = EncoderSpec(
         section.model, section.revision, section.layer, section.pooling, section.image_size, section.projection

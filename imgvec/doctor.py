@@ -70,7 +70,7 @@ def _device(settings: Settings) -> Finding:
 
 def _weights() -> Iterator[Finding]:
     """Whether the default model can be had: the first, or its fallback."""
-    from imgvec.encoders.describe import describe
+    from imgvec.encoders import describe
 
     section = Definition.load("photos").encoder
     for model, otherwise in ((section.model, section.fallback), (section.fallback, None)):
@@ -95,7 +95,7 @@ def _backend(connection: Connection) -> Iterator[Finding]:
 
 
 def _collections(settings: Settings) -> Iterator[Finding]:
-    from imgvec.encoders.describe import describe
+    from imgvec.encoders import describe
 
     for found in list_collections(settings):
         model = found.binding.model

@@ -11,6 +11,7 @@ a crash goes on where that one stopped, and a second one writes nothing.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections import Counter, defaultdict
@@ -32,6 +33,8 @@ from imgvec.threads import Ahead, Writer
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder, Pixels
 
+_log = logging.getLogger(__name__)
+
 Vectors = NDArray[np.float32]
 Row = dict[str, Any]
 
@@ -41,7 +44,7 @@ LOOKUP_BYTES = 64 * 2**20
 """File bytes held while that call runs; a chunk ends earlier rather than hold more."""
 WRITE_ROWS = 512
 """Rows sent in one call, at most; what a crash costs is encoding them again."""
-WRITE_SECONDS = 5.0
+WRITE_SECONDS = 1.0
 """A slow encoder's rows are not held back longer than this."""
 
 
@@ -391,6 +394,7 @@ def _write(batch: Sequence[_Ready], store: IngestStore, run: _Run) -> None:
     run.in_flight.difference_update(row["id"] for row in rows)
     encoded = sum(ready.encoded for ready in batch)
     run.count(written=encoded, updated=len(batch) - encoded)
+    _log.info("%d rows written, %d so far", len(rows), run.report.written + run.report.updated)
 
 
 class PruneStore(Protocol):

