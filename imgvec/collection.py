@@ -84,6 +84,11 @@ class ImageCollection:
             device: Literal["cpu", "gpu"] = "gpu" if gpu else "cpu"
             # what the backend cannot do is said before the weights are fetched
             connection.check(wanted, device=device)
+            if wanted.partition_key and not connection.capabilities.partition_key and on_notice:
+                on_notice(
+                    f"{connection.capabilities.name} writes upserted rows to the wrong partition (milvus#30607), so "
+                    f"{wanted.partition_key} is an ordinary field there: the same hits, found less fast"
+                )
             encoder = encoder or _first_encoder(wanted, settings, on_notice)
             store = connection.create(
                 name,

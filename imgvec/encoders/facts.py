@@ -36,7 +36,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "revision": checkpoint.revision,
         "family": config.model_type,
         "known_family": config.model_type in FAMILIES,
-        "width": getattr(vision, "hidden_size", None) or (getattr(vision, "hidden_sizes", None) or [None])[-1],
+        "dim": _dim(config, vision, pooling),
         "layers": getattr(vision, "num_hidden_layers", None),
         "patch_size": getattr(vision, "patch_size", None),
         "image_size": preprocessing.image_size,
@@ -48,3 +48,10 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "licence": row.licence if row else None,
         "good_for": row.good_for if row else None,
     }
+
+
+def _dim(config: Any, vision: Any, pooling: str) -> int | None:
+    """Of the vectors: the projection's where they are projected image features, else the hidden states'."""
+    projected = getattr(config, "projection_dim", None) if pooling == "features" else None
+    sizes = [projected, getattr(vision, "hidden_size", None), *(getattr(vision, "hidden_sizes", None) or [])[-1:]]
+    return next((int(size) for size in sizes if size), None)

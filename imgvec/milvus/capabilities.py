@@ -94,7 +94,9 @@ def capabilities(version_text: str) -> Capabilities:
         vector_types=frozenset(name for name, (_, since) in catalog.VECTOR_TYPES.items() if since <= version),
         nullable=version >= (2, 5),
         gpu=gpu,
-        partition_key=version >= (2, 2, 9),
+        # before 2.4 an upsert hashes the primary key in place of the partition key, and a filter on that key then looks
+        # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
+        partition_key=version >= (2, 4),
     )
 
 

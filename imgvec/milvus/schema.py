@@ -109,8 +109,6 @@ def check(
         if not 1 <= dim <= backend.max_dim:
             raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
         index.kind.check_build(index.params, dim=dim)
-    if definition.partition_key and not backend.partition_key:
-        raise backend.refusal("no partition key")
     for name, declared in definition.fields.items():
         if declared.nullable and not backend.nullable:
             raise backend.refusal(f"no nullable fields: give {name} a default instead of nullable")
@@ -141,9 +139,11 @@ def plan(
     }
     if lite:
         options["properties"] = {_DESCRIPTION: description}
-    if definition.num_partitions:
+    # a partition key makes filters on it faster and changes no result: where it does not work it is an ordinary field
+    partition_key = definition.partition_key if backend.partition_key else None
+    if partition_key and definition.num_partitions:
         options["num_partitions"] = definition.num_partitions
-    return Plan(_schema(definition, dim, description), options, tuple(indexes), description)
+    return Plan(_schema(definition, dim, description, partition_key), options, tuple(indexes), description)
 
 
 def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSection:
@@ -154,14 +154,14 @@ def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSecti
     return definition.index.gpu
 
 
-def _schema(definition: Definition, dim: int, description: str) -> CollectionSchema:
+def _schema(definition: Definition, dim: int, description: str, partition_key: str | None) -> CollectionSchema:
     made = MilvusClient.create_schema(enable_dynamic_field=definition.dynamic, description=description)
     made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=64)
     made.add_field(VECTOR, DataType[definition.vector.type], dim=dim)
     for name, kind in _FIXED.items():
         made.add_field(name, DataType[kind.type], **({"max_length": kind.max_length} if kind.max_length else {}))
     for name, declared in definition.fields.items():
-        made.add_field(name, DataType[declared.type], **_field_options(name, declared, definition.partition_key))
+        made.add_field(name, DataType[declared.type], **_field_options(name, declared, partition_key))
     return made
 
 

@@ -190,7 +190,7 @@ def test_only_what_is_needed_is_fetched(hub: FakeHub, checkpoints: Checkpoints, 
     for name in ("pytorch_model.bin", "model.onnx", "README.md", "model.fp16.safetensors"):
         (folder / name).write_bytes(b"much")
     hub.repos["org/tiny"] = folder
-    assert describe("org/tiny")["width"] == 32
+    assert describe("org/tiny")["dim"] == 32
     assert not any("safetensors" in request for request in hub.requests), "describe needs no weights"
     load("org/tiny")
     fetched = {request.split("/")[-1] for request in hub.requests if "/resolve/" in request}
