@@ -81,7 +81,8 @@ def _weights() -> Iterator[Finding]:
         except ImgvecError as exc:
             yield Finding(model, "warning" if otherwise else "wrong", str(exc))
         else:
-            yield Finding(model, "ok", f"{found['family']}, dim {found['dim']}, {found['pooling']} pooling, {found['image_size']} px")
+            said = f"{found['family']}, dim {found['dim']}, {found['pooling']} pooling, {found['image_size']} px"
+            yield Finding(model, "ok", said)
             return
 
 

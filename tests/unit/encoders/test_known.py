@@ -45,7 +45,7 @@ def test_every_family_can_do_what_it_does_by_default() -> None:
 def test_a_model_is_described_without_its_weights(checkpoints: Callable[[str], Path]) -> None:
     facts = describe(str(checkpoints("clip")))
     assert (facts["family"], facts["pooling"], facts["text"]) == ("clip", "features", True)
-    assert (facts["dim"], facts["layers"], facts["image_size"]) == (32, 3, 32)
+    assert (facts["dim"], facts["layers"], facts["image_size"]) == (24, 3, 32)
 
 
 def test_a_model_of_a_package_index_is_described_without_fetching_it() -> None:
