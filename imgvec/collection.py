@@ -208,6 +208,7 @@ class ImageCollection:
             threads=self.settings.threads,
             max_pixels=self.settings.max_pixels,
             max_bytes=self.settings.max_file_bytes,
+            retry_seconds=self.settings.retry_seconds,
             strict=strict,
             errors=errors,
             on_progress=on_progress,

@@ -26,8 +26,9 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.errors import UnreadableImage
+from imgvec.errors import BackendError, UnreadableImage
 from imgvec.images import Record, content_hash, decode
+from imgvec.retry import Retry
 from imgvec.threads import Ahead, Writer
 
 if TYPE_CHECKING:
@@ -79,11 +80,34 @@ class IngestReport:
     """How many for each of `UnreadableImage.REASONS`."""
     pruned: int = 0
     bytes_read: int = 0
+    retries: int = 0
+    """Calls to Milvus that were repeated, because it was busy, starting or out of reach."""
     seconds: float = 0.0
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Busy seconds summed over threads: read, lookup, decode, encode, write; `waiting` is the encoder's, for images."""
+    """Busy seconds summed over threads: read, lookup, decode, encode, write. Two more are the encoder's thread's own:
+    `waiting` for images, `blocked` by a writer that is behind."""
     interrupted: bool = False
     """Stopped before the end of the source; the same call goes on from there."""
+
+    @property
+    def bottleneck(self) -> str | None:
+        """The stage that the others waited for; None before there is anything to tell.
+
+        The encoder's thread is the middle of the pipeline: what it spent its time on says on which side of it the
+        slowest stage lies.
+        """
+        spent = self.stage_seconds
+        middle = {
+            "encode": spent.get("encode", 0.0),
+            "before": spent.get("waiting", 0.0),
+            "write": spent.get("blocked", 0.0),
+        }
+        if not any(middle.values()):
+            return None
+        slowest = max(middle, key=lambda stage: middle[stage])
+        if slowest == "before":
+            return max(("read", "lookup", "decode"), key=lambda stage: spent.get(stage, 0.0))
+        return slowest
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -92,6 +116,7 @@ class IngestReport:
             "refused": dict(sorted(self.refused.items())),
             "stage_seconds": {name: round(value, 3) for name, value in sorted(self.stage_seconds.items())},
             "seconds": round(self.seconds, 3),
+            "bottleneck": self.bottleneck,
         }
 
 
@@ -133,6 +158,7 @@ def ingest(
     threads: int,
     max_pixels: int,
     max_bytes: int,
+    retry_seconds: float = 60.0,
     strict: bool = False,
     errors: str | Path | None = None,
     on_progress: Callable[[IngestReport], None] | None = None,
@@ -143,11 +169,12 @@ def ingest(
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
     ten times a second, from any thread, one call at a time. `stop`, once set, ends the run after the batch in hand.
-    Raises the store's and the encoder's errors; what was acknowledged before stays.
+    What Milvus refuses for the moment is tried again for `retry_seconds`. Raises the store's and the encoder's errors;
+    what was acknowledged before stays.
     """
     with ExitStack() as stack:
         log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
-        run = _Run(strict, log, on_progress)
+        run = _Run(strict, log, on_progress, retry_seconds)
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
         decoders = stack.enter_context(_pool("imgvec-decode", threads))
@@ -159,7 +186,9 @@ def ingest(
         decoding = _decoding(changed, decoders, encoder, row_fields, run, max_pixels)
         ahead = stack.enter_context(Ahead(decoding, depth=2 * encoder.batch_size + threads))
         for batch in _batches(ahead, encoder.batch_size, run, stop):
-            writer.put(_encoded(batch, encoder, run))
+            encoded = _encoded(batch, encoder, run)
+            with run.timed("blocked"):
+                writer.put(encoded)
         writer.finish()
         run.report.interrupted = stop is not None and stop.is_set()
     return run.finish()
@@ -168,8 +197,15 @@ def ingest(
 class _Run:
     """The report of one run, counted from several threads."""
 
-    def __init__(self, strict: bool, log: IO[str] | None, on_progress: Callable[[IngestReport], None] | None) -> None:
+    def __init__(
+        self,
+        strict: bool,
+        log: IO[str] | None,
+        on_progress: Callable[[IngestReport], None] | None,
+        retry_seconds: float,
+    ) -> None:
         self.report = IngestReport()
+        self.retry = Retry(retry_seconds, on_retry=self._retrying)
         self.in_flight: set[str] = set()
         self._strict, self._log, self._on_progress = strict, log, on_progress
         self._lock = threading.Lock()
@@ -185,6 +221,10 @@ class _Run:
                 self._told = now
                 self.report.seconds = now - self._start
                 self._on_progress(self.report)
+
+    def _retrying(self, error: BackendError, wait: float) -> None:
+        self.count(retries=1)
+        _log.info("again in %.1f s: %s", wait, error)
 
     def refuse(self, error: UnreadableImage) -> None:
         with self._lock:
@@ -277,9 +317,11 @@ def _changed(
 
 
 def _compared(images: Mapping[str, _Image], store: IngestStore, run: _Run) -> Iterator[_Image | _Result]:
+    if not images:
+        return
     given = sorted({name for image in images.values() for name in _given(image)})
     with run.timed("lookup"):
-        stored = store.get(list(images), output_fields=["content_hash", *given]) if images else {}
+        stored = run.retry.call(lambda: store.get(list(images), output_fields=["content_hash", *given]))
     stale = []
     for id_, image in images.items():
         old = stored.get(id_)
@@ -292,7 +334,7 @@ def _compared(images: Mapping[str, _Image], store: IngestStore, run: _Run) -> It
             stale.append(id_)
     if stale:
         with run.timed("lookup"):
-            whole = store.get(stale, output_fields=["*"], with_vector=True)
+            whole = run.retry.call(lambda: store.get(stale, output_fields=["*"], with_vector=True))
         for id_ in stale:
             row = dict(whole[id_])
             vector = row.pop("vector")
@@ -390,7 +432,8 @@ def _write(batch: Sequence[_Ready], store: IngestStore, run: _Run) -> None:
     now = time.time_ns() // 1_000_000
     rows = [{**ready.row, "ingested_at": now} for ready in batch]
     with run.timed("write"):
-        store.upsert(rows, np.stack([ready.vector for ready in batch]))
+        vectors = np.stack([ready.vector for ready in batch])
+        run.retry.call(lambda: store.upsert(rows, vectors))
     run.in_flight.difference_update(row["id"] for row in rows)
     encoded = sum(ready.encoded for ready in batch)
     run.count(written=encoded, updated=len(batch) - encoded)

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """A database of the server; empty for its default one."""
     timeout: float = Field(default=10.0, gt=0)
     """Seconds that one call to Milvus may take."""
+    retry_seconds: float = Field(default=60.0, ge=0)
+    """For how long an ingest tries again what Milvus refuses for the moment: busy, starting, out of reach."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

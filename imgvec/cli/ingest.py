@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,7 @@ INTERRUPTED = 130
 @click.option("--root", metavar="DIR", help="Store paths relative to this folder.")
 @click.option("--prune", is_flag=True, help="Afterwards delete the source's rows whose file is gone; asks.")
 @click.option("--errors", metavar="FILE", help="Write refused images to this file, as JSON lines.")
+@click.option("--stats", metavar="FILE", help="Write the report to this file, as JSON.")
 @click.option("--strict", is_flag=True, help="Stop at the first refused image.")
 @yes_option
 @output_option("text", "json")
@@ -55,6 +58,7 @@ def ingest(
     root: str | None,
     prune: bool,
     errors: str | None,
+    stats: str | None,
     strict: bool,
     yes: bool,
     output: str,
@@ -88,6 +92,8 @@ def ingest(
             )
         if prune and not report.interrupted:
             report.pruned = collection.prune(sources, root=root, confirm=confirm)
+    if stats is not None:
+        Path(stats).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     _print(report, name, output)
     if report.interrupted:
         notice("stopped before the end; the same command goes on from here")
@@ -109,6 +115,10 @@ def _print(report: IngestReport, name: str, output: str) -> None:
     said = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number or what == "written")
     rate = f", {report.written / report.seconds:.1f} images/s" if report.written and report.seconds else ""
     click.echo(f"{name}: {said} ({report.seconds:.1f} s{rate})")
+    if report.written and report.bottleneck:
+        click.echo(
+            f"  slowest stage: {report.bottleneck}" + (f"; {report.retries:,} calls repeated" if report.retries else "")
+        )
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pictures import picture
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors
-from imgvec.errors import EncoderError, UnreadableImage, WriteFailed
+from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
 from imgvec.images import Record, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestReport, ingest, prune
 
@@ -212,7 +213,8 @@ def test_progress_is_told_in_order_and_ends_with_the_whole(
 def test_the_report_as_json(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> None:
     data = json.loads(json.dumps(run(pictures, store, encoder).to_dict()))
     assert data["written"] == 20
-    assert {"read", "lookup", "decode", "encode", "write", "waiting"} == set(data["stage_seconds"])
+    assert {"read", "lookup", "decode", "encode", "write", "waiting", "blocked"} == set(data["stage_seconds"])
+    assert data["bottleneck"] in data["stage_seconds"]
     assert data["bytes_read"] == sum(path.stat().st_size for path in pictures.rglob("*.jpg"))
 
 
@@ -228,3 +230,64 @@ def test_prune(pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path:
     assert prune(store, gone_from(pictures)) == 2
     assert len(store.rows) == 19
     assert prune(store, gone_from(pictures)) == 0
+
+
+def test_a_busy_milvus_is_asked_again(pictures: Path, encoder: FakeEncoder) -> None:
+    class Busy(FakeStore):
+        refused = 0
+
+        def _refuse(self) -> None:
+            self.refused += 1
+            if self.refused % 3:
+                raise BackendUnavailable("rate limit", code=8, retryable=True)
+
+        def get(self, ids: Sequence[str], **options: Any) -> dict[str, dict[str, Any]]:
+            self._refuse()
+            return super().get(ids, **options)
+
+        def upsert(self, rows: Sequence[Any], vectors: Vectors) -> int:
+            self._refuse()
+            return super().upsert(rows, vectors)
+
+    store = Busy()
+    report = run(pictures, store, encoder)
+    assert (report.written, len(store.rows), report.retries) == (20, 20, 4)
+
+
+def test_a_milvus_that_stays_away_ends_the_run_in_time(pictures: Path, encoder: FakeEncoder) -> None:
+    class Away(FakeStore):
+        def upsert(self, rows: Sequence[Any], vectors: Vectors) -> int:
+            raise BackendUnavailable("cannot be reached", retryable=True)
+
+    started = time.monotonic()
+    with pytest.raises(BackendUnavailable, match="cannot be reached"):
+        run(pictures, Away(), encoder, retry_seconds=0.5)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stage"),
+    [
+        ({"encode": 5, "waiting": 1, "blocked": 0, "decode": 9}, "encode"),
+        ({"encode": 1, "waiting": 5, "blocked": 0, "decode": 9, "read": 2}, "decode"),
+        ({"encode": 1, "waiting": 5, "blocked": 0, "decode": 1, "read": 2}, "read"),
+        ({"encode": 1, "waiting": 0, "blocked": 5}, "write"),
+        ({}, None),
+    ],
+)
+def test_the_bottleneck(seconds: dict[str, float], stage: str | None) -> None:
+    report = IngestReport()
+    report.stage_seconds.update(seconds)
+    assert report.bottleneck == stage
+
+
+def test_a_clock_that_is_set_back_changes_nothing(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10**18, 0, -(10**12)))
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    monkeypatch.setattr(time, "time", lambda: next(clock) / 1e9)
+    report = run(pictures, store, encoder)
+    assert report.written == 20
+    assert report.seconds >= 0
+    assert run(pictures, store, encoder).unchanged == 20

@@ -1,0 +1,56 @@
+"""The same call again, while the error says that it may succeed later and there is time."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from imgvec.errors import BackendError
+
+T = TypeVar("T")
+
+FIRST_WAIT = 0.2
+"""Seconds before the second attempt; each further wait is up to twice as long."""
+LONGEST_WAIT = 10.0
+
+
+class Retry:
+    """Repeats calls that may be repeated: reads, and upserts by id.
+
+    The time between attempts is drawn between nothing and a bound that doubles ("full jitter": M. Brooker, Exponential
+    Backoff And Jitter, AWS Architecture Blog, 2015), so that many clients do not come back at once. `seconds` bounds
+    the whole of one call, from its first failure on.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        on_retry: Callable[[BackendError, float], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._seconds, self._on_retry = seconds, on_retry
+        self._stop = stop or threading.Event()
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What `function` gives, or the last of its errors once time is up or the error is not `retryable`."""
+        deadline: float | None = None
+        bound = FIRST_WAIT
+        while True:
+            try:
+                return function()
+            except BackendError as exc:
+                now = time.monotonic()
+                deadline = deadline or now + self._seconds
+                # at least a little: a server that comes back must not find a hundred attempts a second
+                wait = max(0.05, random.uniform(0, bound))  # noqa: S311  no secret
+                if not exc.retryable or now + wait > deadline:
+                    raise
+                if self._on_retry:
+                    self._on_retry(exc, wait)
+                if self._stop.wait(wait):
+                    raise
+                bound = min(2 * bound, LONGEST_WAIT)
