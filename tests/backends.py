@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -49,8 +49,11 @@ def server_uri(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 
 @pytest.fixture
 def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MilvusServer]:
-    """A started server for this test alone, which may pause, kill and restart it."""
-    with _started_server(tmp_path / "milvus", request.config) as server:
+    """A started server for this test alone, which may pause, kill and restart it.
+
+    Parametrised indirectly, it is made with those options of `MilvusServer`.
+    """
+    with _started_server(tmp_path / "milvus", request.config, **getattr(request, "param", {})) as server:
         yield server
 
 
@@ -106,12 +109,12 @@ def pytest_runtest_makereport(
 
 
 @contextmanager
-def _started_server(directory: Path, config: pytest.Config) -> Iterator[MilvusServer]:
+def _started_server(directory: Path, config: pytest.Config, **options: Any) -> Iterator[MilvusServer]:
     """A running server that the failure report knows of."""
     if reason := why_unavailable():
         _without("server", reason)
     known = config.stash.setdefault(_servers, [])
-    with MilvusServer(directory) as server:
+    with MilvusServer(directory, **options) as server:
         known.append(server)
         try:
             yield server

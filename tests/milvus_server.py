@@ -25,7 +25,9 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 #: What the wheel's server calls itself.
@@ -51,13 +53,22 @@ class MilvusServer:
 
     `lease` is how many seconds a component may be silent before the others take it for dead: a server that was killed
     needs as long, after it starts again, to load collections, and one that was paused for longer ends itself.
-    `patience` bounds the wait for a start, in seconds.
+    `patience` bounds the wait for a start, in seconds. `settings` are Milvus's own, as environment variables
+    (`COMMON_SECURITY_AUTHORIZATIONENABLED`).
     """
 
-    def __init__(self, directory: Path, *, lease: int = 10, patience: float = 60.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        lease: int = 10,
+        patience: float = 60.0,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.directory = directory
         self.lease = lease
         self.patience = patience
+        self.settings = settings
         self.log = directory / "milvus.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = _Ports()
@@ -98,6 +109,7 @@ class MilvusServer:
             "COMMON_GRACEFULSTOPTIMEOUT": "1",  # by default half an hour
             # The components find each other by address: keep them off the machine's outside one.
             **{f"{role}_IP": "127.0.0.1" for role in _ROLES},
+            **self.settings,
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

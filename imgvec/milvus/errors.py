@@ -67,7 +67,9 @@ _UNREACHABLE_STATES = frozenset((StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXC
 
 
 #: What a server says of a component of its own that it cannot reach, under the code for everything else.
-_UNREACHABLE = re.compile(r"empty grpc client|connection refused|connection error|node offline", re.IGNORECASE)
+_UNREACHABLE = re.compile(
+    r"empty grpc client|connection refused|connection error|node offline|channel not available", re.IGNORECASE
+)
 _CLOSED = "should create connection first"
 _RETRIED_IN_VAIN = "Retry timeout"
 

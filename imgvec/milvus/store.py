@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pymilvus import DataType, MilvusClient
 from pymilvus.client.types import LoadState
 
-from imgvec.errors import BackendError, BackendUnavailable, QueryError, WriteFailed
+from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, QueryError, WriteFailed
 from imgvec.filters import FieldType
 from imgvec.milvus import reading, writing
 from imgvec.milvus import vectors as vector_codec
@@ -101,6 +101,8 @@ class Store:
             try:
                 with self._changing(f"write to {self.name!r}"):
                     send(self.name, data, timeout=self.timeout)
+            except CollectionNotFound:
+                raise  # what was written before is gone with the collection
             except BackendError as exc:
                 pending = len(positions) - written
                 raise WriteFailed(
