@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -38,11 +38,14 @@ _log = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float32]
 Row = dict[str, Any]
+_Stored = Mapping[str, Mapping[str, Any]]
 
 LOOKUP_ROWS = 512
 """Records whose stored state is looked up in one call."""
-LOOKUP_BYTES = 64 * 2**20
+LOOKUP_BYTES = 16 * 2**20
 """File bytes held while that call runs; a chunk ends earlier rather than hold more."""
+LOOKUPS_AHEAD = 6
+"""Such calls under way at once."""
 WRITE_ROWS = 512
 """Rows sent in one call, at most; what a crash costs is encoding them again."""
 WRITE_SECONDS = 1.0
@@ -178,11 +181,12 @@ def ingest(
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
         decoders = stack.enter_context(_pool("imgvec-decode", threads))
+        lookups = stack.enter_context(_pool("imgvec-lookup", LOOKUPS_AHEAD))
         writer: Writer[_Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
         stack.enter_context(writer)
 
         loaded = _loaded(records, readers, run, max_bytes)
-        changed = _changed(loaded, store, row_fields, run)
+        changed = _changed(loaded, store, row_fields, lookups, run)
         decoding = _decoding(changed, decoders, encoder, row_fields, run, max_pixels)
         ahead = stack.enter_context(Ahead(decoding, depth=2 * encoder.batch_size + threads))
         for batch in _batches(ahead, encoder.batch_size, run, stop):
@@ -293,42 +297,64 @@ def _loaded(
 
 
 def _changed(
-    chunks: Iterable[list[tuple[Record, bytes] | UnreadableImage]], store: IngestStore, row_fields: RowFields, run: _Run
+    chunks: Iterable[list[tuple[Record, bytes] | UnreadableImage]],
+    store: IngestStore,
+    row_fields: RowFields,
+    pool: ThreadPoolExecutor,
+    run: _Run,
 ) -> Iterator[_Image | _Result]:
-    """What is new or changed; rows of which only the metadata changed come ready, with their stored vector."""
+    """What is new or changed; rows of which only the metadata changed come ready, with their stored vector.
+
+    Several look-ups are under way at once: on a server each waits some tenths of a second for the rows of others.
+    """
+    pending: deque[tuple[Mapping[str, _Image], Future[_Stored]]] = deque()
     for chunk in chunks:
         images: dict[str, _Image] = {}
         for item in chunk:
-            if isinstance(item, UnreadableImage):
-                yield item
-                continue
-            record, data = item
-            if record.id in images or record.id in run.in_flight:
-                run.count(duplicates=1)
-                continue
-            try:
-                fields = row_fields(record.metadata)
-            except ValueError as exc:
-                yield UnreadableImage(record.uri, "metadata refused", str(exc))
-                continue
-            row = {"id": record.id, "uri": record.uri, "content_hash": content_hash(data), **fields}
-            images[record.id] = _Image(record, data, row)
-        yield from _compared(images, store, run)
+            result = item if isinstance(item, UnreadableImage) else _checked(*item, row_fields, run)
+            if isinstance(result, _Image):
+                images[result.record.id] = result
+            elif result is not None:
+                yield result
+        pending.append((images, pool.submit(_looked_up, images, store, run)))
+        while len(pending) == LOOKUPS_AHEAD or (pending and pending[0][1].done()):
+            yield from _compared(*pending.popleft(), store, run)
+    while pending:
+        yield from _compared(*pending.popleft(), store, run)
 
 
-def _compared(images: Mapping[str, _Image], store: IngestStore, run: _Run) -> Iterator[_Image | _Result]:
+def _checked(record: Record, data: bytes, row_fields: RowFields, run: _Run) -> _Image | UnreadableImage | None:
+    """The image with its row so far; None for one that is on its way already."""
+    if record.id in run.in_flight:
+        run.count(duplicates=1)
+        return None
+    try:
+        fields = row_fields(record.metadata)
+    except ValueError as exc:
+        return UnreadableImage(record.uri, "metadata refused", str(exc))
+    run.in_flight.add(record.id)
+    return _Image(record, data, {"id": record.id, "uri": record.uri, "content_hash": content_hash(data), **fields})
+
+
+def _looked_up(images: Mapping[str, _Image], store: IngestStore, run: _Run) -> _Stored:
     if not images:
-        return
+        return {}
     given = sorted({name for image in images.values() for name in _given(image)})
     with run.timed("lookup"):
-        stored = run.retry.call(lambda: store.get(list(images), output_fields=["content_hash", *given]))
+        return run.retry.call(lambda: store.get(list(images), output_fields=["content_hash", *given]))
+
+
+def _compared(
+    images: Mapping[str, _Image], lookup: Future[_Stored], store: IngestStore, run: _Run
+) -> Iterator[_Image | _Result]:
+    stored = lookup.result()
     stale = []
     for id_, image in images.items():
         old = stored.get(id_)
         if old is None or old.get("content_hash") != image.row["content_hash"]:
-            run.in_flight.add(id_)
             yield image
         elif all(_same(old.get(name), image.row[name]) for name in _given(image)):
+            run.in_flight.discard(id_)
             run.count(unchanged=1)
         else:
             stale.append(id_)
@@ -336,10 +362,12 @@ def _compared(images: Mapping[str, _Image], store: IngestStore, run: _Run) -> It
         with run.timed("lookup"):
             whole = run.retry.call(lambda: store.get(stale, output_fields=["*"], with_vector=True))
         for id_ in stale:
+            if id_ not in whole:  # deleted meanwhile
+                yield images[id_]
+                continue
             row = dict(whole[id_])
             vector = row.pop("vector")
             row.update({name: images[id_].row[name] for name in _given(images[id_])})
-            run.in_flight.add(id_)
             yield _Ready({"id": id_, **row}, vector, encoded=False)
 
 
