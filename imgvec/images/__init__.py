@@ -1,23 +1,28 @@
 """Pixels: what to read (`sources`), what is known about it (`metadata`), and bytes to upright RGB (`decode`)."""
 
 from imgvec.images.decode import FORMATS, MAX_PIXELS, Decoded, as_image, decode
+from imgvec.images.fetch import FetchPolicy, UrlReader
 from imgvec.images.metadata import Metadata, load_metadata
-from imgvec.images.records import FileReader, Reader, Record, content_hash, record_id
-from imgvec.images.sources import IMAGE_SUFFIXES, gone_from, read_source
+from imgvec.images.records import BytesReader, FileReader, Reader, Record, content_hash, record_id
+from imgvec.images.sources import IMAGE_SUFFIXES, gone_from, is_listed_fast, read_source
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "BytesReader",
     "Decoded",
+    "FetchPolicy",
     "FileReader",
     "Metadata",
     "Reader",
     "Record",
+    "UrlReader",
     "as_image",
     "content_hash",
     "decode",
     "gone_from",
+    "is_listed_fast",
     "load_metadata",
     "read_source",
     "record_id",

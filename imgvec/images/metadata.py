@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TextIO
 
 from imgvec.errors import SourceError
-
-_DELIMITERS = (",", ";", "\t")
+from imgvec.images.tables import csv_rows, fail, json_rows
 
 
 class Metadata:
@@ -30,13 +27,15 @@ class Metadata:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def lookup(self, path: str, uri: str, *, folder: str | None = None) -> Mapping[str, Any]:
+    def lookup(self, path: str, uri: str, *, folder: str | None = None, member: str | None = None) -> Mapping[str, Any]:
         """The fields for the image at the absolute `path`, called `uri`, found below the source's `folder`.
+
+        Of an archive's image `path` is `archive!member`, and its path in the archive alone, `member`, finds it too.
 
         Values are as the file has them (strings in CSV); empty CSV cells and JSON nulls are left out. No row gives
         no fields. Where several rows name the image, the most explicit path wins and the others stay unused.
         """
-        for key in self._keys(path, uri, folder):
+        for key in self._keys(path, uri, folder, member):
             if key in self._rows:
                 self._used.add(key)
                 return self._rows[key]
@@ -47,10 +46,13 @@ class Metadata:
         """Paths of rows that no lookup has matched so far, in the order of the file."""
         return [key for key in self._rows if key not in self._used]
 
-    def _keys(self, path: str, uri: str, folder: str | None) -> Iterator[str]:
+    def _keys(self, path: str, uri: str, folder: str | None, member: str | None) -> Iterator[str]:
         yield path
         yield uri
-        yield os.path.relpath(path, self._folder)
+        if "://" not in path:
+            yield os.path.relpath(path, self._folder)
+        if member is not None:
+            yield os.path.normpath(member)
         if folder is not None:
             yield os.path.relpath(path, folder)
 
@@ -70,10 +72,11 @@ def load_metadata(metadata: str | Path | Mapping[str, Mapping[str, Any]]) -> Met
     lines: dict[str, int] = {}
     for line, path, fields in rows:
         if not isinstance(path, str) or not path:
-            _fail(where, line, "`path` is empty or not a text")
-        key = os.path.normpath(os.path.expanduser(path))  # noqa: PTH111 - a Path would cost a microsecond a row more
+            fail(where, line, "`path` is empty or not a text")
+        # a Path would cost a microsecond a row more
+        key = path if "://" in path else os.path.normpath(os.path.expanduser(path))  # noqa: PTH111
         if key in found:
-            _fail(where, line, f"the path {path!r} stands in row {lines[key]} already; keep one of the two")
+            fail(where, line, f"the path {path!r} stands in row {lines[key]} already; keep one of the two")
         found[key], lines[key] = fields, line
     return Metadata(found, folder=str(folder))
 
@@ -81,7 +84,7 @@ def load_metadata(metadata: str | Path | Mapping[str, Mapping[str, Any]]) -> Met
 def _mapping_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     for number, (path, fields) in enumerate(metadata.items(), 1):
         if not isinstance(fields, Mapping):
-            _fail("metadata", number, f"the fields of {path!r} are no mapping")
+            fail("metadata", number, f"the fields of {path!r} are no mapping")
         yield number, os.fspath(path), dict(fields)
 
 
@@ -89,58 +92,19 @@ def _file_rows(file: Path) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     try:
         # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            yield from (_json_rows if _is_json(file, lines) else _csv_rows)(file, lines)
+            where = str(file)
+            rows = json_rows(where, lines) if _is_json(file, lines) else csv_rows(where, lines, ["path"])
+            for line, row in rows:
+                yield line, row.pop("path", None), row
     except UnicodeDecodeError as exc:
         raise SourceError(f"{file}: the metadata is not UTF-8; save it as UTF-8") from exc
     except OSError as exc:
         raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
 
 
-def _is_json(file: Path, lines: Any) -> bool:
+def _is_json(file: Path, lines: TextIO) -> bool:
     if file.suffix.lower() in (".csv", ".tsv"):
         return False
     start = lines.read(4096).lstrip()
     lines.seek(0)
-    return bool(start[:1] in ("{", "["))
-
-
-def _json_rows(file: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as exc:
-            raise SourceError(f"{file}:{number}: not a line of JSON: {exc}") from exc
-        if not isinstance(row, dict):
-            _fail(str(file), number, "JSON lines hold one object a line, with a `path`")
-        yield number, row.pop("path", None), {name: value for name, value in row.items() if value is not None}
-
-
-def _csv_rows(file: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    lines = iter(lines)
-    head = next(lines, "")
-    delimiters = ("\t",) if file.suffix.lower() == ".tsv" else _DELIMITERS
-    readings = [([name.strip() for name in next(csv.reader([head], delimiter=one), [])], one) for one in delimiters]
-    columns, delimiter = max(readings, key=lambda reading: "path" in reading[0])
-    if "path" not in columns:
-        _fail(str(file), 1, f"the header has no column `path`; it has {', '.join(columns) or 'nothing'}")
-    named = [name for name in columns if name]
-    if len(set(named)) < len(named):
-        _fail(str(file), 1, "two columns of the header have the same name")
-    reader = csv.reader(lines, delimiter=delimiter)
-    try:
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) > len(columns):
-                _fail(str(file), reader.line_num + 1, f"{len(cells)} cells, the header has {len(columns)}")
-            # Columns without a name are row numbers that a data frame wrote, or the end of lines that end in a comma.
-            row = {name: cell for name, cell in zip(columns, cells, strict=False) if name and cell}
-            yield reader.line_num + 1, row.pop("path", None), row
-    except csv.Error as exc:
-        raise SourceError(f"{file}:{reader.line_num + 1}: not a line of CSV: {exc}") from exc
-
-
-def _fail(where: str, line: int, problem: str) -> NoReturn:
-    raise SourceError(f"{where}:{line}: {problem}")
+    return start[:1] in ("{", "[")

@@ -67,6 +67,22 @@ class FileReader:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class BytesReader:
+    """Bytes that were read already, because an archive is read once, from its start to its end."""
+
+    data: bytes
+    uri: str
+
+    def read(self, max_bytes: int) -> bytes:
+        """Raises `UnreadableImage`: empty, too large."""
+        if not self.data:
+            raise UnreadableImage(self.uri, "empty")
+        if len(self.data) > max_bytes:
+            raise UnreadableImage(self.uri, "too large", f"{len(self.data):,} bytes, the limit is {max_bytes:,}")
+        return self.data
+
+
 def record_id(uri: str) -> str:
     """The primary key of an image: 32 hex digits of blake2b over the canonical uri in UTF-8."""
     return blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

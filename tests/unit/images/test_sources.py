@@ -158,8 +158,8 @@ class TestFile:
         assert pickle.loads(pickle.dumps(record)).reader.read(100) == b"pixels"
 
     def test_any_name_is_tried_when_it_is_given(self, tmp_path: Path) -> None:
-        make(tmp_path, "a.txt", ".hidden.jpg")
-        assert names(read_source(tmp_path / "a.txt"), tmp_path) == ["a.txt"]
+        make(tmp_path, "a.py", ".hidden.jpg")
+        assert names(read_source(tmp_path / "a.py"), tmp_path) == ["a.py"]
         assert names(read_source(tmp_path / ".hidden.jpg"), tmp_path) == [".hidden.jpg"]
 
     def test_a_link_that_is_named_is_followed(self, tmp_path: Path) -> None:

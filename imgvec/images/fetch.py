@@ -1,0 +1,291 @@
+"""One image over HTTP(S): from public addresses only, in bounded time and bytes.
+
+The host is resolved here, each address is judged, and the connection is made to the judged address itself: a name that
+answers otherwise the next time (DNS rebinding) leads nowhere else. TLS names and verifies the host of the URL. Proxies
+of the environment are not used, since behind one nobody knows which address is reached.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import random
+import socket
+import ssl
+import time
+import zlib
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
+
+from imgvec import __version__
+from imgvec.errors import UnreadableImage
+from imgvec.images.addresses import may_connect, parse_networks
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses that another try may not meet again."""
+_BACKOFF = 0.25
+"""Seconds before the second try, doubled for each one after it; the real wait is random between half and all of it."""
+_CHUNK = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPolicy:
+    """What a fetch may do."""
+
+    allowed_networks: tuple[str, ...] = ()
+    """CIDR blocks that may be connected to although they are not public."""
+    timeout: float = 30.0
+    """Seconds for everything: every try and redirect, from the first connection to the last byte. The system's own
+    resolver, which cannot be interrupted, may add its patience."""
+    max_redirects: int = 3
+    retries: int = 3
+    """Tries after the first, of what may pass: 5xx, 429, broken and refused connections."""
+
+    def __post_init__(self) -> None:
+        parse_networks(self.allowed_networks)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlReader:
+    """The image at `url`; opens a connection of its own for each read."""
+
+    url: str
+    policy: FetchPolicy = FetchPolicy()
+
+    def read(self, max_bytes: int) -> bytes:
+        """The body; raises `UnreadableImage`: missing, permission denied, read failed, empty, too large."""
+        data = _Fetch(self.url, self.policy, max_bytes).run()
+        if not data:
+            raise UnreadableImage(self.url, "empty")
+        return data
+
+
+def url_trouble(url: str) -> str | None:
+    """Why `url` cannot be fetched, None where it can be tried."""
+    if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url) or "\\" in url:
+        return "spaces and control characters do not belong in a URL"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        return str(exc)
+    if parts.scheme not in ("http", "https"):
+        return "only http and https are fetched"
+    if "@" in parts.netloc:
+        return "a user name or password does not belong in a URL that is stored"
+    if not parts.hostname or port == 0:
+        return "it names no host"
+    return None
+
+
+def without_userinfo(url: str) -> str:
+    """`url` as it may be printed and stored."""
+    head, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return head + slashes + host.rpartition("@")[2] + slash + path
+
+
+class _PassingError(Exception):
+    """What another try may not meet again; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, problem: str, wait: float = 0.0) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+class _Fetch:
+    """One read of one URL."""
+
+    def __init__(self, url: str, policy: FetchPolicy, max_bytes: int) -> None:
+        self._url, self._policy, self._max_bytes = url, policy, max_bytes
+        self._deadline = time.monotonic() + policy.timeout
+        self._networks = parse_networks(policy.allowed_networks)
+
+    def run(self) -> bytes:
+        for attempt in range(self._policy.retries + 1):
+            try:
+                return self._follow()
+            except _PassingError as exc:
+                backoff = _BACKOFF * 2**attempt
+                wait = max(exc.wait, random.uniform(backoff / 2, backoff))  # noqa: S311 - jitter is no secret
+                if attempt == self._policy.retries or wait >= self._left():
+                    raise self._refusal("read failed", f"{exc}; tried {attempt + 1} times") from exc
+                time.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def _follow(self) -> bytes:
+        url = self._url
+        for _ in range(self._policy.max_redirects + 1):
+            if problem := url_trouble(url):
+                raise self._refusal("unusable name" if url == self._url else "permission denied", problem)
+            answer = self._get(urlsplit(url))
+            if isinstance(answer, bytes):
+                return answer
+            url = urljoin(url, answer)
+        raise self._refusal("read failed", f"more than {self._policy.max_redirects} redirects")
+
+    def _get(self, parts: SplitResult) -> bytes | str:
+        """The body, or where a redirect leads."""
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            with closing(self._connected(host, port, tls=parts.scheme == "https")) as sock:
+                connection = http.client.HTTPConnection(host, port)
+                connection.default_port = 443 if parts.scheme == "https" else 80  # a usual port is not in `Host`
+                connection.sock = cast("socket.socket", _Wire(sock, self._deadline))
+                target = urlunsplit(("", "", quote(parts.path or "/", safe="/%:@!$&'()*+,;=~"), parts.query, ""))
+                headers = {"User-Agent": f"imgvec/{__version__}", "Accept": "image/*, */*;q=0.5"}
+                headers |= {"Accept-Encoding": "identity", "Connection": "close"}
+                connection.request("GET", quote(target, safe="/%:@!$&'()*+,;=~?[]"), headers=headers)
+                with connection.getresponse() as response:
+                    return self._answer(response)
+        except TimeoutError as exc:
+            raise self._late() from exc
+        except ssl.SSLCertVerificationError as exc:
+            raise self._refusal("read failed", f"the certificate: {exc.verify_message}") from exc
+        except (OSError, http.client.HTTPException) as exc:
+            raise _PassingError(f"the connection broke off: {str(exc) or type(exc).__name__}") from exc
+
+    def _connected(self, host: str, port: int, *, tls: bool) -> socket.socket:
+        """A connection to the first address that may be connected to and answers."""
+        refused, failure = "", None
+        for address in self._addresses(host, port):
+            if not may_connect(address, self._networks):
+                refused = address
+                continue
+            try:
+                sock = socket.create_connection((address, port), timeout=self._left())
+            except OSError as exc:
+                failure = exc
+                continue
+            try:
+                sock.settimeout(self._left())
+                return _tls().wrap_socket(sock, server_hostname=host) if tls else sock
+            except BaseException:
+                sock.close()
+                raise
+        if failure is not None:
+            raise failure
+        raise self._refusal("permission denied", f"{host} is at {refused}, which is no public address")
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as exc:
+            raise self._refusal("unusable name", "the host is no name") from exc
+        except socket.gaierror as exc:
+            if exc.errno == socket.EAI_AGAIN:
+                raise _PassingError(f"{host} cannot be resolved: {exc.strerror}") from exc
+            raise self._refusal("read failed", f"{host} cannot be resolved: {exc.strerror}") from exc
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    def _answer(self, response: http.client.HTTPResponse) -> bytes | str:
+        status, location = response.status, response.getheader("Location")
+        said = f"{status} {response.reason}"[:100]
+        if status in _REDIRECTS and location:
+            return location
+        if status in _PASSING:
+            asked = response.getheader("Retry-After", "")
+            raise _PassingError(said, float(asked) if asked.isascii() and asked.isdigit() else 0.0)
+        if status in (404, 410):
+            raise self._refusal("missing", said)
+        if status in (401, 403):
+            raise self._refusal("permission denied", said)
+        if status != 200:
+            raise self._refusal("read failed", said)
+        if response.length is not None and response.length > self._max_bytes:
+            raise self._too_large()
+        return self._decoded(self._body(response), response.getheader("Content-Encoding", "identity").strip().lower())
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        body = bytearray()
+        while chunk := response.read(_CHUNK):
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise self._too_large()
+        if response.length:  # what `Content-Length` promised and did not come
+            raise _PassingError(f"the connection broke off: {response.length:,} bytes are missing")
+        return bytes(body)
+
+    def _decoded(self, body: bytes, encoding: str) -> bytes:
+        """A body that was compressed although it was asked for as it is; what it expands to is bounded too."""
+        if encoding in ("", "identity"):
+            return body
+        if encoding not in ("gzip", "x-gzip"):
+            raise self._refusal("read failed", f"the server sent content-encoding {encoding[:40]!r} unasked")
+        decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            data = decoder.decompress(body, self._max_bytes + 1)
+        except zlib.error as exc:
+            raise self._refusal("read failed", f"not gzip, as its header says: {exc}") from exc
+        if len(data) > self._max_bytes:
+            raise self._too_large()
+        if not decoder.eof:
+            raise self._refusal("read failed", "its gzip encoding is cut off")
+        return data
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def _late(self) -> UnreadableImage:
+        return self._refusal("read failed", f"not here after {self._policy.timeout:g} s")
+
+    def _too_large(self) -> UnreadableImage:
+        return self._refusal("too large", f"the limit is {self._max_bytes:,} bytes")
+
+    def _refusal(self, reason: str, detail: str) -> UnreadableImage:
+        return UnreadableImage(without_userinfo(self._url), reason, detail)
+
+
+class _Wire:
+    """A connected socket, as much of it as `http.client` uses, of which every send and receive ends at the deadline.
+
+    A socket's own timeout begins anew with each byte, so a server that sends one a second would hold it for ever.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.settimeout(_remaining(self._deadline))
+        self._sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Incoming(self._sock, self._deadline), _CHUNK)
+
+    def close(self) -> None:
+        """Nothing: http.client closes before the body is read; who opened the socket closes it."""
+
+
+class _Incoming(io.RawIOBase):
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        self._sock.settimeout(_remaining(self._deadline))
+        return self._sock.recv_into(buffer)
+
+
+def _remaining(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

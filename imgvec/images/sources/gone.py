@@ -1,0 +1,76 @@
+"""Which images a source had and has no longer, for pruning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from imgvec.errors import SourceError
+from imgvec.images.sources.braces import expand
+from imgvec.images.sources.files import MAGIC, matches
+from imgvec.images.sources.named import path_of, scheme_of
+from imgvec.images.sources.places import Place, kind_of, split_member
+from imgvec.images.sources.reading import absolute
+from imgvec.images.sources.tars import tar_names
+from imgvec.images.sources.zips import zip_names
+
+
+def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | None = None) -> Callable[[str], bool]:
+    """A test of uris: whether an image that this source had is no longer there.
+
+    True only where the uri belongs to the source and the file system says that there is no such file, or the archive,
+    which is there and whole, that it has no such member. What is there but refused, or cannot be asked about, is not
+    gone; nor is anything below a folder of the source, or in an archive, that is gone itself; nor what a URL, an
+    object store, a list or a manifest named.
+    """
+    base = None if root is None else absolute(root)
+    paths = list(_paths([source] if isinstance(source, str | Path) else source))
+    named = frozenset(paths)
+    folders = tuple(path.rstrip("/") + "/" for path in paths if os.path.isdir(path))  # noqa: PTH112
+    globs = [path.split("/") for path in paths if MAGIC.search(path) and not os.path.lexists(path)]
+
+    def is_ours(path: str) -> bool:
+        return path in named or any(matches(path.split("/"), glob) for glob in globs)
+
+    def is_gone(uri: str) -> bool:
+        # No file's uri has an empty component, so this one is a URL.
+        if "://" in uri or (base is None and not uri.startswith("/")):
+            return False
+        path = os.path.abspath(os.path.join(base or "/", uri))  # noqa: PTH100, PTH118
+        if member := split_member(uri):
+            archive = os.path.abspath(os.path.join(base or "/", member[0]))  # noqa: PTH100, PTH118
+            return is_ours(archive) and _lacks(archive, member[1])
+        try:
+            return (is_ours(path) or path.startswith(folders)) and not os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except (OSError, ValueError):
+            return False
+
+    return is_gone
+
+
+def _paths(sources: Iterable[str | Path]) -> Iterable[str]:
+    for source in sources:
+        scheme = scheme_of(source) if isinstance(source, str) else None
+        if scheme == "file":
+            yield absolute(path_of(str(source)))
+        elif scheme is None:
+            yield from map(absolute, expand(source))
+
+
+def _lacks(archive: str, member: str) -> bool:
+    names = _names(archive)
+    return names is not None and member not in names
+
+
+@lru_cache(maxsize=4)
+def _names(archive: str) -> frozenset[str] | None:
+    """The members of an archive, None where they are not known for sure."""
+    lister = {"tar": tar_names, "zip": zip_names}.get(kind_of(archive) or "")
+    try:
+        return None if lister is None else lister(Place(archive, archive))
+    except SourceError:
+        return None

@@ -1,0 +1,29 @@
+"""Lists: a text file with an image a line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from imgvec.errors import SourceError
+from imgvec.images.sources.named import read_named
+from imgvec.images.sources.places import Place
+from imgvec.images.sources.reading import Item, Reading
+
+_LINE_CHARACTERS = 64 * 2**10
+
+
+def read_list(place: Place, reading: Reading) -> Iterator[Item]:
+    """The images that the lines name: paths (relative ones start from the list's folder), http(s) URLs, objects.
+
+    Blank lines are passed over. Raises `SourceError` where the list cannot be read.
+    """
+    with place.opened() as file:
+        # names that are not UTF-8 are each refused when their turn comes
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape")
+        try:
+            while line := lines.readline(_LINE_CHARACTERS):
+                if line.strip():
+                    yield read_named(line, place, reading, {})
+        except OSError as exc:
+            raise SourceError(f"{place}: cannot be read on: {exc}") from exc

@@ -1,0 +1,41 @@
+"""Manifests: CSV and JSON lines with an image a row, whose columns are its metadata."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.sources.named import read_named
+from imgvec.images.sources.places import Place
+from imgvec.images.sources.reading import Item, Reading
+from imgvec.images.tables import csv_rows, json_rows
+
+#: Columns that say where the image is, where none is named: the first that is there.
+URI_COLUMNS = ("uri", "url", "path", "file_name")
+
+
+def read_manifest(place: Place, reading: Reading) -> Iterator[Item]:
+    """The images that the rows name, relative paths starting from the manifest's folder; raises `SourceError`.
+
+    Without a mapping every other column is a field of its own name; with one, only the columns that it names are.
+    """
+    columns = reading.columns
+    wanted = (columns.uri,) if columns.uri else URI_COLUMNS
+    with place.opened() as file:
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        where = str(place)
+        is_json = where.lower().endswith((".jsonl", ".ndjson"))
+        try:
+            for line, row in json_rows(where, lines) if is_json else csv_rows(where, lines, wanted):
+                column = next((name for name in wanted if name in row), None)
+                text = row[column] if column else None
+                if not isinstance(text, str) or not text.strip():
+                    said = " or ".join(f"`{name}`" for name in wanted)
+                    yield UnreadableImage(f"{place.uri}:{line}", "unusable name", f"the row has no text in {said}")
+                    continue
+                yield read_named(text, place, reading, columns.fields(row, frozenset({column, columns.id})), row)
+        except UnicodeDecodeError as exc:
+            raise SourceError(f"{place}: not UTF-8; save it as UTF-8") from exc
+        except OSError as exc:
+            raise SourceError(f"{place}: cannot be read on: {exc}") from exc

@@ -1,0 +1,72 @@
+"""A file that holds images or names them: an archive, a manifest, a list; on disk or behind fsspec."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from imgvec.errors import SourceError
+from imgvec.images.sources import remote
+from imgvec.images.sources.reading import printable
+
+_ENDINGS = {
+    "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+    "zip": (".zip",),
+    "parquet": (".parquet",),
+    "manifest": (".csv", ".tsv", ".jsonl", ".ndjson"),
+    "list": (".txt",),
+}
+_KINDS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings}
+_MEMBER = re.compile(r"(?s)(.*?(?:" + "|".join(map(re.escape, _KINDS)) + r"))!(.+)", re.IGNORECASE)
+
+
+def kind_of(name: str) -> str | None:
+    """`tar`, `zip`, `parquet`, `manifest` or `list` by the ending of a path or URL; None for what is none of these."""
+    lower = name.lower()
+    return next((kind for ending, kind in _KINDS.items() if lower.endswith(ending)), None)
+
+
+def split_member(uri: str) -> tuple[str, str] | None:
+    """The archive and the member of an `archive!member` uri; None for a uri of another form."""
+    found = _MEMBER.fullmatch(uri)
+    return None if found is None else (found[1], found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Such a file."""
+
+    where: str
+    """Absolute path, or URL."""
+    uri: str
+    """What the uris of its members begin with: `where`, or the path relative to the root."""
+
+    def __str__(self) -> str:
+        return printable(self.where)
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The file, to read and to seek in; raises `SourceError` where it cannot be opened."""
+        try:
+            file = remote.open_object(self.where) if "://" in self.where else _open_file(self.where)
+        except OSError as exc:
+            raise SourceError(f"{self}: cannot be opened: {exc.strerror or exc}") from exc
+        with file:
+            yield file
+
+    def beside(self, name: str) -> str:
+        """The path or URL of what this file calls `name`: relative paths start from its folder."""
+        if "://" in name:
+            return name
+        if "://" in self.where:
+            return posixpath.join(self.where.rpartition("/")[0], name)
+        return os.path.abspath(os.path.join(self.where, "..", os.path.expanduser(name)))  # noqa: PTH100, PTH111, PTH118
+
+
+def _open_file(path: str) -> BinaryIO:
+    return cast("BinaryIO", open(path, "rb"))  # noqa: PTH123

@@ -1,0 +1,132 @@
+"""What fsspec reads: object stores (s3://, gs://, hf://, az://), and whatever else has a plug-in there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.records import BytesReader
+from imgvec.images.sources.files import MAGIC, OTHER_SUFFIXES
+from imgvec.images.sources.reading import Item, Reading
+
+#: What a list or a manifest may name besides http(s) and paths. Its lines may be a stranger's: they do not choose among
+#: all of fsspec's protocols, of which some (webhdfs, ftp, sftp, github, reference …) connect to any host.
+OBJECT_STORES = frozenset({"abfs", "abfss", "az", "gcs", "gs", "hf", "memory", "s3", "s3a"})
+
+_LOCAL = frozenset("file local http https data dir cached simplecache filecache blockcache".split())
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReader:
+    """One object, read through fsspec."""
+
+    url: str
+
+    def read(self, max_bytes: int) -> bytes:
+        """Raises `UnreadableImage`: missing, permission denied, not a regular file, read failed, empty, too large."""
+        try:
+            with _translated(self.url), open_object(self.url) as file:
+                data = file.read(max_bytes + 1)
+        except SourceError as exc:
+            raise UnreadableImage(self.url, "read failed", str(exc)) from exc
+        except FileNotFoundError as exc:
+            raise UnreadableImage(self.url, "missing") from exc
+        except PermissionError as exc:
+            raise UnreadableImage(self.url, "permission denied", str(exc)) from exc
+        except IsADirectoryError as exc:
+            raise UnreadableImage(self.url, "not a regular file", "a folder") from exc
+        except OSError as exc:
+            raise UnreadableImage(self.url, "read failed", str(exc)) from exc
+        return BytesReader(data, self.url).read(max_bytes)
+
+
+def open_object(url: str) -> BinaryIO:
+    """The object, to read and to seek in; raises `SourceError` without the plug-in, `OSError` as fsspec has it."""
+    filesystem, path = _filesystem(url)
+    return cast("BinaryIO", filesystem.open(path, "rb"))
+
+
+def read_objects(url: str, reading: Reading) -> Iterator[Item]:
+    """An object, a folder of objects or a glob; raises `SourceError` at the call where nothing is there."""
+    first = next(urls := find(url, recursive=reading.recursive), None)
+    if first is None:
+        raise SourceError(f"{url}: nothing is there; check the address")
+
+    def items() -> Iterator[Item]:
+        yield read_object(first, reading)
+        for one in urls:
+            yield read_object(one, reading)
+
+    return items()
+
+
+def read_object(url: str, reading: Reading) -> Item:
+    """The object at `url`; whether it is there shows when it is read."""
+    return reading.record(url, ObjectReader(url), reading.known(url, url))
+
+
+def find(url: str, *, recursive: bool = True, every_suffix: bool = False) -> Iterator[str]:
+    """URLs of the objects: one, those below a folder, or those that match a glob; hidden ones are passed over.
+
+    One folder's names are held at a time, all of a glob's. Raises `SourceError` where they cannot be listed.
+    """
+    try:
+        with _translated(url):
+            filesystem, path = _filesystem(url)
+            # fsspec's own paths leave out the protocol, and some the host: what it took off is put before them again
+            prefix = url[: url.rindex(path)] if path in url else url.partition("://")[0] + "://"
+            if filesystem.isfile(path):
+                yield url
+            elif MAGIC.search(path):
+                for found in sorted(filesystem.glob(path)):
+                    if _is_taken(found, every_suffix) and filesystem.isfile(found):
+                        yield prefix + found
+            else:
+                for folder, folders, names in filesystem.walk(path, maxdepth=None if recursive else 1):
+                    folders[:] = sorted(name for name in folders if not name.startswith("."))
+                    for name in sorted(names):
+                        if _is_taken(name, every_suffix):
+                            yield f"{prefix}{folder.rstrip('/')}/{name}"
+    except OSError as exc:
+        raise SourceError(f"{url}: cannot be listed: {exc}") from exc
+
+
+def _is_taken(path: str, every_suffix: bool) -> bool:
+    name = path.rpartition("/")[2]
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    return bool(name) and not name.startswith(".") and (every_suffix or suffix not in OTHER_SUFFIXES)
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    scheme = url.partition("://")[0].lower()
+    if "::" in url or scheme in _LOCAL:
+        raise SourceError(f"{url}: chained and cached addresses are not read; name the object itself")
+    try:
+        import fsspec
+    except ImportError as exc:
+        raise SourceError(f"{url}: needs fsspec: pip install 'imgvec[remote]'") from exc
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except ImportError as exc:
+        extra = _EXTRAS.get(scheme)
+        hint = f"pip install 'imgvec[{extra}]'" if extra else str(exc)
+        raise SourceError(f"{url}: needs a plug-in of fsspec: {hint}") from exc
+    except ValueError as exc:
+        raise SourceError(f"{url}: {exc}; images are read from paths, http(s) and what fsspec knows") from exc
+    return filesystem, path
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Whatever a plug-in raises as an `OSError`: each of them has errors of its own."""
+    try:
+        yield
+    except (OSError, SourceError):
+        raise
+    except Exception as exc:
+        raise OSError(f"{url}: {type(exc).__name__}: {exc}") from exc

@@ -1,0 +1,161 @@
+"""Members of an archive as records: names judged, sidecars joined to the images that they belong to.
+
+As in WebDataset, members that share their path up to the first dot of the file name are one sample: the keys of its
+`.json` and the text of its `.txt`, as `caption`, are the metadata of its images, wherever they stand in the sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.records import BytesReader, record_id
+from imgvec.images.sources.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
+from imgvec.images.sources.places import Place
+from imgvec.images.sources.reading import Item, Reading, printable
+
+SIDECAR_BYTES = 16 * 2**20
+"""A larger sidecar is refused."""
+_SAMPLE_MEMBERS, _SAMPLE_BYTES = 256, 64 * 2**20
+"""A sample is given in pieces rather than hold more: names such as `2024.05.01-1.jpg` would all be one sample."""
+_SIDECARS = frozenset({".json", ".txt"})
+
+
+class Member(NamedTuple):
+    """A member that was read, or is refused."""
+
+    name: str
+    """Path in the archive."""
+    data: bytes = b""
+    trouble: tuple[str, str] | None = None
+    """Reason and detail of a refusal."""
+
+
+class Choice:
+    """Which members of one archive are read, and which are refused by their name."""
+
+    def __init__(self, place: Place, reading: Reading) -> None:
+        self._place, self._reading = place, reading
+        self._seen: set[int] = set()
+
+    def skips(self, name: str, mode: int) -> bool:
+        """Passed over without a word: folders, hidden members, what is surely no image, other parts' images."""
+        suffix = _suffix(name)
+        if stat.S_ISDIR(mode) or any(part.startswith(".") and part not in (".", "..") for part in name.split("/")):
+            return True
+        if not stat.S_ISREG(mode):
+            return suffix not in IMAGE_SUFFIXES  # as in a folder, a link or device is refused if it is named like one
+        if suffix in _SIDECARS:
+            return False
+        return suffix in OTHER_SUFFIXES or self._reading.may_skip(member_uri(self._place, name))
+
+    def trouble(self, name: str, mode: int, size: int) -> tuple[str, str] | None:
+        """Why the member is refused before it is read; its bytes are never asked for then."""
+        if name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
+            return "unusable name", "it leads out of the archive"
+        if not stat.S_ISREG(mode):
+            return "not a regular file", "a link or a device in the archive"
+        # 64 bits of a name instead of the name: a shard can have millions of members
+        key = int(record_id(name)[:16], 16)
+        if key in self._seen:
+            return "unusable name", "it stands in the archive twice; the first is taken"
+        self._seen.add(key)
+        limit = SIDECAR_BYTES if is_sidecar(name) else self._reading.max_bytes
+        if size > limit:
+            return "too large", f"{size:,} bytes, the limit is {limit:,}"
+        return None
+
+
+def plain_name(name: str) -> str:
+    """A member's path without the `./` that many archives begin theirs with."""
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a member says something about images instead of being one."""
+    return _suffix(name) in _SIDECARS
+
+
+def sample_key(name: str) -> str:
+    """What the members of one sample share."""
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def member_uri(place: Place, name: str) -> str:
+    """What a member is called: `archive.tar!member`."""
+    return f"{place.uri}!{name}"
+
+
+def read_samples(members: Iterator[Member], place: Place, reading: Reading) -> Iterator[Item]:
+    """The images of each sample with its sidecars; what was read before the archive broke is given before its error."""
+    broken: SourceError | None = None
+    sample: list[Member] = []
+    key: str | None = None
+    size = 0
+    while True:
+        try:
+            member = next(members, None)
+        except SourceError as exc:
+            broken, member = exc, None
+        if member is None:
+            break
+        if sample and (sample_key(member.name) != key or len(sample) >= _SAMPLE_MEMBERS or size >= _SAMPLE_BYTES):
+            yield from _records(sample, place, reading)
+            sample, size = [], 0
+        key = sample_key(member.name)
+        sample.append(member)
+        size += len(member.data)
+    yield from _records(sample, place, reading)
+    if broken is not None:
+        raise broken
+
+
+def _records(sample: list[Member], place: Place, reading: Reading) -> Iterator[Item]:
+    images = [member for member in sample if not is_sidecar(member.name)]
+    if not images:
+        return
+    trouble = None
+    row: dict[str, Any] = {}
+    try:
+        for member in sample:
+            if is_sidecar(member.name):
+                row = {**row, **_sidecar(member)} if _suffix(member.name) == ".json" else {**_sidecar(member), **row}
+    except ValueError as exc:
+        trouble = "metadata refused", str(exc)
+    for member in images:
+        uri = member_uri(place, member.name)
+        if why := member.trouble or trouble:
+            yield UnreadableImage(printable(uri), *why)
+            continue
+        known = reading.known(f"{place.where}!{member.name}", uri, member=member.name)
+        fields = {**reading.columns.fields(row, frozenset({reading.columns.id})), **known}
+        yield reading.record(uri, BytesReader(member.data, uri), fields, row)
+
+
+def _sidecar(member: Member) -> dict[str, Any]:
+    """What a sidecar says; raises `ValueError`."""
+    if member.trouble is not None:
+        raise ValueError(f"{printable(member.name)}: {': '.join(member.trouble)}")
+    try:
+        text = member.data.decode("utf-8-sig")
+        if _suffix(member.name) == ".txt":
+            return {"caption": text.strip()}
+        row = json.loads(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{printable(member.name)} is not UTF-8") from None
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"{printable(member.name)} is not JSON: {exc}") from exc
+    if not isinstance(row, dict):
+        raise ValueError(f"{printable(member.name)} is no JSON object")
+    return row
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122

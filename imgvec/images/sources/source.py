@@ -1,0 +1,152 @@
+"""The one entry to every kind of source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.fetch import FetchPolicy, without_userinfo
+from imgvec.images.metadata import Metadata
+from imgvec.images.records import Record
+from imgvec.images.sources import files, remote
+from imgvec.images.sources.braces import expand, has_braces
+from imgvec.images.sources.lists import read_list
+from imgvec.images.sources.manifests import read_manifest
+from imgvec.images.sources.named import path_of, read_url, scheme_of
+from imgvec.images.sources.parquets import read_parquet
+from imgvec.images.sources.places import Place, kind_of
+from imgvec.images.sources.reading import Columns, Item, Reading, absolute, printable
+from imgvec.images.sources.tars import read_tar
+from imgvec.images.sources.zips import read_zip
+
+MAX_BYTES = 256 * 2**20
+"""A larger image is refused."""
+
+_READERS: Mapping[str, Callable[[Place, Reading], Iterator[Item]]] = {
+    "tar": read_tar,
+    "zip": read_zip,
+    "parquet": read_parquet,
+    "manifest": read_manifest,
+    "list": read_list,
+}
+
+
+def read_source(
+    source: str | Path | Iterable[str | Path],
+    *,
+    root: str | Path | None = None,
+    recursive: bool = True,
+    metadata: Metadata | None = None,
+    uri_column: str | None = None,
+    id_column: str | None = None,
+    image_column: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    policy: FetchPolicy | None = None,
+    part: tuple[int, int] | None = None,
+) -> Iterator[Record | UnreadableImage]:
+    """Stream the images of a source, and what is refused before it is read, in a stable order.
+
+    By its scheme or its ending a source is
+
+    - a folder, walked in the order of names, whatever the file system; hidden entries are passed over, symbolic links
+      below it are not followed; archives and manifests in it are not opened
+    - a file: an image, or with the ending of one an archive (`.tar`, `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`, `.zip`),
+      a manifest (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`) or a list (`.txt`)
+    - a glob of `*`, `?`, `[…]` and `**`, which takes files only; one that ends like an archive, a manifest or a list
+      (`shards/*.tar`) reads each of these; a path that exists is never a glob
+    - a brace pattern (`shard-{000..127}.tar`), each name of which is a source
+    - an http(s) URL of an image, fetched as `policy` allows; or any other URL, which fsspec reads
+    - an iterable of these, each taken when its turn comes; one that is not there is refused rather than an error.
+
+    `~` is expanded; a link that is named itself is followed. A record's uri is the absolute path without resolving
+    links, or, with `root`, the path relative to it; the URL; or `archive.tar!member`.
+
+    `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what the columns of manifests and the
+    keys of sidecars mean. `part` = (rank, of) reads one of `of` disjoint parts that together are the source; the
+    record's id alone decides. Refusals are values: nothing that could be an image is lost without a word, and a folder
+    that cannot be listed is one too.
+
+    Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside `root`;
+    and where an archive or a manifest breaks off, after what came before.
+    """
+    base = None if root is None else absolute(root)
+    if base is not None and not os.path.isdir(base):  # noqa: PTH112
+        raise SourceError(f"{base}: the root is not a folder")
+    if part is not None and not 0 <= part[0] < part[1]:
+        raise SourceError(f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts")
+    reading = Reading(
+        root=base,
+        recursive=recursive,
+        metadata=metadata,
+        columns=Columns(uri_column, id_column, image_column, mapping),
+        max_bytes=max_bytes,
+        policy=policy or FetchPolicy(),
+        part=part,
+    )
+    if isinstance(source, str | Path) and not has_braces(source):
+        return reading.own(_read(source, reading, files.read_single))
+    return reading.own(_each([source] if isinstance(source, str | Path) else source, reading))
+
+
+def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
+    """Whether going through the source's records reads no image and no manifest: folders, files, globs on disk."""
+    sources = [source] if isinstance(source, str | Path) else source
+    return all(scheme_of(str(one)) is None and kind_of(str(one)) is None for one in sources)
+
+
+def _each(sources: Iterable[str | Path], reading: Reading) -> Iterator[Item]:
+    for source in sources:
+        for one in expand(source):
+            yield from _read(one, reading, files.read_one)
+
+
+def _read(source: str | Path, reading: Reading, on_disk: Callable[[str, Reading], Iterator[Item]]) -> Iterator[Item]:
+    scheme = scheme_of(source) if isinstance(source, str) else None
+    if scheme in ("http", "https"):
+        return _fetched(str(source), reading)
+    if scheme not in (None, "file"):
+        return _remote(str(source), reading)
+    path = absolute(path_of(str(source)) if scheme else source)
+    uri = reading.uri(path)
+    kind = kind_of(path)
+    if kind is None:
+        return on_disk(path, reading)
+    if os.path.isfile(path):  # noqa: PTH113
+        return _READERS[kind](Place(path, uri), reading)
+    if files.MAGIC.search(path) and not os.path.lexists(path):
+        return _matching(path, kind, reading, on_disk)
+    return on_disk(path, reading)
+
+
+def _matching(
+    pattern: str, kind: str, reading: Reading, on_disk: Callable[[str, Reading], Iterator[Item]]
+) -> Iterator[Item]:
+    """What the archives or manifests that match hold; where none does, what is said about any other pattern."""
+    paths = files.files_matching(pattern)
+    first = next(paths, None)
+    if first is None:
+        return on_disk(pattern, reading)
+
+    def items() -> Iterator[Item]:
+        for path in (first, *paths):
+            yield from _READERS[kind](Place(path, reading.uri(path)), reading)
+
+    return items()
+
+
+def _fetched(url: str, reading: Reading) -> Iterator[Item]:
+    if kind_of(url.partition("?")[0]):
+        shown = without_userinfo(printable(url))
+        raise SourceError(f"{shown}: archives, manifests and lists are read from disk or an object store: download it")
+    return iter([read_url(url, reading)])
+
+
+def _remote(url: str, reading: Reading) -> Iterator[Item]:
+    kind = kind_of(url)
+    if kind is None:
+        return remote.read_objects(url, reading)
+    urls = list(remote.find(url, every_suffix=True)) if files.MAGIC.search(url) else [url]
+    return (item for one in urls for item in _READERS[kind](Place(one, one), reading))

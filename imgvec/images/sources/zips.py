@@ -1,0 +1,83 @@
+"""Zip archives; each member is read once, samples together."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from imgvec.errors import SourceError
+from imgvec.images.sources.places import Place
+from imgvec.images.sources.reading import Item, Reading
+from imgvec.images.sources.samples import Choice, Member, plain_name, read_samples, sample_key
+
+_EXPANSION, _FREE_BYTES = 200, 16 * 2**20
+"""Images hardly compress. A larger member that expands by more than this is a bomb."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those that Python expands in bounded steps."""
+_ENCRYPTED = 0x1
+
+
+def read_zip(place: Place, reading: Reading) -> Iterator[Item]:
+    """The images of a zip, with their sidecars' metadata; raises `SourceError` where its directory cannot be read.
+
+    A cut-off zip has lost its directory, so nothing of it is read. A broken member is a refusal.
+    """
+    return read_samples(_members(place, reading), place, reading)
+
+
+def zip_names(place: Place) -> frozenset[str]:
+    """The path of every member; raises `SourceError`."""
+    with _opened(place) as archive:
+        return frozenset(plain_name(name) for name in archive.namelist())
+
+
+def _members(place: Place, reading: Reading) -> Iterator[Member]:
+    choice = Choice(place, reading)
+    with _opened(place) as archive:
+        # the directory is in memory anyway; in this order the members of a sample follow each other
+        infos = sorted(archive.infolist(), key=lambda info: (sample_key(plain_name(info.filename)), info.filename))
+        for info in infos:
+            name, mode = plain_name(info.filename), _mode(info)
+            if choice.skips(name, mode):
+                continue
+            trouble = choice.trouble(name, mode, info.file_size) or _trouble(info)
+            yield Member(name, trouble=trouble) if trouble else _read(archive, info, name)
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Member:
+    try:
+        with archive.open(info) as file:
+            return Member(name, file.read(info.file_size + 1))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as exc:
+        return Member(name, trouble=("read failed", str(exc) or "the member ends too early"))
+
+
+def _trouble(info: zipfile.ZipInfo) -> tuple[str, str] | None:
+    if info.flag_bits & _ENCRYPTED:
+        return "permission denied", "it is encrypted"
+    if info.compress_type not in _METHODS:
+        return "read failed", f"it is packed by method {info.compress_type}; only stored and deflated ones are read"
+    if info.file_size > _FREE_BYTES and info.file_size > _EXPANSION * max(info.compress_size, 1):
+        return "too large", f"it expands more than {_EXPANSION}-fold, as bombs do and images do not"
+    return None
+
+
+def _mode(info: zipfile.ZipInfo) -> int:
+    if info.is_dir():
+        return stat.S_IFDIR
+    # archives made on other systems than Unix carry no mode
+    return stat.S_IFMT(info.external_attr >> 16) or stat.S_IFREG
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[zipfile.ZipFile]:
+    with place.opened() as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as exc:
+            raise SourceError(f"{place}: not a zip, or cut off before its directory: {exc}; nothing was read") from exc
+        with archive:
+            yield archive
