@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from imgvec import description
 from imgvec.definition import Definition, bundled
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
-from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, SourceError
+from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, SourceError, UnreadableImage
 from imgvec.filters import Filter, render
-from imgvec.images import Metadata, gone_from, load_metadata, read_source
+from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestReport
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
@@ -182,6 +182,11 @@ class ImageCollection:
         *,
         metadata: str | Path | Mapping[str, Mapping[str, Any]] | None = None,
         root: str | Path | None = None,
+        uri_column: str | None = None,
+        id_column: str | None = None,
+        image_column: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        part: tuple[int, int] | None = None,
         prune: bool = False,
         strict: bool = False,
         errors: str | Path | None = None,
@@ -189,23 +194,42 @@ class ImageCollection:
         on_notice: Callable[[str], None] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
-        """Bring in a folder, a file, a glob, or an iterable of these.
+        """Bring in a folder, a file, a glob, an archive, a manifest, a list, a URL, or an iterable of these.
 
         New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
         `metadata` is a CSV or JSON-lines file with a `path` column, or a mapping from path to fields. uris are absolute
-        paths, or relative to `root`. `prune` then deletes this source's rows whose file is gone. `strict` raises the
+        paths, or relative to `root`. `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what
+        a manifest's columns are; `part` = (rank, of) brings in one of `of` disjoint parts. `prune` then deletes this source's rows whose file is gone. `strict` raises the
         first refused image, `errors` names a JSON-lines file for all of them. `on_progress` gets the report so far,
-        `on_notice` what a person should know; `stop`, once set, ends the run after the batch in hand.
+        `on_notice` what a person should know; `stop`, once set, ends the run after the batch in hand. Raises
+        `SourceError` where the source cannot be read, or breaks off: after what came before is written.
         """
+        if prune and part is not None:
+            raise SourceError("a part of a source is not pruned: prune once, with the whole source")
         if prune and not isinstance(source, str | Path):
             source = list(source)
         known: Metadata | None = load_metadata(metadata) if metadata is not None else None
+        records = _UntilBroken(
+            read_source(
+                source,
+                root=root,
+                metadata=known,
+                uri_column=uri_column,
+                id_column=id_column,
+                image_column=image_column,
+                mapping=mapping,
+                max_bytes=self.settings.max_file_bytes,
+                policy=FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout),
+                part=part,
+            )
+        )
         report = run_ingest(
-            read_source(source, root=root, metadata=known),
+            records,
             self._store,
             self.encoder,
             self.definition.row_fields,
             threads=self.settings.threads,
+            processes=self.settings.decode_processes,
             max_pixels=self.settings.max_pixels,
             max_bytes=self.settings.max_file_bytes,
             retry_seconds=self.settings.retry_seconds,
@@ -214,10 +238,12 @@ class ImageCollection:
             on_progress=on_progress,
             stop=stop,
         )
-        if on_notice and known is not None and known.unused and not report.interrupted:
+        if records.error is not None:
+            raise records.error
+        if on_notice and known is not None and known.unused and not report.interrupted and part is None:
             on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {known.unused[0]})")
         if prune and not report.interrupted:
-            report.pruned = self.prune(source, root=root)
+            report.pruned = self.prune(source, root=root, uri_column=uri_column, image_column=image_column)
         return report
 
     def prune(
@@ -225,16 +251,18 @@ class ImageCollection:
         source: Source,
         *,
         root: str | Path | None = None,
+        uri_column: str | None = None,
+        image_column: str | None = None,
         confirm: Callable[[int, int], bool] | None = None,
     ) -> int:
-        """Delete this source's rows whose file is gone; returns how many.
+        """Delete this source's rows whose file, or member of an archive, is gone; returns how many.
 
         `confirm` is asked first, with the rows to delete and the rows looked at. Raises `SourceError` where the source
         holds no image at all: a disk that is not mounted looks just like that.
         """
         if not isinstance(source, str | Path):
             source = list(source)
-        if next(read_source(source, root=root), None) is None:
+        if next(read_source(source, root=root, uri_column=uri_column, image_column=image_column), None) is None:
             raise SourceError("nothing was pruned: the source holds no image at all; is its disk there?")
         return run_prune(self._store, gone_from(source, root=root), confirm=confirm)
 
@@ -376,6 +404,20 @@ def _first_encoder(definition: Definition, settings: Settings, on_notice: Callab
     if fell_back and on_notice:
         on_notice(f"{section.model} cannot be reached; the collection is made with {encoder.binding.model} instead")
     return encoder
+
+
+class _UntilBroken:
+    """The records up to where the source broke off, and its error then: what came before is written first."""
+
+    def __init__(self, records: Iterator[Record | UnreadableImage]) -> None:
+        self._records = records
+        self.error: SourceError | None = None
+
+    def __iter__(self) -> Iterator[Record | UnreadableImage]:
+        try:
+            yield from self._records
+        except SourceError as exc:
+            self.error = exc
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -30,8 +31,11 @@ from imgvec.errors import BackendError, UnreadableImage
 from imgvec.images import Record, content_hash, decode
 from imgvec.retry import Retry
 from imgvec.threads import Ahead, Writer
+from imgvec.workers import WorkerDiedError, Workers, workers
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from imgvec.encoders.protocol import Encoder, Pixels
 
 _log = logging.getLogger(__name__)
@@ -159,6 +163,7 @@ def ingest(
     row_fields: RowFields,
     *,
     threads: int,
+    processes: int = 0,
     max_pixels: int,
     max_bytes: int,
     retry_seconds: float = 60.0,
@@ -172,6 +177,7 @@ def ingest(
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
     ten times a second, from any thread, one call at a time. `stop`, once set, ends the run after the batch in hand.
+    Decoding runs in `threads`, or in so many `processes`, where an image that kills its decoder is refused like another.
     What Milvus refuses for the moment is tried again for `retry_seconds`. Raises the store's and the encoder's errors;
     what was acknowledged before stays.
     """
@@ -180,14 +186,16 @@ def ingest(
         run = _Run(strict, log, on_progress, retry_seconds)
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
-        decoders = stack.enter_context(_pool("imgvec-decode", threads))
+        decoders = workers(threads, processes)
+        stack.callback(decoders.shutdown, cancel_futures=True)
         lookups = stack.enter_context(_pool("imgvec-lookup", LOOKUPS_AHEAD))
         writer: Writer[_Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
         stack.enter_context(writer)
 
         loaded = _loaded(records, readers, run, max_bytes)
         changed = _changed(loaded, store, row_fields, lookups, run)
-        decoding = _decoding(changed, decoders, encoder, row_fields, run, max_pixels)
+        decoder = _Decoder(encoder.prepare, row_fields, max_pixels, encoder.binding.image_size)
+        decoding = _decoding(changed, decoders, decoder, run)
         ahead = stack.enter_context(Ahead(decoding, depth=2 * encoder.batch_size + threads))
         for batch in _batches(ahead, encoder.batch_size, run, stop):
             encoded = _encoded(batch, encoder, run)
@@ -245,9 +253,11 @@ class _Run:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self.report.stage_seconds[stage] += spent
+            self.spent(stage, time.perf_counter() - start)
+
+    def spent(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self.report.stage_seconds[stage] += seconds
 
     def finish(self) -> IngestReport:
         self.report.seconds = time.perf_counter() - self._start
@@ -383,45 +393,62 @@ def _same(stored: Any, given: Any) -> bool:
     return bool(stored == given)
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """Bytes to pixels to encode; picklable, so that it can run in another process."""
+
+    prepare: Callable[[Image], Pixels]
+    row_fields: RowFields
+    max_pixels: int
+    min_side: int
+
+    def __call__(self, image: _Image) -> tuple[_Result, float]:
+        """What became of the image, and the seconds that it took."""
+        start = time.perf_counter()
+        try:
+            decoded = decode(image.data, uri=image.record.uri, max_pixels=self.max_pixels, min_side=self.min_side)
+        except UnreadableImage as exc:
+            return exc, time.perf_counter() - start
+        taken = decoded.taken_at
+        fields = self.row_fields(image.record.metadata, taken_at=taken) if taken else {}
+        row = {
+            **image.row,
+            **fields,
+            "width": decoded.width,
+            "height": decoded.height,
+            "media_type": decoded.media_type,
+        }
+        return _Prepared(row, self.prepare(decoded.image)), time.perf_counter() - start
+
+
 def _decoding(
-    images: Iterable[_Image | _Result],
-    pool: ThreadPoolExecutor,
-    encoder: Encoder,
-    row_fields: RowFields,
-    run: _Run,
-    max_pixels: int,
-) -> Iterator[Future[_Result]]:
-    """Decoding under way, in the order of the images."""
-    size = encoder.binding.image_size
-
-    def prepare(image: _Image) -> _Result:
-        with run.timed("decode"):
-            try:
-                decoded = decode(image.data, uri=image.record.uri, max_pixels=max_pixels, min_side=size)
-            except UnreadableImage as exc:
-                run.in_flight.discard(image.record.id)
-                return exc
-            fields = row_fields(image.record.metadata, taken_at=decoded.taken_at) if decoded.taken_at else {}
-            row = {
-                **image.row,
-                **fields,
-                "width": decoded.width,
-                "height": decoded.height,
-                "media_type": decoded.media_type,
-            }
-            return _Prepared(row, encoder.prepare(decoded.image))
-
+    images: Iterable[_Image | _Result], pool: Workers, decoder: _Decoder, run: _Run
+) -> Iterator[Callable[[], _Result]]:
+    """Decoding under way, in the order of the images; each is called for its result."""
     for image in images:
         if isinstance(image, _Image):
-            yield pool.submit(prepare, image)
+            yield partial(_decoded, image.record, pool.submit(decoder, image), run)
         else:
-            done: Future[_Result] = Future()
-            done.set_result(image)
-            yield done
+            yield partial(_itself, image)
+
+
+def _decoded(record: Record, future: Future[tuple[_Result, float]], run: _Run) -> _Result:
+    try:
+        result, seconds = future.result()
+    except WorkerDiedError:
+        result, seconds = UnreadableImage(record.uri, "broken", "the process that decoded it died of it"), 0.0
+    run.spent("decode", seconds)
+    if isinstance(result, UnreadableImage):
+        run.in_flight.discard(record.id)
+    return result
+
+
+def _itself(result: _Result) -> _Result:
+    return result
 
 
 def _batches(
-    decoding: Iterable[Future[_Result]], size: int, run: _Run, stop: threading.Event | None
+    decoding: Iterable[Callable[[], _Result]], size: int, run: _Run, stop: threading.Event | None
 ) -> Iterator[list[_Prepared | _Ready]]:
     """Batches of `size` images to encode, with the rows that come ready among them; refusals are counted here."""
     batch: list[_Prepared | _Ready] = []
@@ -429,8 +456,8 @@ def _batches(
     source = iter(decoding)
     while not (stop and stop.is_set()):
         with run.timed("waiting"):
-            future = next(source, None)
-            result = future.result() if future else None
+            finished = next(source, None)
+            result = finished() if finished else None
         if result is None:
             break
         if isinstance(result, UnreadableImage):

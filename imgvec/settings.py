@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imgvec.errors import SettingsError
 
@@ -45,6 +46,17 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that read and decode; 0 for one a processor, 16 at most."""
 
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks that images may be fetched from although they are not public: CIDR blocks, between commas."""
+    fetch_timeout: float = Field(default=30.0, gt=0)
+    """Seconds that an image at a URL may take, with every retry and redirect."""
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _networks(cls, given: Any) -> tuple[str, ...]:
+        texts = given.split(",") if isinstance(given, str) else given
+        return tuple(str(ip_network(text.strip())) for text in texts if text.strip())
+
     @classmethod
     def load(cls, **given: Any) -> Settings:
         """The settings, with those `given` that are not None in place of the environment's; raises `SettingsError`."""
@@ -54,6 +66,9 @@ class Settings(BaseSettings):
             first = exc.errors(include_input=False)[0]  # the input may be a secret
             name = str(first["loc"][0]) if first["loc"] else "settings"
             raise SettingsError(f"IMGVEC_{name.upper()}: {first['msg']}") from None
+
+    decode_processes: int = Field(default=0, ge=0, le=256)
+    """Decode in so many processes instead: where threads cannot keep up, or images crash their decoder."""
 
     @cached_property
     def threads(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ class FakeEncoder:
         pixels = 3 * image_size * image_size
         self._matrix = np.random.default_rng(seed).standard_normal((pixels, dim)).astype(np.float32)
 
-    def prepare(self, image: Image.Image) -> Pixels:
-        side = self.binding.image_size
-        return np.ascontiguousarray(np.asarray(image.resize((side, side))).transpose(2, 0, 1))
+    @property
+    def prepare(self) -> Callable[[Image.Image], Pixels]:
+        return partial(_resized, self.binding.image_size)
 
     def encode(self, pixels: Pixels) -> Vectors:
         assert self.in_encode.acquire(blocking=False), "encode was called from two threads at once"
@@ -49,6 +50,10 @@ class FakeEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         seeds = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) for text in texts]
         return _unit(np.stack([np.random.default_rng(s).standard_normal(self.binding.dim) for s in seeds]))
+
+
+def _resized(side: int, image: Image.Image) -> Pixels:
+    return np.ascontiguousarray(np.asarray(image.resize((side, side))).transpose(2, 0, 1))
 
 
 def _unit(vectors: np.ndarray[Any, Any]) -> Vectors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,10 @@ class HuggingFaceEncoder:
     def supports_text(self) -> bool:
         return self._text is not None
 
-    def prepare(self, image: Image.Image) -> Pixels:
-        """An upright RGB image to (3, image_size, image_size) uint8; thread-safe."""
-        return self._preprocessing.prepare(image)
+    @property
+    def prepare(self) -> Callable[[Image.Image], Pixels]:
+        """An upright RGB image to (3, image_size, image_size) uint8; thread-safe, and without the weights to pickle."""
+        return self._preprocessing.prepare
 
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32 unit vectors.

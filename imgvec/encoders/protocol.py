@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
@@ -93,7 +93,8 @@ class Encoder(Protocol):
         """How many images a call of `encode` should hold to be fast on this device."""
         ...
 
-    def prepare(self, image: Image.Image) -> Pixels:
+    @property
+    def prepare(self) -> Callable[[Image.Image], Pixels]:
         """An upright RGB image to (3, image_size, image_size) uint8, resized and cropped as the processor does."""
         ...
 

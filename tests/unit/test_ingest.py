@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEncoder, FakeStore
+from fakes import FakeEncoder, FakeStore, _resized
 from pictures import picture
 
 from imgvec.definition import Definition
@@ -291,3 +293,35 @@ def test_a_clock_that_is_set_back_changes_nothing(
     assert report.written == 20
     assert report.seconds >= 0
     assert run(pictures, store, encoder).unchanged == 20
+
+
+def test_decoding_in_processes_is_the_same(pictures: Path, encoder: FakeEncoder) -> None:
+    (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    here, there = FakeStore(), FakeStore()
+    in_threads = run(pictures, here, encoder)
+    in_processes = run(pictures, there, encoder, processes=2)
+    assert in_processes.refused == in_threads.refused
+    assert here.rows.keys() == there.rows.keys()
+    for id_, row in here.rows.items():
+        np.testing.assert_allclose(row["vector"], there.rows[id_]["vector"], atol=1e-6)
+
+
+def _deadly(image: Any) -> Pixels:
+    if image.size == (33, 33):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _resized(32, image)
+
+
+class DeadlyEncoder(FakeEncoder):
+    """Preparing a picture of 33 by 33 pixels ends the process."""
+
+    @property
+    def prepare(self) -> Callable[[Any], Pixels]:
+        return _deadly
+
+
+def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeStore) -> None:
+    picture(3, (33, 33)).save(pictures / "album0" / "05deadly.jpg")
+    report = run(pictures, store, DeadlyEncoder(), processes=2)
+    assert report.written == len(store.rows) == 20
+    assert report.refused == {"broken": 1}

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "collection": {"definition", "description", "encoders", "errors", "filters", "images", "ingest", "milvus", "search",
                    "settings"},
     "description": {"definition", "encoders", "errors"},
-    "ingest": {"encoders", "errors", "images", "retry", "threads"},
+    "ingest": {"encoders", "errors", "images", "retry", "threads", "workers"},
+    "workers": set(),
     "retry": {"errors"},
     "search": {"encoders", "errors", "filters", "images"},
     "milvus": {"definition", "errors", "fields", "filters", "indexes"},
@@ -43,7 +44,7 @@ FOREIGN = {
     "milvus_lite": {"milvus"},
     "click": {"cli"},
     "rich": {"cli"},
-    "PIL": {"images", "encoders", "search"},
+    "PIL": {"images", "encoders", "search", "ingest"},
 }
 
 
