@@ -199,10 +199,11 @@ class ImageCollection:
         New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
         `metadata` is a CSV or JSON-lines file with a `path` column, or a mapping from path to fields. uris are absolute
         paths, or relative to `root`. `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what
-        a manifest's columns are; `part` = (rank, of) brings in one of `of` disjoint parts. `prune` then deletes this source's rows whose file is gone. `strict` raises the
-        first refused image, `errors` names a JSON-lines file for all of them. `on_progress` gets the report so far,
-        `on_notice` what a person should know; `stop`, once set, ends the run after the batch in hand. Raises
-        `SourceError` where the source cannot be read, or breaks off: after what came before is written.
+        a manifest's columns are; `part` = (rank, of) brings in one of `of` disjoint parts. `prune` then deletes this
+        source's rows whose file is gone. `strict` raises the first refused image, `errors` names a JSON-lines file for
+        all of them. `on_progress` gets the report so far, `on_notice` what a person should know; `stop`, once set, ends
+        the run after the batch in hand. Raises `SourceError` where the source cannot be read, or breaks off: after
+        what came before is written.
         """
         if prune and part is not None:
             raise SourceError("a part of a source is not pruned: prune once, with the whole source")

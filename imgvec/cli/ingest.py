@@ -41,6 +41,18 @@ INTERRUPTED = 130
 @gpu_option
 @click.option("--metadata", metavar="FILE", help="CSV or JSON lines with a `path` column and the fields' values.")
 @click.option("--root", metavar="DIR", help="Store paths relative to this folder.")
+@click.option("--uri-column", metavar="COLUMN", help="A manifest's column that says where the image is.")
+@click.option("--id-column", metavar="COLUMN", help="A manifest's column of ids, in place of ids made from uris.")
+@click.option("--image-column", metavar="COLUMN", help="A Parquet column of image bytes.")
+@click.option(
+    "--map",
+    "mapped",
+    metavar="COLUMN=FIELD",
+    multiple=True,
+    help="Store a manifest's or a sidecar's COLUMN in FIELD; only those mapped are stored then.",
+)
+@click.option("--rank", type=click.IntRange(min=0), metavar="I", help="Bring in one of --of parts, counted from 0.")
+@click.option("--of", "parts", type=click.IntRange(min=1), metavar="N", help="How many parts the source is split into.")
 @click.option("--prune", is_flag=True, help="Afterwards delete the source's rows whose file is gone; asks.")
 @click.option("--errors", metavar="FILE", help="Write refused images to this file, as JSON lines.")
 @click.option("--stats", metavar="FILE", help="Write the report to this file, as JSON.")
@@ -56,6 +68,12 @@ def ingest(
     gpu: bool,
     metadata: str | None,
     root: str | None,
+    uri_column: str | None,
+    id_column: str | None,
+    image_column: str | None,
+    mapped: tuple[str, ...],
+    rank: int | None,
+    parts: int | None,
     prune: bool,
     errors: str | None,
     stats: str | None,
@@ -63,27 +81,43 @@ def ingest(
     yes: bool,
     output: str,
 ) -> None:
-    """Bring the images of SOURCE in: folders, files, globs.
+    """Bring the images of SOURCE in: folders, files, globs, archives, manifests, lists, URLs.
+
+    Archives are .tar (also compressed), WebDataset shards ('shard-{000..127}.tar') and .zip; manifests .csv, .jsonl and
+    .parquet; a list is a .txt with a path or URL a line. URLs are http(s), or what fsspec reads (s3://, gs://, hf://).
 
     What is stored and unchanged is skipped, so the same command goes on where a stopped one ended. A collection that is
     not there is made, from the definition of the same name or else from `photos`.
     """
     from imgvec.collection import ImageCollection
+    from imgvec.images import is_listed_fast
 
     def confirm(rows: int, of: int) -> bool:
         return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
 
     if prune and not yes and not sys.stdin.isatty():
         raise click.UsageError("--prune deletes rows, and there is no terminal to ask on: add --yes.")
+    if (rank is None) != (parts is None) or (rank is not None and parts is not None and rank >= parts):
+        raise click.UsageError("--rank I and --of N go together, and I is below N.")
+    part = (rank, parts) if rank is not None and parts is not None else None
+    if prune and part is not None:
+        raise click.UsageError("A part of a source is not pruned: use --prune once, without --rank and --of.")
+    mapping = _mapping(mapped)
     sources = source[0] if len(source) == 1 else list(source)
     with ImageCollection.create(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:
-        with _interruptible() as stop, progress(sources) as on_progress:
+        counted = sources if part is None and is_listed_fast(sources) else None
+        with _interruptible() as stop, progress(counted) as on_progress:
             report = collection.ingest(
                 sources,
                 metadata=metadata,
                 root=root,
+                uri_column=uri_column,
+                id_column=id_column,
+                image_column=image_column,
+                mapping=mapping,
+                part=part,
                 strict=strict,
                 errors=errors,
                 on_progress=on_progress,
@@ -91,13 +125,26 @@ def ingest(
                 stop=stop,
             )
         if prune and not report.interrupted:
-            report.pruned = collection.prune(sources, root=root, confirm=confirm)
+            report.pruned = collection.prune(
+                sources, root=root, uri_column=uri_column, image_column=image_column, confirm=confirm
+            )
     if stats is not None:
         Path(stats).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     _print(report, name, output)
     if report.interrupted:
         notice("stopped before the end; the same command goes on from here")
         ctx.exit(INTERRUPTED)
+
+
+def _mapping(pairs: tuple[str, ...]) -> dict[str, str] | None:
+    """Column to field; None where nothing is mapped."""
+    mapping = {}
+    for pair in pairs:
+        column, _, name = pair.rpartition("=")
+        if not column or not name:
+            raise click.BadParameter(f"{pair!r} is not COLUMN=FIELD", param_hint="--map")
+        mapping[column] = name
+    return mapping or None
 
 
 def _print(report: IngestReport, name: str, output: str) -> None:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(source: str | Sequence[str]) -> Iterator[Callable[[IngestReport], None] | None]:
+def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestReport], None] | None]:
     """Gives what `ingest` calls with its report; None where stderr is no terminal.
 
-    The images are counted beside the work, so that the time left appears as soon as their number is known.
+    The images of `source` are counted beside the work, so that the time left appears as soon as their number is known;
+    None is not counted.
     """
     if not sys.stderr.isatty():
         yield None
@@ -39,7 +40,7 @@ def progress(source: str | Sequence[str]) -> Iterator[Callable[[IngestReport], N
             from imgvec.images import read_source
 
             total = 0
-            for _ in read_source(source):
+            for _ in read_source(source or []):
                 total += 1
                 if done.is_set():
                     return
@@ -51,9 +52,11 @@ def progress(source: str | Sequence[str]) -> Iterator[Callable[[IngestReport], N
             bar.update(task, completed=handled, rate=rate)
 
         counter = threading.Thread(target=count, name="imgvec-count", daemon=True)
-        counter.start()
+        if source is not None:
+            counter.start()
         try:
             yield on_progress
         finally:
             done.set()
-            counter.join(timeout=1)
+            if source is not None:
+                counter.join(timeout=1)
