@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
     from imgvec.definition import Definition
     from imgvec.errors import ImgvecError
-    from imgvec.filters import field
+    from imgvec.filters import dynamic, field
     from imgvec.ingest import IngestReport
     from imgvec.search import Hit
     from imgvec.settings import Settings
@@ -33,6 +33,7 @@ _HOMES = {
     "ImgvecError": "imgvec.errors",
     "IngestReport": "imgvec.ingest",
     "Settings": "imgvec.settings",
+    "dynamic": "imgvec.filters",
     "errors": "imgvec",
     "field": "imgvec.filters",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "IngestReport",
     "Settings",
     "__version__",
+    "dynamic",
     "errors",
     "field",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -79,7 +81,13 @@ class ImageCollection:
             if connection.has(name):
                 if not exist_ok:
                     raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
-                return cls._opened(connection, name, settings, encoder, given)
+                opened = cls._opened(connection, name, settings, encoder, given)
+                if gpu and not opened.store.index.type.startswith("GPU_"):
+                    raise DefinitionError(
+                        f"the collection {name!r} is there, with a {opened.store.index.type} index: drop it first, or "
+                        "leave gpu out"
+                    )
+                return opened
             wanted = given or Definition.load(name if name in bundled() else "photos")
             device: Literal["cpu", "gpu"] = "gpu" if gpu else "cpu"
             # what the backend cannot do is said before the weights are fetched
@@ -118,6 +126,7 @@ class ImageCollection:
         Raises `CollectionNotFound`, `EncoderMismatch` where `encoder` is another one, `BackendUnavailable`.
         """
         settings = _settings(settings, uri, token, db_name)
+        _must_exist(settings)
         connection = _connected(settings)
         try:
             return cls._opened(connection, name, settings, encoder, None)
@@ -225,7 +234,7 @@ class ImageCollection:
             )
         )
         report = run_ingest(
-            records,
+            self._without_itself(records, root),
             self._store,
             self.encoder,
             self.definition.row_fields,
@@ -258,14 +267,33 @@ class ImageCollection:
     ) -> int:
         """Delete this source's rows whose file, or member of an archive, is gone; returns how many.
 
-        `confirm` is asked first, with the rows to delete and the rows looked at. Raises `SourceError` where the source
-        holds no image at all: a disk that is not mounted looks just like that.
+        `confirm` is asked first, with the rows to delete and the rows looked at. Relative uris are taken to lie below
+        `root`, whichever root they were ingested with. Raises `SourceError` where a folder of the source holds none of
+        the collection's images: a disk that is not mounted looks just like that.
         """
-        if not isinstance(source, str | Path):
-            source = list(source)
-        if next(read_source(source, root=root, uri_column=uri_column, image_column=image_column), None) is None:
-            raise SourceError("nothing was pruned: the source holds no image at all; is its disk there?")
+        source = [source] if isinstance(source, str | Path) else list(source)
+        for one in source:
+            found = read_source(one, root=root, uri_column=uri_column, image_column=image_column)
+            if not self._knows_any(item.id for item in found if isinstance(item, Record)):
+                raise SourceError(
+                    f"nothing was pruned: {one} holds none of the collection's images; is its disk there? If its rows "
+                    "are to go, delete them"
+                )
         return run_prune(self._store, gone_from(source, root=root), confirm=confirm)
+
+    def _without_itself(
+        self, records: Iterable[Record | UnreadableImage], root: str | Path | None
+    ) -> Iterator[Record | UnreadableImage]:
+        """The records but for the files of this very database, which may lie in the folder that is brought in."""
+        lite = _lite_file(self.settings)
+        own = f"{os.path.relpath(lite, root) if lite and root is not None else lite}/"
+        return (record for record in records if lite is None or not record.uri.startswith(own))
+
+    def _knows_any(self, ids: Iterator[str]) -> bool:
+        while some := list(islice(ids, 1000)):
+            if self._store.get(some):
+                return True
+        return False
 
     def search(
         self,
@@ -385,7 +413,22 @@ def _settings(
     given = {"uri": uri, "token": token, "db_name": db_name}
     if settings is None:
         return Settings.load(**given)
-    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    # through `load`, so that a plain text becomes a secret
+    return Settings.load(**{**settings.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+
+
+def _lite_file(settings: Settings) -> Path | None:
+    """The file of Milvus Lite (which is a folder, in fact), where that is the backend."""
+    return None if "://" in settings.uri else Path(settings.uri).expanduser().absolute()
+
+
+def _must_exist(settings: Settings) -> None:
+    """Opening for reading makes no new file, in which a mistyped path would look like an empty database."""
+    lite = _lite_file(settings)
+    if lite is not None and lite.suffix == ".db" and not lite.exists():
+        raise CollectionNotFound(
+            f"there is no Milvus Lite file {settings.uri}: check the path, or ingest into it first"
+        )
 
 
 def _connected(settings: Settings) -> Connection:
@@ -433,7 +476,9 @@ class CollectionInfo:
 def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
     """The collections that imgvec made, by name; loads none of them."""
     found = []
-    with _connected(settings or Settings.load()) as connection:
+    settings = settings or Settings.load()
+    _must_exist(settings)
+    with _connected(settings) as connection:
         for name in sorted(connection.collections()):
             try:
                 found.append(CollectionInfo(name, *description.read(name, connection.description(name))))

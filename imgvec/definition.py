@@ -23,7 +23,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from imgvec.errors import DefinitionError
-from imgvec.fields import FieldSection, Section, convert
+from imgvec.fields import FieldSection, Section, check_json, convert
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS
 from imgvec.indexes import catalog
 
@@ -165,6 +165,8 @@ class Definition(Section):
     def _parse(cls, data: Any, source: str, lines: Mapping[tuple[str, ...], int]) -> Definition:
         try:
             return cls.model_validate(data)
+        except RecursionError:
+            raise DefinitionError("is nested too deeply", source=source) from None
         except ValidationError as exc:
             problems = [_describe(error) for error in exc.errors()]
         place, problem = problems[0]
@@ -184,14 +186,15 @@ class Definition(Section):
             value = metadata.get(name)
             if declared.from_image == "taken_at" and value in (None, ""):
                 value = taken_at
-            if value is None or (value == "" and declared.type != "VARCHAR"):
+            if value is None or (value == "" and (declared.type != "VARCHAR" or declared.required)):
                 if declared.required:
                     raise ValueError(f"{name} is missing, and the definition requires it")
                 row[name] = declared.default
             else:
                 row[name] = convert(name, declared, value)
+        dynamic: dict[str, Any] = {}
         for name, value in metadata.items():
-            if name in self.fields or value is None:
+            if name in self.fields or value is None or value == "":
                 continue
             if name in RESERVED_FIELDS:
                 raise ValueError(f"{name} is a field that imgvec fills in")
@@ -199,8 +202,10 @@ class Definition(Section):
                 raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
             if not _IDENTIFIER.match(name) or name.lower() in _MILVUS_WORDS:
                 raise ValueError(f"{name!r} cannot be a field's name: a letter or _, then letters, digits and _")
-            row[name] = value
-        return row
+            dynamic[name] = value
+        if dynamic:
+            check_json("what no field declares", dynamic)
+        return row | dynamic
 
 
 class _MisplacedError(ValueError):
@@ -244,6 +249,8 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]
             raise DefinitionError("is empty", source=source)
         walk(tree, ())
         return yaml.safe_load(text), lines
+    except RecursionError:
+        raise DefinitionError("is nested too deeply, or refers to itself", source=source) from None
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = mark.line + 1 if mark else None

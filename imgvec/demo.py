@@ -9,7 +9,7 @@ from pathlib import Path
 from imgvec.collection import ImageCollection
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.gallery import Picture, Section, page
-from imgvec.images import Record, decode, read_source, record_id
+from imgvec.images import FileReader, Record, decode, read_source, record_id
 from imgvec.images.edits import EDITS
 from imgvec.ingest import IngestReport
 from imgvec.search import Hit
@@ -65,7 +65,8 @@ def run(
     Without `folder`, the photos that scikit-image carries. The collection is a Milvus Lite file in `out`, or stands on
     the server of `settings.uri` where that was set.
     """
-    originals = list(_originals(folder))
+    # a folder that holds the output of an earlier run does not take its own copies for originals
+    originals = [path for path in _originals(folder) if not path.is_relative_to(out.absolute())]
     out.mkdir(parents=True, exist_ok=True)
     if settings.uri == Settings.model_fields["uri"].default:
         settings = settings.model_copy(update={"uri": str(out / "demo.db")})
@@ -103,7 +104,8 @@ def _copies(path: Path, folder: Path, settings: Settings) -> Iterator[tuple[str,
     """The edited copies of one image, written below `folder`: edit, file, the original's uri."""
     uri = str(path)
     try:
-        image = decode(path.read_bytes(), uri=uri, max_pixels=settings.max_pixels).image
+        data = FileReader(path, uri).read(settings.max_file_bytes)
+        image = decode(data, uri=uri, max_pixels=settings.max_pixels).image
     except UnreadableImage:  # ingest has refused and counted it
         return
     for edit, made in EDITS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -78,6 +79,9 @@ class FieldSection(Section):
             problem = by_name[name].problem(value) if name in by_name else f"{self.index} has no parameter {name}"
             if problem:
                 raise ValueError(problem)
+        grams = self.index_params
+        if self.index == "NGRAM" and grams.get("min_gram", 2) > grams.get("max_gram", 3):
+            raise ValueError("min_gram is the smaller of the two, or equal to max_gram")
 
     @property
     def text_bytes(self) -> int:
@@ -123,12 +127,13 @@ def _scalar(name: str, type_name: str, value: Any, declared: FieldSection) -> An
         return _integer(name, type_name, value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} = {value!r} is no number") from None
     # FLOAT is 32 bits wide: a larger number would be stored as infinity
     if not math.isfinite(number) or (type_name == "FLOAT" and abs(number) > 3.4028235e38):
         raise ValueError(f"{name} = {value!r} is not a finite {type_name}")
-    return number
+    # as it will be read back, so that the same metadata compares equal next time
+    return float(struct.unpack("f", struct.pack("f", number))[0]) if type_name == "FLOAT" else number
 
 
 def _is_integer(text: str) -> bool:
@@ -185,13 +190,18 @@ def _json_object(name: str, value: Any) -> dict[str, Any]:
     # a bare string or number breaks Milvus Lite's results, and a server refuses it
     if not isinstance(value, dict):
         raise ValueError(f"{name} = {value!r} is no JSON object")
+    check_json(name, value)
+    return value
+
+
+def check_json(name: str, value: Any) -> None:
+    """Raise `ValueError` where Milvus could not store `value` as JSON: NaN, no Unicode, too long, too deep."""
     try:
         size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise ValueError(f"{name} cannot be written as JSON: {exc}") from None
     if size > MAX_JSON_BYTES:
         raise ValueError(f"{name} is {size} bytes of JSON, and Milvus takes {MAX_JSON_BYTES}")
-    return value
 
 
 def _unix_ms(name: str, text: str) -> int:

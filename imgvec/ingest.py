@@ -18,19 +18,18 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.errors import BackendError, UnreadableImage
+from imgvec.errors import BackendError, EncoderError, UnreadableImage
 from imgvec.images import Record, content_hash, decode
 from imgvec.retry import Retry
-from imgvec.threads import Ahead, Writer
+from imgvec.threads import Ahead, ByteBudget, Writer
 from imgvec.workers import WorkerDiedError, Workers, workers
 
 if TYPE_CHECKING:
@@ -40,9 +39,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+S = TypeVar("S")
+T = TypeVar("T")
+
 Vectors = NDArray[np.float32]
 Row = dict[str, Any]
 _Stored = Mapping[str, Mapping[str, Any]]
+
+_OWN_FIELDS = frozenset({"id", "uri", "content_hash", "width", "height", "media_type", "ingested_at", "vector"})
+"""What an ingest itself fills in."""
 
 LOOKUP_ROWS = 512
 """Records whose stored state is looked up in one call."""
@@ -50,6 +55,8 @@ LOOKUP_BYTES = 16 * 2**20
 """File bytes held while that call runs; a chunk ends earlier rather than hold more."""
 LOOKUPS_AHEAD = 6
 """Such calls under way at once."""
+DECODE_BYTES = 64 * 2**20
+"""File bytes that wait for a decoder, or are with one."""
 WRITE_ROWS = 512
 """Rows sent in one call, at most; what a crash costs is encoding them again."""
 WRITE_SECONDS = 1.0
@@ -177,13 +184,18 @@ def ingest(
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
     ten times a second, from any thread, one call at a time. `stop`, once set, ends the run after the batch in hand.
-    Decoding runs in `threads`, or in so many `processes`, where an image that kills its decoder is refused like another.
-    What Milvus refuses for the moment is tried again for `retry_seconds`. Raises the store's and the encoder's errors;
-    what was acknowledged before stays.
+    Decoding runs in `threads`, or in so many `processes`, where an image that kills its decoder is refused. What Milvus
+    refuses for the moment is tried again for `retry_seconds`. Raises the store's and the encoder's errors; what was
+    acknowledged before stays.
     """
+    closing = threading.Event()
+
+    def stopped() -> bool:
+        return closing.is_set() or (stop is not None and stop.is_set())
+
     with ExitStack() as stack:
         log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
-        run = _Run(strict, log, on_progress, retry_seconds)
+        run = _Run(strict, log, on_progress, retry_seconds, stopped)
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
         decoders = workers(threads, processes)
@@ -192,17 +204,19 @@ def ingest(
         writer: Writer[_Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
         stack.enter_context(writer)
 
-        loaded = _loaded(records, readers, run, max_bytes)
+        loaded = _loaded(records, readers, threads, run, max_bytes)
         changed = _changed(loaded, store, row_fields, lookups, run)
         decoder = _Decoder(encoder.prepare, row_fields, max_pixels, encoder.binding.image_size)
         decoding = _decoding(changed, decoders, decoder, run)
-        ahead = stack.enter_context(Ahead(decoding, depth=2 * encoder.batch_size + threads))
-        for batch in _batches(ahead, encoder.batch_size, run, stop):
+        ahead = stack.enter_context(Ahead(decoding, 2 * encoder.batch_size + threads, stopped))
+        # the first to run on the way out: whatever waits then, for Milvus or for room, waits no longer
+        stack.callback(closing.set)
+        for batch in _batches(ahead, encoder.batch_size, run):
             encoded = _encoded(batch, encoder, run)
             with run.timed("blocked"):
                 writer.put(encoded)
         writer.finish()
-        run.report.interrupted = stop is not None and stop.is_set()
+        run.report.interrupted = not ahead.exhausted
     return run.finish()
 
 
@@ -215,9 +229,12 @@ class _Run:
         log: IO[str] | None,
         on_progress: Callable[[IngestReport], None] | None,
         retry_seconds: float,
+        stopped: Callable[[], bool],
     ) -> None:
         self.report = IngestReport()
-        self.retry = Retry(retry_seconds, on_retry=self._retrying)
+        self.retry = Retry(retry_seconds, on_retry=self._retrying, stopped=stopped)
+        self.stopped = stopped
+        self.decoding = ByteBudget(DECODE_BYTES)
         self.in_flight: set[str] = set()
         self._strict, self._log, self._on_progress = strict, log, on_progress
         self._lock = threading.Lock()
@@ -276,7 +293,7 @@ def _pool(name: str, threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _loaded(
-    records: Iterable[Record | UnreadableImage], pool: ThreadPoolExecutor, run: _Run, max_bytes: int
+    records: Iterable[Record | UnreadableImage], pool: ThreadPoolExecutor, threads: int, run: _Run, max_bytes: int
 ) -> Iterator[list[tuple[Record, bytes] | UnreadableImage]]:
     """Chunks of records with their bytes, each chunk bounded in rows and bytes."""
 
@@ -289,21 +306,31 @@ def _loaded(
             except UnreadableImage as exc:
                 return exc
 
-    source = iter(records)
     chunk: list[tuple[Record, bytes] | UnreadableImage] = []
     size = 0
-    # each group is read side by side; a group is small, so a chunk passes its bound by little
-    while group := list(islice(source, 32)):
-        for item in pool.map(read, group):
-            length = 0 if isinstance(item, UnreadableImage) else len(item[1])
-            run.count(seen=1, bytes_read=length)
-            chunk.append(item)
-            size += length
-            if len(chunk) >= LOOKUP_ROWS or size >= LOOKUP_BYTES:
-                yield chunk
-                chunk, size = [], 0
+    for item in _side_by_side(read, records, pool, 2 * threads):
+        if run.stopped():
+            return
+        length = 0 if isinstance(item, UnreadableImage) else len(item[1])
+        run.count(seen=1, bytes_read=length)
+        chunk.append(item)
+        size += length
+        if len(chunk) >= LOOKUP_ROWS or size >= LOOKUP_BYTES:
+            yield chunk
+            chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _side_by_side(function: Callable[[S], T], items: Iterable[S], pool: ThreadPoolExecutor, ahead: int) -> Iterator[T]:
+    """`map` in a pool, in order, with at most `ahead` results waiting; `Executor.map` takes every item at once."""
+    pending: deque[Future[T]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def _changed(
@@ -317,7 +344,7 @@ def _changed(
 
     Several look-ups are under way at once: on a server each waits some tenths of a second for the rows of others.
     """
-    pending: deque[tuple[Mapping[str, _Image], Future[_Stored]]] = deque()
+    pending: deque[tuple[Mapping[str, _Image], Future[_Stored], int]] = deque()
     for chunk in chunks:
         images: dict[str, _Image] = {}
         for item in chunk:
@@ -326,11 +353,16 @@ def _changed(
                 images[result.record.id] = result
             elif result is not None:
                 yield result
-        pending.append((images, pool.submit(_looked_up, images, store, run)))
-        while len(pending) == LOOKUPS_AHEAD or (pending and pending[0][1].done()):
-            yield from _compared(*pending.popleft(), store, run)
+        size = sum(len(image.data) for image in images.values())
+        pending.append((images, pool.submit(_looked_up, images, store, run), size))
+        while pending and (
+            pending[0][1].done()
+            or len(pending) == LOOKUPS_AHEAD
+            or sum(held for _, _, held in pending) > 4 * LOOKUP_BYTES
+        ):
+            yield from _compared(*pending.popleft()[:2], store, run)
     while pending:
-        yield from _compared(*pending.popleft(), store, run)
+        yield from _compared(*pending.popleft()[:2], store, run)
 
 
 def _checked(record: Record, data: bytes, row_fields: RowFields, run: _Run) -> _Image | UnreadableImage | None:
@@ -358,16 +390,27 @@ def _compared(
     images: Mapping[str, _Image], lookup: Future[_Stored], store: IngestStore, run: _Run
 ) -> Iterator[_Image | _Result]:
     stored = lookup.result()
-    stale = []
+    changed, stale = [], []
     for id_, image in images.items():
         old = stored.get(id_)
-        if old is None or old.get("content_hash") != image.row["content_hash"]:
+        if old is None:
             yield image
-        elif all(_same(old.get(name), image.row[name]) for name in _given(image)):
+        elif old.get("content_hash") != image.row["content_hash"]:
+            changed.append(id_)
+        elif all(old.get(name) == image.row[name] for name in _given(image)):
             run.in_flight.discard(id_)
             run.count(unchanged=1)
         else:
             stale.append(id_)
+    if changed:
+        with run.timed("lookup"):
+            whole = run.retry.call(lambda: store.get(changed, output_fields=["*"]))
+        for id_ in changed:
+            # another picture under the same name: what is known of it stays, but for what the metadata says now
+            image = images[id_]
+            kept = {name: value for name, value in whole.get(id_, {}).items() if name not in _OWN_FIELDS}
+            given = {name: image.row[name] for name in _given(image)}
+            yield replace(image, row={**image.row, **kept, **given})
     if stale:
         with run.timed("lookup"):
             whole = run.retry.call(lambda: store.get(stale, output_fields=["*"], with_vector=True))
@@ -386,13 +429,6 @@ def _given(image: _Image) -> list[str]:
     return [name for name, value in image.record.metadata.items() if value is not None and name in image.row]
 
 
-def _same(stored: Any, given: Any) -> bool:
-    if isinstance(given, float) and isinstance(stored, int | float):
-        # a FLOAT field gives back 32 of the 64 bits
-        return stored == given or np.float32(stored) == np.float32(given)
-    return bool(stored == given)
-
-
 @dataclass(frozen=True, slots=True)
 class _Decoder:
     """Bytes to pixels to encode; picklable, so that it can run in another process."""
@@ -408,17 +444,23 @@ class _Decoder:
         try:
             decoded = decode(image.data, uri=image.record.uri, max_pixels=self.max_pixels, min_side=self.min_side)
         except UnreadableImage as exc:
-            return exc, time.perf_counter() - start
-        taken = decoded.taken_at
-        fields = self.row_fields(image.record.metadata, taken_at=taken) if taken else {}
+            # a new one: the traceback of this would keep the file's bytes for as long as the refusal lives
+            return UnreadableImage(exc.uri, exc.reason, exc.detail), time.perf_counter() - start
         row = {
             **image.row,
-            **fields,
+            **self._from_image(image.record.metadata, decoded.taken_at),
             "width": decoded.width,
             "height": decoded.height,
             "media_type": decoded.media_type,
         }
         return _Prepared(row, self.prepare(decoded.image)), time.perf_counter() - start
+
+    def _from_image(self, metadata: Mapping[str, Any], taken_at: int | None) -> Row:
+        """The fields whose value comes from the picture itself."""
+        if taken_at is None:
+            return {}
+        without = self.row_fields(metadata)
+        return {k: v for k, v in self.row_fields(metadata, taken_at=taken_at).items() if v != without[k]}
 
 
 def _decoding(
@@ -427,17 +469,19 @@ def _decoding(
     """Decoding under way, in the order of the images; each is called for its result."""
     for image in images:
         if isinstance(image, _Image):
-            yield partial(_decoded, image.record, pool.submit(decoder, image), run)
+            run.decoding.take(len(image.data), run.stopped)
+            yield partial(_decoded, image.record, len(image.data), pool.submit(decoder, image), run)
         else:
             yield partial(_itself, image)
 
 
-def _decoded(record: Record, future: Future[tuple[_Result, float]], run: _Run) -> _Result:
+def _decoded(record: Record, size: int, future: Future[tuple[_Result, float]], run: _Run) -> _Result:
     try:
         result, seconds = future.result()
     except WorkerDiedError:
         result, seconds = UnreadableImage(record.uri, "broken", "the process that decoded it died of it"), 0.0
     run.spent("decode", seconds)
+    run.decoding.give_back(size)
     if isinstance(result, UnreadableImage):
         run.in_flight.discard(record.id)
     return result
@@ -447,14 +491,12 @@ def _itself(result: _Result) -> _Result:
     return result
 
 
-def _batches(
-    decoding: Iterable[Callable[[], _Result]], size: int, run: _Run, stop: threading.Event | None
-) -> Iterator[list[_Prepared | _Ready]]:
+def _batches(decoding: Iterable[Callable[[], _Result]], size: int, run: _Run) -> Iterator[list[_Prepared | _Ready]]:
     """Batches of `size` images to encode, with the rows that come ready among them; refusals are counted here."""
     batch: list[_Prepared | _Ready] = []
     to_encode = 0
     source = iter(decoding)
-    while not (stop and stop.is_set()):
+    while True:
         with run.timed("waiting"):
             finished = next(source, None)
             result = finished() if finished else None
@@ -478,9 +520,30 @@ def _encoded(batch: Sequence[_Prepared | _Ready], encoder: Encoder, run: _Run) -
     ready = [item for item in batch if isinstance(item, _Ready)]
     if prepared:
         with run.timed("encode"):
-            vectors = encoder.encode(np.stack([item.pixels for item in prepared]))
-        ready += [_Ready(item.row, vector, encoded=True) for item, vector in zip(prepared, vectors, strict=True)]
+            try:
+                vectors: Sequence[Vectors | None] = list(encoder.encode(np.stack([item.pixels for item in prepared])))
+            except EncoderError as exc:
+                vectors = _one_by_one(prepared, encoder, exc)
+        for item, vector in zip(prepared, vectors, strict=True):
+            if vector is None:
+                run.in_flight.discard(item.row["id"])
+                run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder has no vector for it"))
+            else:
+                ready.append(_Ready(item.row, vector, encoded=True))
     return ready
+
+
+def _one_by_one(prepared: Sequence[_Prepared], encoder: Encoder, error: EncoderError) -> list[Vectors | None]:
+    """Vectors of a batch that failed, None for each image that fails alone; an encoder that fails at all is broken."""
+    vectors: list[Vectors | None] = []
+    for item in prepared:
+        try:
+            vectors.append(encoder.encode(item.pixels[np.newaxis])[0])
+        except EncoderError:
+            vectors.append(None)
+    if all(vector is None for vector in vectors):
+        raise error
+    return vectors
 
 
 def _write(batch: Sequence[_Ready], store: IngestStore, run: _Run) -> None:

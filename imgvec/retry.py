@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,7 +21,7 @@ class Retry:
 
     The time between attempts is drawn between nothing and a bound that doubles ("full jitter": M. Brooker, Exponential
     Backoff And Jitter, AWS Architecture Blog, 2015), so that many clients do not come back at once. `seconds` bounds
-    the whole of one call, from its first failure on.
+    the whole of one call, from its first failure on; once `stopped` says so, no attempt follows.
     """
 
     def __init__(
@@ -30,10 +29,9 @@ class Retry:
         seconds: float,
         *,
         on_retry: Callable[[BackendError, float], None] | None = None,
-        stop: threading.Event | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._seconds, self._on_retry = seconds, on_retry
-        self._stop = stop or threading.Event()
+        self._seconds, self._on_retry, self._stopped = seconds, on_retry, stopped
 
     def call(self, function: Callable[[], T]) -> T:
         """What `function` gives, or the last of its errors once time is up or the error is not `retryable`."""
@@ -51,6 +49,8 @@ class Retry:
                     raise
                 if self._on_retry:
                     self._on_retry(exc, wait)
-                if self._stop.wait(wait):
-                    raise
+                while (left := now + wait - time.monotonic()) > 0:
+                    if self._stopped():
+                        raise
+                    time.sleep(min(left, 0.05))
                 bound = min(2 * bound, LONGEST_WAIT)

@@ -174,10 +174,11 @@ class Searcher:
     def _text_form(self, query: str) -> tuple[str, Any]:
         if query.startswith(STORED):
             return "id", query.removeprefix(STORED)
-        path = Path(query).expanduser()
+        path = Path(query)
         try:
+            path = path.expanduser()
             is_path = path.exists()
-        except (OSError, ValueError):  # too long a name, or a NUL: some text
+        except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, nobody's home: some text
             is_path = False
         if is_path:
             return "image", self._file(path)

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="IMGVEC_", frozen=True, extra="forbid")
 
-    uri: str = "./imgvec.db"
+    uri: str = Field(default="./imgvec.db", repr=False)  # it may hold a login
     """Where Milvus is: a file path for Milvus Lite, `http(s)://host:port` for a server or a cluster."""
     token: SecretStr | None = None
     """`user:password` or an API key."""

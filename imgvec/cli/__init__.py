@@ -23,15 +23,15 @@ from imgvec.errors import ImgvecError
 
 
 class _Group(click.Group):
-    """Turns an `ImgvecError` into one line on stderr and exit status 1."""
+    """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ImgvecError as exc:
+        except (ImgvecError, OSError) as exc:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            click.echo("; ".join(["Error: " + " ".join(str(exc).split()), *getattr(exc, "__notes__", [])]), err=True)
+            click.echo("Error: " + " ".join(str(exc).split()), err=True)
             ctx.exit(1)
 
 

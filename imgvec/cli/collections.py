@@ -120,13 +120,10 @@ def delete(
     if bool(ids) == bool(where or eq):
         raise click.UsageError("Say which rows: --id, or --where and --eq.")
     with opened(ctx, name) as collection:
-        if ids:
-            rows = len(collection.get(ids))
-        else:
-            matching = combined(collection, where, eq)
-            rows = collection.count(matching)
+        matching = combined(collection, where, eq)
+        rows = len(collection.get(ids)) if ids else collection.count(matching)
         if rows and not confirmed(f"Delete {rows:,} rows of {name}?", yes):
             raise click.Abort
         if rows:
-            rows = collection.delete(ids) if ids else collection.delete_where(matching or "")
+            rows = collection.delete(ids) if matching is None else collection.delete_where(matching)
     click.echo(f"{name}: {rows:,} rows deleted")

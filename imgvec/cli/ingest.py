@@ -90,7 +90,7 @@ def ingest(
     not there is made, from the definition of the same name or else from `photos`.
     """
     from imgvec.collection import ImageCollection
-    from imgvec.images import is_listed_fast
+    from imgvec.images import is_listed_fast, read_source
 
     def confirm(rows: int, of: int) -> bool:
         return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
@@ -104,6 +104,12 @@ def ingest(
         raise click.UsageError("A part of a source is not pruned: use --prune once, without --rank and --of.")
     mapping = _mapping(mapped)
     sources = source[0] if len(source) == 1 else list(source)
+    # before a collection is made and weights are loaded: what the command names is there, or can be written
+    read_source(sources, root=root)
+    for file in filter(None, (errors, stats)):
+        Path(file).open("a").close()
+    if metadata is not None:
+        Path(metadata).expanduser().open("rb").close()
     with ImageCollection.create(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:

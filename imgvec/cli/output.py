@@ -20,7 +20,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
+        writer.writerow([_cell(row.get(column), digits=None) for column in columns])
     click.echo(text.getvalue(), nl=False)
 
 
@@ -43,9 +43,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
     console.print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int | None = 4) -> str:
+    """A value as text; floats with so many digits, for a person, or with all of them, for a program."""
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return repr(value) if digits is None else f"{value:.{digits}f}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from imgvec.errors import ImgvecError
+
 if TYPE_CHECKING:
     from imgvec.ingest import IngestReport
 
@@ -40,10 +42,13 @@ def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestRep
             from imgvec.images import read_source
 
             total = 0
-            for _ in read_source(source or []):
-                total += 1
-                if done.is_set():
-                    return
+            try:
+                for _ in read_source(source or []):
+                    total += 1
+                    if done.is_set():
+                        return
+            except ImgvecError:  # the ingest itself says it
+                return
             bar.update(task, total=total)
 
         def on_progress(report: IngestReport) -> None:

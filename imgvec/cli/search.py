@@ -60,7 +60,10 @@ def _params(given: Sequence[str]) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
-        params[key] = yaml.safe_load(value)
+        try:
+            params[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise click.BadParameter(f"{value!r} is neither a number nor a word", param_hint="-p") from None
     return params
 
 
@@ -76,7 +79,10 @@ def _print(hits: Sequence[Hit], output: str) -> None:
     if output == "json":
         print_json(rows)
     elif output == "csv":
-        names = list(dict.fromkeys(name for hit in hits for name in hit.fields))
-        print_csv(["id", "score", "distance", "uri", *names], ({**row, **row["fields"]} for row in rows))  # type: ignore[dict-item]
+        own = ["id", "score", "distance", "uri"]
+        # a dynamic field may be called like one of these
+        columns = {name: f"fields.{name}" if name in own else name for hit in hits for name in hit.fields}
+        named = [{columns[name]: value for name, value in hit.fields.items()} for hit in hits]
+        print_csv([*own, *columns.values()], ({**row, **fields} for row, fields in zip(rows, named, strict=True)))
     else:
         print_table(["score", "uri", "id"], rows)

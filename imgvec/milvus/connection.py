@@ -166,7 +166,7 @@ def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", time
         return _connect_server(uri, token, db_name, timeout)
     if not uri.endswith(".db"):
         raise BackendUnavailable(
-            f"{uri!r} is neither a Milvus Lite file (a path that ends in .db) nor a server (http://host:port)"
+            f"{redacted(uri)!r} is neither a Milvus Lite file (a path that ends in .db) nor a server (http://host:port)"
         )
     lite = open_lite(uri)
     try:
@@ -247,7 +247,8 @@ def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_toke
 
 def redacted(uri: str) -> str:
     """The URI without what stands before the host."""
-    return re.sub(r"(?<=//)[^/]*@", "", uri)
+    scheme, sign, rest = uri.rpartition("://")
+    return scheme + sign + rest.rpartition("@")[2]
 
 
 def _what_is_wrong(exc: ValueError) -> str:

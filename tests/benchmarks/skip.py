@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fakes import FakeEncoder  # noqa: E402
-from pictures import picture  # noqa: E402
+from fakes import FakeEncoder
+from pictures import picture
 
-from imgvec import ImageCollection  # noqa: E402
+from imgvec import ImageCollection
 
 
 def main() -> None:

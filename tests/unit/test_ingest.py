@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder, FakeStore, _resized
 from pictures import picture
+from PIL import Image
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
-from imgvec.images import Record, gone_from, load_metadata, read_source
+from imgvec.images import Record, content_hash, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestReport, ingest, prune
 
 PHOTOS = Definition.load("photos")
@@ -325,3 +326,133 @@ def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeS
     report = run(pictures, store, DeadlyEncoder(), processes=2)
     assert report.written == len(store.rows) == 20
     assert report.refused == {"broken": 1}
+
+
+def test_metadata_that_milvus_could_not_store_is_refused_alone(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder
+) -> None:
+    bad = {"long": "x" * 70_000, "number": float("nan"), "object": object()}
+    paths = [str(pictures / f"album0/{i:02}.jpg") for i in (0, 2, 4)]
+    given = {path: {name: value} for path, (name, value) in zip(paths, bad.items(), strict=True)}
+    report = run(pictures, store, encoder, metadata=load_metadata(given))
+    assert (report.written, report.refused) == (17, {"metadata refused": 3})
+
+
+def test_an_image_without_a_vector_is_refused_alone(pictures: Path, store: FakeStore) -> None:
+    class Picky(FakeEncoder):
+        def encode(self, pixels: Pixels) -> Vectors:
+            if any(self._is_seven(one) for one in pixels):
+                raise EncoderError("a vector without a direction")
+            return super().encode(pixels)
+
+        def _is_seven(self, pixels: Pixels) -> bool:
+            return bool((pixels == seven).all())
+
+    with Image.open(pictures / "album1" / "07.jpg") as image:
+        seven = FakeEncoder().prepare(image)
+    report = run(pictures, store, Picky())
+    assert (report.written, report.refused) == (19, {"not encodable": 1})
+    assert adds_up(report)
+
+
+def test_stop_and_interrupt_end_a_run_over_unchanged_images(pictures: Path, encoder: FakeEncoder) -> None:
+    class Slow(FakeStore):
+        def get(self, ids: Sequence[str], **options: Any) -> dict[str, dict[str, Any]]:
+            time.sleep(0.05)
+            return super().get(ids, **options)
+
+    def source() -> Iterator[Record | UnreadableImage]:
+        [record] = read_source(pictures / "album0" / "00.jpg")
+        assert isinstance(record, Record)
+        for number in range(100_000):
+            yield Record(f"{number:032x}", f"/{number}", record.reader, {})
+
+    data = (pictures / "album0" / "00.jpg").read_bytes()
+    store = Slow()
+    store.rows = {f"{n:032x}": {"content_hash": content_hash(data)} for n in range(100_000)}
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    started = time.monotonic()
+    report = run(source(), store, encoder, stop=stop)
+    assert time.monotonic() - started < 3
+    assert report.interrupted
+    assert 0 < report.seen < 100_000
+
+
+def test_stop_does_not_wait_for_a_milvus_that_is_away(pictures: Path, encoder: FakeEncoder) -> None:
+    class Away(FakeStore):
+        def get(self, ids: Sequence[str], **options: Any) -> dict[str, dict[str, Any]]:
+            raise BackendUnavailable("cannot be reached", retryable=True)
+
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    started = time.monotonic()
+    assert run(pictures, Away(), encoder, stop=stop, retry_seconds=60).interrupted
+    assert time.monotonic() - started < 5
+
+
+def test_a_stop_during_the_last_write_is_no_interruption(pictures: Path, encoder: FakeEncoder) -> None:
+    stop = threading.Event()
+
+    class Stopping(FakeStore):
+        def upsert(self, rows: Sequence[Any], vectors: Vectors) -> int:
+            stop.set()
+            return super().upsert(rows, vectors)
+
+    report = run(pictures, Stopping(), encoder, stop=stop)
+    assert (report.written, report.interrupted) == (20, False)
+
+
+def test_rows_are_not_held_back_by_unchanged_images_behind_them(
+    pictures: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgvec.ingest.WRITE_SECONDS", 0.3)
+    written: list[float] = []
+
+    class Watching(FakeStore):
+        def upsert(self, rows: Sequence[Any], vectors: Vectors) -> int:
+            written.append(time.monotonic())
+            return super().upsert(rows, vectors)
+
+    [record] = read_source(pictures / "album0" / "00.jpg")
+    assert isinstance(record, Record)
+    stored = content_hash(Path(record.uri).read_bytes())
+    store = Watching(rows={f"{n:032x}": {"content_hash": stored} for n in range(3000)})
+
+    def source() -> Iterator[Record | UnreadableImage]:
+        yield from read_source(pictures)
+        for number in range(3000):
+            time.sleep(0.001)
+            yield Record(f"{number:032x}", f"/{number}", record.reader, {})
+
+    started = time.monotonic()
+    report = run(source(), store, encoder)
+    assert (report.written, report.unchanged) == (20, 3000)
+    assert written[0] - started < 2 < time.monotonic() - started
+
+
+def test_large_files_are_not_all_held_at_once(store: FakeStore, encoder: FakeEncoder) -> None:
+    """Counted by the readers themselves: bytes handed out against bytes that were decoded or refused."""
+    out = 0
+    most = 0
+    lock = threading.Lock()
+
+    class Large:
+        def read(self, max_bytes: int) -> bytes:
+            nonlocal out, most
+            data = Tracked(20 * 2**20)
+            with lock:
+                out += len(data)
+                most = max(most, out)
+            return data
+
+    class Tracked(bytes):
+        def __del__(self) -> None:
+            nonlocal out
+            with lock:
+                out -= len(self)
+
+    records = [Record(f"{n:032x}", f"/{n}", Large(), {}) for n in range(40)]
+    report = run(iter(records), store, encoder)
+    assert report.refused == {"not an image": 40}
+    assert most < 320 * 2**20

@@ -19,6 +19,7 @@ def test_the_public_names() -> None:
         "IngestReport",
         "Settings",
         "__version__",
+        "dynamic",
         "errors",
         "field",
     ]

@@ -52,5 +52,5 @@ def test_a_stop_ends_the_waiting() -> None:
     threading.Timer(0.2, stop.set).start()
     started = time.monotonic()
     with pytest.raises(BackendUnavailable):
-        Retry(60, stop=stop).call(Failing(1000, BUSY))
+        Retry(60, stopped=stop.is_set).call(Failing(1000, BUSY))
     assert time.monotonic() - started < 5

@@ -1,0 +1,114 @@
+"""The command line without weights: what it says, and what it never does. The encoder is the fake one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fakes import FakeEncoder
+from pictures import picture
+
+from imgvec import ImageCollection
+from imgvec.cli import main
+
+DEFINITION = {"encoder": {"model": "fake"}, "fields": {"album": {"type": "VARCHAR", "max_length": 64, "default": ""}}}
+
+
+@pytest.fixture
+def filled(lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A collection `trip` of twenty pictures at IMGVEC_URI."""
+    monkeypatch.setenv("IMGVEC_URI", lite_uri)
+    given = {
+        str(path): {"album": path.parent.name, "latitude": 52.520008123, "score": 7} for path in pictures.rglob("*.jpg")
+    }
+    with ImageCollection.create("trip", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder()) as photos:
+        photos.ingest(pictures, metadata=given)
+    return lite_uri
+
+
+def imgvec(*words: str | Path, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == status, result.output + str(result.exception)
+    return result
+
+
+def stored_id(uri: str) -> str:
+    with ImageCollection.open("trip", uri=uri) as photos:
+        return str(next(iter(photos.store.scan(["id"])))[0]["id"])
+
+
+def test_rows_are_deleted_by_filter(filled: str) -> None:
+    assert "10 rows deleted" in imgvec("collections", "delete", "trip", "--where", 'album == "album0"', "--yes").stdout
+    assert "10 rows deleted" in imgvec("collections", "delete", "trip", "--eq", "album=album1", "--yes").stdout
+    assert "0 rows deleted" in imgvec("collections", "delete", "trip", "--eq", "album=album1", "--yes").stdout
+
+
+def test_csv_keeps_every_digit_and_every_column(filled: str) -> None:
+    out = imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "3", "-o", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["latitude"] for row in rows] == ["52.520008123"] * 3
+    assert [row["fields.score"] for row in rows] == ["7"] * 3
+    assert float(rows[0]["score"]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["ingest", "PICTURES", "-c", "trip", "--errors", "/nonexistent/e"], "/nonexistent/e"),
+        (["ingest", "PICTURES", "-c", "trip", "--stats", "/nonexistent/s"], "/nonexistent/s"),
+        (["ingest", "PICTURES", "-c", "trip", "--metadata", "/nonexistent/m.csv"], "/nonexistent/m.csv"),
+        (["ingest", "/nonexistent/photos", "-c", "another"], "no such file or folder"),
+        (["search", "~nobody_at_all", "-c", "trip"], "fake"),
+        (["search", "id:x", "-c", "tripp"], "trip"),
+        (["--uri", "x.db", "collections", "list"], "x.db"),
+        (["--uri", "root:topsecret@localhost:19530", "collections", "list"], "localhost:19530"),
+        (["--uri", "http://root:top/secret@127.0.0.1:1", "collections", "list"], "127.0.0.1"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(
+    filled: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = imgvec(*[str(pictures) if word == "PICTURES" else word for word in words], status=1)
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert says in result.stderr
+    assert "secret" not in result.output
+    assert sorted(tmp_path.iterdir()) == before
+    assert [row["name"] for row in json.loads(imgvec("collections", "list", "-o", "json").stdout)] == ["trip"]
+
+
+def test_a_wrong_parameter_is_a_usage_error(filled: str) -> None:
+    assert "neither a number nor a word" in imgvec("search", "id:x", "-c", "trip", "-p", "ef=[", status=2).stderr
+    assert "KEY=VALUE" in imgvec("search", "id:x", "-c", "trip", "-p", "ef", status=2).stderr
+    assert "FIELD=VALUE" in imgvec("collections", "count", "trip", "--eq", "album", status=2).stderr
+
+
+def test_nothing_is_deleted_without_a_yes(filled: str, pictures: Path) -> None:
+    for words in (["collections", "drop", "trip"], ["collections", "delete", "trip", "--eq", "album=album0"]):
+        assert "--yes" in imgvec(*words, status=2).stderr
+    assert "--yes" in imgvec("ingest", pictures, "-c", "trip", "--prune", status=2).stderr
+    assert imgvec("collections", "count", "trip").stdout == "20\n"
+
+
+def test_the_database_in_the_folder_is_not_ingested(pictures: Path) -> None:
+    uri = str(pictures / "here.db")
+    with ImageCollection.create("trip", definition=DEFINITION, uri=uri, encoder=FakeEncoder()) as photos:
+        report = photos.ingest(pictures)
+        assert (report.written, report.refused.total()) == (20, 0)
+        report = photos.ingest(pictures, root=pictures)
+        assert (report.written, report.refused.total()) == (20, 0)
+
+
+def test_an_edited_picture_is_shown_by_its_new_content(filled: str, pictures: Path) -> None:
+    path = pictures / "album0" / "00.jpg"
+    picture(900).save(path)
+    with ImageCollection.open("trip", uri=filled, encoder=FakeEncoder()) as photos:
+        assert photos.ingest(pictures).written == 1
+        [hit] = photos.search(path, limit=1)
+        assert (hit.uri, hit.fields["album"]) == (str(path), "album0")
