@@ -44,8 +44,8 @@ def read_parquet(place: Place, reading: Reading) -> Iterator[Item]:
                     yield _named(row.get(uri), number, place, reading, fields, row)
                 else:
                     path, value = _cell(images[index])
-                    path = row.get(reading.columns.uri) if reading.columns.uri else path
-                    key = str(path) if keyed else str(number)
+                    name = row[reading.columns.uri] if reading.columns.uri else path
+                    key = str(name) if keyed else str(number)
                     if value is None and path:
                         yield _named(path, number, place, reading, fields, row)
                     else:

@@ -51,20 +51,6 @@ def open_object(url: str) -> BinaryIO:
     return cast("BinaryIO", filesystem.open(path, "rb"))
 
 
-def read_objects(url: str, reading: Reading) -> Iterator[Item]:
-    """An object, a folder of objects or a glob; raises `SourceError` at the call where nothing is there."""
-    first = next(urls := find(url, recursive=reading.recursive), None)
-    if first is None:
-        raise SourceError(f"{url}: nothing is there; check the address")
-
-    def items() -> Iterator[Item]:
-        yield read_object(first, reading)
-        for one in urls:
-            yield read_object(one, reading)
-
-    return items()
-
-
 def read_object(url: str, reading: Reading) -> Item:
     """The object at `url`; whether it is there shows when it is read."""
     return reading.record(url, ObjectReader(url), reading.known(url, url))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from imgvec.errors import SourceError, UnreadableImage
@@ -87,7 +88,7 @@ def read_source(
         part=part,
     )
     if isinstance(source, str | Path) and not has_braces(source):
-        return reading.own(_read(source, reading, files.read_single))
+        return reading.own(_read(source, reading, single=True))
     return reading.own(_each([source] if isinstance(source, str | Path) else source, reading))
 
 
@@ -100,41 +101,27 @@ def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
 def _each(sources: Iterable[str | Path], reading: Reading) -> Iterator[Item]:
     for source in sources:
         for one in expand(source):
-            yield from _read(one, reading, files.read_one)
+            yield from _read(one, reading, single=False)
 
 
-def _read(source: str | Path, reading: Reading, on_disk: Callable[[str, Reading], Iterator[Item]]) -> Iterator[Item]:
+def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Item]:
+    """One source, checked now; what is not there is an error where it is the single one, otherwise a refusal."""
     scheme = scheme_of(source) if isinstance(source, str) else None
     if scheme in ("http", "https"):
         return _fetched(str(source), reading)
     if scheme not in (None, "file"):
-        return _remote(str(source), reading)
+        return _remote(str(source), reading, single=single)
     path = absolute(path_of(str(source)) if scheme else source)
     uri = reading.uri(path)
     kind = kind_of(path)
-    if kind is None:
-        return on_disk(path, reading)
-    if os.path.isfile(path):  # noqa: PTH113
+    if kind is not None and os.path.isfile(path):  # noqa: PTH113
         return _READERS[kind](Place(path, uri), reading)
-    if files.MAGIC.search(path) and not os.path.lexists(path):
-        return _matching(path, kind, reading, on_disk)
-    return on_disk(path, reading)
-
-
-def _matching(
-    pattern: str, kind: str, reading: Reading, on_disk: Callable[[str, Reading], Iterator[Item]]
-) -> Iterator[Item]:
-    """What the archives or manifests that match hold; where none does, what is said about any other pattern."""
-    paths = files.files_matching(pattern)
-    first = next(paths, None)
-    if first is None:
-        return on_disk(pattern, reading)
-
-    def items() -> Iterator[Item]:
-        for path in (first, *paths):
-            yield from _READERS[kind](Place(path, reading.uri(path)), reading)
-
-    return items()
+    if kind is not None and files.MAGIC.search(path) and not os.path.lexists(path):
+        matching = files.files_matching(path)
+        if (first := next(matching, None)) is not None:
+            places = (Place(one, reading.uri(one)) for one in chain([first], matching))
+            return (item for place in places for item in _READERS[kind](place, reading))
+    return (files.read_single if single else files.read_one)(path, reading)
 
 
 def _fetched(url: str, reading: Reading) -> Iterator[Item]:
@@ -144,9 +131,15 @@ def _fetched(url: str, reading: Reading) -> Iterator[Item]:
     return iter([read_url(url, reading)])
 
 
-def _remote(url: str, reading: Reading) -> Iterator[Item]:
+def _remote(url: str, reading: Reading, *, single: bool) -> Iterator[Item]:
     kind = kind_of(url)
+    found = remote.find(url, recursive=reading.recursive, every_suffix=kind is not None)
+    first = next(found, None)
+    if first is None:
+        if single:
+            raise SourceError(f"{url}: nothing is there; check the address")
+        return iter([UnreadableImage(url, "missing")])
+    urls = chain([first], found)
     if kind is None:
-        return remote.read_objects(url, reading)
-    urls = list(remote.find(url, every_suffix=True)) if files.MAGIC.search(url) else [url]
+        return (remote.read_object(one, reading) for one in urls)
     return (item for one in urls for item in _READERS[kind](Place(one, one), reading))
