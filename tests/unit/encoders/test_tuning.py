@@ -1,0 +1,255 @@
+"""Choosing how a model runs: what is picked, what is remembered, and that no vector depends on it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY, picture
+
+from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, passes
+from imgvec.encoders.attention import PRODUCTS
+from imgvec.encoders.streams import Streams
+from imgvec.encoders.tuning import Memory, Tuning, fastest
+
+Checkpoints = Callable[[str], Path]
+IMAGES = [picture(seed, (40 + seed, 50)) for seed in range(11)]
+STREAMS = Tuning(PRODUCTS, batch_size=3, streams=2, rate=50.0)
+
+
+@pytest.fixture
+def encoder(checkpoints: Checkpoints, tmp_path: Path) -> HuggingFaceEncoder:
+    return load_encoder(EncoderSpec(str(checkpoints("vit"))), device="cpu", dtype="fp32", cache_dir=tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("passes", "tuning"):
+        monkeypatch.setattr(f"imgvec.encoders.{module}.processors", lambda: 2)
+
+
+def remember(encoder: HuggingFaceEncoder, tuning: Tuning) -> None:
+    Memory(encoder._cache_dir, encoder.binding.fingerprint, encoder.device, encoder.dtype).keep(tuning)
+
+
+def close(ours: Any, theirs: Any) -> None:
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_no_vector_depends_on_the_tuning(family: str, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    encoder = load_encoder(EncoderSpec(str(checkpoints(family))), device="cpu", dtype="fp32", cache_dir=tmp_path)
+    expected = encoder.encode_images(IMAGES)
+    tuning = encoder.prepare_for(5000)
+    assert tuning is not None
+    assert tuning.rate > 0
+    assert encoder.batch_size == tuning.batch_size * tuning.streams
+    close(encoder.encode_images(IMAGES), expected)
+
+
+@pytest.mark.parametrize("attention", [PRODUCTS, "sdpa", "eager"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 7, 11])
+def test_passes_side_by_side_keep_the_order(encoder: HuggingFaceEncoder, attention: str, count: int) -> None:
+    expected = encoder.encode_images(IMAGES[:count])
+    remember(encoder, Tuning(attention, batch_size=3, streams=2, rate=50.0))
+    tuning = encoder.prepare_for(10)
+    assert tuning is not None
+    assert encoder._readout.vision.config._attn_implementation == attention
+    close(encoder.encode_images(IMAGES[:count]), expected)
+    pixels = [encoder.prepare(image) for image in IMAGES[:count]]
+    if pixels:  # more at once than the tuning's batch
+        encoder.batch_size = 100
+        close(encoder.encode(np.stack(pixels)), expected)
+
+
+def test_text_is_encoded_as_before(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    encoder = load_encoder(EncoderSpec(str(checkpoints("clip"))), device="cpu", dtype="fp32", cache_dir=tmp_path)
+    before = encoder.encode_texts(["a red shoe", "two hats and a coat"])
+    remember(encoder, STREAMS)
+    assert encoder.prepare_for(10) == STREAMS
+    close(encoder.encode_texts(["a red shoe", "two hats and a coat"]), before)
+
+
+def test_streams_leave_the_threads_of_others_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        streams = Streams(2)
+        assert streams.map(lambda _: torch.get_num_threads(), range(4)) == [1] * 4
+        seen: list[int] = []
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert [torch.get_num_threads(), *seen] == [3, 3]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_a_stream_is_raised_after_all_have_ended() -> None:
+    ended = []
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise torch.OutOfMemoryError("full")
+        ended.append(item)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Streams(2).map(work, range(5))
+    assert sorted(ended) == [1, 2, 3, 4]
+
+
+def test_too_little_memory_ends_the_tuning(encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = encoder.encode_images(IMAGES)
+    remember(encoder, STREAMS)
+    encoder.prepare_for(10)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(Streams, "map", full)
+    close(encoder.encode_images(IMAGES), expected)
+    assert encoder.batch_size == 3
+
+
+def test_a_short_run_is_not_measured_for(encoder: HuggingFaceEncoder) -> None:
+    before = encoder.batch_size
+    assert encoder.prepare_for(passes.WORTH_MEASURING - 1) is None
+    assert encoder.batch_size == before
+    assert not (encoder._cache_dir / "tuning").exists()
+
+
+def test_what_was_measured_is_remembered(encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = encoder.prepare_for(5000)
+
+    def never(*_: object) -> None:
+        raise AssertionError("measured a second time")
+
+    monkeypatch.setattr(passes, "fastest", never)
+    assert encoder.prepare_for(10) == first
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"attention": null}', "\xff"])
+def test_a_damaged_memory_is_measured_again(encoder: HuggingFaceEncoder, text: str) -> None:
+    remember(encoder, STREAMS)
+    (file,) = (encoder._cache_dir / "tuning").iterdir()
+    file.write_bytes(text.encode("latin-1"))
+    assert encoder.prepare_for(10) is None
+    assert encoder.prepare_for(5000) is not None
+
+
+def test_a_cache_that_cannot_be_written(encoder: HuggingFaceEncoder) -> None:
+    (encoder._cache_dir / "tuning").write_text("a file where the folder should be")
+    assert encoder.prepare_for(5000) is not None
+
+
+def test_memory_is_of_one_machine_model_and_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    Memory(tmp_path, "a", cpu, torch.float32).keep(STREAMS)
+    assert Memory(tmp_path, "a", cpu, torch.float32).recall() == STREAMS
+    assert Memory(tmp_path, "b", cpu, torch.float32).recall() is None
+    assert Memory(tmp_path, "a", cpu, torch.bfloat16).recall() is None
+    monkeypatch.setattr("imgvec.encoders.tuning._machine", lambda device: ["another"])
+    assert Memory(tmp_path, "a", cpu, torch.float32).recall() is None
+
+
+def test_the_fastest_is_by_its_best_and_failures_never_win() -> None:
+    slow, quick, broken = (Tuning(None, size) for size in (1, 2, 4))
+    turns = {slow: [0.3] * 9, quick: [0.9, 0.2, 0.2, 0.2], broken: [float("inf")] * 9}
+
+    def seconds(way: Tuning) -> float:
+        return turns[way].pop(0)
+
+    # other load made the quick one's first turn slow: it is out, and the slow one wins
+    assert fastest([slow, quick, broken], seconds) == Tuning(None, 1, rate=1 / 0.3)
+    turns[quick] = [0.31, 0.2, 0.2, 0.2]
+    assert fastest([slow, quick, broken], seconds) == Tuning(None, 2, rate=1 / 0.2)
+    assert fastest([broken], seconds).rate == 0
+
+
+def test_a_way_that_turns_the_vectors_away_is_not_taken(
+    encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = encoder.encode_images(IMAGES)
+    loaded = encoder._readout.vision.config._attn_implementation
+    monkeypatch.setattr(passes, "_agree", lambda *_: False)
+    assert encoder.prepare_for(5000) is None
+    assert encoder._readout.vision.config._attn_implementation == loaded
+    close(encoder.encode_images(IMAGES), expected)
+
+
+@pytest.mark.parametrize(
+    ("known", "images", "pays"),
+    [
+        (Tuning(None, 8, rate=50), 2_000, False),
+        (Tuning(None, 8, rate=50), 20_000, True),
+        (Tuning(None, 8, rate=50), None, True),
+        (Tuning(None, 8, rate=50, compile_seconds=15, compiled_rate=60), 4_000, False),
+        (Tuning(None, 8, rate=50, compile_seconds=15, compiled_rate=60), 5_000, True),
+        (Tuning(None, 8, rate=50, compile_seconds=15, compiled_rate=49), None, False),
+        (Tuning(None, 8, rate=50, compile_seconds=1), None, False),  # it failed
+    ],
+)
+def test_compiling_is_for_runs_that_pay_for_it(known: Tuning, images: int | None, pays: bool) -> None:
+    assert known.compiling_pays(images) is pays
+
+
+def test_without_a_compiler_it_runs_all_the_same(
+    encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = encoder.encode_images(IMAGES)
+    remember(encoder, STREAMS)
+
+    def no_compiler(*_: object, **__: object) -> Callable[..., object]:
+        def compiled(batch: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("No working C++ compiler found\nlong trace")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with caplog.at_level(logging.INFO, logger="imgvec"):
+        tuning = encoder.prepare_for(None)
+    assert "Not compiled: No working C++ compiler found" in caplog.text
+    assert tuning is not None
+    assert not tuning.compiling_pays(None), "it is not tried again"
+    close(encoder.encode_images(IMAGES), expected)
+
+
+def test_compiled_passes_are_padded(encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = encoder.encode_images(IMAGES)
+    remember(encoder, STREAMS)
+    sizes: list[int] = []
+
+    def compile_(readout: Any, **_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        def compiled(batch: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(batch))
+            result: torch.Tensor = readout(batch)
+            return result
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    spent = iter([0.2, 0.1] * 5)
+    monkeypatch.setattr(passes, "_seconds", lambda *_: next(spent))
+    tuning = encoder.prepare_for(None)
+    assert tuning is not None
+    assert tuning.compiled_rate == pytest.approx(2 * tuning.rate)
+    sizes.clear()
+    close(encoder.encode_images(IMAGES), expected)
+    assert set(sizes) == {3}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("images", [0, 5000])
+def test_a_gpu_agrees_with_the_processor(images: int, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    spec = EncoderSpec(str(checkpoints("dinov2")))
+    expected = load_encoder(spec, device="cpu", dtype="fp32").encode_images(IMAGES)
+    encoder = load_encoder(spec, device="cuda", cache_dir=tmp_path)
+    encoder.prepare_for(images)
+    assert (encoder.encode_images(IMAGES) * expected).sum(axis=1).min() >= 0.999
