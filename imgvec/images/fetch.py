@@ -128,7 +128,10 @@ class _Fetch:
             answer = self._get(urlsplit(url))
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer)
+            try:
+                url = urljoin(url, answer)
+            except ValueError as exc:
+                raise self._refusal("read failed", f"it redirects to what is no address: {exc}") from exc
         raise self._refusal("read failed", f"more than {self._policy.max_redirects} redirects")
 
     def _get(self, parts: SplitResult) -> bytes | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from imgvec.errors import SourceError
@@ -29,6 +29,7 @@ def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | N
     paths = list(_paths([source] if isinstance(source, str | Path) else source))
     named = frozenset(paths)
     folders = tuple(path.rstrip("/") + "/" for path in paths if os.path.isdir(path))  # noqa: PTH112
+    members = cache(_members)  # of this test's own: an archive may change before the next one is made
     globs = [path.split("/") for path in paths if MAGIC.search(path) and not os.path.lexists(path)]
 
     def is_ours(path: str) -> bool:
@@ -41,7 +42,8 @@ def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | N
         path = os.path.abspath(os.path.join(base or "/", uri))  # noqa: PTH100, PTH118
         if member := split_member(uri):
             archive = os.path.abspath(os.path.join(base or "/", member[0]))  # noqa: PTH100, PTH118
-            return is_ours(archive) and _lacks(archive, member[1])
+            known = members(archive) if is_ours(archive) else None
+            return known is not None and member[1] not in known
         try:
             return (is_ours(path) or path.startswith(folders)) and not os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -61,14 +63,8 @@ def _paths(sources: Iterable[str | Path]) -> Iterable[str]:
             yield from map(absolute, expand(source))
 
 
-def _lacks(archive: str, member: str) -> bool:
-    names = _names(archive)
-    return names is not None and member not in names
-
-
-@lru_cache(maxsize=4)
-def _names(archive: str) -> frozenset[str] | None:
-    """The members of an archive, None where they are not known for sure."""
+def _members(archive: str) -> frozenset[str] | None:
+    """The paths of an archive's members, None where they are not known for sure."""
     lister = {"tar": tar_names, "zip": zip_names}.get(kind_of(archive) or "")
     try:
         return None if lister is None else lister(Place(archive, archive))

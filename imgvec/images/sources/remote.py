@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.fetch import without_userinfo
 from imgvec.images.records import BytesReader
 from imgvec.images.sources.files import MAGIC, OTHER_SUFFIXES
 from imgvec.images.sources.reading import Item, Reading
@@ -47,8 +49,9 @@ class ObjectReader:
 
 def open_object(url: str) -> BinaryIO:
     """The object, to read and to seek in; raises `SourceError` without the plug-in, `OSError` as fsspec has it."""
-    filesystem, path = _filesystem(url)
-    return cast("BinaryIO", filesystem.open(path, "rb"))
+    with _translated(url):
+        filesystem, path = _filesystem(url)
+        return cast("BinaryIO", filesystem.open(path, "rb"))
 
 
 def read_object(url: str, reading: Reading) -> Item:
@@ -92,6 +95,8 @@ def _filesystem(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0].lower()
     if "::" in url or scheme in _LOCAL:
         raise SourceError(f"{url}: chained and cached addresses are not read; name the object itself")
+    if re.match(r"[^/]*://[^/]*:[^/]*@", url):
+        raise SourceError(f"{without_userinfo(url)}: a password does not belong in an address that is stored")
     try:
         import fsspec
     except ImportError as exc:

@@ -347,6 +347,9 @@ class TestGone:
             assert is_gone(f"{path}!3.jpg")
             assert not is_gone(f"{tmp_path}/b{path.suffix}!3.jpg")
         assert gone_from(path, root=tmp_path)(f"{name}!3.jpg")
+        make(path, {"x/1.jpg": b"1", "3.jpg": b"3"})  # type: ignore[operator]
+        assert not gone_from(path)(f"{path}!3.jpg")
+        assert gone_from(path)(f"{path}!2.jpg")
         # a source that never opens archives says nothing about their members
         assert not gone_from(tmp_path)(f"{path}!3.jpg")
 

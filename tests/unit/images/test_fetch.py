@@ -198,6 +198,11 @@ def test_a_redirect_to_another_kind_of_address_is_refused(target: str) -> None:
         assert refused(UrlReader(server.url, HERE)).reason == "permission denied"
 
 
+def test_a_redirect_to_nonsense() -> None:
+    with serving(lambda handler: say(handler, 302, Location="http://[nonsense")) as server:
+        assert refused(UrlReader(server.url, HERE)).reason == "read failed"
+
+
 def test_redirects_are_followed_three_times() -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         left = int(handler.path[1:])

@@ -302,11 +302,13 @@ class TestObjects:
             "nonsense://x/a.jpg",
             "zip://a::http://127.0.0.1/x.zip",
             "local://etc/passwd",
+            "sftp://me:hunter2@example.org/a.jpg",
         ],
     )
     def test_addresses_that_are_not_read(self, store: Any, url: str) -> None:
-        with pytest.raises(SourceError):
+        with pytest.raises(SourceError) as caught:
             read_source(url)
+        assert "hunter2" not in str(caught.value)
 
     def test_without_the_plug_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def missing(url: str) -> None:
