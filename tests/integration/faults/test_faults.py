@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -91,7 +92,7 @@ class TestServer:
     def test_frozen_for_good(self, own_server: MilvusServer, folder: Path) -> None:
         with opened(own_server.uri, Hooked(own_server.pause), timeout=2, retry_seconds=3) as photos:
             started = time.monotonic()
-            with pytest.raises(BackendUnavailable, match="did not answer in time"):
+            with pytest.raises(BackendError, match="did not answer in time"):
                 photos.ingest(folder)
             assert time.monotonic() - started < 25
         own_server.resume()
@@ -201,6 +202,8 @@ def test_the_collection_is_dropped_meanwhile(backend_uri: str, folder: Path) -> 
         assert time.monotonic() - started < 20
 
 
+# Milvus Lite leaves the file behind that it could not write: collected here, so that no later test is blamed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_under_milvus_lite(tmp_path: Path, folder: Path) -> None:
     disk = tmp_path / "small"
     disk.mkdir()
@@ -219,6 +222,7 @@ def test_a_full_disk_under_milvus_lite(tmp_path: Path, folder: Path) -> None:
         (disk / "filler").unlink()
         completes(uri, folder)
     finally:
+        gc.collect()
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
