@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
@@ -18,12 +20,16 @@ from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
 from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, SourceError, UnreadableImage
 from imgvec.filters import Filter, render
 from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
-from imgvec.ingest import IngestReport
+from imgvec.ingest import IngestReport, IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
-from imgvec.milvus import Connection, Store, connect
+from imgvec.milvus import Connection, Store, bulk, connect
+from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
 from imgvec.settings import Settings
+
+if TYPE_CHECKING:
+    from imgvec.engines import RayEngine
 
 Source = str | Path | Iterable[str | Path]
 
@@ -168,17 +174,7 @@ class ImageCollection:
         """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
         with self._encoder_lock:
             if self._encoder is None:
-                # brings torch and transformers, seconds that a count or a delete does not need
-                from imgvec.encoders import load_encoder
-
-                loaded = load_encoder(
-                    EncoderSpec.from_binding(self.binding),
-                    device=self.settings.device,
-                    dtype=self.settings.dtype,
-                    cache_dir=self.settings.cache_dir,
-                )
-                description.check_binding(self.name, self.binding, loaded.binding)
-                self._encoder = loaded
+                self._encoder = _loaded_encoder(self.name, self.binding, self.settings)
             return self._encoder
 
     def count(self, where: Filter | str | None = None) -> int:
@@ -196,6 +192,8 @@ class ImageCollection:
         image_column: str | None = None,
         mapping: Mapping[str, str] | None = None,
         part: tuple[int, int] | None = None,
+        engine: RayEngine | None = None,
+        via: str | Path | None = None,
         prune: bool = False,
         strict: bool = False,
         errors: str | Path | None = None,
@@ -212,44 +210,58 @@ class ImageCollection:
         source's rows whose file is gone. `strict` raises the first refused image, `errors` names a JSON-lines file for
         all of them. `on_progress` gets the report so far, `on_notice` what a person should know; `stop`, once set, ends
         the run after the batch in hand. Raises `SourceError` where the source cannot be read, or breaks off: after
-        what came before is written.
+        what came before is written. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via`
+        names a folder that the rows are written to as Milvus's bulk-import Parquet files, for `import_folder`.
         """
-        if prune and part is not None:
-            raise SourceError("a part of a source is not pruned: prune once, with the whole source")
-        if prune and not isinstance(source, str | Path):
+        if prune and (part is not None or via is not None):
+            raise SourceError("prune with the whole source, and the collection itself: not with part or via")
+        if (prune or engine) and not isinstance(source, str | Path):
             source = list(source)
         known: Metadata | None = load_metadata(metadata) if metadata is not None else None
-        records = _UntilBroken(
-            read_source(
-                source,
-                root=root,
-                metadata=known,
-                uri_column=uri_column,
-                id_column=id_column,
-                image_column=image_column,
-                mapping=mapping,
-                max_bytes=self.settings.max_file_bytes,
-                policy=FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout),
-                part=part,
-            )
-        )
-        report = run_ingest(
-            self._without_itself(records, root),
-            self._store,
-            self.encoder,
-            self.definition.row_fields,
-            threads=self.settings.threads,
-            processes=self.settings.decode_processes,
-            max_pixels=self.settings.max_pixels,
+        read = partial(
+            read_source,
+            source,
+            root=root,
+            metadata=known,
+            uri_column=uri_column,
+            id_column=id_column,
+            image_column=image_column,
+            mapping=mapping,
             max_bytes=self.settings.max_file_bytes,
-            retry_seconds=self.settings.retry_seconds,
-            strict=strict,
-            errors=errors,
-            on_progress=on_progress,
-            stop=stop,
+            policy=FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout),
+            part=part,
         )
-        if records.error is not None:
-            raise records.error
+        options: dict[str, Any] = {
+            "threads": self.settings.threads,
+            "processes": self.settings.decode_processes,
+            "max_pixels": self.settings.max_pixels,
+            "max_bytes": self.settings.max_file_bytes,
+            "retry_seconds": self.settings.retry_seconds,
+            "strict": strict,
+            "errors": errors,
+            "on_progress": on_progress,
+            "stop": stop,
+        }
+        own, broken = self._own_files(root), None
+        with self._written_to(via) as target:
+            if engine is not None:
+                # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
+                alone = via is not None or self._store.capabilities.kind == "lite"
+                report = engine.ingest(
+                    partial(_read_but_for, own, read),
+                    target,
+                    partial(_loaded_encoder, self.name, self.binding, self.settings),
+                    self.definition.row_fields,
+                    store_factory=None if alone else partial(_opened_store, self.name, self.settings),
+                    **options,
+                )
+                known = None  # which rows of it were used is known elsewhere
+            else:
+                records = _UntilBroken(_read_but_for(own, read))
+                report = run_ingest(records, target, self.encoder, self.definition.row_fields, **options)
+                broken = records.error
+        if broken is not None:
+            raise broken
         if on_notice and known is not None and known.unused and not report.interrupted and part is None:
             on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {known.unused[0]})")
         if prune and not report.interrupted:
@@ -281,13 +293,37 @@ class ImageCollection:
                 )
         return run_prune(self._store, gone_from(source, root=root), confirm=confirm)
 
-    def _without_itself(
-        self, records: Iterable[Record | UnreadableImage], root: str | Path | None
-    ) -> Iterator[Record | UnreadableImage]:
-        """The records but for the files of this very database, which may lie in the folder that is brought in."""
+    def import_folder(self, folder: str | Path, *, on_progress: Callable[[int], None] | None = None) -> int:
+        """Bring in the rows of a folder that `ingest(via=folder)` wrote, by upsert; returns how many were written.
+
+        The same call after a crash writes the same rows again. `on_progress` gets the rows so far. Raises
+        `SourceError`, and `EncoderMismatch` where the folder holds another encoder's vectors.
+        """
+        _, binding = description.read(self.name, bulk.description(folder))
+        description.check_binding(self.name, self.binding, binding)
+        retry = Retry(self.settings.retry_seconds)
+        written = 0
+        for rows, vectors in bulk.read(folder, self._store):
+            written += retry.call(partial(self._store.upsert, rows, vectors))
+            if on_progress:
+                on_progress(written)
+        return written
+
+    @contextmanager
+    def _written_to(self, via: str | Path | None) -> Iterator[IngestStore]:
+        """What an ingest writes to: the collection, or a folder of bulk-import files for it."""
+        if via is None:
+            yield self._store
+            return
+        with bulk.BulkFolder(via, self._store) as folder:
+            _, binding = description.read(self.name, bulk.description(via))
+            description.check_binding(self.name, binding, self.binding)
+            yield folder
+
+    def _own_files(self, root: str | Path | None) -> str | None:
+        """How the uris of this very database begin, which may lie in the folder that is brought in."""
         lite = _lite_file(self.settings)
-        own = f"{os.path.relpath(lite, root) if lite and root is not None else lite}/"
-        return (record for record in records if lite is None or not record.uri.startswith(own))
+        return f"{os.path.relpath(lite, root) if root is not None else lite}/" if lite else None
 
     def _knows_any(self, ids: Iterator[str]) -> bool:
         while some := list(islice(ids, 1000)):
@@ -433,6 +469,30 @@ def _must_exist(settings: Settings) -> None:
 
 def _connected(settings: Settings) -> Connection:
     return connect(settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout)
+
+
+def _loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
+    """The encoder that the collection `name` remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+    # brings torch and transformers, seconds that a count or a delete does not need
+    from imgvec.encoders import load_encoder
+
+    loaded = load_encoder(
+        EncoderSpec.from_binding(binding), device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
+    )
+    description.check_binding(name, binding, loaded.binding)
+    return loaded
+
+
+def _opened_store(name: str, settings: Settings) -> Store:
+    """The collection's store on a connection of its own, for another process."""
+    return _connected(settings).open(name)
+
+
+def _read_but_for(
+    own: str | None, read: Callable[[], Iterator[Record | UnreadableImage]]
+) -> Iterator[Record | UnreadableImage]:
+    """The records of a source but for those whose uri begins with `own`."""
+    return (record for record in read() if own is None or not record.uri.startswith(own))
 
 
 def _first_encoder(definition: Definition, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:

@@ -1,4 +1,4 @@
-"""`imgvec collections`: list, create, show, drop, count, delete."""
+"""`imgvec collections`: list, create, show, drop, count, delete, import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from imgvec.cli.options import (
+    collection_option,
     combined,
     confirmed,
     definition_option,
@@ -127,3 +128,17 @@ def delete(
         if rows:
             rows = collection.delete(ids) if matching is None else collection.delete_where(matching)
     click.echo(f"{name}: {rows:,} rows deleted")
+
+
+@collections.command("import")
+@collection_option
+@click.argument("folder")
+@click.pass_context
+def import_(ctx: click.Context, name: str, folder: str) -> None:
+    """Bring in the rows that `ingest --via parquet FOLDER` wrote.
+
+    They are read file after file and upserted, on every backend alike: the same command may be repeated. The
+    collection is there already, made for the same encoder.
+    """
+    with opened(ctx, name) as collection:
+        click.echo(f"{name}: {collection.import_folder(folder):,} rows imported")

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -53,6 +53,19 @@ INTERRUPTED = 130
 )
 @click.option("--rank", type=click.IntRange(min=0), metavar="I", help="Bring in one of --of parts, counted from 0.")
 @click.option("--of", "parts", type=click.IntRange(min=1), metavar="N", help="How many parts the source is split into.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where the work is done."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Ray: encoders; one a GPU or node if left out."
+)
+@click.option("--gpus-per-worker", type=click.FloatRange(min=0), metavar="X", help="Ray: GPUs of each; 0 for CPUs.")
+@click.option(
+    "--via",
+    type=(click.Choice(["parquet"]), str),
+    metavar="parquet DIR",
+    help="Write Milvus bulk-import files to DIR; `collections import` loads them.",
+)
 @click.option("--prune", is_flag=True, help="Afterwards delete the source's rows whose file is gone; asks.")
 @click.option("--errors", metavar="FILE", help="Write refused images to this file, as JSON lines.")
 @click.option("--stats", metavar="FILE", help="Write the report to this file, as JSON.")
@@ -74,6 +87,10 @@ def ingest(
     mapped: tuple[str, ...],
     rank: int | None,
     parts: int | None,
+    engine: str,
+    workers: int | None,
+    gpus_per_worker: float | None,
+    via: tuple[str, str] | None,
     prune: bool,
     errors: str | None,
     stats: str | None,
@@ -90,6 +107,7 @@ def ingest(
     not there is made, from the definition of the same name or else from `photos`.
     """
     from imgvec.collection import ImageCollection
+    from imgvec.engines import RayEngine
     from imgvec.images import is_listed_fast, read_source
 
     def confirm(rows: int, of: int) -> bool:
@@ -102,6 +120,11 @@ def ingest(
     part = (rank, parts) if rank is not None and parts is not None else None
     if prune and part is not None:
         raise click.UsageError("A part of a source is not pruned: use --prune once, without --rank and --of.")
+    if engine == "local" and (workers is not None or gpus_per_worker is not None):
+        raise click.UsageError("--workers and --gpus-per-worker belong to --engine ray.")
+    if prune and via:
+        raise click.UsageError("--prune deletes rows of the collection, and --via leaves it as it is.")
+    ray = RayEngine(workers, gpus_per_worker or 0.0) if engine == "ray" else None
     mapping = _mapping(mapped)
     sources = source[0] if len(source) == 1 else list(source)
     # before a collection is made and weights are loaded: what the command names is there, or can be written
@@ -114,7 +137,9 @@ def ingest(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:
         counted = sources if part is None and is_listed_fast(sources) else None
-        with _interruptible() as stop, progress(counted) as on_progress:
+        # what Ray has to say of its cluster goes to sys.stdout, which belongs to results
+        quiet = redirect_stdout(sys.stderr) if ray else nullcontext()
+        with quiet, _interruptible() as stop, progress(counted) as on_progress:
             report = collection.ingest(
                 sources,
                 metadata=metadata,
@@ -124,6 +149,8 @@ def ingest(
                 image_column=image_column,
                 mapping=mapping,
                 part=part,
+                engine=ray,
+                via=via[1] if via else None,
                 strict=strict,
                 errors=errors,
                 on_progress=on_progress,

@@ -11,13 +11,14 @@ PACKAGE = Path(__file__).parents[2] / "imgvec"
 
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
-    "cli": {"collection", "definition", "demo", "doctor", "encoders", "errors", "filters", "images", "indexes",
-            "ingest", "search", "settings"},
+    "cli": {"collection", "definition", "demo", "doctor", "encoders", "engines", "errors", "filters", "images",
+            "indexes", "ingest", "search", "settings"},
     "demo": {"collection", "errors", "gallery", "images", "ingest", "search", "settings"},
     "doctor": {"collection", "definition", "encoders", "errors", "milvus", "settings"},
     "gallery": {"errors", "images"},
-    "collection": {"definition", "description", "encoders", "errors", "filters", "images", "ingest", "milvus", "search",
-                   "settings"},
+    "collection": {"definition", "description", "encoders", "engines", "errors", "filters", "images", "ingest",
+                   "milvus", "retry", "search", "settings"},
+    "engines": {"encoders", "errors", "images", "ingest"},
     "description": {"definition", "encoders", "errors"},
     "ingest": {"encoders", "errors", "images", "retry", "threads", "workers"},
     "workers": set(),
@@ -35,12 +36,13 @@ MAY_IMPORT = {
     "errors": set(),
 }  # fmt: skip
 # ingest and search know the encoder's protocol, and only when types are checked; it is passed in
-ONLY_THE_PROTOCOL = {"ingest", "search", "description"}
+ONLY_THE_PROTOCOL = {"ingest", "search", "description", "engines"}
 
 FOREIGN = {
     "transformers": {"encoders"},
     "torch": {"encoders", "indexes"},
     "pymilvus": {"milvus"},
+    "ray": {"engines"},
     "milvus_lite": {"milvus"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -1,0 +1,13 @@
+"""Ingest on more than one process or machine; `ImageCollection.ingest(engine=…)` takes one of these.
+
+ray.py     the driver: starts or joins a cluster, and adds up what its workers report
+worker.py  what runs on the cluster: the reader of the source, and the actors, each with an encoder
+stores.py  the driver's store, for workers that cannot open it themselves
+"""
+
+from __future__ import annotations
+
+from imgvec.engines.ray import RayEngine
+from imgvec.engines.worker import EngineFailed
+
+__all__ = ["EngineFailed", "RayEngine"]

@@ -1,0 +1,219 @@
+"""The same ingest on Ray Data: one task reads the source, actors decode, encode and write.
+
+    source ─▶ chunks of records ─▶ actors: imgvec.ingest over each chunk ─▶ reports, added up by the driver
+              └ a read task ┘      └ one encoder each, `num_gpus` as asked ┘
+
+Rows, refused images and restarting are those of the local engine, because each actor runs it: what is stored unchanged
+is skipped before it is decoded. Files are read by the workers, under the paths that the driver sees: on more than one
+machine they stand on storage that all of them share.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import pickle
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgvec.engines.stores import served
+from imgvec.engines.worker import EngineFailed, Frozen, Item, Outcome, Work, Worker, read
+from imgvec.ingest import IngestReport, IngestStore, RowFields
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Encoder
+
+CHUNKS_A_WORKER = 2
+"""Chunks that an actor has in hand: while one is encoded, the next is looked up and decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayEngine:
+    """Ingests on a Ray cluster: the one that is connected, that `RAY_ADDRESS` names, or one started on this machine."""
+
+    workers: int | None = None
+    """Actors, each with an encoder; None for as many as there are GPUs to give, or one a node without."""
+    gpus_per_worker: float = 0.0
+    """0 encodes on CPUs; below 1, workers share a GPU."""
+    encoder_factory: Callable[[], Encoder] | None = None
+    """Makes a worker's encoder, in place of loading the one that the collection remembers; picklable."""
+
+    def ingest(
+        self,
+        records: Callable[[], Iterable[Item]],
+        store: IngestStore,
+        encoder_factory: Callable[[], Encoder],
+        row_fields: RowFields,
+        *,
+        store_factory: Callable[[], IngestStore] | None = None,
+        threads: int,
+        processes: int = 0,
+        max_pixels: int,
+        max_bytes: int,
+        retry_seconds: float = 60.0,
+        strict: bool = False,
+        errors: str | Path | None = None,
+        on_progress: Callable[[IngestReport], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> IngestReport:
+        """`imgvec.ingest.ingest` on the cluster.
+
+        `records`, `encoder_factory`, `store_factory` and `row_fields` are called in other processes, and picklable.
+        Without a `store_factory` the driver makes the workers' calls to `store`. `seconds` of the report is the
+        driver's time, `stage_seconds` are summed over workers. Raises `EngineFailed` besides what `ingest` raises.
+        """
+        ray = _ray()
+        start = time.perf_counter()
+        total = IngestReport()
+        broken: Frozen | None = None
+        with ExitStack() as stack:
+            log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
+            stack.enter_context(_cluster(ray))
+            work = Work(
+                encoder_factory=self.encoder_factory or encoder_factory,
+                store_factory=store_factory or stack.enter_context(served(store)),
+                row_fields=row_fields,
+                threads=threads,
+                processes=processes,
+                max_pixels=max_pixels,
+                max_bytes=max_bytes,
+                retry_seconds=retry_seconds,
+                strict=strict,
+                folder=str(Path.cwd()),
+            )
+            for outcome in self._outcomes(ray, records, work):
+                _add(total, outcome.report)
+                total.seconds = time.perf_counter() - start
+                if log:
+                    log.write(outcome.refused)
+                    log.flush()
+                if on_progress:
+                    on_progress(total)
+                if outcome.error:
+                    raise outcome.error.thawed()
+                broken = broken or outcome.broken
+                if stop and stop.is_set():
+                    total.interrupted = True
+                    break
+        total.seconds = time.perf_counter() - start
+        if on_progress:
+            on_progress(total)
+        if broken:
+            raise broken.thawed()
+        return total
+
+    def _outcomes(self, ray: Any, records: Callable[[], Iterable[Item]], work: Work) -> Iterator[Outcome]:
+        from ray import cloudpickle
+        from ray.data import ActorPoolStrategy, DataContext
+
+        context = DataContext.get_current().copy()
+        context.enable_progress_bars = False
+        context.target_max_block_size = 1  # a block holds one chunk, and goes to an actor as soon as it is read
+        workers = self.workers or self._most_workers(ray)
+        with DataContext.current(context), warnings.catch_warnings():
+            # one task reads, and many chunks come of it
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+            try:
+                chunks = ray.data.read_datasource(
+                    _source(records, work.folder),
+                    override_num_blocks=1,
+                    num_cpus=0,
+                    # where the driver is, the source's paths mean what the caller meant
+                    label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
+                )
+                outcomes = chunks.map(
+                    Worker,
+                    fn_constructor_args=[cloudpickle.dumps(work)],
+                    compute=ActorPoolStrategy(
+                        size=workers,
+                        max_concurrent_calls_per_actor=CHUNKS_A_WORKER,
+                        enable_true_multi_threading=True,
+                    ),
+                    num_cpus=_cpus_per_worker(ray, workers),
+                    num_gpus=self.gpus_per_worker or None,
+                )
+                for row in outcomes.iter_rows():
+                    yield pickle.loads(row["outcome"])  # noqa: S301  from our own workers
+            except ray.exceptions.RayError as exc:
+                reason = next((line for line in reversed(str(exc).splitlines()) if line.strip()), type(exc).__name__)
+                raise EngineFailed(f"Ray gave up: {reason.strip()}") from exc
+
+    def _most_workers(self, ray: Any) -> int:
+        if self.gpus_per_worker:
+            gpus = ray.cluster_resources().get("GPU", 0.0)
+            if gpus < self.gpus_per_worker:
+                raise EngineFailed(f"the Ray cluster has {gpus:g} GPUs, and a worker wants {self.gpus_per_worker:g}")
+            return int(gpus / self.gpus_per_worker)
+        return sum(node["Alive"] for node in ray.nodes())
+
+
+def _cpus_per_worker(ray: Any, workers: int) -> int:
+    """An equal share of the smallest node's processors: Ray lets a worker's torch use as many threads."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    smallest = min(node["Resources"].get("CPU", 1.0) for node in nodes)
+    return max(1, int(smallest // -(-workers // len(nodes))))
+
+
+def _source(records: Callable[[], Iterable[Item]], folder: str) -> Any:
+    """The source as Ray Data's own kind: one task, which gives a block for each chunk."""
+    import pyarrow as pa
+    from ray import cloudpickle
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    def blocks() -> Iterator[pa.Table]:
+        for chunk in read(records, folder, cloudpickle.dumps):
+            yield pa.table({"chunk": pa.array([chunk], pa.large_binary())})
+
+    class Records(Datasource):  # type: ignore[misc]
+        def estimate_inmemory_data_size(self) -> None:
+            return None
+
+        def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
+            unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+            return [ReadTask(blocks, unknown)]
+
+    return Records()
+
+
+def _add(total: IngestReport, part: IngestReport) -> None:
+    for name in ("seen", "written", "updated", "unchanged", "duplicates", "bytes_read", "retries"):
+        setattr(total, name, getattr(total, name) + getattr(part, name))
+    total.refused.update(part.refused)
+    for stage, seconds in part.stage_seconds.items():
+        total.stage_seconds[stage] += seconds
+
+
+def _ray() -> Any:
+    if importlib.util.find_spec("ray") is None:
+        raise EngineFailed("the ray engine needs Ray, which is not installed: pip install 'imgvec[ray]'")
+    # a cluster that imgvec starts reports its use to nobody; Ray reads this when it is imported
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    import ray.data
+
+    return ray
+
+
+@contextmanager
+def _cluster(ray: Any) -> Iterator[None]:
+    """A connection to a cluster, and quiet: stdout belongs to results, and failures come as values."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, ray.exceptions.RayError) as exc:
+        raise EngineFailed(f"no Ray cluster answers: {exc}: check RAY_ADDRESS, or leave it out") from exc
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,212 @@
+"""What runs on the cluster: one task reads the source, actors bring its records in with `imgvec.ingest`.
+
+What crosses between processes is pickled here and not by Ray, whose tables would take bytes and objects apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgvec.errors import ImgvecError, UnreadableImage
+from imgvec.images import Record
+from imgvec.ingest import IngestReport, IngestStore, RowFields, ingest
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Binding, Encoder, Pixels, Vectors
+
+CHUNK_RECORDS = 256
+"""Records that one call of an actor takes; a crash costs looking them up again."""
+CHUNK_BYTES = 16 * 2**20
+"""Of pickled records, which hold the image's bytes where an archive was read; a chunk ends earlier rather."""
+REMEMBERED_IDS = 65_536
+"""More than the records on their way: an id among them that comes again is a duplicate, as in one process."""
+
+Item = Record | UnreadableImage
+
+
+class EngineFailed(ImgvecError):
+    """Ray is not installed, cannot be reached, or lost a worker for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """An exception that any process can rebuild: some take arguments that pickle does not hand over."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: BaseException) -> Frozen:
+        return cls(type(error), error.args, dict(vars(error)))
+
+    def thawed(self) -> BaseException:
+        error = self.kind.__new__(self.kind)
+        error.args = self.args
+        vars(error).update(self.state)
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some records of the source."""
+
+    pickled: Sequence[bytes]
+    duplicates: int = 0
+    broken: Frozen | None = None
+    """The error that ended the source after them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a chunk."""
+
+    report: IngestReport = field(default_factory=IngestReport)
+    refused: str = ""
+    """JSON lines, as `ingest` writes them."""
+    error: Frozen | None = None
+    """Why the chunk is not done."""
+    broken: Frozen | None = None
+    """The chunk's own: raised once all that came before is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything an actor needs; picklable."""
+
+    encoder_factory: Callable[[], Encoder]
+    store_factory: Callable[[], IngestStore]
+    row_fields: RowFields
+    threads: int
+    processes: int
+    max_pixels: int
+    max_bytes: int
+    retry_seconds: float
+    strict: bool
+    folder: str
+    """The driver's working directory, which relative paths start from."""
+
+
+class Worker:
+    """An actor of the pool: a chunk in, an outcome out. Several threads may call it.
+
+    Its `Work` comes pickled, so that what fails in making it is an outcome too, and no tale of a dead actor.
+    """
+
+    def __init__(self, pickled_work: bytes) -> None:
+        self._failed: Frozen | None = None
+        try:
+            self._work: Work = pickle.loads(pickled_work)  # noqa: S301  from our own driver
+            with contextlib.suppress(OSError):  # absolute paths and URLs do without
+                os.chdir(self._work.folder)
+            self._store, self._encoder = self._work.store_factory(), _InTurn(self._work.encoder_factory())
+        except ImgvecError as exc:
+            self._failed = Frozen.of(exc)
+        except (ImportError, AttributeError) as exc:
+            why = f"a worker lacks what the driver has: {exc}: install it on every node"
+            self._failed = Frozen.of(EngineFailed(why))
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        chunk: Chunk = pickle.loads(row["chunk"])  # noqa: S301  from our own reader
+        return {"outcome": pickle.dumps(self._outcome(chunk))}
+
+    def _outcome(self, chunk: Chunk) -> Outcome:
+        if self._failed:
+            return Outcome(error=self._failed)
+        work = self._work
+        records: list[Item] = [pickle.loads(each) for each in chunk.pickled]  # noqa: S301
+        report, error = IngestReport(), None
+        with tempfile.TemporaryDirectory(prefix="imgvec-") as folder:
+            refused = Path(folder) / "refused.jsonl"
+            try:
+                report = ingest(
+                    records,
+                    self._store,
+                    self._encoder,
+                    work.row_fields,
+                    threads=work.threads,
+                    processes=work.processes,
+                    max_pixels=work.max_pixels,
+                    max_bytes=work.max_bytes,
+                    retry_seconds=work.retry_seconds,
+                    strict=work.strict,
+                    errors=refused,
+                )
+            except ImgvecError as exc:
+                error = Frozen.of(exc)
+            lines = refused.read_text(encoding="utf-8")
+        report.seen += chunk.duplicates
+        report.duplicates += chunk.duplicates
+        return Outcome(report, lines, error, chunk.broken)
+
+
+class _InTurn:
+    """An encoder whose `encode` takes turns, so that one chunk is read and written while another is encoded."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder, self._lock = encoder, threading.Lock()
+
+    @property
+    def binding(self) -> Binding:
+        return self._encoder.binding
+
+    @property
+    def supports_text(self) -> bool:
+        return self._encoder.supports_text
+
+    @property
+    def batch_size(self) -> int:
+        return self._encoder.batch_size
+
+    def prepare(self, image: Any) -> Pixels:
+        return self._encoder.prepare(image)
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        with self._lock:
+            return self._encoder.encode(pixels)
+
+    def encode_images(self, images: Sequence[Any]) -> Vectors:
+        with self._lock:
+            return self._encoder.encode_images(images)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        with self._lock:
+            return self._encoder.encode_texts(texts)
+
+
+def read(records: Callable[[], Iterable[Item]], folder: str, dumps: Callable[[object], bytes]) -> Iterator[bytes]:
+    """The source's records as pickled chunks; an error of the source ends them, and comes within the last.
+
+    `folder` is the driver's working directory. `dumps` pickles one record.
+    """
+    pickled: list[bytes] = []
+    size = duplicates = 0
+    recent: dict[str, None] = {}
+    broken = None
+    with contextlib.chdir(folder):
+        try:
+            for record in records():
+                if isinstance(record, Record):
+                    if record.id in recent:
+                        duplicates += 1
+                        continue
+                    recent[record.id] = None
+                    if len(recent) > REMEMBERED_IDS:
+                        del recent[next(iter(recent))]
+                pickled.append(dumps(record))
+                size += len(pickled[-1])
+                if len(pickled) >= CHUNK_RECORDS or size >= CHUNK_BYTES:
+                    yield pickle.dumps(Chunk(pickled, duplicates))
+                    pickled, size, duplicates = [], 0, 0
+        except ImgvecError as exc:
+            broken = Frozen.of(exc)
+        if pickled or duplicates or broken:
+            yield pickle.dumps(Chunk(pickled, duplicates, broken))

@@ -1,0 +1,188 @@
+"""Ingest on a Ray cluster of two nodes gives what the local engine gives."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeEncoder, FakeStore
+from pictures import picture
+
+from imgvec import ImageCollection
+from imgvec.definition import Definition
+from imgvec.engines import EngineFailed, RayEngine
+from imgvec.errors import SourceError, UnreadableImage, WriteFailed
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+TESTS = Path(__file__).parents[2]
+
+DEFINITION = {
+    "encoder": {"model": "fake"},
+    "fields": {
+        "album": {"type": "VARCHAR", "max_length": 64, "default": ""},
+        "rating": {"type": "INT8", "default": -1},
+    },
+}
+ENGINE = RayEngine(workers=2, encoder_factory=FakeEncoder)
+OPTIONS: dict[str, Any] = {"threads": 2, "max_pixels": 10**7, "max_bytes": 10**7}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Two nodes on this machine, whose workers find the tests' modules."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS, TESTS.parent, Path(__file__).parent))))
+        warnings.simplefilter("ignore")  # Ray's own, of sockets and processes that it leaves open
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        made.add_node(num_cpus=2)
+        ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+@pytest.fixture
+def source(pictures: Path) -> Path:
+    (pictures / "broken.jpg").write_bytes(b"no image")
+    (pictures / "empty.png").touch()
+    return pictures
+
+
+def metadata(source: Path) -> dict[str, dict[str, object]]:
+    return {
+        str(path): {"album": path.parent.name, "rating": i, "place": f"p{i}"}
+        for i, path in enumerate(sorted(source.rglob("*.jpg")))
+    }
+
+
+def content(collection: ImageCollection) -> dict[str, dict[str, Any]]:
+    """Every row with its vector, as it is compared."""
+    ids = [row["id"] for rows in collection.store.scan(["id"]) for row in rows]
+    rows = collection.get(ids, with_vector=True)
+    return {
+        id_: {k: v.tolist() if k == "vector" else v for k, v in row.items() if k != "ingested_at"}
+        for id_, row in rows.items()
+    }
+
+
+def refused(file: Path) -> list[str]:
+    return sorted(file.read_text().splitlines())
+
+
+def test_rows_and_refused_images_are_the_local_ones(
+    cluster: None, backend_uri: str, source: Path, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    known = metadata(source)
+    with ImageCollection.create("here", definition=DEFINITION, uri=backend_uri, encoder=encoder) as local:
+        report = local.ingest(source, metadata=known, errors=tmp_path / "local.jsonl")
+        wanted = content(local)
+    with ImageCollection.create("there", definition=DEFINITION, uri=backend_uri, encoder=FakeEncoder()) as remote:
+        seen: list[int] = []
+        first = remote.ingest(
+            source,
+            metadata=known,
+            errors=tmp_path / "ray.jsonl",
+            engine=ENGINE,
+            on_progress=lambda r: seen.append(r.seen),
+        )
+        assert content(remote) == wanted
+        assert len(wanted) == 20
+        assert refused(tmp_path / "ray.jsonl") == refused(tmp_path / "local.jsonl")
+        assert len(refused(tmp_path / "ray.jsonl")) == 2
+        for name in ("seen", "written", "updated", "unchanged", "duplicates", "refused", "bytes_read"):
+            assert getattr(first, name) == getattr(report, name), name
+        assert seen[-1] == first.seen == 22
+        assert first.stage_seconds["encode"] > 0
+
+        known[str(source / "album0" / "00.jpg")]["album"] = "renamed"
+        picture(99).save(source / "album1" / "01.jpg")
+        again = remote.ingest(source, metadata=known, engine=ENGINE)
+        assert (again.written, again.updated, again.unchanged) == (1, 1, 18)
+        third = remote.ingest(source, metadata=known, engine=ENGINE)
+        assert (third.written, third.updated, third.unchanged) == (0, 0, 20)
+
+
+def test_both_nodes_work_and_a_duplicate_is_one(cluster: None, tmp_path: Path, store: FakeStore) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    picture(0).save(folder / "0.jpg")
+    for i in range(1, 1200):
+        shutil.copy(folder / "0.jpg", folder / f"{i}.jpg")
+    nodes = tmp_path / "nodes"
+    nodes.mkdir()
+    engine = RayEngine(workers=2, encoder_factory=partial(encoder_that_notes_its_node, nodes))
+    report = engine.ingest(TwiceTheFirst(str(folder)), store, FakeEncoder, row_fields(), **OPTIONS)
+    assert len(list(nodes.iterdir())) == 2
+    assert (report.seen, report.written, report.duplicates) == (1201, 1200, 1)
+    assert len(store.rows) == 1200
+    assert sum(store.upserts) == 1200
+
+
+def test_what_a_worker_raises_is_raised_here(cluster: None, source: Path, store: FakeStore, tmp_path: Path) -> None:
+    read = Reading(str(source))
+    with pytest.raises(UnreadableImage, match=r"broken\.jpg|empty\.png"):
+        ENGINE.ingest(read, store, FakeEncoder, row_fields(), strict=True, errors=tmp_path / "e", **OPTIONS)
+    assert json.loads((tmp_path / "e").read_text().splitlines()[0])["reason"] in ("not an image", "empty")
+    with pytest.raises(SourceError, match="nowhere"):
+        ENGINE.ingest(Reading(str(tmp_path / "nowhere")), store, FakeEncoder, row_fields(), **OPTIONS)
+    with pytest.raises(WriteFailed, match="full") as caught:
+        ENGINE.ingest(read, FullStore(), FakeEncoder, row_fields(), **OPTIONS)
+    assert (caught.value.written, caught.value.pending) == (3, 4)
+    with pytest.raises(EngineFailed, match="0 GPUs"):
+        RayEngine(gpus_per_worker=1).ingest(read, store, FakeEncoder, row_fields(), **OPTIONS)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, store: FakeStore) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineFailed, match=r"pip install 'imgvec\[ray\]'"):
+        ENGINE.ingest(Reading("."), store, FakeEncoder, row_fields(), **OPTIONS)
+
+
+def encoder_that_notes_its_node(folder: Path) -> FakeEncoder:
+    import ray
+
+    (folder / ray.get_runtime_context().get_node_id()).touch()
+    return FakeEncoder()
+
+
+class Reading:
+    """A source that can be sent to the cluster."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __call__(self) -> Iterator[Any]:
+        from imgvec.images import read_source
+
+        return read_source(self.source)
+
+
+class TwiceTheFirst(Reading):
+    def __call__(self) -> Iterator[Any]:
+        records = super().__call__()
+        first = next(records)
+        yield first
+        yield first
+        yield from records
+
+
+class FullStore(FakeStore):
+    def upsert(self, rows: Any, vectors: Any) -> int:
+        raise WriteFailed("the disk is full", written=3, pending=4)
+
+
+def row_fields() -> Any:
+    return Definition.load(DEFINITION).row_fields
