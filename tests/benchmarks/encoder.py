@@ -1,0 +1,114 @@
+"""How much faster than plain bfloat16 with SDPA the tuned encoder is, on the device at hand.
+
+    python tests/benchmarks/encoder.py [--device auto] [--images 64] [--rounds 5] [--model pypi:dinov2-small-11]
+
+All ways run in turns in one process, on random pixels; ratios are taken round by round, so that a machine that slows
+down slows all of them. The plain ones pass `batch_size` images at a time with all of torch's threads: float32 and
+bfloat16 (float16 where the GPU lacks it) with SDPA, and bfloat16 with eager attention. The baseline is bfloat16 SDPA
+at the batch size where it is fastest. The tuned one is what `prepare_for` chooses for a run too short to compile for,
+the compiled one what it chooses for a long one. Cosines are to float32, the least over all images.
+
+Exit status 1 where the tuned encoder is below 1.35 times the baseline, or a cosine below 0.999.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder
+from imgvec.encoders.passes import WORTH_MEASURING
+from imgvec.encoders.protocol import Pixels, Vectors
+
+WANTED, COSINE = 1.35, 0.999
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--model", default="pypi:dinov2-small-11")
+    parser.add_argument("--images", type=int, default=64, help="in each turn (default: 64)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-compile", action="store_true")
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as empty:
+
+        def loaded(dtype: str, attention: str | None = None, batch: int | None = None) -> HuggingFaceEncoder:
+            encoder = load_encoder(EncoderSpec(args.model), device=args.device, dtype=dtype)
+            encoder._cache_dir = Path(empty)  # measured anew in each run of this benchmark
+            if attention is not None:
+                encoder._readout.vision.set_attn_implementation(attention)
+            encoder.batch_size = batch or encoder.batch_size
+            return encoder
+
+        first = loaded("auto")
+        small, gpu = str(first.dtype).removeprefix("torch."), first.device.type == "cuda"
+        name = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16" if gpu else "bf16"}[small]
+        sizes = (64, 256) if gpu else (4, 8, 16)
+        pixels = _photos(args.images, first.binding.image_size)
+
+        encoders = {"fp32 sdpa": loaded("fp32", "sdpa")}
+        # before `prepare_for`, which has the whole process keep its memory: what a plain loop gives
+        plain = {size: loaded(name, "sdpa", size) for size in sizes}
+        for encoder in plain.values():
+            encoder.encode(pixels[: encoder.batch_size])
+        untouched = {size: min(_seconds(encoder, pixels) for _ in range(2)) for size, encoder in plain.items()}
+        best = min(untouched, key=untouched.__getitem__)
+        baseline = f"{name} sdpa, {best}"
+        encoders[baseline] = plain[best]
+        encoders[f"{name} eager, {best}"] = loaded(name, "eager", best)
+        encoders["tuned"] = loaded(name)
+        chosen = {"tuned": encoders["tuned"].prepare_for(WORTH_MEASURING)}
+        if not args.no_compile:
+            encoders["tuned, long run"] = loaded(name)
+            chosen["tuned, long run"] = encoders["tuned, long run"].prepare_for(None)
+
+        vectors = {way: encoder.encode(pixels) for way, encoder in encoders.items()}  # warms up as well
+        seconds: dict[str, list[float]] = {way: [] for way in encoders}
+        for _ in range(args.rounds):
+            for way, encoder in encoders.items():
+                seconds[way].append(_seconds(encoder, pixels))
+
+    device = torch.cuda.get_device_name() if gpu else f"{torch.get_num_threads()} threads"
+    print(f"{args.images} images, {args.rounds} rounds, {args.model}, {device}, torch {torch.__version__}")
+    print(f"  {baseline} before anything was tuned: {args.images / untouched[best]:.1f} images/s")
+    reached = True
+    for way, found in seconds.items():
+        ratio = statistics.median(b / s for b, s in zip(seconds[baseline], found, strict=True))
+        cosine = float((vectors[way] * vectors["fp32 sdpa"]).sum(axis=1).min())
+        rate = args.images / statistics.median(found)
+        print(f"  {way:<16} {rate:8.1f} images/s  {ratio:5.2f} x {baseline}  cosine {cosine:.5f}")
+        reached &= cosine >= COSINE and (way != "tuned" or ratio >= WANTED)
+    for way, tuning in chosen.items():
+        print(f"  {way}: {tuning}")
+    if gpu:
+        print(f"  peak of GPU memory: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    sys.exit(0 if reached else 1)
+
+
+def _photos(count: int, side: int) -> Pixels:
+    """Areas of colour with noise on them; speed does not depend on what is to be seen."""
+    rng = np.random.default_rng(0)
+    cell = -(-side // 7)
+    areas = rng.integers(0, 226, (count, 3, 7, 7), np.uint8).repeat(cell, axis=2).repeat(cell, axis=3)
+    return areas[:, :, :side, :side] + rng.integers(0, 30, (count, 3, side, side), np.uint8)
+
+
+def _seconds(encoder: HuggingFaceEncoder, pixels: Pixels) -> float:
+    started = time.perf_counter()
+    parts: list[Vectors] = []
+    for start in range(0, len(pixels), encoder.batch_size):
+        parts.append(encoder.encode(pixels[start : start + encoder.batch_size]))
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
