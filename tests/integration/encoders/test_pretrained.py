@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, load_with_fallback, weights
 from imgvec.encoders.pypi import PYPI_MODELS
+from imgvec.encoders.streams import processors
+from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.errors import EncoderUnavailable
 
 pytestmark = pytest.mark.weights
@@ -76,6 +79,39 @@ def test_bfloat16_agrees_on_real_photos(exact: HuggingFaceEncoder, cache_dir: Pa
     cosines = (rough.encode_images(photos) * exact.encode_images(photos)).sum(axis=1)
     assert len(cosines) >= 20
     assert cosines.min() >= 0.999
+
+
+@pytest.mark.parametrize("attention", ["imgvec_products", "sdpa"])
+def test_tuned_passes_agree_on_real_photos_whatever_the_batch(
+    attention: str, exact: HuggingFaceEncoder, cache_dir: Path, test_data: Path, tmp_path: Path
+) -> None:
+    tuned = load_encoder(EncoderSpec(MODEL), device="cpu", dtype="bf16", cache_dir=cache_dir)
+    tuned._cache_dir = tmp_path  # another test's measuring, or a user's, decides nothing here
+    memory = Memory(tmp_path, tuned.binding.fingerprint, tuned.device, tuned.dtype)
+    memory.keep(Tuning(attention, batch_size=3, streams=min(2, processors()), rate=50.0))
+    assert tuned.prepare_for(100) is not None
+    paths = sorted((test_data / "clothing").rglob("*.jpg"))[::60]
+    pixels = np.stack([tuned.prepare(Image.open(path).convert("RGB")) for path in paths])
+    expected = exact.encode(pixels)
+    vectors = tuned.encode(pixels)
+    assert (vectors * expected).sum(axis=1).min() >= 0.999
+    backwards = tuned.encode(pixels[::-1])[::-1]
+    one_by_one = np.concatenate([tuned.encode(pixels[i : i + 1]) for i in range(len(pixels))])
+    assert (backwards * vectors).sum(axis=1).min() >= 0.9995
+    assert (one_by_one * vectors).sum(axis=1).min() >= 0.9995
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", ["auto", "fp16"])
+def test_a_gpu_agrees_on_real_photos(
+    dtype: str, exact: HuggingFaceEncoder, cache_dir: Path, test_data: Path, tmp_path: Path
+) -> None:
+    tuned = load_encoder(EncoderSpec(MODEL), device="cuda", dtype=dtype, cache_dir=cache_dir)
+    tuned._cache_dir = tmp_path
+    tuned.prepare_for(None)
+    photos = [Image.open(path).convert("RGB") for path in sorted((test_data / "clothing").rglob("*.jpg"))[::60]]
+    assert (tuned.encode_images(photos) * exact.encode_images(photos)).sum(axis=1).min() >= 0.999
 
 
 def test_a_photo_is_nearest_to_its_own_crop(exact: HuggingFaceEncoder) -> None:
