@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -145,6 +146,35 @@ def test_what_a_worker_raises_is_raised_here(cluster: None, source: Path, store:
         RayEngine(gpus_per_worker=1).ingest(read, store, FakeEncoder, row_fields(), **OPTIONS)
 
 
+def test_a_worker_that_dies_is_replaced_and_its_chunk_done_again(
+    cluster: None, source: Path, store: FakeStore, tmp_path: Path
+) -> None:
+    engine = RayEngine(workers=1, encoder_factory=partial(EncoderThatDiesOnce, tmp_path / "died"))
+    report = engine.ingest(Reading(str(source)), store, FakeEncoder, row_fields(), **OPTIONS)
+    assert (tmp_path / "died").exists()
+    assert (len(store.rows), report.seen, report.refused.total()) == (20, 22, 2)
+
+
+def test_a_stopped_run_goes_on_from_there(cluster: None, tmp_path: Path, store: FakeStore) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    picture(0).save(folder / "0.jpg")
+    for i in range(1, 1500):
+        os.link(folder / "0.jpg", folder / f"{i}.jpg")
+    stop = threading.Event()
+    engine = RayEngine(workers=1, encoder_factory=FakeEncoder)
+    read = Reading(str(folder))
+    first = engine.ingest(
+        read, store, FakeEncoder, row_fields(), stop=stop, on_progress=lambda _: stop.set(), **OPTIONS
+    )
+    assert first.interrupted
+    assert 0 < first.written < 1500
+    second = engine.ingest(read, store, FakeEncoder, row_fields(), **OPTIONS)
+    assert not second.interrupted
+    assert second.unchanged >= first.written
+    assert second.unchanged + second.written == len(store.rows) == 1500
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, store: FakeStore) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineFailed, match=r"pip install 'imgvec\[ray\]'"):
@@ -156,6 +186,18 @@ def encoder_that_notes_its_node(folder: Path) -> FakeEncoder:
 
     (folder / ray.get_runtime_context().get_node_id()).touch()
     return FakeEncoder()
+
+
+class EncoderThatDiesOnce(FakeEncoder):
+    def __init__(self, died: Path) -> None:
+        super().__init__()
+        self.died = died
+
+    def encode(self, pixels: Any) -> Any:
+        if not self.died.exists():
+            self.died.touch()
+            os._exit(1)
+        return super().encode(pixels)
 
 
 class Reading:
