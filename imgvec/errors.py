@@ -23,6 +23,8 @@ boundary each (`milvus/errors.py`, `encoders/`, `images/decode.py`), always `rai
 
 from __future__ import annotations
 
+import typing
+
 
 class ImgvecError(Exception):
     """Root of everything that imgvec raises on purpose."""
@@ -141,3 +143,11 @@ class WriteFailed(BackendError):
     ) -> None:
         self.written, self.pending = written, pending
         super().__init__(message, code=code, retryable=retryable)
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        return _write_failed, (*self.args, self.written, self.pending), vars(self)
+
+
+def _write_failed(message: str, written: int, pending: int) -> WriteFailed:
+    """For pickle, which knows no keyword arguments."""
+    return WriteFailed(message, written=written, pending=pending)

@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from imgvec.encoders.protocol import Tunable
 from imgvec.errors import BackendError, EncoderError, UnreadableImage
 from imgvec.images import Record, content_hash, decode
 from imgvec.retry import Retry
@@ -59,6 +60,8 @@ DECODE_BYTES = 64 * 2**20
 """File bytes that wait for a decoder, or are with one."""
 WRITE_ROWS = 512
 """Rows sent in one call, at most; what a crash costs is encoding them again."""
+TUNE_AFTER = 1000
+"""Images after which a run is long enough for the encoder to look for its fastest way; again after each fourfold."""
 WRITE_SECONDS = 1.0
 """A slow encoder's rows are not held back longer than this."""
 
@@ -99,7 +102,7 @@ class IngestReport:
     seconds: float = 0.0
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Busy seconds summed over threads: read, lookup, decode, encode, write. Two more are the encoder's thread's own:
-    `waiting` for images, `blocked` by a writer that is behind."""
+    `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
     interrupted: bool = False
     """Stopped before the end of the source; the same call goes on from there."""
 
@@ -211,8 +214,14 @@ def ingest(
         ahead = stack.enter_context(Ahead(decoding, 2 * encoder.batch_size + threads, stopped))
         # the first to run on the way out: whatever waits then, for Milvus or for room, waits no longer
         stack.callback(closing.set)
-        for batch in _batches(ahead, encoder.batch_size, run):
+        tuned_at = TUNE_AFTER
+        for batch in _batches(ahead, encoder, run):
             encoded = _encoded(batch, encoder, run)
+            if run.encoded >= tuned_at and isinstance(encoder, Tunable):
+                # as many again as there were so far: a guess that is right within a factor of two, whatever the source
+                with run.timed("tune"):
+                    encoder.prepare_for(run.encoded)
+                tuned_at *= 4
             with run.timed("blocked"):
                 writer.put(encoded)
         writer.finish()
@@ -235,6 +244,7 @@ class _Run:
         self.retry = Retry(retry_seconds, on_retry=self._retrying, stopped=stopped)
         self.stopped = stopped
         self.decoding = ByteBudget(DECODE_BYTES)
+        self.encoded = 0
         self.in_flight: set[str] = set()
         self._strict, self._log, self._on_progress = strict, log, on_progress
         self._lock = threading.Lock()
@@ -491,8 +501,10 @@ def _itself(result: _Result) -> _Result:
     return result
 
 
-def _batches(decoding: Iterable[Callable[[], _Result]], size: int, run: _Run) -> Iterator[list[_Prepared | _Ready]]:
-    """Batches of `size` images to encode, with the rows that come ready among them; refusals are counted here."""
+def _batches(
+    decoding: Iterable[Callable[[], _Result]], encoder: Encoder, run: _Run
+) -> Iterator[list[_Prepared | _Ready]]:
+    """Batches of the encoder's size to encode, with the rows that come ready among them; refusals are counted here."""
     batch: list[_Prepared | _Ready] = []
     to_encode = 0
     source = iter(decoding)
@@ -507,7 +519,7 @@ def _batches(decoding: Iterable[Callable[[], _Result]], size: int, run: _Run) ->
             continue
         batch.append(result)
         to_encode += isinstance(result, _Prepared)
-        if to_encode == size or len(batch) == WRITE_ROWS:
+        if to_encode >= encoder.batch_size or len(batch) == WRITE_ROWS:
             yield batch
             batch, to_encode = [], 0
     if batch:
@@ -524,6 +536,7 @@ def _encoded(batch: Sequence[_Prepared | _Ready], encoder: Encoder, run: _Run) -
                 vectors: Sequence[Vectors | None] = list(encoder.encode(np.stack([item.pixels for item in prepared])))
             except EncoderError as exc:
                 vectors = _one_by_one(prepared, encoder, exc)
+        run.encoded += len(prepared)
         for item, vector in zip(prepared, vectors, strict=True):
             if vector is None:
                 run.in_flight.discard(item.row["id"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class HuggingFaceEncoder:
         self.batch_size = BATCH_SIZES.get(device.type, 16)
         self._cache_dir = cache_dir or default_cache_dir()
         self._tuned: TunedPasses | None = None
+        self._turn = threading.RLock()
 
     @property
     def supports_text(self) -> bool:
@@ -70,22 +72,27 @@ class HuggingFaceEncoder:
         Chooses attention, batch size and passes side by side by measuring for about 5 seconds, the first time for a
         model on a machine, and not for fewer than 1,000 images; what was measured is kept in the cache folder. Compiles
         where the run is long enough to pay for it. `batch_size` changes with it, and is to be read afterwards; the
-        vectors agree to a cosine of 0.999. Not while another thread encodes. Answers what was chosen, None for nothing.
+        vectors agree to a cosine of 0.999. Answers what was chosen, None for nothing.
         """
         memory = Memory(self._cache_dir, self.binding.fingerprint, self.device, self.dtype)
-        self._tuned = choose(self._readout, self.binding.image_size, self.device, memory, images)
-        if self._tuned is None:
-            return None
-        self.batch_size = self._tuned.tuning.images
-        return self._tuned.tuning
+        with self._turn:
+            self._tuned = choose(self._readout, self.binding.image_size, self.device, memory, images)
+            if self._tuned is None:
+                return None
+            self.batch_size = self._tuned.tuning.images
+            return self._tuned.tuning
 
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32 unit vectors.
 
         Runs `batch_size` images at a time, and halves that when the memory does not suffice. Raises `EncoderError`
         for pixels of another shape, where the memory suffices for not even one image, and where the model answers
-        with something that has no direction (it then names the positions).
+        with something that has no direction (it then names the positions). Several threads take turns.
         """
+        with self._turn:
+            return self._encoded(pixels)
+
+    def _encoded(self, pixels: Pixels) -> Vectors:
         side = self.binding.image_size
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (3, side, side):
             raise EncoderError(f"expected (n, 3, {side}, {side}) uint8 pixels, not {pixels.shape} {pixels.dtype}")
@@ -114,7 +121,7 @@ class HuggingFaceEncoder:
         if not texts:
             return self._none()
         parts = []
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             for start in range(0, len(texts), self.batch_size):
                 parts.append(self._text(texts[start : start + self.batch_size]).cpu().numpy())
         return self._unit(np.concatenate(parts))

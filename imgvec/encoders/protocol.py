@@ -78,7 +78,7 @@ class Encoder(Protocol):
     """Images or texts in, unit vectors out.
 
     `prepare` runs on the CPU, is thread-safe and is the slow half of preprocessing (resize and crop); `encode`
-    is called from one thread at a time and is where the accelerator works. Vectors are (n, dim) float32, C-contiguous,
+    is where the accelerator works, and threads that call it take turns. Vectors are (n, dim) float32, C-contiguous,
     finite, each of unit length (L2 norm within 1e-3 of 1), in the order of the input; no input gives shape (0, dim).
     """
 
@@ -108,4 +108,13 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Texts to (n, dim) vectors in the images' space; raises `QueryError` where `supports_text` is false."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """An encoder that can be made faster for a long run; see `HuggingFaceEncoder.prepare_for`."""
+
+    def prepare_for(self, images: int | None = None) -> object:
+        """Choose how to run so many images; `batch_size` may be another one afterwards."""
         ...

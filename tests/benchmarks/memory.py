@@ -21,10 +21,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fakes import FakeEncoder  # noqa: E402
-from pictures import picture  # noqa: E402
+from fakes import FakeEncoder
+from pictures import picture
 
-from imgvec import ImageCollection, IngestReport  # noqa: E402
+from imgvec import ImageCollection, IngestReport
 
 
 def main() -> None:

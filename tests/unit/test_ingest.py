@@ -456,3 +456,17 @@ def test_large_files_are_not_all_held_at_once(store: FakeStore, encoder: FakeEnc
     report = run(iter(records), store, encoder)
     assert report.refused == {"not an image": 40}
     assert most < 320 * 2**20
+
+
+def test_a_long_run_tunes_its_encoder(pictures: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgvec.ingest.TUNE_AFTER", 3)
+    expected: list[int | None] = []
+
+    class Tuned(FakeEncoder):
+        def prepare_for(self, images: int | None = None) -> None:
+            expected.append(images)
+            self.batch_size = 2
+
+    report = run(pictures, store, Tuned())
+    assert report.written == len(store.rows) == 20
+    assert expected == [4, 12]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -52,3 +53,11 @@ def test_every_error_is_an_imgvec_error() -> None:
     assert all(issubclass(one, imgvec.ImgvecError) for one in classes)
     tree = imgvec.errors.__doc__ or ""
     assert all(one.__name__ in tree for one in classes)
+
+
+def test_errors_travel_between_processes() -> None:
+    errors = imgvec.errors
+    failed = pickle.loads(pickle.dumps(errors.WriteFailed("half", written=3, pending=4, code=8, retryable=True)))
+    assert (str(failed), failed.written, failed.pending, failed.code, failed.retryable) == ("half", 3, 4, 8, True)
+    refused = pickle.loads(pickle.dumps(errors.UnreadableImage("a.jpg", "empty", "0 bytes")))
+    assert (refused.uri, refused.reason, refused.detail) == ("a.jpg", "empty", "0 bytes")
