@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from imgvec.encoders.devices import BATCH_SIZES, choose_device, choose_dtype, out_of_memory
+from imgvec.encoders.lastlayer import read_class_token_only
 from imgvec.encoders.loading import choose_pooling, load_config, load_model, load_preprocessing, load_tokenizer
 from imgvec.encoders.passes import TunedPasses, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
@@ -178,7 +179,10 @@ def load_encoder(
 
     model = load_model(checkpoint, config, pooling, number, attention_for(on, number))
     layer = truncate(model, spec.layer)
-    readout = ImageReadout(model, family, pooling, preprocessing).to(on).eval()
+    readout = ImageReadout(model, family, pooling, preprocessing)
+    if pooling == "cls":
+        read_class_token_only(readout.vision)
+    readout = readout.to(on).eval()
     dim = _width(readout, preprocessing.image_size, on, checkpoint.model)
     if projection is not None:
         if len(projection.mean) != dim:
