@@ -246,7 +246,7 @@ def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_toke
 
 
 def redacted(uri: str) -> str:
-    """The URI without what stands before the host."""
+    """The URI without what stands before the last @, which may be a login."""
     scheme, sign, rest = uri.rpartition("://")
     return scheme + sign + rest.rpartition("@")[2]
 
