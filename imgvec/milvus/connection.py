@@ -247,6 +247,8 @@ def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_toke
 
 def redacted(uri: str) -> str:
     """The URI without what stands before the last @, which may be a login."""
+    if "://" not in uri and uri.endswith(".db"):
+        return uri  # a file of Milvus Lite, whose name may hold an @
     scheme, sign, rest = uri.rpartition("://")
     return scheme + sign + rest.rpartition("@")[2]
 
