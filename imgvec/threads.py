@@ -57,9 +57,10 @@ class Ahead(Generic[T]):
             except queue.Empty:
                 continue
             if isinstance(item, _End):
-                if item.error is not None:
+                self.exhausted = item.error is None
+                # what fails once nobody wants more, as a call that is not tried again, is part of stopping
+                if item.error is not None and not self._stopped():
                     raise item.error
-                self.exhausted = True
                 return
             yield item
 
