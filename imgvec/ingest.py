@@ -225,7 +225,7 @@ def ingest(
             with run.timed("blocked"):
                 writer.put(encoded)
         writer.finish()
-        run.report.interrupted = not ahead.exhausted
+        run.report.interrupted = run.cut_short or not ahead.exhausted
     return run.finish()
 
 
@@ -245,6 +245,7 @@ class _Run:
         self.stopped = stopped
         self.decoding = ByteBudget(DECODE_BYTES)
         self.encoded = 0
+        self.cut_short = False
         self.in_flight: set[str] = set()
         self._strict, self._log, self._on_progress = strict, log, on_progress
         self._lock = threading.Lock()
@@ -320,6 +321,7 @@ def _loaded(
     size = 0
     for item in _side_by_side(read, records, pool, 2 * threads):
         if run.stopped():
+            run.cut_short = True
             return
         length = 0 if isinstance(item, UnreadableImage) else len(item[1])
         run.count(seen=1, bytes_read=length)
