@@ -60,10 +60,10 @@ DECODE_BYTES = 64 * 2**20
 """File bytes that wait for a decoder, or are with one."""
 WRITE_ROWS = 512
 """Rows sent in one call, at most; what a crash costs is encoding them again."""
-TUNE_AFTER = 1000
-"""Images after which a run is long enough for the encoder to look for its fastest way; again after each fourfold."""
 WRITE_SECONDS = 1.0
 """A slow encoder's rows are not held back longer than this."""
+TUNE_AFTER = 1000
+"""Images after which a run is long enough for the encoder to look for its fastest way; again after each fourfold."""
 
 
 class IngestStore(Protocol):
@@ -101,8 +101,8 @@ class IngestReport:
     """Calls to Milvus that were repeated, because it was busy, starting or out of reach."""
     seconds: float = 0.0
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Busy seconds summed over threads: read, lookup, decode, encode, write. Two more are the encoder's thread's own:
-    `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
+    """Busy seconds summed over threads: read, lookup, decode, encode, write. Three more are the encoder's thread's
+    own: `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
     interrupted: bool = False
     """Stopped before the end of the source; the same call goes on from there."""
 
@@ -217,13 +217,13 @@ def ingest(
         tuned_at = TUNE_AFTER
         for batch in _batches(ahead, encoder, run):
             encoded = _encoded(batch, encoder, run)
+            with run.timed("blocked"):
+                writer.put(encoded)
             if run.encoded >= tuned_at and isinstance(encoder, Tunable):
                 # as many again as there were so far: a guess that is right within a factor of two, whatever the source
                 with run.timed("tune"):
                     encoder.prepare_for(run.encoded)
                 tuned_at *= 4
-            with run.timed("blocked"):
-                writer.put(encoded)
         writer.finish()
         run.report.interrupted = run.cut_short or not ahead.exhausted
     return run.finish()
@@ -537,7 +537,7 @@ def _encoded(batch: Sequence[_Prepared | _Ready], encoder: Encoder, run: _Run) -
             try:
                 vectors: Sequence[Vectors | None] = list(encoder.encode(np.stack([item.pixels for item in prepared])))
             except EncoderError as exc:
-                vectors = _one_by_one(prepared, encoder, exc)
+                vectors = _one_by_one(prepared, encoder, run, exc)
         run.encoded += len(prepared)
         for item, vector in zip(prepared, vectors, strict=True):
             if vector is None:
@@ -548,15 +548,20 @@ def _encoded(batch: Sequence[_Prepared | _Ready], encoder: Encoder, run: _Run) -
     return ready
 
 
-def _one_by_one(prepared: Sequence[_Prepared], encoder: Encoder, error: EncoderError) -> list[Vectors | None]:
-    """Vectors of a batch that failed, None for each image that fails alone; an encoder that fails at all is broken."""
+def _one_by_one(
+    prepared: Sequence[_Prepared], encoder: Encoder, run: _Run, error: EncoderError
+) -> list[Vectors | None]:
+    """Vectors of a batch that failed, None for each image that fails alone; raises `error` where the encoder is broken.
+
+    It is where it has no vector for any of several images, or for the only one before it ever had one in this run.
+    """
     vectors: list[Vectors | None] = []
     for item in prepared:
         try:
             vectors.append(encoder.encode(item.pixels[np.newaxis])[0])
         except EncoderError:
             vectors.append(None)
-    if all(vector is None for vector in vectors):
+    if all(vector is None for vector in vectors) and (len(vectors) > 1 or not run.encoded):
         raise error
     return vectors
 

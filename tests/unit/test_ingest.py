@@ -350,9 +350,11 @@ def test_an_image_without_a_vector_is_refused_alone(pictures: Path, store: FakeS
 
     with Image.open(pictures / "album1" / "07.jpg") as image:
         seven = FakeEncoder().prepare(image)
-    report = run(pictures, store, Picky())
-    assert (report.written, report.refused) == (19, {"not encodable": 1})
-    assert adds_up(report)
+    for size in (4, 1):  # among others, and in a batch of its own
+        store.rows.clear()
+        report = run(pictures, store, Picky(batch_size=size))
+        assert (report.written, report.refused) == (19, {"not encodable": 1})
+        assert adds_up(report)
 
 
 def test_stop_and_interrupt_end_a_run_over_unchanged_images(pictures: Path, encoder: FakeEncoder) -> None:
