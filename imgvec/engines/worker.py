@@ -9,7 +9,6 @@ import contextlib
 import os
 import pickle
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from imgvec.images import Record
 from imgvec.ingest import IngestReport, IngestStore, RowFields, ingest
 
 if TYPE_CHECKING:
-    from imgvec.encoders.protocol import Binding, Encoder, Pixels, Vectors
+    from imgvec.encoders.protocol import Encoder
 
 CHUNK_RECORDS = 256
 """Records that one call of an actor takes; a crash costs looking them up again."""
@@ -107,7 +106,7 @@ class Worker:
             self._work: Work = pickle.loads(pickled_work)  # noqa: S301  from our own driver
             with contextlib.suppress(OSError):  # absolute paths and URLs do without
                 os.chdir(self._work.folder)
-            self._store, self._encoder = self._work.store_factory(), _InTurn(self._work.encoder_factory())
+            self._store, self._encoder = self._work.store_factory(), self._work.encoder_factory()
         except ImgvecError as exc:
             self._failed = Frozen.of(exc)
         except (ImportError, AttributeError) as exc:
@@ -146,40 +145,6 @@ class Worker:
         report.seen += chunk.duplicates
         report.duplicates += chunk.duplicates
         return Outcome(report, lines, error, chunk.broken)
-
-
-class _InTurn:
-    """An encoder whose `encode` takes turns, so that one chunk is read and written while another is encoded."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder, self._lock = encoder, threading.Lock()
-
-    @property
-    def binding(self) -> Binding:
-        return self._encoder.binding
-
-    @property
-    def supports_text(self) -> bool:
-        return self._encoder.supports_text
-
-    @property
-    def batch_size(self) -> int:
-        return self._encoder.batch_size
-
-    def prepare(self, image: Any) -> Pixels:
-        return self._encoder.prepare(image)
-
-    def encode(self, pixels: Pixels) -> Vectors:
-        with self._lock:
-            return self._encoder.encode(pixels)
-
-    def encode_images(self, images: Sequence[Any]) -> Vectors:
-        with self._lock:
-            return self._encoder.encode_images(images)
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        with self._lock:
-            return self._encoder.encode_texts(texts)
 
 
 def read(records: Callable[[], Iterable[Item]], folder: str, dumps: Callable[[object], bytes]) -> Iterator[bytes]:
