@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from imgvec.collection import list_collections
@@ -33,15 +36,27 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _packages()
     yield _device(settings)
     yield from _weights()
+    there = "://" in settings.uri or Path(settings.uri).expanduser().exists()
     try:
-        with connect(
-            settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout
-        ) as connection:
-            yield from _backend(connection)
+        with _connected(settings, there) as connection:
+            yield from _backend(connection, settings.uri if not there else connection.uri, there)
     except ImgvecError as exc:
         yield Finding("milvus", "wrong", str(exc))
         return
-    yield from _collections(settings)
+    if there:
+        yield from _collections(settings)
+
+
+@contextmanager
+def _connected(settings: Settings, there: bool) -> Iterator[Connection]:
+    """The backend; for a Milvus Lite file that is not there yet one elsewhere, since looking should make nothing."""
+    with ExitStack() as stack:
+        uri = settings.uri
+        if not there and uri.endswith(".db"):
+            uri = str(Path(stack.enter_context(TemporaryDirectory())) / "looked_at.db")
+        yield stack.enter_context(
+            connect(uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout)
+        )
 
 
 def _packages() -> Iterator[Finding]:
@@ -86,9 +101,10 @@ def _weights() -> Iterator[Finding]:
             return
 
 
-def _backend(connection: Connection) -> Iterator[Finding]:
+def _backend(connection: Connection, uri: str, there: bool) -> Iterator[Finding]:
     can = connection.capabilities
-    yield Finding("milvus", "ok", f"{connection.uri}: {can.kind} {'.'.join(map(str, can.version))}")
+    yet = "" if there else "; the file is not there yet, the first ingest makes it"
+    yield Finding("milvus", "ok", f"{uri}: {can.kind} {'.'.join(map(str, can.version))}{yet}")
     yield Finding("index types", "ok", ", ".join(sorted(can.index_types)))
     yield Finding("vector types", "ok", ", ".join(sorted(can.vector_types)))
     gpu = {True: "yes", False: "no", None: "not known before one is tried"}[can.gpu]

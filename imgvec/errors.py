@@ -8,6 +8,7 @@
     ├── EncoderError
     │   ├── EncoderUnavailable     the weights cannot be had, or cannot be used
     │   └── EncoderMismatch        vectors of two encoders would meet in one collection
+    ├── EngineFailed               a cluster that an ingest was to run on cannot be had, or lost a worker
     ├── QueryError                 a query cannot be searched for
     ├── FilterError                a filter names what is not there, or compares what cannot be
     └── BackendError               Milvus said no; carries Milvus's own code
@@ -95,6 +96,10 @@ class EncoderUnavailable(EncoderError):
 
 class EncoderMismatch(EncoderError):
     """Two encoders would meet in one collection; the message says both."""
+
+
+class EngineFailed(ImgvecError):
+    """Ray is not installed, cannot be reached, or lost a worker for good."""
 
 
 class QueryError(ImgvecError):

@@ -8,6 +8,5 @@ stores.py  the driver's store, for workers that cannot open it themselves
 from __future__ import annotations
 
 from imgvec.engines.ray import RayEngine
-from imgvec.engines.worker import EngineFailed
 
-__all__ = ["EngineFailed", "RayEngine"]
+__all__ = ["RayEngine"]

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.engines.stores import served
-from imgvec.engines.worker import EngineFailed, Frozen, Item, Outcome, Work, Worker, read
+from imgvec.engines.worker import Frozen, Item, Outcome, Work, Worker, read
+from imgvec.errors import EngineFailed
 from imgvec.ingest import IngestReport, IngestStore, RowFields
 
 if TYPE_CHECKING:

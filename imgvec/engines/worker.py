@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgvec.errors import ImgvecError, UnreadableImage
+from imgvec.errors import EngineFailed, ImgvecError, UnreadableImage
 from imgvec.images import Record
 from imgvec.ingest import IngestReport, IngestStore, RowFields, ingest
 
@@ -29,10 +29,6 @@ REMEMBERED_IDS = 65_536
 """More than the records on their way: an id among them that comes again is a duplicate, as in one process."""
 
 Item = Record | UnreadableImage
-
-
-class EngineFailed(ImgvecError):
-    """Ray is not installed, cannot be reached, or lost a worker for good."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,3 +112,13 @@ def test_an_edited_picture_is_shown_by_its_new_content(filled: str, pictures: Pa
         assert photos.ingest(pictures).written == 1
         [hit] = photos.search(path, limit=1)
         assert (hit.uri, hit.fields["album"]) == (str(path), "album0")
+
+
+def test_the_doctor_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMGVEC_URI", raising=False)
+    findings = {one["subject"]: one for one in json.loads(CliRunner().invoke(main, ["doctor", "-o", "json"]).stdout)}
+    assert findings["milvus"]["state"] == "ok"
+    assert "not there yet" in findings["milvus"]["said"]
+    assert "HNSW" in findings["index types"]["said"]
+    assert list(tmp_path.iterdir()) == []

@@ -19,8 +19,8 @@ from pictures import picture
 
 from imgvec import ImageCollection
 from imgvec.definition import Definition
-from imgvec.engines import EngineFailed, RayEngine
-from imgvec.errors import SourceError, UnreadableImage, WriteFailed
+from imgvec.engines import RayEngine
+from imgvec.errors import EngineFailed, SourceError, UnreadableImage, WriteFailed
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 TESTS = Path(__file__).parents[2]
