@@ -30,6 +30,8 @@ from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
 
 logger = logging.getLogger(__name__)
 
+#: Passes that each stream has in one batch.
+STREAM_TURNS = 4
 #: A vector shorter than this has no direction.
 MIN_NORM = 1e-12
 
@@ -80,7 +82,9 @@ class HuggingFaceEncoder:
             self._tuned = choose(self._readout, self.binding.image_size, self.device, memory, images)
             if self._tuned is None:
                 return None
-            self.batch_size = self._tuned.tuning.images
+            tuning = self._tuned.tuning
+            # several turns of passes side by side: a stream that other work held up does not hold up the others
+            self.batch_size = tuning.images * (STREAM_TURNS if tuning.streams > 1 else 1)
             return self._tuned.tuning
 
     def encode(self, pixels: Pixels) -> Vectors:
@@ -140,7 +144,8 @@ class HuggingFaceEncoder:
         """Called outside of the except clause, whose traceback would keep the failed pass's tensors alive."""
         if self.batch_size == 1:
             raise EncoderError(f"{self.binding.model}: not enough memory on {self.device} for a single image")
-        self.batch_size //= 2
+        at_once = min(self.batch_size, self._tuned.tuning.images) if self._tuned else self.batch_size
+        self.batch_size = max(1, at_once // 2)
         self._tuned = None  # passes side by side need the memory of all of them
         logger.warning("Not enough memory on %s: going on with batches of %d", self.device, self.batch_size)
         if self.device.type == "cuda":

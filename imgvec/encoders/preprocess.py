@@ -1,7 +1,9 @@
 """From an upright RGB image to the square of pixels that a model sees, as the model's own processor does it.
 
-The processors of most families are a resize and a crop with a few parameters. Done here with Pillow they give the
-same bytes in three fifths of the time. A processor that is not known is called itself.
+The processors of most families are a resize and a crop with a few parameters. Done here they take a third of the time.
+The resize is torch's, as in transformers' processors where torchvision is installed; Pillow's, which the others use, is
+three times slower and differs by a level or two in a few of a thousand values. A processor that is not known is called
+itself.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from imgvec.encoders.protocol import Pixels
@@ -72,15 +75,14 @@ class Preprocessing:
         if self.processor is not None:
             return self._through_processor(image)
         if self.squash:
-            image = image.resize((self.resize, self.resize), self.resample)
+            width, height = self.resize, self.resize
         else:
             image = _within_ratio(image)
-            image = image.resize(_shorter_edge(image.width, image.height, self.resize), self.resample)
+            width, height = _shorter_edge(image.width, image.height, self.resize)
+        pixels = _resized(image, width, height, self.resample)
         if self.crop is not None:
-            # Floor division: a crop larger than the image is padded as transformers pads it, the odd pixel first.
-            left, top = (image.width - self.crop) // 2, (image.height - self.crop) // 2
-            image = image.crop((left, top, left + self.crop, top + self.crop))
-        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+            pixels = _centre(pixels, self.crop)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def _through_processor(self, image: Image.Image) -> Pixels:
         values = self.processor(images=image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"]
@@ -164,6 +166,30 @@ def _shorter_edge(width: int, height: int, edge: int) -> tuple[int, int]:
     if width <= height:
         return edge, int(edge * height / width)
     return int(edge * width / height), edge
+
+
+def _resized(image: Image.Image, width: int, height: int, resample: int) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8, low-pass filtered where it is made smaller."""
+    mode = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}.get(Image.Resampling(resample))
+    if mode is None:
+        return np.asarray(image.resize((width, height), resample))
+    import torch  # late: what reads a processor's parameters must not wait for it
+
+    planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(planes, size=(height, width), mode=mode, antialias=True)
+    made: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
+    return made
+
+
+def _centre(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The middle (side, side, 3); what is smaller is padded with zeros, the odd one first, as transformers does."""
+    height, width = pixels.shape[:2]
+    top, left = (height - side) // 2, (width - side) // 2
+    if top < 0 or left < 0:
+        around = [(max(0, -start), max(0, side + start - length)) for start, length in ((top, height), (left, width))]
+        pixels = np.pad(pixels, [*around, (0, 0)])
+        top, left = max(top, 0), max(left, 0)
+    return pixels[top : top + side, left : left + side]
 
 
 def _within_ratio(image: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import TINY, picture, save_tiny
 
@@ -37,6 +38,16 @@ READ: dict[str, Callable[[Any, Any], torch.Tensor]] = {
     "clip": lambda model, out: model.visual_projection(out.pooler_output),
     "siglip": lambda model, out: out.pooler_output,
 }
+
+
+@pytest.fixture(autouse=True)
+def pillows_resize(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What transformers' own processors do without torchvision; torch's is compared with it in test_preprocess.py."""
+
+    def resized(image: Image.Image, width: int, height: int, resample: int) -> Any:
+        return np.asarray(image.resize((width, height), resample))
+
+    monkeypatch.setattr("imgvec.encoders.preprocess._resized", resized)
 
 
 def load(checkpoint: Path, *, dtype: str = "fp32", **spec: Any) -> HuggingFaceEncoder:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
-from PIL import Image
 from tiny import picture
 
+from imgvec.encoders import preprocess
 from imgvec.encoders.preprocess import Preprocessing, from_processor
 from imgvec.errors import EncoderUnavailable
 
@@ -47,7 +47,10 @@ def test_prepare_equals_the_processor(name: str, size: tuple[int, int]) -> None:
     assert pixels.flags.c_contiguous
     mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (ours.mean, ours.std))
     scaled = (pixels.astype(np.float32) * np.float32(ours.rescale) - mean) / std
-    np.testing.assert_allclose(scaled, theirs, rtol=1e-6, atol=1e-6)
+    # in levels of 0..255: torch rounds a bicubic weight to fewer bits than Pillow does
+    levels = np.abs(scaled - theirs) * std / np.float32(ours.rescale)
+    assert levels.max() < 2.01
+    assert (levels > 0.01).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", [name for name in PROCESSORS if name != "unknown to imgvec"])
@@ -68,19 +71,18 @@ def test_convnext_is_cropped_below_384_and_squashed_from_it_on() -> None:
     assert (large.resize, large.crop, large.squash) == (384, None, True)
 
 
-def test_a_banner_does_not_become_a_giant() -> None:
+def test_a_banner_does_not_become_a_giant(monkeypatch: pytest.MonkeyPatch) -> None:
     dinov2 = from_processor(processor("dinov2"))
     banner = picture(2, (20_000, 10))
     peak = []
-    resize = Image.Image.resize
+    resized = preprocess._resized
 
-    def watched(self: Image.Image, size: tuple[int, int], *rest: Any) -> Image.Image:
-        peak.append(size[0] * size[1])
-        return resize(self, size, *rest)
+    def watched(image: Any, width: int, height: int, resample: int) -> Any:
+        peak.append(width * height)
+        return resized(image, width, height, resample)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Image.Image, "resize", watched)
-        assert dinov2.prepare(banner).shape == (3, 224, 224)
+    monkeypatch.setattr(preprocess, "_resized", watched)
+    assert dinov2.prepare(banner).shape == (3, 224, 224)
     assert max(peak) <= 8 * 256 * 256
 
 

@@ -15,6 +15,7 @@ from tiny import TINY, picture
 
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, passes
 from imgvec.encoders.attention import PRODUCTS
+from imgvec.encoders.huggingface import STREAM_TURNS
 from imgvec.encoders.streams import Streams
 from imgvec.encoders.tuning import Memory, Tuning, fastest
 
@@ -49,7 +50,8 @@ def test_no_vector_depends_on_the_tuning(family: str, checkpoints: Checkpoints, 
     tuning = encoder.prepare_for(5000)
     assert tuning is not None
     assert tuning.rate > 0
-    assert encoder.batch_size == tuning.batch_size * tuning.streams
+    turns = STREAM_TURNS if tuning.streams > 1 else 1
+    assert encoder.batch_size == tuning.batch_size * tuning.streams * turns
     close(encoder.encode_images(IMAGES), expected)
 
 
