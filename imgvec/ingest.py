@@ -54,6 +54,8 @@ LOOKUP_ROWS = 512
 """Records whose stored state is looked up in one call."""
 LOOKUP_BYTES = 16 * 2**20
 """File bytes held while that call runs; a chunk ends earlier rather than hold more."""
+LOOKUP_SECONDS = 0.1
+"""A slow source's first images are not held back longer than this."""
 LOOKUPS_AHEAD = 6
 """Such calls under way at once."""
 DECODE_BYTES = 64 * 2**20
@@ -306,7 +308,7 @@ def _pool(name: str, threads: int) -> Iterator[ThreadPoolExecutor]:
 def _loaded(
     records: Iterable[Record | UnreadableImage], pool: ThreadPoolExecutor, threads: int, run: _Run, max_bytes: int
 ) -> Iterator[list[tuple[Record, bytes] | UnreadableImage]]:
-    """Chunks of records with their bytes, each chunk bounded in rows and bytes."""
+    """Chunks of records with their bytes, each chunk bounded in rows, bytes and the time that it took."""
 
     def read(record: Record | UnreadableImage) -> tuple[Record, bytes] | UnreadableImage:
         if isinstance(record, UnreadableImage):
@@ -318,7 +320,7 @@ def _loaded(
                 return exc
 
     chunk: list[tuple[Record, bytes] | UnreadableImage] = []
-    size = 0
+    size, started = 0, time.monotonic()
     for item in _side_by_side(read, records, pool, 2 * threads):
         if run.stopped():
             run.cut_short = True
@@ -327,9 +329,9 @@ def _loaded(
         run.count(seen=1, bytes_read=length)
         chunk.append(item)
         size += length
-        if len(chunk) >= LOOKUP_ROWS or size >= LOOKUP_BYTES:
+        if len(chunk) >= LOOKUP_ROWS or size >= LOOKUP_BYTES or time.monotonic() - started >= LOOKUP_SECONDS:
             yield chunk
-            chunk, size = [], 0
+            chunk, size, started = [], 0, time.monotonic()
     if chunk:
         yield chunk
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.engines.stores import served
-from imgvec.engines.worker import Frozen, Item, Outcome, Work, Worker, read
-from imgvec.errors import EngineFailed
+from imgvec.engines.worker import Item, Outcome, Work, Worker, read
+from imgvec.errors import EngineFailed, ImgvecError
 from imgvec.ingest import IngestReport, IngestStore, RowFields
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class RayEngine:
         ray = _ray()
         start = time.perf_counter()
         total = IngestReport()
-        broken: Frozen | None = None
+        broken: ImgvecError | None = None
         with ExitStack() as stack:
             log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
             stack.enter_context(_cluster(ray))
@@ -98,7 +98,7 @@ class RayEngine:
                 if on_progress:
                     on_progress(total)
                 if outcome.error:
-                    raise outcome.error.thawed()
+                    raise outcome.error
                 broken = broken or outcome.broken
                 if stop and stop.is_set():
                     total.interrupted = True
@@ -107,7 +107,7 @@ class RayEngine:
         if on_progress:
             on_progress(total)
         if broken:
-            raise broken.thawed()
+            raise broken
         return total
 
     def _outcomes(self, ray: Any, records: Callable[[], Iterable[Item]], work: Work) -> Iterator[Outcome]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from imgvec.engines.worker import Frozen
 from imgvec.errors import ImgvecError
 from imgvec.ingest import IngestStore, Vectors
 
@@ -28,7 +27,7 @@ class Exchange:
         self._number = 0
 
     async def call(self, method: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """A worker's call: waits for the driver's answer, a value or a `Frozen` error."""
+        """A worker's call: waits for the driver's answer, a value or an error."""
         self._number += 1
         number = self._number
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
@@ -74,8 +73,8 @@ class DriversStore:
         import ray
 
         answer = ray.get(self._exchange.call.remote(method, args, options))
-        if isinstance(answer, Frozen):
-            raise answer.thawed()
+        if isinstance(answer, ImgvecError):
+            raise answer
         return answer
 
 
@@ -92,7 +91,7 @@ def served(store: IngestStore) -> Iterator[DriversStore]:
             try:
                 value = getattr(store, method)(*args, **options)
             except ImgvecError as exc:
-                value = Frozen.of(exc)
+                value = exc
             exchange.answer.remote(number, value)
 
     thread = threading.Thread(target=serve, name="imgvec-serve", daemon=True)

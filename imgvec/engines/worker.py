@@ -32,31 +32,12 @@ Item = Record | UnreadableImage
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """An exception that any process can rebuild: some take arguments that pickle does not hand over."""
-
-    kind: type[BaseException]
-    args: tuple[Any, ...]
-    state: dict[str, Any]
-
-    @classmethod
-    def of(cls, error: BaseException) -> Frozen:
-        return cls(type(error), error.args, dict(vars(error)))
-
-    def thawed(self) -> BaseException:
-        error = self.kind.__new__(self.kind)
-        error.args = self.args
-        vars(error).update(self.state)
-        return error
-
-
-@dataclass(frozen=True, slots=True)
 class Chunk:
     """Some records of the source."""
 
     pickled: Sequence[bytes]
     duplicates: int = 0
-    broken: Frozen | None = None
+    broken: ImgvecError | None = None
     """The error that ended the source after them."""
 
 
@@ -67,9 +48,9 @@ class Outcome:
     report: IngestReport = field(default_factory=IngestReport)
     refused: str = ""
     """JSON lines, as `ingest` writes them."""
-    error: Frozen | None = None
+    error: ImgvecError | None = None
     """Why the chunk is not done."""
-    broken: Frozen | None = None
+    broken: ImgvecError | None = None
     """The chunk's own: raised once all that came before is written."""
 
 
@@ -97,17 +78,17 @@ class Worker:
     """
 
     def __init__(self, pickled_work: bytes) -> None:
-        self._failed: Frozen | None = None
+        self._failed: ImgvecError | None = None
         try:
             self._work: Work = pickle.loads(pickled_work)  # noqa: S301  from our own driver
             with contextlib.suppress(OSError):  # absolute paths and URLs do without
                 os.chdir(self._work.folder)
             self._store, self._encoder = self._work.store_factory(), self._work.encoder_factory()
         except ImgvecError as exc:
-            self._failed = Frozen.of(exc)
+            self._failed = exc
         except (ImportError, AttributeError) as exc:
             why = f"a worker lacks what the driver has: {exc}: install it on every node"
-            self._failed = Frozen.of(EngineFailed(why))
+            self._failed = EngineFailed(why)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         chunk: Chunk = pickle.loads(row["chunk"])  # noqa: S301  from our own reader
@@ -136,7 +117,7 @@ class Worker:
                     errors=refused,
                 )
             except ImgvecError as exc:
-                error = Frozen.of(exc)
+                error = exc
             lines = refused.read_text(encoding="utf-8")
         report.seen += chunk.duplicates
         report.duplicates += chunk.duplicates
@@ -168,6 +149,6 @@ def read(records: Callable[[], Iterable[Item]], folder: str, dumps: Callable[[ob
                     yield pickle.dumps(Chunk(pickled, duplicates))
                     pickled, size, duplicates = [], 0, 0
         except ImgvecError as exc:
-            broken = Frozen.of(exc)
+            broken = exc
         if pickled or duplicates or broken:
             yield pickle.dumps(Chunk(pickled, duplicates, broken))

@@ -474,3 +474,23 @@ def test_a_long_run_tunes_its_encoder(pictures: Path, store: FakeStore, monkeypa
     report = run(pictures, store, Tuned())
     assert report.written == len(store.rows) == 20
     assert expected == [4, 12]
+
+
+def test_a_slow_source_s_first_images_do_not_wait_for_a_chunk(
+    pictures: Path, store: FakeStore, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgvec.ingest.LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr("imgvec.ingest.WRITE_SECONDS", 0.0)
+    first, *others = list(read_source(pictures))
+
+    def slow() -> Iterator[Record | UnreadableImage]:
+        yield first
+        for other in others:
+            time.sleep(0.06)
+            yield other
+        # by now the first ones went through the whole of the pipeline
+        written.append(len(store.rows))
+
+    written: list[int] = []
+    assert run(slow(), store, encoder).written == 20
+    assert written[0] > 0

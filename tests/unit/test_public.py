@@ -61,3 +61,5 @@ def test_errors_travel_between_processes() -> None:
     assert (str(failed), failed.written, failed.pending, failed.code, failed.retryable) == ("half", 3, 4, 8, True)
     refused = pickle.loads(pickle.dumps(errors.UnreadableImage("a.jpg", "empty", "0 bytes")))
     assert (refused.uri, refused.reason, refused.detail) == ("a.jpg", "empty", "0 bytes")
+    wrong = pickle.loads(pickle.dumps(errors.DefinitionError("no", where="index.cpu", source="a.yaml", line=3)))
+    assert (str(wrong), wrong.problem, wrong.line) == ("a.yaml:3: index.cpu: no", "no", 3)
