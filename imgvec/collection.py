@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import SecretStr
 
 from imgvec import description
+from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
-from imgvec.errors import CollectionExists, CollectionNotFound, DefinitionError, SourceError, UnreadableImage
+from imgvec.errors import CollectionExists, DefinitionError, SourceError, UnreadableImage
 from imgvec.filters import Filter, render
 from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestReport, IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
-from imgvec.milvus import Connection, Store, bulk, connect
+from imgvec.milvus import Connection, Store, bulk
 from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
 from imgvec.settings import Settings
@@ -81,8 +81,8 @@ class ImageCollection:
         `UnsupportedByBackend`, `BackendUnavailable`.
         """
         given = None if definition is None else Definition.load(definition)
-        settings = _settings(settings, uri, token, db_name)
-        connection = _connected(settings)
+        settings = settings_with(settings, uri, token, db_name)
+        connection = connected(settings)
         try:
             if connection.has(name):
                 if not exist_ok:
@@ -131,9 +131,9 @@ class ImageCollection:
 
         Raises `CollectionNotFound`, `EncoderMismatch` where `encoder` is another one, `BackendUnavailable`.
         """
-        settings = _settings(settings, uri, token, db_name)
-        _must_exist(settings)
-        connection = _connected(settings)
+        settings = settings_with(settings, uri, token, db_name)
+        must_exist(settings)
+        connection = connected(settings)
         try:
             return cls._opened(connection, name, settings, encoder, None)
         except BaseException:
@@ -322,7 +322,7 @@ class ImageCollection:
 
     def _own_files(self, root: str | Path | None) -> str | None:
         """How the uris of this very database begin, which may lie in the folder that is brought in."""
-        lite = _lite_file(self.settings)
+        lite = lite_file(self.settings)
         return f"{os.path.relpath(lite, root) if root is not None else lite}/" if lite else None
 
     def _knows_any(self, ids: Iterator[str]) -> bool:
@@ -443,34 +443,6 @@ class ImageCollection:
         return render(where, self._store.fields, dynamic=self._store.dynamic)
 
 
-def _settings(
-    settings: Settings | None, uri: str | None, token: str | SecretStr | None, db_name: str | None
-) -> Settings:
-    given = {"uri": uri, "token": token, "db_name": db_name}
-    if settings is None:
-        return Settings.load(**given)
-    # through `load`, so that a plain text becomes a secret
-    return Settings.load(**{**settings.model_dump(), **{k: v for k, v in given.items() if v is not None}})
-
-
-def _lite_file(settings: Settings) -> Path | None:
-    """The file of Milvus Lite (which is a folder, in fact), where that is the backend."""
-    return None if "://" in settings.uri else Path(settings.uri).expanduser().absolute()
-
-
-def _must_exist(settings: Settings) -> None:
-    """Opening for reading makes no new file, in which a mistyped path would look like an empty database."""
-    lite = _lite_file(settings)
-    if lite is not None and lite.suffix == ".db" and not lite.exists():
-        raise CollectionNotFound(
-            f"there is no Milvus Lite file {settings.uri}: check the path, or ingest into it first"
-        )
-
-
-def _connected(settings: Settings) -> Connection:
-    return connect(settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout)
-
-
 def _loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
     """The encoder that the collection `name` remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
     # brings torch and transformers, seconds that a count or a delete does not need
@@ -485,7 +457,7 @@ def _loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
 
 def _opened_store(name: str, settings: Settings) -> Store:
     """The collection's store on a connection of its own, for another process."""
-    return _connected(settings).open(name)
+    return connected(settings).open(name)
 
 
 def _read_but_for(
@@ -522,26 +494,3 @@ class _UntilBroken:
             yield from self._records
         except SourceError as exc:
             self.error = exc
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """A collection that imgvec made, as `list_collections` finds it."""
-
-    name: str
-    definition: Definition
-    binding: Binding
-
-
-def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
-    """The collections that imgvec made, by name; loads none of them."""
-    found = []
-    settings = settings or Settings.load()
-    _must_exist(settings)
-    with _connected(settings) as connection:
-        for name in sorted(connection.collections()):
-            try:
-                found.append(CollectionInfo(name, *description.read(name, connection.description(name))))
-            except CollectionNotFound:  # somebody else's, or dropped meanwhile
-                continue
-    return found

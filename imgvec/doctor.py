@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from imgvec.collection import list_collections
+from imgvec.database import list_collections
 from imgvec.definition import Definition
 from imgvec.errors import ImgvecError
 from imgvec.milvus import Connection, connect

@@ -32,7 +32,7 @@ def collections() -> None:
 @click.pass_context
 def list_(ctx: click.Context, output: str) -> None:
     """List the collections of images; others are left out."""
-    from imgvec.collection import list_collections
+    from imgvec.database import list_collections
 
     rows = [
         {

@@ -11,7 +11,7 @@ from fakes import FakeEncoder
 from pictures import picture
 
 from imgvec import ImageCollection, field
-from imgvec.collection import list_collections
+from imgvec.database import list_collections
 from imgvec.errors import (
     CollectionExists,
     CollectionNotFound,

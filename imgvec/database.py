@@ -1,0 +1,74 @@
+"""The database that the settings name: connections to it, and the collections in it that imgvec made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from imgvec import description
+from imgvec.definition import Definition
+from imgvec.encoders.protocol import Binding
+from imgvec.errors import CollectionNotFound
+from imgvec.milvus import Capabilities, Connection, connect
+from imgvec.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection that imgvec made, as `list_collections` finds it."""
+
+    name: str
+    definition: Definition
+    binding: Binding
+
+
+def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
+    """The collections that imgvec made, by name; loads none of them."""
+    found = []
+    settings = settings or Settings.load()
+    must_exist(settings)
+    with connected(settings) as connection:
+        for name in sorted(connection.collections()):
+            try:
+                found.append(CollectionInfo(name, *description.read(name, connection.description(name))))
+            except CollectionNotFound:  # somebody else's, or dropped meanwhile
+                continue
+    return found
+
+
+def backend(settings: Settings) -> Capabilities:
+    """What the database's Milvus can do; raises `CollectionNotFound` where a Milvus Lite file is not there."""
+    must_exist(settings)
+    with connected(settings) as connection:
+        return connection.capabilities
+
+
+def connected(settings: Settings) -> Connection:
+    return connect(settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout)
+
+
+def settings_with(
+    settings: Settings | None, uri: str | None, token: str | SecretStr | None, db_name: str | None
+) -> Settings:
+    """The settings, or the environment's, with what is given beside them in its place."""
+    given = {"uri": uri, "token": token, "db_name": db_name}
+    if settings is None:
+        return Settings.load(**given)
+    # through `load`, so that a plain text becomes a secret
+    return Settings.load(**{**settings.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+
+
+def lite_file(settings: Settings) -> Path | None:
+    """The file of Milvus Lite (which is a folder, in fact), where that is the backend."""
+    return None if "://" in settings.uri else Path(settings.uri).expanduser().absolute()
+
+
+def must_exist(settings: Settings) -> None:
+    """Opening for reading makes no new file, in which a mistyped path would look like an empty database."""
+    lite = lite_file(settings)
+    if lite is not None and lite.suffix == ".db" and not lite.exists():
+        raise CollectionNotFound(
+            f"there is no Milvus Lite file {settings.uri}: check the path, or ingest into it first"
+        )
