@@ -214,14 +214,24 @@ def _raw(rows: int, dim: int, width: float, _: Mapping[str, Any]) -> float:
     return rows * dim * width
 
 
-def _scalar_quantized(rows: int, dim: int, _width: float, params: Mapping[str, Any]) -> float:
-    bits = {"SQ4": 4, "SQ4U": 4, "SQ6": 6, "BF16": 16, "FP16": 16}.get(str(params.get("sq_type", "SQ8")), 8)
-    return rows * dim * bits / 8
+_BITS = MappingProxyType({"SQ4": 4, "SQ4U": 4, "SQ6": 6, "SQ8": 8, "BF16": 16, "FP16": 16, "FP32": 32, "FLAT": 32})
 
 
-def _product_quantized(rows: int, dim: int, _width: float, params: Mapping[str, Any]) -> float:
+def _refined(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
+    """What the finer vectors take that `refine` keeps beside the codes; the raw ones where no type is named."""
+    if not params.get("refine"):
+        return 0
+    return float(rows * dim * _BITS.get(str(params.get("refine_type")), width * 8)) / 8
+
+
+def _scalar_quantized(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
+    return rows * dim * _BITS[str(params.get("sq_type", "SQ8"))] / 8 + _refined(rows, dim, width, params)
+
+
+def _product_quantized(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
     pieces = params.get("m") or max(1, dim // 8)
-    return float(rows * pieces * params.get("nbits", 8) * params.get("nrq", 1)) / 8
+    codes = float(rows * pieces * params.get("nbits", 8) * params.get("nrq", 1)) / 8
+    return codes + _refined(rows, dim, width, params)
 
 
 def _links(rows: int, params: Mapping[str, Any]) -> float:
@@ -315,8 +325,8 @@ _TYPES = (
         (2, 6),
         _FLOATS,
         FLOAT_METRICS,
-        lambda rows, dim, _width, _params: rows * (dim / 8 + 8),
-        "RaBitQ (SIGMOD 2024): a bit an element and two floats a row",
+        lambda rows, dim, width, params: rows * (dim / 8 + 8) + _refined(rows, dim, width, params),
+        "RaBitQ (SIGMOD 2024): a bit an element and two floats a row, and the finer vectors where refine",
         build=(NLIST, _REFINE, _RABITQ_REFINE_TYPE),
         search=(
             NPROBE,
