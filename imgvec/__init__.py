@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imgvec.definition import Definition
     from imgvec.errors import ImgvecError
     from imgvec.filters import dynamic, field
-    from imgvec.ingest import IngestReport
+    from imgvec.report import IngestReport
     from imgvec.search import Hit
     from imgvec.settings import Settings
 

@@ -20,10 +20,11 @@ from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
 from imgvec.errors import CollectionExists, DefinitionError, SourceError, UnreadableImage
 from imgvec.filters import Filter, render
 from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
-from imgvec.ingest import IngestReport, IngestStore
+from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
 from imgvec.milvus import Connection, Store, bulk
+from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
 from imgvec.settings import Settings

@@ -11,7 +11,7 @@ from imgvec.errors import SourceError, UnreadableImage
 from imgvec.gallery import Picture, Section, page
 from imgvec.images import FileReader, Record, decode, read_source, record_id
 from imgvec.images.edits import EDITS
-from imgvec.ingest import IngestReport
+from imgvec.report import IngestReport
 from imgvec.search import Hit
 from imgvec.settings import Settings
 

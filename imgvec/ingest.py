@@ -14,11 +14,11 @@ import json
 import logging
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from imgvec.encoders.protocol import Tunable
 from imgvec.errors import BackendError, EncoderError, UnreadableImage
 from imgvec.images import Record, content_hash, decode
+from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.threads import Ahead, ByteBudget, Writer
 from imgvec.workers import WorkerDiedError, Workers, workers
@@ -81,62 +82,6 @@ class RowFields(Protocol):
     """`Definition.row_fields`: metadata as a row's fields, `ValueError` where it does not fit."""
 
     def __call__(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> Row: ...
-
-
-@dataclass
-class IngestReport:
-    """What became of every image of a source: `seen` is the sum of the five counts after it, pruned rows aside."""
-
-    seen: int = 0
-    written: int = 0
-    """Encoded and written, because new or changed."""
-    updated: int = 0
-    """Written with new metadata and the vector that was there: the image itself had not changed."""
-    unchanged: int = 0
-    duplicates: int = 0
-    """Given a second time while the first was on its way."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """How many for each of `UnreadableImage.REASONS`."""
-    pruned: int = 0
-    bytes_read: int = 0
-    retries: int = 0
-    """Calls to Milvus that were repeated, because it was busy, starting or out of reach."""
-    seconds: float = 0.0
-    stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Busy seconds summed over threads: read, lookup, decode, encode, write. Three more are the encoder's thread's
-    own: `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
-    interrupted: bool = False
-    """Stopped before the end of the source; the same call goes on from there."""
-
-    @property
-    def bottleneck(self) -> str | None:
-        """The stage that the others waited for; None before there is anything to tell.
-
-        The encoder's thread is the middle of the pipeline: what it spent its time on says on which side of it the
-        slowest stage lies.
-        """
-        spent = self.stage_seconds
-        middle = {
-            "encode": spent.get("encode", 0.0),
-            "before": spent.get("waiting", 0.0),
-            "write": spent.get("blocked", 0.0),
-        }
-        if not any(middle.values()):
-            return None
-        slowest = max(middle, key=lambda stage: middle[stage])
-        if slowest == "before":
-            return max(("read", "lookup", "decode"), key=lambda stage: spent.get(stage, 0.0))
-        return slowest
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            **vars(self),
-            "refused": dict(sorted(self.refused.items())),
-            "stage_seconds": {name: round(value, 3) for name, value in sorted(self.stage_seconds.items())},
-            "seconds": round(self.seconds, 3),
-            "bottleneck": self.bottleneck,
-        }
 
 
 @dataclass(frozen=True, slots=True)

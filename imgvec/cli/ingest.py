@@ -28,7 +28,7 @@ from imgvec.cli.output import print_json
 from imgvec.cli.progress import progress
 
 if TYPE_CHECKING:
-    from imgvec.ingest import IngestReport
+    from imgvec.report import IngestReport
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from imgvec.errors import ImgvecError
 
 if TYPE_CHECKING:
-    from imgvec.ingest import IngestReport
+    from imgvec.report import IngestReport
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from imgvec.engines.stores import served
 from imgvec.engines.worker import Item, Outcome, Work, Worker, read
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.ingest import IngestReport, IngestStore, RowFields
+from imgvec.ingest import IngestStore, RowFields
+from imgvec.report import IngestReport
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder

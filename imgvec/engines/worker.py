@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError, UnreadableImage
 from imgvec.images import Record
-from imgvec.ingest import IngestReport, IngestStore, RowFields, ingest
+from imgvec.ingest import IngestStore, RowFields, ingest
+from imgvec.report import IngestReport
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder

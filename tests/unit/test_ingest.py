@@ -19,7 +19,8 @@ from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
 from imgvec.images import Record, content_hash, gone_from, load_metadata, read_source
-from imgvec.ingest import IngestReport, ingest, prune
+from imgvec.ingest import ingest, prune
+from imgvec.report import IngestReport
 
 PHOTOS = Definition.load("photos")
 

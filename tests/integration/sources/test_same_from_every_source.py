@@ -25,7 +25,7 @@ from pictures import picture
 from imgvec import ImageCollection
 from imgvec.errors import SourceError
 from imgvec.images import Record, read_source
-from imgvec.ingest import IngestReport
+from imgvec.report import IngestReport
 from imgvec.settings import Settings
 
 DEFINITION = {
