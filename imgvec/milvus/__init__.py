@@ -4,6 +4,7 @@ connection.py    connect to Milvus Lite or a server, create and open collections
 capabilities.py  what a backend can do
 schema.py        a definition as Milvus's schema and indexes, and back
 store.py         one collection: rows in, hits out
+building.py      its vector index: built anew, waited for, put back where a build fails
 errors.py        what pymilvus raises, as imgvec's errors
 """
 
@@ -46,10 +47,11 @@ for _name in ("pymilvus.decorators", "pymilvus.client.connection_manager", "pymi
 # Milvus Lite's server side does the same; without any handler Python prints to stderr what it logs.
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
+from imgvec.milvus.building import IndexState  # noqa: E402
 from imgvec.milvus.capabilities import Capabilities  # noqa: E402
 from imgvec.milvus.connection import Connection, connect  # noqa: E402
 from imgvec.milvus.reading import Found  # noqa: E402
 from imgvec.milvus.schema import IndexInfo  # noqa: E402
 from imgvec.milvus.store import Store  # noqa: E402
 
-__all__ = ["Capabilities", "Connection", "Found", "IndexInfo", "Store", "connect"]
+__all__ = ["Capabilities", "Connection", "Found", "IndexInfo", "IndexState", "Store", "connect"]

@@ -15,7 +15,7 @@ from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
-from imgvec.milvus import schema
+from imgvec.milvus import building, schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
 from imgvec.milvus.lite import LiteFile, open_lite
@@ -138,7 +138,11 @@ class Connection:
         GlobalCache.schema.clear()
         with self._calling(f"read the schema of the collection {name!r}"):
             described = self._client.describe_collection(name, timeout=self.timeout)
-            index = self._client.describe_index(name, schema.VECTOR, timeout=self.timeout)
+            index = building.describe(self._client, name, self.timeout)
+            if index is None and schema.VECTOR in (field["name"] for field in described["fields"]):
+                former = schema.remembered(described).get(building.FORMER)
+                building.put_back_lost(self._client, name, former, self.capabilities, timeout=self.timeout)
+                index = building.describe(self._client, name, self.timeout)
         return Store(
             self._client,
             schema.read_schema(described, index),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,7 +19,9 @@ from imgvec.indexes import catalog
 from imgvec.milvus.capabilities import Capabilities
 
 ID, VECTOR = "id", "vector"
-_DESCRIPTION = "imgvec.description"
+PROPERTY = "imgvec."
+"""How the names of imgvec's own collection properties begin."""
+_DESCRIPTION = PROPERTY + "description"
 """The property that holds the description on Milvus Lite, which drops a schema's own."""
 
 _FIXED = MappingProxyType(
@@ -89,6 +92,8 @@ class Schema:
     dynamic: bool
     consistency_level: str
     partition_key: str | None = field(default=None)
+    remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What imgvec keeps with the collection besides; see `Store.remember`."""
 
 
 def check(
@@ -100,15 +105,11 @@ def check(
         floats = {name for name in backend.vector_types if name != "BINARY_VECTOR"}
         raise backend.refusal(f"no {vector}", frozenset(floats))
     index = _chosen(definition, device)
-    if index.kind.device == "gpu" and backend.gpu is False:
-        raise backend.refusal(f"no GPU, which {index.type} needs", backend.index_types)
-    if index.type not in backend.index_types:
-        fitting = {name for name in backend.index_types if vector in catalog.INDEX_TYPES[name].vector_types}
-        raise backend.refusal(f"no index type {index.type}", frozenset(fitting))
-    if dim is not None:
-        if not 1 <= dim <= backend.max_dim:
-            raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
-        index.kind.check_build(index.params, dim=dim)
+    if dim is not None and not 1 <= dim <= backend.max_dim:
+        raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
+    plan_index(
+        index.type, index.params, backend, vector_type=vector, metric_type=definition.vector.metric_type, dim=dim
+    )
     for name, declared in definition.fields.items():
         if declared.nullable and not backend.nullable:
             raise backend.refusal(f"no nullable fields: give {name} a default instead of nullable")
@@ -126,9 +127,11 @@ def plan(
 ) -> Plan:
     """What to create for a definition; calls nothing. Raises like `check`."""
     check(definition, backend, device=device, dim=dim)
-    lite = backend.kind == "lite"
     index = _chosen(definition, device)
-    indexes = [IndexPlan(VECTOR, index.type, index.params, definition.vector.metric_type, nested=lite)]
+    vector = definition.vector
+    indexes = [
+        plan_index(index.type, index.params, backend, vector_type=vector.type, metric_type=vector.metric_type, dim=dim)
+    ]
     for name, declared in definition.fields.items():
         found = backend.scalar_index(declared.index, name, declared.type) if declared.index else None
         if found:
@@ -137,13 +140,50 @@ def plan(
         "consistency_level": definition.consistency_level,
         "num_shards": definition.num_shards,
     }
-    if lite:
+    if backend.kind == "lite":
         options["properties"] = {_DESCRIPTION: description}
     # a partition key makes filters on it faster and changes no result: where it does not work it is an ordinary field
     partition_key = definition.partition_key if backend.partition_key else None
     if partition_key and definition.num_partitions:
         options["num_partitions"] = definition.num_partitions
     return Plan(_schema(definition, dim, description, partition_key), options, tuple(indexes), description)
+
+
+def plan_index(
+    type: str, params: Mapping[str, Any], backend: Capabilities, *, vector_type: str, metric_type: str, dim: int | None
+) -> IndexPlan:
+    """The vector index to build; calls nothing. Raises `UnsupportedByBackend` or `DefinitionError`.
+
+    Numbers that are left out are sent with the catalogue's default: Milvus Lite has others, and a server before 2.4
+    none for HNSW.
+    """
+    kind = catalog.index_type(type)
+    fitting = {name for name in backend.index_types if {vector_type, metric_type} <= _takes(catalog.INDEX_TYPES[name])}
+    if kind.device == "gpu" and backend.gpu is False:
+        raise backend.refusal(f"no GPU, which {type} needs", frozenset(fitting))
+    if type not in backend.index_types:
+        raise backend.refusal(f"no index type {type}", frozenset(fitting))
+    if lacks := {vector_type, metric_type} - _takes(kind):
+        takes = ", ".join((*kind.vector_types, *kind.metrics))
+        raise DefinitionError(f"{type} takes {takes}, not {', '.join(sorted(lacks))}", where="type")
+    kind.check_build(params, dim=dim)
+    if unseen := _unseen(params, backend):
+        raise backend.refusal(f"no {', '.join(f'{name} = {value}' for name, value in unseen.items())} for {type}")
+    sizes = {p.name: p.default for p in kind.build if p.kind == "int" and p.low and p.default is not None}
+    return IndexPlan(VECTOR, type, {**sizes, **params}, metric_type, nested=backend.kind == "lite")
+
+
+def _takes(kind: catalog.IndexType) -> frozenset[str]:
+    return frozenset((*kind.vector_types, *kind.metrics))
+
+
+def _unseen(params: Mapping[str, Any], backend: Capabilities) -> dict[str, Any]:
+    """Build parameters that this backend would take and not look at: quantizers came with 2.5, and not to Lite."""
+    if backend.kind == "server" and backend.version >= (2, 5):
+        return {}
+    as_built = {"sq_type": "SQ8", "refine": False}
+    names = ("sq_type", "refine", "refine_type")
+    return {name: params[name] for name in names if name in params and as_built.get(name) != params[name]}
 
 
 def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSection:
@@ -189,24 +229,40 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
         raise BackendError(f"the collection {name!r} was not made by imgvec: it has no text key `id` and no `vector`")
     if not index:
         raise BackendError(f"the collection {name!r} has no vector index: build one")
-    found = index["index_type"]
-    params = {**index, **_mapping(index.get("params"))}
-    known = catalog.INDEX_TYPES.get(found)
-    build = known.build if known else ()
     return Schema(
         name=name,
         description=description_of(described),
         dim=int(vector["params"]["dim"]),
         vector_type=vector["type"].name,
         metric_type=index["metric_type"],
-        index=IndexInfo(
-            found, MappingProxyType({p.name: _typed(p, params[p.name]) for p in build if p.name in params})
-        ),
+        index=index_info(index),
         fields=MappingProxyType({n: _field_type(each) for n, each in by_name.items() if n != VECTOR}),
         dynamic=bool(described.get("enable_dynamic_field")),
         consistency_level=described.get("consistency_level_name", "Strong"),
         partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
+        remembered=remembered(described),
     )
+
+
+def index_info(described: Mapping[str, Any]) -> IndexInfo:
+    """A vector index as `describe_index` tells of it."""
+    params = {**described, **_mapping(described.get("params"))}
+    known = catalog.INDEX_TYPES.get(described["index_type"])
+    build = known.build if known else ()
+    return IndexInfo(
+        described["index_type"],
+        MappingProxyType({p.name: _typed(p, params[p.name]) for p in build if p.name in params}),
+    )
+
+
+def remembered(described: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The JSON objects in imgvec's properties of a collection, by name; what is empty was forgotten."""
+    properties: Mapping[str, str] = described.get("properties") or {}
+    return {
+        name.removeprefix(PROPERTY): json.loads(text)
+        for name, text in properties.items()
+        if name.startswith(PROPERTY) and name != _DESCRIPTION and text
+    }
 
 
 def description_of(described: Mapping[str, Any]) -> str:

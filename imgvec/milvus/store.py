@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pymilvus import DataType, MilvusClient
@@ -13,12 +15,13 @@ from pymilvus.client.types import LoadState
 
 from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, QueryError, WriteFailed
 from imgvec.filters import FieldType
-from imgvec.milvus import reading, writing
+from imgvec.milvus import building, reading, writing
 from imgvec.milvus import vectors as vector_codec
+from imgvec.milvus.building import IndexState
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.errors import translated
 from imgvec.milvus.reading import Columns, Found
-from imgvec.milvus.schema import ID, VECTOR, IndexInfo, Schema
+from imgvec.milvus.schema import ID, PROPERTY, VECTOR, IndexInfo, Schema
 from imgvec.milvus.vectors import Vectors
 
 _NOT_LOADED = 101
@@ -62,6 +65,8 @@ class Store:
         """Every scalar field, `id` among them; the vector is not."""
         self.dynamic: bool = schema.dynamic
         self.consistency_level: str = schema.consistency_level
+        self.remembered: dict[str, Mapping[str, Any]] = dict(schema.remembered)
+        """What `remember` has kept, as of opening."""
         self.capabilities = capabilities
         # Milvus Lite builds indexes within the call, and no network can swallow it
         self.timeout = max(timeout, _LITE_TIMEOUT) if capabilities.kind == "lite" else timeout
@@ -238,29 +243,50 @@ class Store:
         """
         deadline = time.monotonic() + timeout
         self.flush(timeout)
-        rows = self.count()
-        while True:
-            with translated(f"read the index of {self.name!r}"):
-                state = self._client.describe_index(self.name, VECTOR, timeout=self.timeout)
-            if state is None:
-                raise BackendError(f"{self.name!r} has lost its vector index: build one")
-            total, indexed = int(state["total_rows"]), int(state["indexed_rows"])
-            if state["state"] == "Failed":
-                raise BackendError(f"Milvus failed to build {self.index.type}: {state.get('index_state_fail_reason')}")
-            # the statistic lags: while it tells of fewer rows than there are, it does not tell of the last ones
-            if total >= rows and indexed == total and int(state["pending_index_rows"]) == 0:
-                return
-            if time.monotonic() >= deadline:
-                message = f"the index of {self.name!r} covers {indexed} of {max(total, rows)} rows after {timeout:g} s"
-                raise BackendError(message, retryable=True)
-            time.sleep(0.2)
+        building.wait(self, self.count(), deadline - time.monotonic())
+
+    def build_index(
+        self,
+        type: str,
+        params: Mapping[str, Any],
+        *,
+        timeout: float = 3600.0,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> float:
+        """Replace the vector index, wait for its true end, load; returns the seconds from the request to that end.
+
+        What the backend cannot build is refused before any call: `UnsupportedByBackend`, `DefinitionError`. A build
+        that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back.
+        The collection cannot be searched meanwhile. `on_progress` gets rows indexed and rows in all.
+        """
+        built, seconds = building.build(self, type, params, timeout=timeout, on_progress=on_progress)
+        self._schema = replace(self._schema, index=built)
+        self.index = built
+        self._params = reading.SearchParams(self._schema, self.capabilities.max_limit)
+        return seconds
+
+    def index_state(self) -> IndexState:
+        """How far the vector index is, and whether it is loaded."""
+        return building.state(self)
+
+    def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
+        """Keep a JSON object with the collection, for whoever opens it; None forgets it."""
+        # an empty text, since a server before 2.5 takes no property back
+        text = "" if value is None else json.dumps(value, ensure_ascii=False)
+        with self._changing(f"write a property of {self.name!r}"):
+            self._client.alter_collection_properties(self.name, {PROPERTY + key: text}, timeout=self.timeout)
+        self.remembered.pop(key, None)
+        if value is not None:
+            self.remembered[key] = value
 
     def load(self, timeout: float = 600.0) -> None:
         """Load into memory what searches need, and wait for it."""
         deadline = time.monotonic() + timeout
         with translated(f"load {self.name!r}"):
             # waiting in there would give each of its calls the whole time
-            self._client.load_collection(self.name, timeout=self.timeout, _async=True)
+            # (Milvus Lite waits in any case: that is when it builds)
+            patience = max(self.timeout, timeout) if self.capabilities.kind == "lite" else self.timeout
+            self._client.load_collection(self.name, timeout=patience, _async=True)
             while self._client.get_load_state(self.name, timeout=self.timeout)["state"] != LoadState.Loaded:
                 if time.monotonic() >= deadline:
                     raise BackendUnavailable(f"{self.name!r} was not loaded after {timeout:g} s", retryable=True)

@@ -1,0 +1,193 @@
+"""A collection's vector index: built anew, waited for, and put back where a build fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pymilvus import MilvusClient
+from pymilvus.client.types import LoadState
+from pymilvus.exceptions import AmbiguousIndexName
+
+from imgvec.errors import BackendError, ImgvecError
+from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.errors import translated
+from imgvec.milvus.schema import VECTOR, IndexInfo, IndexPlan, index_info, plan_index
+
+if TYPE_CHECKING:
+    from imgvec.milvus.store import Store
+
+FORMER = "former_index"
+"""What a collection remembers while its index is built anew, should the process be killed."""
+_PUT_BACK_SECONDS = 3600.0
+_POLL_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], None]
+"""Gets rows indexed, and rows in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far a vector index is. A server says "Finished" before it is: look at the rows."""
+
+    state: str
+    """Milvus's word for it."""
+    indexed_rows: int
+    pending_rows: int
+    total_rows: int
+    """Rows of sealed segments, deleted ones among them until a server compacts; it lags behind what was written."""
+    loaded: bool
+    reason: str = ""
+    """Why it failed."""
+
+    def covers(self, rows: int) -> bool:
+        """Whether the index is built over that many rows: while the statistic tells of fewer, it does not tell all."""
+        return self.total_rows >= rows and self.indexed_rows == self.total_rows and not self.pending_rows
+
+
+def build(
+    store: Store,
+    type: str,
+    params: Mapping[str, Any],
+    *,
+    timeout: float,
+    on_progress: OnProgress | None,
+) -> tuple[IndexInfo, float]:
+    """`Store.build_index`: the index as it was read back, and the seconds that it took."""
+    wanted = plan_index(
+        type, params, store.capabilities, vector_type=store.vector_type, metric_type=store.metric_type, dim=store.dim
+    )
+    former = IndexPlan(VECTOR, store.index.type, store.index.params, store.metric_type, nested=wanted.nested)
+    store.flush(timeout)  # a growing segment would get its index later than the others
+    rows = store.count()
+    store.remember(FORMER, {"type": former.type, "params": dict(former.params), "metric_type": store.metric_type})
+    try:
+        _replace(store, wanted)
+        started = time.monotonic()
+        if store.capabilities.kind == "lite":
+            store.load(timeout)  # which is when Milvus Lite builds
+        wait(store, rows, timeout - (time.monotonic() - started), on_progress)
+        seconds = time.monotonic() - started
+        store.load()
+        built = _read_back(store, wanted)
+    except BaseException as exc:
+        _put_back(store, former, rows, exc)
+        store.remember(FORMER, None)
+        if isinstance(exc, BackendError):
+            raise BackendError(f"{exc}; the former index, {former.type}, is back", code=exc.code) from exc
+        raise
+    store.remember(FORMER, None)
+    return built, seconds
+
+
+def wait(store: Store, rows: int, timeout: float, on_progress: OnProgress | None = None) -> None:
+    """Wait until the index covers so many rows; they cannot be counted here, where nothing may be loaded."""
+    deadline = time.monotonic() + timeout
+    while True:
+        now = state(store)
+        if now.state == "Failed":
+            reason = now.reason or "it gives no reason"
+            raise BackendError(f"Milvus failed to build the index of {store.name!r}: {reason}")
+        if on_progress:
+            on_progress(min(now.indexed_rows, rows), rows)
+        if now.covers(rows):
+            return
+        if time.monotonic() >= deadline:
+            total = max(now.total_rows, rows)
+            message = f"the index of {store.name!r} covers {now.indexed_rows} of {total} rows after {timeout:g} s"
+            raise BackendError(message, retryable=True)
+        time.sleep(_POLL_SECONDS)
+
+
+def state(store: Store) -> IndexState:
+    """How far the index is; raises `BackendError` where there is none."""
+    described = _described(store)
+    if described is None:
+        raise BackendError(f"{store.name!r} has lost its vector index: open the collection again")
+    with translated(f"read whether {store.name!r} is loaded"):
+        loaded = store._client.get_load_state(store.name, timeout=store.timeout)["state"] == LoadState.Loaded
+    return IndexState(
+        described["state"],
+        int(described["indexed_rows"]),
+        int(described["pending_index_rows"]),
+        int(described["total_rows"]),
+        loaded,
+        described.get("index_state_fail_reason") or "",
+    )
+
+
+def put_back_lost(
+    client: MilvusClient, name: str, former: Mapping[str, Any] | None, backend: Capabilities, *, timeout: float
+) -> None:
+    """Ask for the index that a killed build has dropped; raises `BackendError` where nothing says which it was."""
+    if not former:
+        raise BackendError(
+            f"the collection {name!r} has no vector index, and nothing says which it had: create one with Milvus's "
+            "own client"
+        )
+    lost = IndexPlan(VECTOR, former["type"], former["params"], former["metric_type"], nested=backend.kind == "lite")
+    log.warning("%s had lost its vector index in a build that was killed: %s is built again", name, lost.type)
+    _create(client, name, lost, timeout)
+
+
+def _replace(store: Store, wanted: IndexPlan) -> None:
+    store.release()
+    with translated(f"drop the index of {store.name!r}"):
+        # by the field's name Milvus Lite would drop the scalar indexes too
+        named = f"{VECTOR}_idx" if store.capabilities.kind == "lite" else VECTOR
+        store._client.drop_index(store.name, named, timeout=store.timeout)
+    _create(store._client, store.name, wanted, store.timeout)
+
+
+def _create(client: MilvusClient, name: str, wanted: IndexPlan, timeout: float) -> None:
+    with translated(f"build the index {wanted.type} on {wanted.field} of {name!r}"):
+        # not waiting: a server says "Finished" too early
+        client.create_index(name, wanted.prepared(), timeout=timeout, sync=False)
+
+
+def _put_back(store: Store, former: IndexPlan, rows: int, failure: BaseException) -> None:
+    """Have the former index again, loaded, however far the failed build came."""
+    try:
+        described = _described(store)
+        if described is None:
+            _create(store._client, store.name, former, store.timeout)
+        elif index_info(described) != IndexInfo(former.type, former.params):
+            _replace(store, former)
+        if store.capabilities.kind == "server":
+            wait(store, rows, _PUT_BACK_SECONDS)
+        store.load()
+    except ImgvecError as exc:
+        said = str(failure) or type(failure).__name__
+        raise BackendError(
+            f"{said}; and the former index, {former.type}, could not be put back ({exc}): "
+            "open the collection again once Milvus answers, and look at `imgvec index status`"
+        ) from failure
+
+
+def _read_back(store: Store, wanted: IndexPlan) -> IndexInfo:
+    described = _described(store)
+    built = index_info(described) if described else None
+    if built is None or built.type != wanted.type:
+        raise BackendError(f"Milvus made {built.type if built else 'no index'} where {wanted.type} was asked")
+    if lost := {name: value for name, value in wanted.params.items() if built.params.get(name) != value}:
+        raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(built.params)}")
+    return built
+
+
+def describe(client: MilvusClient, name: str, timeout: float) -> Mapping[str, Any] | None:
+    """The vector index as Milvus describes it; None where there is none."""
+    try:
+        found: Mapping[str, Any] | None = client.describe_index(name, VECTOR, timeout=timeout)
+    except AmbiguousIndexName:  # where it has none of that name, Milvus Lite tells of all others
+        return None
+    return found if found and found["field_name"] == VECTOR else None
+
+
+def _described(store: Store) -> Mapping[str, Any] | None:
+    with translated(f"read the index of {store.name!r}"):
+        return describe(store._client, store.name, store.timeout)

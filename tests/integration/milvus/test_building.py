@@ -1,0 +1,170 @@
+"""An index is built anew to its true end, or the former one is back; on both backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from milvus_rows import FIELDS, definition, full_row, unit_vectors
+
+from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
+from imgvec.milvus import Connection, IndexInfo, Store, building, connect
+
+ROWS, DIM = 2000, 16  # a segment below 1024 rows stays without an index
+
+
+@pytest.fixture(scope="module")
+def shared(make: Callable[..., Store]) -> Store:
+    store = make(definition(fields=FIELDS), dim=DIM)
+    store.upsert([full_row(f"{i:04}", rank=i) for i in range(ROWS)], unit_vectors(ROWS, DIM))
+    return store
+
+
+@pytest.fixture
+def store(shared: Store) -> Iterator[Store]:
+    """The module's collection; its index is what the last test left, and its rows are as they were."""
+    yield shared
+    assert shared.count() == ROWS
+    assert shared.index_state().loaded
+
+
+def nearest(store: Store, **params: Any) -> list[list[str]]:
+    found = store.search(unit_vectors(5, DIM, seed=1), limit=3, filter="rank >= 0", params=params)
+    return [[each.id for each in hits] for hits in found]
+
+
+def exact() -> list[list[str]]:
+    scores = unit_vectors(5, DIM, seed=1) @ unit_vectors(ROWS, DIM).T
+    return [[f"{i:04}" for i in np.argsort(-row)[:3]] for row in scores]
+
+
+def test_every_type_of_both_backends_is_built_and_searched_as_itself(store: Store, backend: Connection) -> None:
+    for type, params, search in (
+        ("IVF_FLAT", {"nlist": 16}, {"nprobe": 16}),
+        ("HNSW", {"M": 8, "efConstruction": 80}, {"ef": 200}),
+        ("IVF_FLAT", {"nlist": 8}, {"nprobe": 8}),
+        ("FLAT", {}, {}),
+    ):
+        seen: list[int] = []
+        assert store.build_index(type, params, on_progress=lambda done, of, seen=seen: seen.extend((done, of))) > 0
+        assert seen[-2:] == [ROWS, ROWS]
+        assert store.index == IndexInfo(type, params)
+        now = store.index_state()
+        assert (now.pending_rows, now.indexed_rows, now.loaded) == (0, now.total_rows, True)
+        assert nearest(store, **search) == exact()
+        assert backend.open(store.name).index == IndexInfo(type, params)
+    assert "former_index" not in backend.open(store.name).remembered
+
+
+def test_numbers_that_are_left_out_are_the_catalogues(store: Store) -> None:
+    store.build_index("HNSW", {})
+    assert store.index.params == {"M": 30, "efConstruction": 360}
+
+
+@pytest.mark.parametrize(
+    ("type", "params", "error", "said"),
+    [
+        ("GPU_CAGRA", {}, UnsupportedByBackend, "has no GPU, which GPU_CAGRA needs: it accepts AUTOINDEX, "),
+        ("GPU_IVF_FLAT", {"nlist": 16}, UnsupportedByBackend, "no GPU"),
+        ("DISKANN", {}, UnsupportedByBackend, "has no index type DISKANN: it accepts AUTOINDEX, FLAT, HNSW"),
+        ("IVF_SQ8", {"sq_type": "SQ4"}, UnsupportedByBackend, "has no sq_type = SQ4 for IVF_SQ8"),
+        ("IVF_SQ8", {"refine": True}, UnsupportedByBackend, "has no refine = True for IVF_SQ8"),
+        ("BIN_FLAT", {}, (UnsupportedByBackend, DefinitionError), "BIN_FLAT"),
+        ("HNSW", {"M": 1}, DefinitionError, "M = 1 is refused: give an integer from 2 to 2048"),
+        ("HNSW", {"nlist": 1}, DefinitionError, "nlist is no build parameter of HNSW"),
+        ("HSNW", {}, DefinitionError, "'HSNW' is no index type"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_any_call(
+    store: Store, type: str, params: dict[str, Any], error: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = store.index
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_client", None)
+        with pytest.raises(error) as raised:
+            store.build_index(type, params)
+    assert said in str(raised.value)
+    assert store.index == before
+    assert store.count() == ROWS
+
+
+def _broken_builder(*_: object) -> None:
+    raise MemoryError("no memory for the clusters")
+
+
+def test_a_build_that_fails_leaves_the_former_index(
+    store: Store, backend: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.build_index("HNSW", {"M": 8, "efConstruction": 80})
+    if store.capabilities.kind == "lite":
+        from milvus_lite.index.faiss_ivf_flat import FaissIvfFlatIndex
+
+        monkeypatch.setattr(FaissIvfFlatIndex, "build", _broken_builder)
+        failing, reason = "IVF_FLAT", "no memory for the clusters"
+    else:  # as where the capabilities of a server cannot be known: it refuses what no GPU is there for
+        known = store.capabilities
+        monkeypatch.setattr(
+            store, "capabilities", replace(known, gpu=None, index_types=known.index_types | {"GPU_CAGRA"})
+        )
+        failing, reason = "GPU_CAGRA", "invalid index type: GPU_CAGRA"
+    with pytest.raises(BackendError, match=f"{reason}.*; the former index, HNSW, is back"):
+        store.build_index(failing, {})
+    former = IndexInfo("HNSW", {"M": 8, "efConstruction": 80})
+    assert store.index == backend.open(store.name).index == former
+    assert nearest(store, ef=200) == exact()
+
+
+def test_a_build_that_does_not_end_leaves_the_former_index(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    if store.capabilities.kind == "lite":
+        pytest.skip("Milvus Lite builds within the call")
+    store.build_index("IVF_FLAT", {"nlist": 16})
+    known = store.capabilities
+    monkeypatch.setattr(store, "capabilities", replace(known, index_types=known.index_types | {"DISKANN"}))
+    with pytest.raises(BackendError, match=f"covers 0 of {ROWS} rows after .*; the former index, IVF_FLAT, is back"):
+        store.build_index("DISKANN", {}, timeout=3)
+    assert store.index == IndexInfo("IVF_FLAT", {"nlist": 16})
+    assert nearest(store, nprobe=16) == exact()
+
+
+def test_an_interrupted_build_leaves_the_former_index(store: Store, backend: Connection) -> None:
+    store.build_index("HNSW", {"M": 8, "efConstruction": 80})
+
+    def interrupt(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.build_index("IVF_FLAT", {"nlist": 16}, on_progress=interrupt)
+    assert backend.open(store.name).index == store.index == IndexInfo("HNSW", {"M": 8, "efConstruction": 80})
+    assert nearest(store, ef=200) == exact()
+
+
+def test_the_next_open_puts_back_what_a_killed_build_had_dropped(
+    store: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.build_index("HNSW", {"M": 8, "efConstruction": 80})
+    # a killed process does nothing after the drop
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_create", _broken_builder)
+        patch.setattr(building, "_put_back", _broken_builder)
+        with pytest.raises(MemoryError):
+            store.build_index("IVF_FLAT", {"nlist": 16})
+    with connect(uri) as other:
+        opened = other.open(store.name)
+        assert opened.index == IndexInfo("HNSW", {"M": 8, "efConstruction": 80})
+        opened.wait_until_indexed(60)
+        assert nearest(opened, ef=200) == exact()
+
+
+def test_what_is_remembered_is_seen_by_every_client_and_forgotten(store: Store, uri: str) -> None:
+    value = {"é": [1, 2.5, "x" * 3000], "nested": {"yes": True}}
+    store.remember("note", value)
+    with connect(uri) as other:
+        opened = other.open(store.name)
+        assert opened.remembered["note"] == store.remembered["note"] == value
+        assert opened.description == store.description
+        opened.remember("note", None)
+        assert "note" not in opened.remembered
+        assert "note" not in other.open(store.name).remembered
