@@ -23,7 +23,8 @@ from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadat
 from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
-from imgvec.milvus import Connection, Store, bulk
+from imgvec.milvus import Connection, Store, bulk, defaults, scratch
+from imgvec.milvus.defaults import SearchDefaults
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
@@ -348,7 +349,7 @@ class ImageCollection:
 
         `where` is a typed filter (`field("width") >= 800`) or a Milvus boolean expression, `min_score` cuts off what is
         less similar, `output_fields` None gives every scalar field, `params` are the index's search parameters
-        (`{"ef": 128}`) in place of the definition's. Raises `QueryError`, `UnreadableImage`, `FilterError`.
+        (`{"ef": 128}`) in place of `search_defaults`. Raises `QueryError`, `UnreadableImage`, `FilterError`.
         """
         return self.search_many(
             [query],
@@ -381,16 +382,53 @@ class ImageCollection:
             where=where,
             min_score=min_score,
             output_fields=output_fields,
-            params={**self._search_defaults, **(params or {})},
+            params={**self.search_defaults.params, **(params or {})},
             consistency_level=consistency_level,
         )
 
     @property
-    def _search_defaults(self) -> Mapping[str, Any]:
-        for section in (self.definition.index.cpu, self.definition.index.gpu):
-            if section is not None and section.type == self._store.index.type:
-                return section.search
-        return {}
+    def search_defaults(self) -> SearchDefaults:
+        """The search parameters that hold where a search does not say, and where they come from."""
+        return defaults.read(self._store, self.definition)
+
+    def set_search_defaults(self, search: Mapping[str, Any], *, about: Mapping[str, Any] | None = None) -> None:
+        """Make these the search parameters of every client that opens the collection from now on; {} forgets them.
+
+        They hold for the index as it is: not after a build of another type, or with other parameters. `about` is kept
+        beside them, as JSON. Raises `QueryError` for what the index does not take.
+        """
+        defaults.write(self._store, search, about or {})
+
+    @contextmanager
+    def scratch(self) -> Iterator[Store]:
+        """A copy of all rows in a collection of its own, to try indexes on (`store.build_index`); dropped at the end.
+
+        Its index is FLAT at first. It takes the place of the collection once more, on disk and in memory.
+        """
+        with scratch.scratch(self._connection, self._store, self.definition) as copy:
+            yield copy
+
+    def index_status(self) -> dict[str, Any]:
+        """The vector index: what it is, how far it is, and how it is searched, for JSON."""
+        state, chosen = self._store.index_state(), self.search_defaults
+        return {
+            "name": self.name,
+            "type": self._store.index.type,
+            "params": dict(self._store.index.params),
+            "metric_type": self._store.metric_type,
+            "state": state.state,
+            "indexed_rows": state.indexed_rows,
+            "pending_rows": state.pending_rows,
+            "total_rows": state.total_rows,
+            "loaded": state.loaded,
+            "rows": self.count(),
+            "search": {
+                "params": self._store.check_search(chosen.params),
+                "from": chosen.source,
+                "about": dict(chosen.about),
+                "ignored": chosen.ignored,
+            },
+        }
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
         """(n, dim) float32 vectors of queries of any form, in their order."""
@@ -425,7 +463,8 @@ class ImageCollection:
         }
 
     def drop(self) -> None:
-        """Delete the whole collection."""
+        """Delete the whole collection, and copies of it that a killed `scratch` has left behind."""
+        scratch.drop_leftovers(self._connection, self.name)
         self._connection.drop(self.name)
 
     def close(self) -> None:

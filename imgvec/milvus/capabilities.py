@@ -36,6 +36,23 @@ class Capabilities:
         """For a person: `Milvus Lite 3.2.2`."""
         return ("Milvus Lite " if self.kind == "lite" else "Milvus ") + ".".join(map(str, self.version))
 
+    def why_not(self, name: str) -> str | None:
+        """Why this backend lacks the index type, scalar index or vector type of that name; None where it has it."""
+        if name in self.index_types | self.scalar_indexes | self.vector_types:
+            return None
+        if self.kind == "lite":
+            if name in catalog.INDEX_TYPES:
+                return "Milvus Lite accepts the name, and searches by brute force"
+            return "Milvus Lite has none"
+        kind = catalog.INDEX_TYPES.get(name)
+        since = catalog.VECTOR_TYPES[name][1] if name in catalog.VECTOR_TYPES else _since(name)
+        if since > self.version:
+            needed = ".".join(map(str, since))
+            return f"needs Milvus {needed}, this is {'.'.join(map(str, self.version))}"
+        if kind is not None and kind.device == "gpu":
+            return "this build has no GPU code"
+        return f"this build leaves the rows of {name} pending for ever"
+
     def scalar_index(self, wanted: str, field: str, field_type: str) -> str | None:
         """The scalar index to build where a definition wants `wanted`: a type's name, or AUTO for the best there is.
 
@@ -98,6 +115,11 @@ def capabilities(version_text: str) -> Capabilities:
         # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
         partition_key=version >= (2, 4),
     )
+
+
+def _since(name: str) -> tuple[int, ...]:
+    scalar = catalog.SCALAR_INDEXES.get(name)
+    return scalar.since if scalar else catalog.index_type(name).since
 
 
 def _has_gpu(version_text: str, version: tuple[int, ...]) -> bool | None:

@@ -156,6 +156,10 @@ class Store:
             answers += [self._scoring.found(each, columns) for each in hits]
         return answers
 
+    def check_search(self, params: Mapping[str, Any], *, limit: int = 1) -> dict[str, Any]:
+        """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
+        return self._params.checked(params, limit)
+
     def get(
         self,
         ids: Sequence[str],

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
+from imgvec.cli.index.build import build
+from imgvec.cli.index.status import status
+
 
 @click.group()
 def index() -> None:
     """Choose, build, verify and tune the vector index."""
+
+
+index.add_command(build)
+index.add_command(status)

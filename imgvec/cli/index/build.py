@@ -1,0 +1,99 @@
+"""`imgvec index build`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgvec.cli.index.parameters import typed
+from imgvec.cli.options import collection_option, notice, opened
+
+if TYPE_CHECKING:
+    from imgvec.collection import ImageCollection
+
+
+@click.command()
+@collection_option
+@click.option("--type", "type_", metavar="TYPE", help="The index type; `imgvec index types` lists them.")
+@click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A build parameter of TYPE, such as M=16.")
+@click.option("--from", "source", metavar="FILE|NAME", help="The index that a definition describes.")
+@click.option("--gpu", is_flag=True, help="The definition's index for a GPU.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=3600, show_default=True, help="Seconds to wait.")
+@click.option("--no-verify", is_flag=True, help="Do not compare with exact search afterwards.")
+@click.pass_context
+def build(
+    ctx: click.Context,
+    name: str,
+    type_: str | None,
+    pairs: tuple[str, ...],
+    source: str | None,
+    gpu: bool,
+    timeout: float,
+    no_verify: bool,
+) -> None:
+    """Build the vector index of a collection anew.
+
+    It is --type with its -p, or that of the definition in --from, or else of the collection's own definition. What the
+    backend cannot build is refused before anything is dropped; when a build fails the former index comes back. The
+    collection cannot be searched meanwhile.
+    """
+    if type_ and (source or gpu):
+        raise click.UsageError("Say --type, or --from and --gpu, not both.")
+    if pairs and not type_:
+        raise click.UsageError("-p belongs to --type.")
+    from imgvec.indexes.catalog import index_type
+
+    with opened(ctx, name) as collection:
+        search: Mapping[str, Any] = {}
+        if type_:
+            wanted, params = type_, dict(typed(pairs, index_type(type_).build))
+        else:
+            wanted, params, search = _described(collection, source, gpu)
+        with _progress() as on_progress:
+            seconds = collection.store.build_index(wanted, params, timeout=timeout, on_progress=on_progress)
+        if search:
+            collection.set_search_defaults(search, about={"definition": source})
+        built = collection.store.index
+        said = " ".join([built.type, *(f"{key}={value}" for key, value in built.params.items())])
+        click.echo(f"{name}: {said} built over {collection.count():,} rows in {seconds:.1f} s")
+        if ignored := collection.search_defaults.ignored:
+            notice(ignored)
+        if not no_verify:
+            _verify(ctx, collection)
+
+
+def _described(
+    collection: ImageCollection, source: str | None, gpu: bool
+) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    """An index's type, build parameters, and the search defaults to set: the collection's own definition has its."""
+    from imgvec.definition import Definition
+    from imgvec.errors import DefinitionError
+
+    choice = (Definition.load(source) if source else collection.definition).index
+    section = choice.gpu if gpu else choice.cpu
+    if section is None:
+        raise DefinitionError("there is no index for a GPU: say --type and -p, or add one", where="index.gpu")
+    return section.type, section.params, section.search if source else {}
+
+
+def _verify(ctx: click.Context, collection: ImageCollection) -> None:
+    """Say what `verify` finds; exit status 1 where that is something."""
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Gives what `build_index` calls; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Building", total=None)
+        yield lambda done, rows: bar.update(task, completed=done, total=rows)

@@ -1,0 +1,46 @@
+"""`imgvec index status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from imgvec.cli.options import collection_option, opened, output_option
+from imgvec.cli.output import print_json
+
+_SOURCES = {
+    "chosen": "chosen for this index",
+    "definition": "the collection's definition",
+    "catalogue": "the index type's defaults",
+}
+
+
+@click.command()
+@collection_option
+@output_option("text", "json")
+@click.pass_context
+def status(ctx: click.Context, name: str, output: str) -> None:
+    """Show the vector index of a collection: how far it is built, and how it is searched."""
+    with opened(ctx, name) as collection:
+        data = collection.index_status()
+    if output == "json":
+        print_json(data)
+        return
+    search = data["search"]
+    click.echo(f"{name}: {data['type']} {_said(data['params'])}, {data['metric_type']}")
+    click.echo(
+        f"  state: {data['state']}, {'loaded' if data['loaded'] else 'not loaded'}; {data['indexed_rows']:,} of "
+        f"{data['total_rows']:,} rows indexed, {data['pending_rows']:,} pending"
+    )
+    click.echo(f"  rows: {data['rows']:,}")
+    click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
+    if search["about"]:
+        click.echo(f"  chosen: {_said(search['about'])}")
+    if search["ignored"]:
+        click.echo(f"  ignored: {search['ignored']}")
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items()) or "no parameters"

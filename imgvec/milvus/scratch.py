@@ -1,0 +1,97 @@
+"""A copy of a collection that lives as long as a `with` block, so that indexes can be tried beside the real one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from imgvec.definition import Definition, IndexChoice, IndexSection
+from imgvec.errors import BackendError
+from imgvec.milvus.connection import Connection
+from imgvec.milvus.schema import VECTOR
+from imgvec.milvus.store import Store
+
+_NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")
+_ABANDONED_SECONDS = 24 * 3600.0
+"""After which a copy of another machine's is taken for left behind: whether its process lives cannot be seen."""
+_BATCH = 1000
+
+_ours: set[str] = set()
+"""The copies that this process has made and not dropped."""
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def scratch(connection: Connection, store: Store, definition: Definition) -> Iterator[Store]:
+    """A store of all the collection's rows, with its fields, and an index FLAT to begin with.
+
+    Rows are read and written in batches, and what is written to the original meanwhile may be missing. The copy is
+    dropped at the end; one that a killed process has left behind is dropped first. `collections list` shows none.
+    """
+    drop_leftovers(connection, store.name)
+    name = f"{store.name[:230]}_scratch_{secrets.token_hex(4)}"
+    flat = definition.model_copy(update={"index": IndexChoice(cpu=IndexSection(type="FLAT"))})
+    made_by = {"scratch_of": store.name, "host": socket.gethostname(), "pid": os.getpid(), "made_at": time.time()}
+    _ours.add(name)
+    try:
+        copy = connection.create(name, flat, dim=store.dim, description=json.dumps(made_by))
+        try:
+            for rows in store.scan(["*", VECTOR], batch_size=_BATCH):
+                copy.upsert(rows, np.stack([row.pop(VECTOR) for row in rows]))
+            copy.flush()
+            yield copy
+        finally:
+            _drop(copy)
+    finally:
+        _ours.discard(name)
+
+
+def drop_leftovers(connection: Connection, name: str) -> None:
+    """Drop the copies of that collection whose process is gone."""
+    for candidate in connection.collections():
+        if _NAME.search(candidate) and candidate not in _ours and _is_left(connection, candidate, name):
+            connection.drop(candidate)
+
+
+def _is_left(connection: Connection, candidate: str, name: str) -> bool:
+    try:
+        made_by = json.loads(connection.description(candidate))
+        if made_by["scratch_of"] != name:
+            return False
+        host, pid, made_at = str(made_by["host"]), int(made_by["pid"]), float(made_by["made_at"])
+    except (ValueError, TypeError, KeyError, BackendError):  # somebody else's, or dropped meanwhile
+        return False
+    if connection.capabilities.kind == "lite":
+        return True  # one process has the file open: this one
+    if host == socket.gethostname():
+        return not _lives(pid)
+    return time.time() - made_at > _ABANDONED_SECONDS
+
+
+def _lives(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # an earlier process of that number, as of a container that was started again
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _drop(copy: Store) -> None:
+    try:
+        copy.drop()
+    except BackendError as exc:  # not in place of what the block raised
+        log.warning("%s was left behind: %s", copy.name, exc)
