@@ -1,0 +1,245 @@
+"""The measures of a collection: each query's hits against the rows that bear its label."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgvec.errors import QueryError, UnreadableImage
+from imgvec.evaluate import metrics
+from imgvec.evaluate.gallery import Asked, Gallery, Searched, Vectors
+from imgvec.evaluate.labels import Labels, given_labels, label_type
+from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
+from imgvec.filters import Filter, render
+
+Values = NDArray[np.float64]
+
+_IMAGES = 64
+"""Encoded at once: where one of them cannot be read, they are read again one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """The queries of one label, and the mean of each measure over them."""
+
+    label: str
+    queries: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` saw. Measures are named as in `metrics`: `precision@5`, `map@10`, `map`."""
+
+    collection: str
+    label: str
+    where: str
+    """The Milvus expression that rows had to match; empty for all."""
+    ranking: Literal["index", "exact"]
+    rows: int
+    unlabelled: int
+    """Rows without a label (null, empty text, empty array): ranked, relevant to nothing, no queries."""
+    without_relevant: Mapping[str, int]
+    """By label, the queries to which no row is relevant; they are in no mean."""
+    unreadable: tuple[UnreadableImage, ...]
+    """Given images that cannot be read; they are in no mean."""
+    measures: tuple[str, ...]
+    names: tuple[str, ...] = field(repr=False)
+    """The queries that were measured: uris of rows, or paths of images."""
+    labels: tuple[Labels, ...] = field(repr=False)
+    """Of each query."""
+    values: Values = field(repr=False, compare=False)
+    """(queries, measures)."""
+
+    @property
+    def micro(self) -> dict[str, float]:
+        """The mean of each measure over the queries."""
+        return self._named(self.values.mean(axis=0))
+
+    @property
+    def macro(self) -> dict[str, float]:
+        """The mean over classes of the mean over a class's queries: a rare class counts like a frequent one."""
+        return self._named(np.mean([self.values[rows].mean(axis=0) for rows in self.members.values()], axis=0))
+
+    @property
+    def classes(self) -> list[ClassResult]:
+        """By label; a query with several labels is in each of these classes."""
+        return [
+            ClassResult(label, len(rows), self._named(self.values[rows].mean(axis=0)))
+            for label, rows in self.members.items()
+        ]
+
+    @property
+    def members(self) -> dict[str, NDArray[np.int64]]:
+        """By label, the positions of its queries."""
+        found: dict[str, list[int]] = {}
+        for position, labels in enumerate(self.labels):
+            for label in labels:
+                found.setdefault(label, []).append(position)
+        return {label: np.array(found[label]) for label in sorted(found)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: everything but the values of single queries."""
+        return {
+            "collection": self.collection,
+            "label": self.label,
+            "where": self.where,
+            "ranking": self.ranking,
+            "rows": self.rows,
+            "unlabelled": self.unlabelled,
+            "queries": len(self.names),
+            "without_relevant": dict(self.without_relevant),
+            "unreadable": [{"uri": each.uri, "reason": each.reason} for each in self.unreadable],
+            "micro": self.micro,
+            "macro": self.macro,
+            "classes": [{"label": each.label, "queries": each.queries, **each.values} for each in self.classes],
+        }
+
+    def _named(self, values: Values) -> dict[str, float]:
+        return dict(zip(self.measures, values.tolist(), strict=True))
+
+
+def evaluate(
+    collection: Searched,
+    *,
+    label: str,
+    k: Sequence[int] = (1, 5, 10),
+    where: Filter | str | None = None,
+    exact: bool = False,
+    queries: Mapping[str, Any] | None = None,
+    among: Collection[str] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a collection's hits by the labels in its field `label`.
+
+    A row is relevant to a query when their labels are equal; with an ARRAY of labels, when they share at least one. A
+    label is a VARCHAR, an integer or a BOOL, in a field of its own, in an ARRAY or in a key of the dynamic field.
+
+    Each stored row is a query against all others (leave-one-out): its own row is left out of its hits, and of what
+    there is to find. Or `queries` are images' paths with their labels, encoded by the collection's encoder; text is
+    read as the field's type, for an ARRAY as a JSON list or items separated by `;`. Where the collection has a row of
+    the same uri, that is left out too. `among` takes only the queries of these names, `sample` so many by chance.
+
+    The collection's own search ranks, `max(k)` hits deep, with the search parameters `params`; or, with `exact`, matrix
+    products rank every row, which adds `map` over the whole ranking. `where` narrows the rows, and with them the stored
+    rows that are queries. `on_progress` gets the queries done, and all.
+
+    Memory holds the ids, uris and labels of the rows, a few numbers a query, and blocks of vectors; for `exact` the
+    vectors lie in a temporary file. Raises `FilterError` where `label` is no such field; `QueryError` where a label of
+    `queries` is borne by no row, naming it, and where no query is left.
+    """
+    ks = tuple(sorted(set(k)))
+    if not ks or ks[0] < 1 or (sample is not None and sample < 1):
+        raise QueryError(f"k = {list(k)}, sample = {sample}: give integers of at least 1")
+    store = collection.store
+    declared = label_type(label, store.fields, dynamic=store.dynamic)
+    expression = render(where, store.fields, dynamic=store.dynamic)
+    with tempfile.TemporaryFile() as file:
+        gallery = Gallery(store, label, expression, vectors_to=file if exact else None)
+        ranking: Ranking = (
+            ExactRanking(gallery, store.metric_type)
+            if exact
+            else IndexRanking(collection, gallery, label, where, params, ks[-1])
+        )
+        if queries is None:
+            asked = gallery.rows_as_queries()
+        else:
+            images = {name: given_labels(value, declared) for name, value in queries.items()}
+            _refuse_unknown(images, gallery, label, expression)
+            asked = gallery.images_as_queries(images)
+        if among is not None:
+            asked = [query for query in asked if query.name in among]
+        relevant = {query: gallery.relevant(query) for query in asked}
+        without = Counter(each for query in asked if not relevant[query] for each in query.labels)
+        asked = _sampled([query for query in asked if relevant[query]], sample, seed)
+        measured: list[Asked] = []
+        values: list[list[float]] = []
+        unreadable: list[UnreadableImage] = []
+        step = min(ranking.block, _IMAGES) if queries is not None else ranking.block
+        for start in range(0, len(asked), step):
+            block = asked[start : start + step]
+            if queries is None:
+                block, vectors = _stored(collection, gallery, block)
+            else:
+                block, vectors, refused = _encoded(collection, block)
+                unreadable += refused
+            for query, ranks in zip(block, ranking.ranks(block, vectors), strict=True):
+                values.append(metrics.measured(ranks, relevant[query], ks, whole=exact))
+            measured += block
+            if on_progress:
+                on_progress(min(start + step, len(asked)), len(asked))
+    if not measured:
+        raise QueryError(
+            f"no query is left to measure: {len(gallery):,} rows, {gallery.unlabelled:,} without {label}; "
+            f"{sum(without.values()):,} queries without a relevant row, {len(unreadable):,} unreadable"
+        )
+    return Evaluation(
+        collection=collection.name,
+        label=label,
+        where=expression,
+        ranking="exact" if exact else "index",
+        rows=len(gallery),
+        unlabelled=gallery.unlabelled,
+        without_relevant=dict(sorted(without.items())),
+        unreadable=tuple(unreadable),
+        measures=metrics.names(ks, whole=exact),
+        names=tuple(query.name for query in measured),
+        labels=tuple(query.labels for query in measured),
+        values=np.array(values),
+    )
+
+
+def _refuse_unknown(images: Mapping[str, Labels], gallery: Gallery, label: str, expression: str) -> None:
+    if bare := [name for name, labels in images.items() if not labels]:
+        raise QueryError(f"{len(bare):,} queries have no label, {bare[0]} first: give each one")
+    if unknown := sorted({each for labels in images.values() for each in labels if each not in gallery.labels}):
+        known = gallery.labels.known
+        among = f" that matches {expression}" if expression else ""
+        raise QueryError(
+            f"no row{among} has the {label} {', '.join(unknown)}; there are: {', '.join(known[:20]) or 'none'}"
+            + (f" and {len(known) - 20:,} more" if len(known) > 20 else "")
+        )
+
+
+def _sampled(asked: list[Asked], sample: int | None, seed: int) -> list[Asked]:
+    if sample is None or sample >= len(asked):
+        return asked
+    chosen = np.random.default_rng(seed).choice(len(asked), sample, replace=False)
+    return [asked[i] for i in np.sort(chosen)]
+
+
+def _stored(collection: Searched, gallery: Gallery, block: list[Asked]) -> tuple[list[Asked], Vectors]:
+    """The stored rows that are still there, and their vectors."""
+    positions = [query.row for query in block if query.row is not None]
+    if len(gallery.vectors):
+        return block, gallery.vectors[positions]
+    ids = [gallery.ids[position] for position in positions]
+    rows = collection.store.get(ids, with_vector=True)
+    there = [(query, rows[id_]["vector"]) for query, id_ in zip(block, ids, strict=True) if id_ in rows]
+    vectors = np.array([vector for _, vector in there], np.float32).reshape(len(there), collection.store.dim)
+    return [query for query, _ in there], vectors
+
+
+def _encoded(collection: Searched, block: list[Asked]) -> tuple[list[Asked], Vectors, list[UnreadableImage]]:
+    """The images that can be read, their vectors, and the others' errors."""
+    try:
+        return block, collection.vectors([Path(query.name) for query in block]), []
+    except UnreadableImage as exc:
+        if len(block) == 1:
+            return [], np.empty((0, collection.store.dim), np.float32), [exc]
+    parts = [_encoded(collection, [query]) for query in block]
+    return (
+        [query for read, _, _ in parts for query in read],
+        np.concatenate([vectors for _, vectors, _ in parts]),
+        [exc for _, _, refused in parts for exc in refused],
+    )
