@@ -137,11 +137,11 @@ class ExactSearch:
             bias = rows.square().sum(1).mul_(-0.5) if self._metric_type == "L2" else None
             for start in range(0, len(self._queries), self._query_block):
                 self._search(slice(start, start + self._query_block), rows, bias)
-            hits = self._rows[self._rows >= self._seen].unique().tolist()
+            hits = np.unique(self._rows[self._rows >= self._seen].cpu().numpy()).tolist()
         self._ids |= {row: ids[row - self._seen] for row in hits}
         self._seen += len(ids)
         if len(self._ids) > 2 * self._rows.numel():
-            self._ids = {row: self._ids[row] for row in self._rows.unique().tolist() if row >= 0}
+            self._ids = {row: self._ids[row] for row in np.unique(self._rows.cpu().numpy()).tolist() if row >= 0}
 
     def _search(self, block: slice, rows: torch.Tensor, bias: torch.Tensor | None) -> None:
         """Merge `rows` into the hits of a block of queries."""
@@ -172,8 +172,9 @@ class ExactSearch:
         query, row, score = query[there], row[there], members[passed, member][there]
         if not len(query):
             return
-        changed, which, counts = query.unique_consecutive(return_inverse=True, return_counts=True)
-        position = torch.arange(len(query), device=self._device) - (counts.cumsum(0) - counts)[which]
+        counts = query.bincount(minlength=len(queries))
+        changed, which = counts.nonzero()[:, 0], ((counts > 0).cumsum(0) - 1)[query]
+        position = torch.arange(len(query), device=self._device) - (counts.cumsum(0) - counts)[query]
         width = int(counts.max())
         # the hits so far come first: of equal scores they stay
         candidates = torch.full((len(changed), limit + width), -torch.inf, device=self._device)
