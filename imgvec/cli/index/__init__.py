@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from imgvec.cli.index.types import types
+
 from imgvec.cli.index.build import build
 from imgvec.cli.index.status import status
 
@@ -15,3 +17,6 @@ def index() -> None:
 
 index.add_command(build)
 index.add_command(status)
+
+
+index.add_command(types)
