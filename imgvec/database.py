@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import SecretStr
 
@@ -39,10 +40,13 @@ def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
 
 
 def backend(settings: Settings) -> Capabilities:
-    """What the database's Milvus can do; raises `CollectionNotFound` where a Milvus Lite file is not there."""
-    must_exist(settings)
-    with connected(settings) as connection:
-        return connection.capabilities
+    """What the database's Milvus can do; a Milvus Lite file that is not there yet is not made for that."""
+    lite = lite_file(settings)
+    with TemporaryDirectory() as elsewhere:
+        if lite is not None and lite.suffix == ".db" and not lite.exists():
+            settings = settings_with(settings, str(Path(elsewhere) / "looked_at.db"), None, None)
+        with connected(settings) as connection:
+            return connection.capabilities
 
 
 def connected(settings: Settings) -> Connection:

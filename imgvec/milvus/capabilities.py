@@ -41,16 +41,14 @@ class Capabilities:
         if name in self.index_types | self.scalar_indexes | self.vector_types:
             return None
         if self.kind == "lite":
-            if name in catalog.INDEX_TYPES:
-                return "Milvus Lite accepts the name, and searches by brute force"
-            return "Milvus Lite has none"
-        kind = catalog.INDEX_TYPES.get(name)
-        since = catalog.VECTOR_TYPES[name][1] if name in catalog.VECTOR_TYPES else _since(name)
+            accepted = name in catalog.INDEX_TYPES
+            return "Milvus Lite takes the name and searches by brute force" if accepted else "Milvus Lite has none"
+        entry = catalog.INDEX_TYPES.get(name) or catalog.SCALAR_INDEXES.get(name)
+        since = entry.since if entry else catalog.VECTOR_TYPES[name][1]
         if since > self.version:
-            needed = ".".join(map(str, since))
-            return f"needs Milvus {needed}, this is {'.'.join(map(str, self.version))}"
-        if kind is not None and kind.device == "gpu":
-            return "this build has no GPU code"
+            return f"needs Milvus {'.'.join(map(str, since))}, this is {'.'.join(map(str, self.version))}"
+        if name.startswith("GPU_"):
+            return "this build has no GPU indexes"
         return f"this build leaves the rows of {name} pending for ever"
 
     def scalar_index(self, wanted: str, field: str, field_type: str) -> str | None:
@@ -115,11 +113,6 @@ def capabilities(version_text: str) -> Capabilities:
         # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
         partition_key=version >= (2, 4),
     )
-
-
-def _since(name: str) -> tuple[int, ...]:
-    scalar = catalog.SCALAR_INDEXES.get(name)
-    return scalar.since if scalar else catalog.index_type(name).since
 
 
 def _has_gpu(version_text: str, version: tuple[int, ...]) -> bool | None:

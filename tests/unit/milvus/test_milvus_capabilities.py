@@ -45,6 +45,33 @@ def test_a_server_has_what_came_with_its_version() -> None:
 
 
 @pytest.mark.parametrize(
+    ("backend", "name", "why"),
+    [
+        (LITE, "HNSW", None),
+        (LITE, "INVERTED", None),
+        (LITE, "SCANN", "Milvus Lite takes the name and searches by brute force"),
+        (LITE, "Trie", "Milvus Lite has none"),
+        (LITE, "FLOAT16_VECTOR", "Milvus Lite has none"),
+        (OLD, "SCANN", None),
+        (OLD, "HNSW_SQ", "needs Milvus 2.5, this is 2.3.5"),
+        (OLD, "BITMAP", "needs Milvus 2.5, this is 2.3.5"),
+        (OLD, "INT8_VECTOR", "needs Milvus 2.6, this is 2.3.5"),
+        (OLD, "GPU_IVF_FLAT", "this build has no GPU indexes"),
+        (NEW, "GPU_CAGRA", None),
+    ],
+)
+def test_what_is_lacking_says_why(backend: Capabilities, name: str, why: str | None) -> None:
+    assert backend.why_not(name) == why
+
+
+def test_whatever_is_not_available_has_a_reason() -> None:
+    for backend in (LITE, OLD, NEW, GPU):
+        for name in (*catalog.INDEX_TYPES, *catalog.SCALAR_INDEXES, *catalog.VECTOR_TYPES):
+            there = name in backend.index_types | backend.scalar_indexes | backend.vector_types
+            assert (backend.why_not(name) is None) == there
+
+
+@pytest.mark.parametrize(
     ("version", "gpu"),
     [("v2.6.1-gpu", True), ("v2.3.5-lite", False), ("v2.2.16", False), ("v2.6.1", None), ("milvus_lite-3.2.2", False)],
 )
