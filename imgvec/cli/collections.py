@@ -1,4 +1,4 @@
-"""`imgvec collections`: list, create, show, drop, count, delete, import."""
+"""`imgvec collections`: list, create, show, drop, count, delete; import and export are in `exchange.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from imgvec.cli.exchange import created_unbound, export, import_
 from imgvec.cli.options import (
-    collection_option,
     combined,
     confirmed,
     definition_option,
@@ -53,11 +53,23 @@ def list_(ctx: click.Context, output: str) -> None:
 @click.argument("name")
 @definition_option
 @gpu_option
+@click.option(
+    "--dim", type=click.IntRange(1, 32_768), metavar="D", help="For vectors of D elements, without an encoder."
+)
 @click.pass_context
-def create(ctx: click.Context, name: str, definition: str | None, gpu: bool) -> None:
-    """Make the empty collection NAME."""
+def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim: int | None) -> None:
+    """Make the empty collection NAME.
+
+    With --dim it is for vectors that were made elsewhere, and is searched by vector and by stored id.
+    """
     from imgvec.collection import ImageCollection
 
+    if dim is not None and gpu:
+        raise click.UsageError("--gpu and --dim do not go together.")
+    if dim is not None:
+        with created_unbound(ctx, name, definition, dim):
+            click.echo(f"{name}: made, for vectors of dim {dim} that were made elsewhere")
+        return
     made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)
     with made as collection:
         click.echo(f"{name}: made, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
@@ -130,15 +142,5 @@ def delete(
     click.echo(f"{name}: {rows:,} rows deleted")
 
 
-@collections.command("import")
-@collection_option
-@click.argument("folder")
-@click.pass_context
-def import_(ctx: click.Context, name: str, folder: str) -> None:
-    """Bring in the rows that `ingest --via parquet FOLDER` wrote.
-
-    They are read file after file and upserted, on every backend alike: the same command may be repeated. The
-    collection is there already, made for the same encoder.
-    """
-    with opened(ctx, name) as collection:
-        click.echo(f"{name}: {collection.import_folder(folder):,} rows imported")
+collections.add_command(import_)
+collections.add_command(export)

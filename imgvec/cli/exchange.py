@@ -1,0 +1,177 @@
+"""`imgvec collections import` and `export`: vectors in and out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imgvec.cli.options import (
+    collection_option,
+    combined,
+    definition_option,
+    filter_options,
+    notice,
+    opened,
+    output_option,
+    settings,
+)
+from imgvec.cli.output import print_json
+
+if TYPE_CHECKING:
+    from imgvec.collection import ImageCollection
+    from imgvec.definition import Definition
+    from imgvec.exchange import VectorSource
+
+
+@click.command("import")
+@collection_option
+@click.argument("source")
+@click.option("--ids", metavar="FILE|COLUMN", help="The rows' ids: a file, or a column of the metadata or the Parquet.")
+@click.option("--metadata", metavar="FILE", help="CSV, JSON lines or Parquet: its rows belong to the vectors in order.")
+@click.option("--vector-column", default="vector", show_default=True, metavar="COLUMN", help="Parquet: the vectors.")
+@click.option("--dim", type=click.IntRange(1, 32_768), metavar="D", help="Annoy: the vectors' length.")
+@click.option("--metric", type=click.Choice(["angular", "dot", "euclidean"]), help="Annoy: the file's metric.")
+@click.option("--normalize", is_flag=True, help="Make the vectors unit vectors.")
+@click.option("--create", is_flag=True, help="Make the collection if it is not there, without an encoder.")
+@definition_option
+@click.option("--errors", metavar="FILE", help="Write refused rows to this file, as JSON lines.")
+@output_option("text", "json")
+@click.pass_context
+def import_(
+    ctx: click.Context,
+    name: str,
+    source: str,
+    ids: str | None,
+    metadata: str | None,
+    vector_column: str,
+    dim: int | None,
+    metric: str | None,
+    normalize: bool,
+    create: bool,
+    definition: str | None,
+    errors: str | None,
+    output: str,
+) -> None:
+    """Bring in vectors that are there already.
+
+    SOURCE is an .npy array, Parquet with a vector column (a file or a folder), a Faiss index, an Annoy file, what
+    `collections export` wrote, or the folder that `ingest --via parquet` wrote.
+
+    The vectors must be of the collection's encoder: you say so by giving the command, and only what imgvec itself wrote
+    is checked. Rows are upserted by id, on every backend alike, so the same command may be repeated. Ids are those of
+    the file; integers become text. With --create a collection that is not there is made: that of an export again, or
+    one for vectors of an encoder that imgvec does not know, searched by vector and by stored id.
+    """
+    if (Path(source).expanduser() / "collection.json").is_file():
+        with opened(ctx, name) as collection:
+            click.echo(f"{name}: {collection.import_folder(source):,} rows imported")
+        return
+    from imgvec.exchange import import_vectors, open_source
+
+    found = open_source(source, ids=ids, metadata=metadata, vector_column=vector_column, dim=dim, metric=metric)
+    with (
+        _target(ctx, name, found, definition, create=create, normalize=normalize) as collection,
+        _progress("Importing", found.rows) as tell,
+    ):
+        report = import_vectors(
+            collection,
+            found,
+            normalize=normalize,
+            errors=errors,
+            retry_seconds=collection.settings.retry_seconds,
+            on_progress=lambda so_far: tell(so_far.seen),
+            on_notice=notice,
+        )
+    if output == "json":
+        print_json(report.to_dict())
+        return
+    refused = f", {report.refused.total():,} refused" if report.refused else ""
+    click.echo(f"{name}: {report.written:,} rows imported{refused} ({report.seconds:.1f} s)")
+    for reason, number in report.refused.most_common():
+        click.echo(f"  refused, {reason}: {number:,}")
+
+
+@click.command()
+@collection_option
+@click.argument("target")
+@filter_options
+@output_option("text", "json")
+@click.pass_context
+def export(ctx: click.Context, name: str, target: str, where: str | None, eq: tuple[str, ...], output: str) -> None:
+    """Write the rows to TARGET: FILE.parquet, FILE.npy (and FILE.ids.csv), or a folder of Parquet files.
+
+    Parquet has every field as it is, and remembers the encoder and the definition. The same command goes on where a
+    stopped one ended. Rows written meanwhile may be there or not.
+    """
+    from imgvec.exchange import export_vectors
+
+    with opened(ctx, name) as collection:
+        matching = combined(collection, where, eq)
+        with _progress("Exporting", collection.count(matching)) as tell:
+            report = export_vectors(
+                collection,
+                target,
+                where=matching,
+                retry_seconds=collection.settings.retry_seconds,
+                on_progress=tell,
+            )
+    if output == "json":
+        files = [str(file) for file in report.files]
+        print_json({"rows": report.rows, "resumed": report.resumed, "files": files})
+        return
+    resumed = f", {report.resumed:,} of them by an earlier run" if report.resumed else ""
+    click.echo(f"{name}: {report.rows:,} rows exported{resumed}, to {', '.join(map(str, report.files))}")
+
+
+def created_unbound(ctx: click.Context, name: str, definition: str | None, dim: int) -> ImageCollection:
+    """The new collection for vectors of `dim` elements, made by no encoder of imgvec's."""
+    from imgvec.collection import ImageCollection
+    from imgvec.exchange import NoEncoder, unbound, unbound_binding
+
+    made = unbound(_definition(name, definition))
+    return ImageCollection.create(
+        name, definition=made, encoder=NoEncoder(unbound_binding(dim)), settings=settings(ctx), on_notice=notice
+    )
+
+
+def _target(
+    ctx: click.Context, name: str, source: VectorSource, definition: str | None, *, create: bool, normalize: bool
+) -> ImageCollection:
+    from imgvec.collection import ImageCollection
+    from imgvec.errors import CollectionNotFound
+    from imgvec.exchange import made_for
+
+    if definition is not None and not create:
+        raise click.UsageError("--definition belongs to --create.")
+    try:
+        return opened(ctx, name)
+    except CollectionNotFound:
+        if not create:
+            raise
+    made, encoder = made_for(source, _definition(name, definition), normalize=normalize)
+    return ImageCollection.create(name, definition=made, encoder=encoder, settings=settings(ctx), on_notice=notice)
+
+
+def _definition(name: str, given: str | None) -> Definition:
+    from imgvec.definition import Definition, bundled
+
+    return Definition.load(given or (name if name in bundled() else "photos"))
+
+
+@contextmanager
+def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives what is told the rows so far; a line on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _rows: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda rows: bar.update(task, completed=rows)

@@ -1,0 +1,32 @@
+"""Vectors in and out: files of other tools into a collection, a collection into files.
+
+source.py     what a file of vectors is, whatever its format
+npy.py        NumPy arrays             parquet.py    Parquet files and folders
+faiss.py      Faiss indexes            annoy.py      Annoy files
+beside.py     ids and metadata in a file of their own, row by row
+reading.py    which format a file has
+importing.py  a source into a collection
+exporting.py  a collection into Parquet parts, and those into one file; arrow.py: rows as Arrow tables
+unbound.py    a new collection for vectors that are there already
+"""
+
+from imgvec.exchange.exporting import ExportReport, export_vectors
+from imgvec.exchange.importing import ImportReport, import_vectors
+from imgvec.exchange.reading import ANNOY_METRICS, open_source
+from imgvec.exchange.source import Chunk, VectorSource
+from imgvec.exchange.unbound import NoEncoder, made_for, unbound, unbound_binding
+
+__all__ = [
+    "ANNOY_METRICS",
+    "Chunk",
+    "ExportReport",
+    "ImportReport",
+    "NoEncoder",
+    "VectorSource",
+    "export_vectors",
+    "import_vectors",
+    "made_for",
+    "open_source",
+    "unbound",
+    "unbound_binding",
+]

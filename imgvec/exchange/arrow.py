@@ -1,0 +1,76 @@
+"""A collection's rows as Arrow tables: every field in its type, JSON as text, the vector as a list of fixed length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from imgvec.errors import SourceError
+from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC
+from imgvec.filters import FieldType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VECTOR = "vector"
+
+
+class Described(Protocol):
+    """A store, of which its schema is read."""
+
+    dim: int
+    description: str
+    dynamic: bool
+
+    @property
+    def fields(self) -> Mapping[str, FieldType]: ...
+
+
+def schema(store: Described) -> pa.Schema:
+    """The columns of an export, and in its metadata what the collection remembers of itself."""
+    try:
+        import pyarrow as pa
+    except ImportError as exc:
+        raise SourceError("an export needs pyarrow: pip install 'imgvec[parquet]'") from exc
+    kinds = {
+        "BOOL": pa.bool_(),
+        "INT8": pa.int8(),
+        "INT16": pa.int16(),
+        "INT32": pa.int32(),
+        "INT64": pa.int64(),
+        "FLOAT": pa.float32(),
+        "DOUBLE": pa.float64(),
+        "VARCHAR": pa.string(),
+        "JSON": pa.string(),
+    }
+    columns = [
+        pa.field(name, pa.list_(kinds[str(kind.element)]) if kind.type == "ARRAY" else kinds[kind.type], kind.nullable)
+        for name, kind in store.fields.items()
+    ]
+    if store.dynamic:
+        columns.append(pa.field(DYNAMIC, pa.string(), False))
+    columns.append(pa.field(VECTOR, pa.list_(pa.float32(), store.dim), False))
+    return pa.schema(columns, {DESCRIPTION: store.description})
+
+
+def table(rows: Sequence[Mapping[str, Any]], store: Described, columns: pa.Schema) -> pa.Table:
+    """Rows as a scan of every field and the vector gives them."""
+    import pyarrow as pa
+
+    data: dict[str, Any] = {}
+    for name, kind in store.fields.items():
+        values = [row.get(name) for row in rows]
+        data[name] = [None if v is None else _json(v) for v in values] if kind.type == "JSON" else values
+    if store.dynamic:
+        known = {*store.fields, VECTOR, DYNAMIC}
+        data[DYNAMIC] = [_json({name: v for name, v in row.items() if name not in known}) for row in rows]
+    flat = np.concatenate([np.empty(0, np.float32), *(row[VECTOR] for row in rows)])
+    data[VECTOR] = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), store.dim)
+    return pa.table(data, columns)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

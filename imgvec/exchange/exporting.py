@@ -1,0 +1,269 @@
+"""A collection into files, restartable: Parquet parts in the order of the ids, and those into one file.
+
+    FOLDER/export.json              whose rows these are, which, and whether all are there
+    FOLDER/000001.parquet …         finished parts; a part appears whole or not at all
+    FILE.parquet, FILE.npy + FILE.ids.csv
+                                    made of the parts in FILE.….parts, which go once the file is there
+
+The finished parts are the journal: an export that was stopped goes on after the last id in them.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from imgvec.errors import BackendError, SourceError
+from imgvec.exchange import arrow
+from imgvec.exchange.parquet import STATE, opened
+from imgvec.exchange.reading import IDS_SUFFIX
+from imgvec.filters import Filter, render
+from imgvec.filters.fields import text_literal
+from imgvec.retry import Retry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_BYTES = 64 * 2**20
+"""Of one part, by its Arrow tables; what a crash costs is reading so much again."""
+GROUP_BYTES = 8 * 2**20
+"""Of one row group: what is held in memory."""
+
+
+class ExportStore(arrow.Described, Protocol):
+    """What an export needs of a store."""
+
+    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]: ...
+
+
+class Origin(Protocol):
+    """An `ImageCollection`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def uri(self) -> str: ...
+    @property
+    def store(self) -> ExportStore: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote."""
+
+    rows: int
+    resumed: int
+    """Of these, the rows that an earlier, stopped run had written."""
+    files: tuple[Path, ...]
+
+
+def export_vectors(
+    collection: Origin,
+    target: str | Path,
+    *,
+    where: Filter | str | None = None,
+    retry_seconds: float = 60.0,
+    part_bytes: int = PART_BYTES,
+    on_progress: Callable[[int], None] | None = None,
+) -> ExportReport:
+    """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
+
+    The same call goes on where a stopped one ended. Parquet has every field, and what the collection remembers of its
+    encoder and definition. Rows written or deleted meanwhile may be there or not. `on_progress` gets the rows so far.
+    Raises `SourceError` where the target is there already, holds other things, or was begun with another filter or
+    collection.
+    """
+    target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
+    finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
+    if finish is None and target.suffix and not target.is_dir():
+        raise SourceError(f"{target}: an export is a .parquet file, an .npy file, or a folder")
+    if finish and target.exists():
+        raise SourceError(f"{target} is there already: choose another name, or remove it")
+    folder = target.with_name(target.name + ".parts") if finish else target
+    store = collection.store
+    expression = render(where, store.fields, dynamic=store.dynamic)
+    columns = arrow.schema(store)
+    about = {"imgvec": 1, "uri": collection.uri, "collection": collection.name, "filter": expression,
+             "description": store.description}  # fmt: skip
+    with _claimed(folder, about):
+        resumed, last = _finished(folder)
+        rows = resumed
+        pages = _pages(store, expression, last, Retry(retry_seconds))
+        for written in _write_parts(folder, _groups(pages, store, columns), columns, part_bytes):
+            rows += written
+            if on_progress:
+                on_progress(rows)
+        if finish is None:
+            _write_state(folder, {**about, "complete": True, "rows": rows})
+            return ExportReport(rows, resumed, tuple(_parts(folder)))
+        files = finish(folder, target, rows, store.dim)
+    shutil.rmtree(folder)
+    return ExportReport(rows, resumed, files)
+
+
+@contextmanager
+def _claimed(folder: Path, about: Mapping[str, Any]) -> Iterator[None]:
+    """The folder for this export alone; raises `SourceError` where it is another's, or finished, or in use."""
+    state = folder / STATE
+    if not state.is_file() and folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
+        raise SourceError(f"{folder} holds other things: give an empty or a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise SourceError(f"{folder} is being written by another export") from exc
+        if state.is_file():
+            begun = json.loads(state.read_text(encoding="utf-8"))
+            if differing := [name for name, value in about.items() if begun.get(name) != value]:
+                raise SourceError(
+                    f"{folder} was begun with another {' and '.join(differing)}: finish that one, choose another name, "
+                    f"or remove it"
+                )
+            if begun["complete"]:
+                raise SourceError(f"{folder} is a finished export already: choose another name, or remove it")
+        else:
+            _write_state(folder, {**about, "complete": False})
+        for left in folder.glob(".*.parquet"):
+            left.unlink()
+        yield
+
+
+def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    with _whole(folder / STATE) as partial:
+        partial.write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.parquet"))
+
+
+def _finished(folder: Path) -> tuple[int, str | None]:
+    """How many rows the finished parts hold, and the last id."""
+    rows, last = 0, None
+    for part in _parts(folder):
+        with opened(part) as file:
+            rows += file.metadata.num_rows
+            if file.metadata.num_rows:
+                last = file.read_row_group(file.num_row_groups - 1, columns=["id"]).column("id")[-1].as_py()
+    return rows, last
+
+
+def _pages(store: ExportStore, expression: str, last: str | None, retry: Retry) -> Iterator[list[dict[str, Any]]]:
+    """The rows after the id `last`, page by page; a scan that breaks off begins again after the last page."""
+
+    def scan() -> Iterator[list[dict[str, Any]]]:
+        after = f"id > {text_literal(last)}" if last is not None else ""
+        return store.scan(["*", arrow.VECTOR], " and ".join(f"({part})" for part in (expression, after) if part))
+
+    pages = scan()
+
+    def next_page() -> list[dict[str, Any]] | None:
+        nonlocal pages
+        try:
+            return next(pages, None)
+        except BackendError:
+            pages = scan()
+            raise
+
+    while (page := retry.call(next_page)) is not None:
+        last = page[-1]["id"]
+        yield page
+
+
+def _groups(pages: Iterator[list[dict[str, Any]]], store: ExportStore, columns: pa.Schema) -> Iterator[pa.Table]:
+    """The pages as tables of about `GROUP_BYTES`."""
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    for page in pages:
+        tables.append(arrow.table(page, store, columns))
+        if sum(table.nbytes for table in tables) >= GROUP_BYTES:
+            yield pa.concat_tables(tables)
+            tables = []
+    if tables:
+        yield pa.concat_tables(tables)
+
+
+def _write_parts(folder: Path, groups: Iterator[pa.Table], columns: pa.Schema, part_bytes: int) -> Iterator[int]:
+    """Write the groups behind the parts there are; gives the rows of each. There is a part even without rows."""
+    import pyarrow.parquet as pq
+
+    group = next(groups, None)
+    while group is not None or not _parts(folder):
+        number = len(_parts(folder)) + 1
+        with _whole(folder / f"{number:06}.parquet") as partial, pq.ParquetWriter(partial, columns) as writer:
+            size = 0
+            while group is not None and size < part_bytes:
+                writer.write_table(group)
+                size += group.nbytes
+                yield group.num_rows
+                group = next(groups, None)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that appears under its name once it is whole, and on the disk."""
+    partial = path.with_name(f".{path.name}")
+    yield partial
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _batches(folder: Path) -> Iterator[pa.RecordBatch]:
+    for part in _parts(folder):
+        with opened(part) as file:
+            yield from file.iter_batches(1000, use_threads=False)
+
+
+def _one_parquet(folder: Path, target: Path, _rows: int, _dim: int) -> tuple[Path, ...]:
+    import pyarrow.parquet as pq
+
+    with opened(_parts(folder)[0]) as first:
+        columns = first.schema_arrow
+    with _whole(target) as partial, pq.ParquetWriter(partial, columns) as writer:
+        for part in _parts(folder):
+            with opened(part) as file:
+                for group in range(file.num_row_groups):
+                    writer.write_table(file.read_row_group(group))
+    return (target,)
+
+
+def _npy(folder: Path, target: Path, rows: int, dim: int) -> tuple[Path, ...]:
+    """The vectors as (rows, dim) float32, and every other field beside them as CSV, row by row."""
+    table = target.with_suffix(IDS_SUFFIX)
+    with (
+        _whole(target) as vectors_file,
+        _whole(table) as table_file,
+        vectors_file.open("wb") as vectors,
+        table_file.open("w", encoding="utf-8", newline="") as text,
+    ):
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
+        np.lib.format.write_array_header_1_0(vectors, header)
+        writer = csv.writer(text, lineterminator="\n")
+        with opened(_parts(folder)[0]) as first:
+            writer.writerow([name for name in first.schema_arrow.names if name != arrow.VECTOR])
+        for batch in _batches(folder):
+            flat = batch.column(arrow.VECTOR).flatten().to_numpy(zero_copy_only=False)
+            vectors.write(flat.astype("<f4").tobytes())
+            for row in batch.drop_columns([arrow.VECTOR]).to_pylist():
+                writer.writerow([_cell(value) for value in row.values()])
+    return target, table
+
+
+def _cell(value: Any) -> str:
+    """A value as an import of the CSV reads it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

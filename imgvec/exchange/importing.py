@@ -1,0 +1,244 @@
+"""A source of vectors into a collection: each row checked, typed as the definition says, and upserted by its id."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from imgvec import description
+from imgvec.encoders.protocol import Binding
+from imgvec.errors import SourceError
+from imgvec.exchange.parquet import DYNAMIC
+from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
+from imgvec.fields import FieldSection, convert
+from imgvec.filters import FieldType
+from imgvec.images.records import record_id
+from imgvec.retry import Retry
+
+REASONS = ("no vector", "not finite", "zero length", "not of unit length", "unusable id", "metadata refused")
+"""Every reason a row can be refused for."""
+_MIN_NORM = 1e-12
+_UNIT_TOLERANCE = 1e-3
+_MAX_ID_BYTES = 64
+_URI = FieldSection(type="VARCHAR", max_length=4096, required=True)
+_TEXT32 = FieldSection(type="VARCHAR", max_length=32, required=True)
+_INT32 = FieldSection(type="INT32", required=True)
+_INT64 = FieldSection(type="INT64", required=True)
+
+
+class ImportStore(Protocol):
+    """What an import needs of a store."""
+
+    dim: int
+    metric_type: str
+
+    @property
+    def fields(self) -> Mapping[str, FieldType]: ...
+    def upsert(self, rows: Any, vectors: Vectors) -> int: ...
+    def count(self, filter: str = "") -> int: ...
+
+
+class Rows(Protocol):
+    """A `Definition`, of which its `row_fields` is used."""
+
+    def row_fields(self, metadata: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+class Target(Protocol):
+    """An `ImageCollection`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def store(self) -> ImportStore: ...
+    @property
+    def definition(self) -> Rows: ...
+    @property
+    def binding(self) -> Binding: ...
+
+
+@dataclass
+class ImportReport:
+    """What became of a source's rows: `seen` is `written` and all of `refused`."""
+
+    seen: int = 0
+    written: int = 0
+    """Rows that Milvus acknowledged; of rows with the same id the last one counts in the collection."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """How many for each of `REASONS`."""
+    retries: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "refused": dict(sorted(self.refused.items())), "seconds": round(self.seconds, 3)}
+
+
+def import_vectors(
+    collection: Target,
+    source: VectorSource,
+    *,
+    normalize: bool = False,
+    errors: str | Path | None = None,
+    retry_seconds: float = 60.0,
+    on_progress: Callable[[ImportReport], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> ImportReport:
+    """Bring a source's rows in by upsert, so that the same call may be repeated; returns what became of them.
+
+    The vectors must be the collection's encoder's: that is the caller's word, and only an export of imgvec's own is
+    checked. They are of unit length where the metric is COSINE or IP; `normalize` makes them so.
+
+    A row's id is what the source says (an integer as its decimal text), else `record_id` of its uri; its uri that of
+    the column `uri` or `path`, else `SOURCE#NUMBER`. Other columns are fields, as in an ingest's metadata. Refused rows
+    are counted, and written to the JSON-lines file `errors` (row, id, reason, detail). What Milvus refuses for the
+    moment is tried again for `retry_seconds`. Memory holds one chunk. Raises `SourceError`, `EncoderMismatch`, and the
+    store's errors.
+    """
+    store = collection.store
+    if source.dim != store.dim:
+        raise SourceError(f"{source.path} has vectors of {source.dim} elements, {collection.name!r} of {store.dim}")
+    exact = _is_copy(collection, source)
+    if on_notice:
+        for note in (*source.notes, *_difference(source.metric_type, store.metric_type, normalize)):
+            on_notice(note)
+    report, start = ImportReport(), time.perf_counter()
+    empty = store.count() == 0
+
+    def retrying(_error: Exception, _wait: float) -> None:
+        report.retries += 1
+
+    retry = Retry(retry_seconds, on_retry=retrying)
+    with ExitStack() as stack:
+        log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
+        rows_of = _Rows(source, store.fields, collection.definition, exact)
+        for chunk in source.chunks():
+            rows, vectors = _checked(chunk, rows_of, report, log, normalize, unit=store.metric_type != "L2")
+            if rows:
+                retry.call(partial(store.upsert, rows, vectors))
+            report.written += len(rows)
+            report.seconds = time.perf_counter() - start
+            if on_progress:
+                on_progress(report)
+    if on_notice and empty and (held := store.count()) < report.written:
+        on_notice(f"{report.written - held:,} rows had the id of a later one, which took their place")
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def _is_copy(collection: Target, source: VectorSource) -> bool:
+    """Whether the source is an export of such a collection, whose rows go in as they are; checks the encoder."""
+    if source.description is None:
+        return False
+    definition, binding = description.read(str(source.path), source.description)
+    description.check_binding(collection.name, collection.binding, binding)
+    return bool(definition == collection.definition)
+
+
+def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, ...]:
+    """What a person should know where the metrics may order neighbours differently.
+
+    On unit vectors COSINE, IP and L2 order them alike: their cosine c is the inner product, and 2 - 2c the squared
+    distance. A collection of COSINE or IP takes no others.
+    """
+    same = (source == target and not normalize) or (
+        normalize or target != "L2" if source == "COSINE" else target != "L2" and not normalize
+    )
+    if source is None or (same and source in ("COSINE", "IP", "L2")):
+        return ()
+    return (f"neighbours by {target} are those of the file's {source} only where its vectors have unit length",)
+
+
+class _RefusedError(ValueError):
+    """A row that cannot be written: one of `REASONS`, and more for a person."""
+
+
+class _Rows:
+    """A source's rows as the collection's."""
+
+    def __init__(self, source: VectorSource, fields: Mapping[str, FieldType], definition: Rows, exact: bool) -> None:
+        self._source, self._definition, self._exact = source, definition, exact
+        self._json = frozenset(name for name, kind in fields.items() if kind.type == "JSON")
+        self._now = int(time.time() * 1000)
+
+    def of(self, given: Row, number: int) -> Row:
+        """The row but for its vector; raises `ValueError`, a `_RefusedError` where it is the id."""
+        given = dict(given)
+        uri = given.pop("uri", None) or given.pop("path", None) or f"{self._source.path}#{number}"
+        row = {
+            "id": _id(given.pop("id")) if "id" in given else record_id(str(uri)),
+            "uri": convert("uri", _URI, uri),
+            "ingested_at": convert("ingested_at", _INT64, given.pop("ingested_at", self._now)),
+            **{name: convert(name, _TEXT32, given.pop(name, "")) for name in ("content_hash", "media_type")},
+            **{name: convert(name, _INT32, given.pop(name, 0)) for name in ("width", "height")},
+        }
+        dynamic = given.pop(DYNAMIC, None)
+        if isinstance(dynamic, str):
+            given |= json.loads(dynamic)
+        if self._exact:
+            given |= {name: json.loads(given[name]) for name in self._json & given.keys()}
+            return given | row
+        return row | self._definition.row_fields(given)
+
+
+def _checked(
+    chunk: Chunk, rows_of: _Rows, report: ImportReport, log: IO[str] | None, normalize: bool, *, unit: bool
+) -> tuple[list[Row], Vectors]:
+    """The rows of a chunk that can be written, and their vectors; the others are counted and logged."""
+    # in float64: squares of large float32 elements overflow
+    norms = np.sqrt(np.einsum("ij,ij->i", chunk.vectors, chunk.vectors, dtype=np.float64))
+    rows, kept = [], []
+    for position, given in enumerate(chunk.rows):
+        number = chunk.first + position
+        report.seen += 1
+        try:
+            if position in chunk.problems:
+                raise _RefusedError("no vector", chunk.problems[position])
+            _check_norm(float(norms[position]), unit=unit and not normalize)
+            row = rows_of.of(given, number)
+        except ValueError as exc:
+            reason, detail = _reason(exc)
+            report.refused[reason] += 1
+            if log:
+                entry = {"row": number, "id": str(given.get("id", "")), "reason": reason, "detail": detail}
+                print(json.dumps(entry, ensure_ascii=False), file=log, flush=True)
+        else:
+            rows.append(row)
+            kept.append(position)
+    vectors = chunk.vectors[kept]
+    return rows, (vectors / norms[kept, None]).astype(np.float32) if normalize else vectors
+
+
+def _check_norm(norm: float, *, unit: bool) -> None:
+    if not np.isfinite(norm):
+        raise _RefusedError("not finite", "NaN or infinity among the elements")
+    if norm < _MIN_NORM:
+        raise _RefusedError("zero length", "")
+    if unit and abs(norm - 1) > _UNIT_TOLERANCE:
+        raise _RefusedError("not of unit length", f"length {norm:.4g}; normalize makes it 1")
+
+
+def _reason(exc: ValueError) -> tuple[str, str]:
+    if isinstance(exc, _RefusedError):
+        reason, detail = exc.args
+        return reason, detail
+    return "metadata refused", str(exc)
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise _RefusedError("unusable id", f"{value!r} is neither text nor an integer")
+    if (size := len(value.encode(errors="replace"))) > _MAX_ID_BYTES:
+        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, and an id has {_MAX_ID_BYTES} at most")
+    return value

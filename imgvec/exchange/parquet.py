@@ -1,0 +1,156 @@
+"""Parquet files, or folders of them, with a column of vectors; an export of imgvec's own among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgvec.errors import SourceError
+from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAGIC = b"PAR1"
+DESCRIPTION = b"imgvec"
+"""The key, in a schema's metadata, of the description of the collection that an export came from."""
+STATE = "export.json"
+"""In a folder that imgvec exports to: whose rows these are, and whether all are there."""
+DYNAMIC = "$meta"
+"""The column, in exports and in Milvus's own files, that holds the dynamic fields as JSON text."""
+_INDEX_COLUMN = "__index_level_"  # what pandas calls a data frame's row numbers
+
+
+def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
+    """Vectors from a list column: the one of that name, or else the only column of lists of floats.
+
+    The other columns are fields. Raises `SourceError`: not Parquet, no such column, an export that is not finished.
+    """
+    files = _files(path)
+    rows, schema = 0, None
+    for file in files:
+        with opened(file) as parquet:
+            if schema is not None and set(parquet.schema_arrow.names) != set(schema.names):
+                raise SourceError(f"{file} has other columns than {files[0]}: import them one by one")
+            schema = schema or parquet.schema_arrow
+            rows += parquet.metadata.num_rows
+    assert schema is not None
+    name = _vector_column(path, schema, vector_column)
+    dim = _dim(files, name, schema)
+
+    def chunks(size: int) -> Iterator[Chunk]:
+        first = 0
+        for file in files:
+            with opened(file) as parquet:
+                for batch in parquet.iter_batches(size, use_threads=False):
+                    vectors, problems = _vectors(batch.column(name), dim)
+                    yield Chunk(first, vectors, _fields(batch, name), problems)
+                    first += batch.num_rows
+
+    said = (schema.metadata or {}).get(DESCRIPTION)
+    return VectorSource(path, rows, dim, chunks, description=said.decode() if said else None)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The Parquet file; what pyarrow finds wrong with it becomes a `SourceError`."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as exc:
+        raise SourceError(f"{path}: Parquet needs pyarrow: pip install 'imgvec[parquet]'") from exc
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError) as exc:
+        raise SourceError(f"{path} is not Parquet, or broken: {exc}") from exc
+
+
+def plain_rows(batch: Any) -> list[Row]:
+    """The rows of an Arrow table or batch as Python has them, without nulls; dates are ISO 8601 text."""
+    return [{name: _plain(value) for name, value in row.items() if value is not None} for row in batch.to_pylist()]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    state = path / STATE
+    if state.is_file() and not json.loads(state.read_text(encoding="utf-8"))["complete"]:
+        raise SourceError(f"{path} is an export that was not finished: run it again, to its end")
+    files = sorted(each for each in path.glob("*.parquet") if not each.name.startswith("."))
+    if not files:
+        raise SourceError(f"{path} holds no *.parquet files")
+    return files
+
+
+def _vector_column(path: Path, schema: pa.Schema, wanted: str) -> str:
+    if wanted in schema.names:
+        names = [wanted] if _is_list(schema.field(wanted).type) else []
+    else:
+        names = [field.name for field in schema if _is_list(field.type) and _is_float(field.type.value_type)]
+    if len(names) != 1:
+        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise SourceError(f"{path}: which column has the vectors, as lists of numbers? Name it; there are {columns}")
+    return names[0]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return lists and (_is_float(kind.value_type) or types.is_integer(kind.value_type))
+
+
+def _is_float(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_floating(kind))
+
+
+def _dim(files: Sequence[Path], name: str, schema: pa.Schema) -> int:
+    """The length of the vectors: what the type says, or else that of the first one."""
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    kind = schema.field(name).type
+    if types.is_fixed_size_list(kind):
+        return int(kind.list_size)
+    for file in files:
+        with opened(file) as parquet:
+            for batch in parquet.iter_batches(1000, columns=[name], use_threads=False):
+                lengths = pc.list_value_length(batch.column(0)).drop_null()
+                if len(lengths) and lengths[0].as_py():
+                    return int(lengths[0].as_py())
+    raise SourceError(f"{files[0]}: no row has a vector in {name}")
+
+
+def _vectors(column: pa.Array, dim: int) -> tuple[Vectors, dict[int, str]]:
+    """The (n, dim) float32 vectors of a list column, and which rows have none of that length."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
+    good = lengths == dim
+    vectors = np.zeros((len(column), dim), np.float32)
+    if good.any():
+        flat = column.filter(good).flatten().to_numpy(zero_copy_only=False)  # nulls within become NaN
+        with np.errstate(over="ignore"):
+            vectors[good] = flat.astype(np.float32).reshape(-1, dim)
+    wrong = np.flatnonzero(~good)
+    said = {int(row): "none" if lengths[row] < 0 else f"{lengths[row]} elements, not {dim}" for row in wrong}
+    return vectors, said
+
+
+def _fields(batch: Any, vector: str) -> list[Row]:
+    names = [name for name in batch.schema.names if name != vector and not name.startswith(_INDEX_COLUMN)]
+    if not names:
+        return [{} for _ in range(batch.num_rows)]
+    return plain_rows(batch.select(names))

@@ -1,0 +1,76 @@
+"""A new collection for vectors that are there already, with no encoder at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from imgvec import description
+from imgvec.definition import Definition
+from imgvec.encoders.protocol import Binding, Pixels, Vectors
+from imgvec.errors import EncoderUnavailable
+from imgvec.exchange.source import VectorSource
+
+MODEL = "none: vectors made elsewhere"
+"""What a collection is bound to whose vectors no encoder of imgvec's made; no model can have this name."""
+_METRICS = ("COSINE", "IP", "L2")
+
+
+class NoEncoder:
+    """Stands in an encoder's place where a collection is made: says its binding, and encodes nothing.
+
+    `ImageCollection.create(name, definition=unbound(definition), encoder=NoEncoder(unbound_binding(dim)))`. Such a
+    collection is searched by vector and by stored id. Raises `EncoderUnavailable` for everything else.
+    """
+
+    supports_text = False
+    batch_size = 1
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+
+    @property
+    def prepare(self) -> Callable[[Any], Pixels]:
+        self._refuse()
+
+    def encode(self, pixels: Pixels) -> Vectors:  # noqa: ARG002
+        self._refuse()
+
+    def encode_images(self, images: Sequence[Any]) -> Vectors:  # noqa: ARG002
+        self._refuse()
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:  # noqa: ARG002
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise EncoderUnavailable(
+            f"{self.binding.model}: no encoder is loaded for this collection: search it by vector or stored id"
+        )
+
+
+def unbound_binding(dim: int) -> Binding:
+    """The binding of vectors of which nothing but their length is known."""
+    return Binding(MODEL, None, "", None, "none", 0, dim, normalize=False)
+
+
+def unbound(definition: Definition, metric_type: str | None = None) -> Mapping[str, Any]:
+    """The definition without its encoder, and of that metric if one is given."""
+    made = definition.model_dump(exclude_defaults=True) | {"encoder": {"model": MODEL}}
+    if metric_type is not None:
+        made["vector"] = {**made.get("vector", {}), "metric_type": metric_type}
+    return made
+
+
+def made_for(
+    source: VectorSource, definition: Definition, *, normalize: bool = False
+) -> tuple[Definition | Mapping[str, Any], NoEncoder]:
+    """What a new collection for a source is made with.
+
+    For an export of imgvec's own what it came from: the same definition and the same encoder's binding. For others
+    `definition` without its encoder, and the metric that finds the file's own neighbours.
+    """
+    if source.description is not None:
+        former, binding = description.read(str(source.path), source.description)
+        return former, NoEncoder(binding)
+    metric = "COSINE" if normalize else source.metric_type
+    return unbound(definition, metric if metric in _METRICS else None), NoEncoder(unbound_binding(source.dim))
