@@ -71,7 +71,7 @@ def build(
         started = time.monotonic()
         if store.capabilities.kind == "lite":
             store.load(timeout)  # which is when Milvus Lite builds
-        wait(store, rows, timeout - (time.monotonic() - started), on_progress)
+        wait(store, rows, timeout, on_progress, started)
         seconds = time.monotonic() - started
         store.load()
         built = _read_back(store, wanted)
@@ -85,9 +85,14 @@ def build(
     return built, seconds
 
 
-def wait(store: Store, rows: int, timeout: float, on_progress: OnProgress | None = None) -> None:
-    """Wait until the index covers so many rows; they cannot be counted here, where nothing may be loaded."""
-    deadline = time.monotonic() + timeout
+def wait(
+    store: Store, rows: int, timeout: float, on_progress: OnProgress | None = None, started: float | None = None
+) -> None:
+    """Wait until the index covers so many rows; they cannot be counted here, where nothing may be loaded.
+
+    `timeout` seconds run from `started`, a `time.monotonic()`, or else from now. Raises `BackendError`.
+    """
+    deadline = (time.monotonic() if started is None else started) + timeout
     while True:
         now = state(store)
         if now.state == "Failed":

@@ -245,9 +245,9 @@ class Store:
         A server says "Finished" before it is, so rows are counted. Segments below 1024 rows are searched without an
         index and count as indexed.
         """
-        deadline = time.monotonic() + timeout
+        started = time.monotonic()
         self.flush(timeout)
-        building.wait(self, self.count(), deadline - time.monotonic())
+        building.wait(self, self.count(), timeout, started=started)
 
     def build_index(
         self,

@@ -145,7 +145,8 @@ def test_every_index_type_that_a_backend_claims_is_built_and_searched(
     vectors = unit_vectors(2000, DIM)
     store.upsert([row(f"{number:04}") for number in range(2000)], vectors)
     store.wait_until_indexed(120)
-    assert (store.index.type, store.index.params) == (index, BUILT[index])
+    assert store.index.type == index
+    assert store.index.params.items() >= BUILT[index].items()
     found = store.search(vectors[:100], limit=10)
     assert sum(f"{number:04}" == hits[0].id for number, hits in enumerate(found)) >= 90
     assert all(len(hits) == 10 for hits in found)

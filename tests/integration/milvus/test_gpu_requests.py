@@ -1,0 +1,173 @@
+"""What a GPU server is sent: Milvus Lite in its place, which calls itself one and writes the requests down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from milvus_lite.adapter.grpc.servicer import MilvusServicer
+from milvus_lite.db import MilvusLite
+from milvus_rows import row, unit_vectors
+from pymilvus.client.prepare import Prepare
+from pymilvus.grpc_gen import milvus_pb2_grpc
+
+from imgvec.definition import Definition
+from imgvec.errors import DefinitionError
+from imgvec.milvus import Connection, IndexInfo, Store, connect
+
+BUILDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # the type, what is asked for, and what is sent besides: sizes left out are the catalogue's
+    (
+        "GPU_CAGRA",
+        {"graph_degree": 32, "build_algo": "NN_DESCENT", "cache_dataset_on_device": True, "adapt_for_cpu": True},
+        {"intermediate_graph_degree": 128},
+    ),
+    ("GPU_CAGRA", {}, {"intermediate_graph_degree": 128, "graph_degree": 64}),
+    ("GPU_IVF_FLAT", {"nlist": 512}, {}),
+    ("GPU_IVF_PQ", {"nlist": 512, "m": 4, "nbits": 6}, {}),
+    ("GPU_IVF_PQ", {}, {"nlist": 128, "nbits": 8}),
+    ("GPU_BRUTE_FORCE", {}, {}),
+]
+SEARCHES: list[tuple[str, dict[str, Any], int, dict[str, Any]]] = [
+    # the type, what is asked for, for how many hits, and what is sent
+    ("GPU_CAGRA", {"itopk_size": 64, "search_width": 2, "team_size": "8"}, 100, {"itopk_size": 128}),
+    ("GPU_CAGRA", {"ef": 50}, 80, {"ef": 80}),
+    ("GPU_IVF_FLAT", {}, 10, {"nprobe": 8}),
+    ("GPU_IVF_PQ", {"nprobe": 20}, 10, {}),
+    ("GPU_BRUTE_FORCE", {}, 10, {}),
+]
+
+
+class GpuServer(MilvusServicer):  # type: ignore[misc]
+    """Builds FLAT whatever it is asked for, and describes what it was asked for as a server does."""
+
+    def __init__(self, db: MilvusLite) -> None:
+        super().__init__(db)
+        self.builds: list[Any] = []
+        self.searches: list[dict[str, Any]] = []
+
+    def GetVersion(self, request: Any, context: Any) -> Any:  # noqa: N802
+        answer = super().GetVersion(request, context)
+        answer.version = "v2.6.1-gpu"
+        return answer
+
+    def CreateIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.field_name == "vector":
+            kept = type(request)()
+            kept.CopyFrom(request)
+            self.builds.append(kept)
+            for pair in request.extra_params:
+                if pair.key == "index_type":
+                    pair.value = "FLAT"
+        return super().CreateIndex(request, context)
+
+    def DescribeIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        answer = super().DescribeIndex(request, context)
+        for described in answer.index_descriptions:
+            if described.field_name == "vector" and self.builds:
+                del described.params[:]
+                described.params.extend(self.builds[-1].extra_params)
+        return answer
+
+    def DropIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        assert request.index_name == "vector"
+        request.field_name = "vector"
+        return super().DropIndex(request, context)
+
+    def Search(self, request: Any, context: Any) -> Any:  # noqa: N802
+        sent = {pair.key: pair.value for pair in request.search_params}
+        self.searches.append(json.loads(sent["params"]))
+        assert self.searches[-1].pop("metric_type") == "IP"
+        return super().Search(request, context)
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GpuServer, str]]:
+    with futures.ThreadPoolExecutor(4) as pool:
+        database = MilvusLite(str(Path(tmp_path_factory.mktemp("gpu")) / "gpu.db"))
+        servicer = GpuServer(database)
+        server = grpc.server(pool)
+        milvus_pb2_grpc.add_MilvusServiceServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield servicer, f"http://127.0.0.1:{port}"
+        server.stop(grace=1).wait()
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def backend(gpu: tuple[GpuServer, str]) -> Iterator[Connection]:
+    with connect(gpu[1]) as connection:
+        yield connection
+
+
+def definition(index: dict[str, Any]) -> Definition:
+    return Definition.load({"encoder": {"model": "m"}, "vector": {"metric_type": "IP"}, "index": {"gpu": index}})
+
+
+@pytest.fixture(scope="module")
+def store(make: Callable[..., Store]) -> Store:
+    made = make(definition({"type": "GPU_BRUTE_FORCE"}), description="", device="gpu")
+    made.upsert([row(str(i)) for i in range(200)], unit_vectors(200, 8))
+    return made
+
+
+def as_sent(type: str, params: dict[str, Any]) -> Any:
+    """The request that pymilvus makes of the parameters as Milvus's documentation writes them."""
+    return {
+        pair.key: pair.value
+        for pair in Prepare.create_index_request(
+            "c", "vector", {"index_type": type, "metric_type": "IP", **params}
+        ).extra_params
+    }
+
+
+@pytest.mark.parametrize(("type", "params", "besides"), BUILDS)
+def test_an_index_is_asked_for_as_pymilvus_does(
+    type: str, params: dict[str, Any], besides: dict[str, Any], store: Store, gpu: tuple[GpuServer, str]
+) -> None:
+    store.build_index(type, params)
+    request = gpu[0].builds[-1]
+    assert (request.collection_name, request.field_name, request.index_name) == (store.name, "vector", "vector")
+    assert {pair.key: pair.value for pair in request.extra_params} == as_sent(type, besides | params)
+    assert store.index == IndexInfo(type, besides | params)
+
+
+@pytest.mark.parametrize(("type", "params", "limit", "raised"), SEARCHES)
+def test_a_search_sends_the_indexs_own_parameters(
+    type: str, params: dict[str, Any], limit: int, raised: dict[str, Any], store: Store, gpu: tuple[GpuServer, str]
+) -> None:
+    store.build_index(type, {})
+    assert len(store.search(unit_vectors(1, 8), limit=limit, params=params)[0]) == limit
+    assert gpu[0].searches[-1] == params | raised
+
+
+def test_a_collection_is_made_with_its_gpu_index(backend: Connection, gpu: tuple[GpuServer, str]) -> None:
+    wanted = definition({"type": "GPU_CAGRA", "params": {"graph_degree": 16, "intermediate_graph_degree": 32}})
+    made = backend.create("made", wanted, dim=8, description="", device="gpu")
+    sent = {pair.key: pair.value for pair in gpu[0].builds[-1].extra_params}
+    assert sent == as_sent("GPU_CAGRA", {"graph_degree": 16, "intermediate_graph_degree": 32})
+    made.drop()
+
+
+@pytest.mark.parametrize(
+    ("type", "params", "said"),
+    [
+        ("GPU_CAGRA", {"graph_degree": 256}, "graph_degree = 256 is refused: it is the smaller of the two"),
+        ("GPU_CAGRA", {"build_algo": "HNSW"}, "give IVF_PQ, NN_DESCENT, ITERATIVE"),
+        ("GPU_IVF_PQ", {"m": 3}, "m = 3 does not divide the 8 dimensions"),
+        ("GPU_BRUTE_FORCE", {"nlist": 16}, "nlist is no build parameter of GPU_BRUTE_FORCE"),
+    ],
+)
+def test_what_a_gpu_server_would_refuse_is_refused_before(
+    type: str, params: dict[str, Any], said: str, store: Store, gpu: tuple[GpuServer, str]
+) -> None:
+    asked = len(gpu[0].builds)
+    with pytest.raises(DefinitionError, match=said):
+        store.build_index(type, params)
+    assert len(gpu[0].builds) == asked
