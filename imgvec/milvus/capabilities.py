@@ -42,7 +42,7 @@ class Capabilities:
             return None
         if self.kind == "lite":
             accepted = name in catalog.INDEX_TYPES
-            return "Milvus Lite takes the name and searches by brute force" if accepted else "Milvus Lite has none"
+            return "takes the name, and searches by brute force" if accepted else "Milvus Lite has none"
         entry = catalog.INDEX_TYPES.get(name) or catalog.SCALAR_INDEXES.get(name)
         since = entry.since if entry else catalog.VECTOR_TYPES[name][1]
         if since > self.version:

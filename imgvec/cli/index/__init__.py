@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from imgvec.cli.index.types import types
-
 from imgvec.cli.index.build import build
+from imgvec.cli.index.plan import plan
 from imgvec.cli.index.status import status
+from imgvec.cli.index.types import types
 
 
 @click.group()
@@ -16,7 +16,6 @@ def index() -> None:
 
 
 index.add_command(build)
+index.add_command(plan)
 index.add_command(status)
-
-
 index.add_command(types)

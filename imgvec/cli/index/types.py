@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @click.pass_context
 def types(ctx: click.Context, output: str) -> None:
-    """List every index type: its parameters, what it takes, and why this backend lacks it where it does.
-
-    A parameter is followed by its range and, in brackets, its default.
-    """
+    """List every index type: what it takes, its parameters, and why this backend lacks it where it does."""
     from imgvec.database import backend
 
     can = backend(settings(ctx))
@@ -39,19 +36,21 @@ def types(ctx: click.Context, output: str) -> None:
     if output == "json":
         print_json({"backend": can.name, "vector": vector, "scalar": scalar})
         return
-    click.echo(f"{can.name}: indexes on vectors")
-    columns = ["type", "since", "build parameters", "search parameters", "takes", "available"]
-    print_table(columns, (_row(catalog.INDEX_TYPES[each["name"]], _available(each)) for each in vector))
-    click.echo(f"{can.name}: indexes on other fields")
+    click.echo(f"Indexes on vectors, {can.name}")
+    columns = ["type", "on", "since", "vectors", "metrics", "limit", "cannot", "available"]
+    print_table(columns, (_row(kind, each) for kind, each in zip(catalog.INDEX_TYPES.values(), vector, strict=True)))
+    click.echo("Their parameters")
+    print_table(["parameter", "for", "values", "default", "meaning", "of"], _parameter_rows())
+    click.echo(f"Indexes on other fields, {can.name}")
     print_table(
-        ["type", "since", "for", "parameters", "fields", "available"],
+        ["type", "since", "for", "fields", "parameters", "available"],
         (
             {
                 "type": index.name,
                 "since": _version(index.since),
                 "for": index.about,
-                "parameters": _parameters(index.params),
-                "fields": _lines(index.field_types, 2),
+                "fields": " ".join(index.field_types),
+                "parameters": ", ".join(f"{each.name} {_values(each)} ({each.default})" for each in index.params),
                 "available": _available(each),
             }
             for index, each in zip(catalog.SCALAR_INDEXES.values(), scalar, strict=True)
@@ -91,18 +90,16 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {**asdict(parameter), "accepts": parameter.accepts()}
 
 
-def _row(kind: IndexType, available: str) -> dict[str, str]:
-    takes = [_lines([name.removesuffix("_VECTOR") for name in kind.vector_types], 2), _lines(kind.metrics, 3)]
-    if kind.max_limit < catalog.MAX_LIMIT:
-        takes.append(f"limit ≤ {kind.max_limit:,}")
-    takes += [f"no {what}" for what in kind.cannot]
+def _row(kind: IndexType, row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "type": f"{kind.name}\n({kind.device})",
+        "type": kind.name,
+        "on": kind.device,
         "since": _version(kind.since),
-        "build parameters": _parameters(kind.build),
-        "search parameters": _parameters(kind.search),
-        "takes": "\n".join(takes),
-        "available": available,
+        "vectors": " ".join(name.removesuffix("_VECTOR") for name in kind.vector_types),
+        "metrics": " ".join(kind.metrics),
+        "limit": kind.max_limit,
+        "cannot": ", ".join(kind.cannot),
+        "available": _available(row),
     }
 
 
@@ -112,33 +109,36 @@ def _available(row: dict[str, Any]) -> str:
     return "yes" if row["available"] else "if the server has a GPU"
 
 
-def _parameters(parameters: Sequence[Parameter]) -> str:
-    return "\n".join(_spelled(parameter) for parameter in parameters)
+def _parameter_rows() -> Iterator[dict[str, Any]]:
+    """A row for each parameter, with the index types that have it just so."""
+    types_of: dict[tuple[str, Parameter], list[str]] = {}
+    for kind in catalog.INDEX_TYPES.values():
+        for when, parameters in (("build", kind.build), ("search", kind.search)):
+            for parameter in parameters:
+                types_of.setdefault((when, parameter), []).append(kind.name)
+    for (when, parameter), names in types_of.items():
+        yield {
+            "parameter": parameter.name,
+            "for": when,
+            "values": _values(parameter),
+            "default": parameter.default,
+            "meaning": parameter.meaning,
+            "of": " ".join(names),
+        }
 
 
-def _spelled(parameter: Parameter) -> str:
-    """`nlist 1–65536 (128)`"""
-    if parameter.kind == "bool":
-        values = "true|false"
-    elif parameter.choices:
-        values = "|".join(parameter.choices)
-    elif parameter.high is None or parameter.high >= 2**31 - 1:
-        values = f"≥ {parameter.low:.0f}"
-    else:
-        values = f"{parameter.low:.0f}–{parameter.high:.0f}"
+def _values(parameter: Parameter) -> str:
+    """The values it takes: `1–65536`, `≥ limit`, `SQ6 SQ8`."""
+    if parameter.kind == "bool" or parameter.choices:
+        return " ".join(parameter.choices) or "true false"
+    unbounded = parameter.high is None or parameter.high >= 2**31 - 1
+    values = f"≥ {parameter.low:.0f}" if unbounded else f"{parameter.low:.0f}–{parameter.high:.0f}"
     if parameter.multiple_of:
         values += f" by {parameter.multiple_of}"
     if parameter.at_least_limit:
-        values = "≥ limit" if parameter.low == 1 else f"{values}, ≥ limit"
-    default = "" if parameter.default is None else f" ({str(parameter.default).lower()})"
-    if isinstance(parameter.default, str):
-        default = f" ({parameter.default})"
-    return f"{parameter.name} {values}{default}"
+        values = "≥ limit" if parameter.low == 1 and unbounded else f"{values}, ≥ limit"
+    return values
 
 
 def _version(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
-
-
-def _lines(words: Sequence[str], a_line: int) -> str:
-    return "\n".join(" ".join(words[start : start + a_line]) for start in range(0, len(words), a_line))

@@ -49,7 +49,7 @@ def test_a_server_has_what_came_with_its_version() -> None:
     [
         (LITE, "HNSW", None),
         (LITE, "INVERTED", None),
-        (LITE, "SCANN", "Milvus Lite takes the name and searches by brute force"),
+        (LITE, "SCANN", "takes the name, and searches by brute force"),
         (LITE, "Trie", "Milvus Lite has none"),
         (LITE, "FLOAT16_VECTOR", "Milvus Lite has none"),
         (OLD, "SCANN", None),

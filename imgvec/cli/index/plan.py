@@ -1,0 +1,187 @@
+"""`imgvec index plan`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgvec.cli.options import opened, output_option
+from imgvec.cli.output import print_json, print_table
+from imgvec.indexes import catalog
+from imgvec.indexes.plan import plan as ranked
+from imgvec.indexes.plan import size
+
+if TYPE_CHECKING:
+    from imgvec.indexes.plan import Proposal
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(B?)\Z", re.IGNORECASE)
+
+
+class _Size(click.ParamType):
+    """Bytes, with a unit: KB, MB, GB and TB count in thousands; KiB to TiB, and K to T alone, in 1024s."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = _SIZE.match(str(value).strip())
+        if not found or (found[3] and not found[2]):
+            self.fail(f"{value!r} is no size: give one like 8GiB, 512MB or 8G.", param, ctx)
+        step = 1000 if found[4] and not found[3] else 1024
+        count = int(float(found[1]) * step ** " KMGT".index(found[2].upper() or " "))
+        if count < 1:
+            self.fail(f"{value!r} is nothing: give one like 8GiB.", param, ctx)
+        return count
+
+
+@click.command()
+@click.option("-c", "--collection", "name", metavar="NAME", help="Read rows, dim and vector type from it.")
+@click.option("--rows", type=click.IntRange(min=1), help="How many vectors there are, or will be.")
+@click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), help="Elements of a vector.")
+@click.option(
+    "--vector-type", type=click.Choice(list(catalog.VECTOR_TYPES)), help="What they are stored as.  [FLOAT_VECTOR]"
+)
+@click.option("--memory", type=_Size(), help="Memory of one query node: 8GiB, 512MB.  [as much as it takes]")
+@click.option("--gpu-memory", type=_Size(), help="Memory of one GPU of the server.  [no GPU]")
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Share of the true nearest rows to find.",
+)
+@click.option(
+    "--filtered",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of the rows that filters take away.",
+)
+@click.option(
+    "--updates",
+    type=click.Choice(["rarely", "daily", "always"]),
+    default="rarely",
+    show_default=True,
+    help="How often rows are written.",
+)
+@click.option(
+    "-k", "--limit", type=click.IntRange(1, catalog.MAX_LIMIT), default=10, show_default=True, help="Hits a search."
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Copies that are searched side by side.",
+)
+@output_option("table", "json", "yaml")
+@click.pass_context
+def plan(
+    ctx: click.Context,
+    name: str | None,
+    rows: int | None,
+    dim: int | None,
+    vector_type: str | None,
+    output: str,
+    **wanted: Any,
+) -> None:
+    """Rank the indexes for so many vectors, or for a collection's, with memory, build cost and reasons.
+
+    With -c what the backend lacks comes last, and says why; without it no backend is asked. yaml is the first one as
+    the sections of a definition. Sizes are the vector field's, for one replica; search parameters are where
+    `index tune` may start.
+    """
+    metric, lacks = "COSINE", {}
+    if name is not None:
+        if dim or vector_type:
+            raise click.UsageError("The collection says what --dim and --vector-type are: leave them out, or -c.")
+        with opened(ctx, name) as collection:
+            store = collection.store
+            rows = rows or max(1, store.count())
+            dim, vector_type, metric = store.dim, store.vector_type, store.metric_type
+            names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES)
+            lacks = {each: why for each in names if (why := store.capabilities.why_not(each))}
+    if rows is None or dim is None:
+        raise click.UsageError("Say what the index is for: --rows and --dim, or -c.")
+    proposals = ranked(rows, dim, vector_type=vector_type or "FLOAT_VECTOR", lacks=lacks, **wanted)
+    if output == "json":
+        print_json([{**asdict(each), "since": ".".join(map(str, each.since))} for each in proposals])
+    elif output == "yaml":
+        click.echo(_sections(proposals, metric), nl=False)
+    else:
+        _print(proposals)
+
+
+def _print(proposals: Sequence[Proposal]) -> None:
+    columns = ["", "index", "build", "search", "memory", "disk", "gpu", "nodes", "build cost", "fits"]
+    print_table(columns, (_row(number, each) for number, each in enumerate(proposals, start=1)))
+    for number, each in enumerate(proposals[:3], start=1):
+        click.echo(f"{number}. {_label(each)}: {each.expected}")
+        for reason in each.reasons:
+            click.echo(f"   - {reason.says} ({reason.source})")
+        if each.why_not:
+            click.echo(f"   - not here: {each.why_not}")
+        if each.settings:
+            click.echo(f"   - the server needs {_pairs(each.settings)}")
+        click.echo(f"   - build cost, in comparisons: {each.build_formula}")
+    click.echo("The reasons of the others: -o json")
+
+
+def _row(number: int, each: Proposal) -> dict[str, Any]:
+    fits = "yes" if each.fits and each.reaches else each.reasons[0].says
+    return {
+        "": str(number),
+        "index": _label(each),
+        "build": _pairs(each.build),
+        "search": _pairs(each.search),
+        "memory": size(each.memory),
+        "disk": size(each.disk) if each.disk else "",
+        "gpu": size(each.gpu) if each.gpu else "",
+        "nodes": str(each.nodes),
+        "build cost": f"{each.build_cost:.1e}" if each.build_cost else "",
+        "fits": f"not here: {each.why_not}" if each.why_not else fits,
+    }
+
+
+def _label(each: Proposal) -> str:
+    short = each.vector_type.removesuffix("_VECTOR")
+    return each.type if short in ("FLOAT", "BINARY") else f"{each.type} {short}"
+
+
+def _pairs(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={str(value).lower() if value is True else value}" for key, value in params.items())
+
+
+def _sections(proposals: Sequence[Proposal], metric: str) -> str:
+    """The first proposal as the sections `vector`, `index` (and `num_shards`) of a definition."""
+    import yaml
+
+    best = proposals[0]
+    if best.vector_type == "BINARY_VECTOR":
+        raise click.UsageError("A definition holds no binary vectors: take -o table or json.")
+    on_gpu = catalog.index_type(best.type).device == "gpu"
+    chosen = {"gpu" if on_gpu else "cpu": best}
+    if on_gpu:  # what the same definition makes of a backend without one
+        others = (each for each in proposals if catalog.index_type(each.type).device == "cpu")
+        chosen["cpu"] = next(each for each in others if each.vector_type == best.vector_type)
+        # not every GPU version has COSINE, and imgvec's vectors have unit length
+        metric = "IP" if metric == "COSINE" else metric
+    sections: dict[str, Any] = {
+        "vector": {"type": best.vector_type, "metric_type": metric},
+        "index": {
+            device: {"type": each.type, "params": dict(each.build), "search": dict(each.search)}
+            for device, each in sorted(chosen.items())
+        },
+    }
+    if best.shards > 1:
+        sections["num_shards"] = best.shards
+    notes = [f"{_label(best)}: {best.expected}", *(f"{reason.says} ({reason.source})" for reason in best.reasons)]
+    if best.why_not:
+        notes.append(f"this backend lacks it: {best.why_not}")
+    if best.settings:
+        notes.append(f"the server needs {_pairs(best.settings)}")
+    text: str = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
+    return "".join(f"# {note}\n" for note in notes) + text
