@@ -51,12 +51,12 @@ class GpuServer(MilvusServicer):  # type: ignore[misc]
         self.builds: list[Any] = []
         self.searches: list[dict[str, Any]] = []
 
-    def GetVersion(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetVersion(self, request: Any, context: Any) -> Any:
         answer = super().GetVersion(request, context)
         answer.version = "v2.6.1-gpu"
         return answer
 
-    def CreateIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def CreateIndex(self, request: Any, context: Any) -> Any:
         if request.field_name == "vector":
             kept = type(request)()
             kept.CopyFrom(request)
@@ -66,7 +66,7 @@ class GpuServer(MilvusServicer):  # type: ignore[misc]
                     pair.value = "FLAT"
         return super().CreateIndex(request, context)
 
-    def DescribeIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def DescribeIndex(self, request: Any, context: Any) -> Any:
         answer = super().DescribeIndex(request, context)
         for described in answer.index_descriptions:
             if described.field_name == "vector" and self.builds:
@@ -74,12 +74,12 @@ class GpuServer(MilvusServicer):  # type: ignore[misc]
                 described.params.extend(self.builds[-1].extra_params)
         return answer
 
-    def DropIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def DropIndex(self, request: Any, context: Any) -> Any:
         assert request.index_name == "vector"
         request.field_name = "vector"
         return super().DropIndex(request, context)
 
-    def Search(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Search(self, request: Any, context: Any) -> Any:
         sent = {pair.key: pair.value for pair in request.search_params}
         self.searches.append(json.loads(sent["params"]))
         assert self.searches[-1].pop("metric_type") == "IP"
