@@ -127,8 +127,8 @@ def evaluate(
 
     Each stored row is a query against all others (leave-one-out): its own row is left out of its hits, and of what
     there is to find. Or `queries` are images' paths with their labels, encoded by the collection's encoder; text is
-    read as the field's type, for an ARRAY as a JSON list or items separated by `;`. Where the collection has a row of
-    the same uri, that is left out too. `among` takes only the queries of these names, `sample` so many by chance.
+    read as the field's type, for an ARRAY as a JSON list or items separated by `;`. Rows of the same uri, or of the
+    same bytes, are left out then. `among` takes only the queries of these names, `sample` so many by chance.
 
     The collection's own search ranks, `max(k)` hits deep, with the search parameters `params`; or, with `exact`, matrix
     products rank every row, which adds `map` over the whole ranking. `where` narrows the rows, and with them the stored
@@ -145,7 +145,7 @@ def evaluate(
     declared = label_type(label, store.fields, dynamic=store.dynamic)
     expression = render(where, store.fields, dynamic=store.dynamic)
     with tempfile.TemporaryFile() as file:
-        gallery = Gallery(store, label, expression, vectors_to=file if exact else None)
+        gallery = Gallery(store, label, expression, hashes=queries is not None, vectors_to=file if exact else None)
         ranking: Ranking = (
             ExactRanking(gallery, store.metric_type)
             if exact
@@ -220,7 +220,7 @@ def _sampled(asked: list[Asked], sample: int | None, seed: int) -> list[Asked]:
 
 def _stored(collection: Searched, gallery: Gallery, block: list[Asked]) -> tuple[list[Asked], Vectors]:
     """The stored rows that are still there, and their vectors."""
-    positions = [query.row for query in block if query.row is not None]
+    positions = [query.own[0] for query in block]
     if len(gallery.vectors):
         return block, gallery.vectors[positions]
     ids = [gallery.ids[position] for position in positions]

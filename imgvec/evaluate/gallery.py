@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from imgvec.evaluate.labels import Labels, LabelSets, labels_of
 from imgvec.filters import FieldType, Filter
+from imgvec.images import content_hash
 
 Vectors = NDArray[np.float32]
 
@@ -65,24 +67,32 @@ class Asked:
     name: str
     """The uri of a row, or an image's path."""
     labels: Labels
-    row: int | None
-    """The position of its own row, which is no hit of it."""
+    own: tuple[int, ...]
+    """The positions of the rows that are this very image, which are no hits of it."""
 
 
 class Gallery:
     """The rows that a query is ranked against: ids, uris and labels, and for an exact ranking the vectors."""
 
-    def __init__(self, store: Store, label: str, expression: str, *, vectors_to: IO[bytes] | None = None) -> None:
-        """Read the rows that match `expression`; their vectors are written to the file, and mapped from there."""
+    def __init__(
+        self, store: Store, label: str, expression: str, *, hashes: bool = False, vectors_to: IO[bytes] | None = None
+    ) -> None:
+        """Read the rows that match `expression`; their vectors are written to the file, and mapped from there.
+
+        With `hashes` the hashes of the images' bytes are read too, which `images_as_queries` wants.
+        """
         self.ids: list[str] = []
         self.uris: list[str] = []
         self.labels = LabelSets()
-        wanted = ["id", "uri", label, *(["vector"] if vectors_to else [])]
+        self._hashes: list[str] = []
+        wanted = ["id", "uri", label, *(["content_hash"] if hashes else []), *(["vector"] if vectors_to else [])]
         for batch in store.scan(wanted, expression):
             for row in batch:
                 self.ids.append(row["id"])
                 self.uris.append(row["uri"])
                 self.labels.add(labels_of(row.get(label)))
+                if hashes:
+                    self._hashes.append(row.get("content_hash", ""))
                 if vectors_to:
                     vectors_to.write(np.asarray(row["vector"], np.float32).tobytes())
         self.vectors: Vectors = np.empty((0, store.dim), np.float32)
@@ -104,13 +114,30 @@ class Gallery:
     def rows_as_queries(self) -> list[Asked]:
         """Each labelled row; of rows with the same uri the first, so that a uri names one query."""
         first = {self.uris[row]: row for row in reversed(range(len(self))) if self.labels[row]}
-        return [Asked(self.uris[row], self.labels[row], row) for row in sorted(first.values())]
+        return [Asked(self.uris[row], self.labels[row], (row,)) for row in sorted(first.values())]
 
     def images_as_queries(self, images: Mapping[str, Labels]) -> list[Asked]:
-        own = {uri: row for row, uri in enumerate(self.uris) if uri in images}
-        return [Asked(name, labels, own.get(name)) for name, labels in images.items()]
+        """Images by path. A row of the same uri, or of the same bytes, is the image itself."""
+        found = {name: _content_hash(name) for name in images}
+        own: dict[str, list[int]] = {key: [] for pair in found.items() for key in pair if key}
+        for row, keys in enumerate(zip(self.uris, self._hashes, strict=True)):
+            for key in keys:
+                if key in own:
+                    own[key].append(row)
+        return [
+            Asked(name, labels, tuple(sorted({*own[name], *own.get(found[name], ())})))
+            for name, labels in images.items()
+        ]
 
     def relevant(self, query: Asked) -> int:
-        """How many rows are relevant to the query, its own row not counted."""
-        own = query.row is not None and not self.labels[query.row].isdisjoint(query.labels)
+        """How many rows are relevant to the query, its own not counted."""
+        own = sum(not self.labels[row].isdisjoint(query.labels) for row in query.own)
         return self.labels.count(query.labels) - own
+
+
+def _content_hash(path: str) -> str:
+    """Empty where the file cannot be read: encoding it will say so."""
+    try:
+        return content_hash(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return ""

@@ -24,7 +24,7 @@ class Ranking(Protocol):
         """How many queries to rank at once."""
 
     def ranks(self, queries: Sequence[Asked], vectors: Vectors) -> Iterator[Ranks]:
-        """Of each query the ranks of the relevant rows, counted from 1 without its own row."""
+        """Of each query the ranks of the relevant rows, counted from 1 without its own rows."""
 
 
 @dataclass
@@ -45,14 +45,14 @@ class IndexRanking:
     def ranks(self, queries: Sequence[Asked], vectors: Vectors) -> Iterator[Ranks]:
         answers = self.collection.search_many(
             list(vectors),
-            limit=self.depth + any(query.row is not None for query in queries),  # one more, for a query's own row
+            limit=self.depth + max((len(query.own) for query in queries), default=0),  # more, for a query's own rows
             where=self.where,
             output_fields=[self.label],
             params=self.params,
         )
         for query, hits in zip(queries, answers, strict=True):
-            own = None if query.row is None else self.gallery.ids[query.row]
-            others = [hit for hit in hits if hit.id != own][: self.depth]
+            own = {self.gallery.ids[row] for row in query.own}
+            others = [hit for hit in hits if hit.id not in own][: self.depth]
             shares = [not query.labels.isdisjoint(labels_of(hit.fields.get(self.label))) for hit in others]
             yield np.flatnonzero(shares) + 1
 
@@ -75,9 +75,8 @@ class ExactRanking:
             scores -= self._lengths**2 / 2
         for query, row in zip(queries, scores, strict=True):
             relevant = self._gallery.labels.rows(query.labels)
-            if query.row is not None:
-                row[query.row] = -np.inf  # the last place of all
-                relevant[query.row] = False
+            row[list(query.own)] = -np.inf  # the last places of all
+            relevant[list(query.own)] = False
             yield np.flatnonzero(relevant[_best_first(row)]) + 1
 
 

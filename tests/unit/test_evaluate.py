@@ -16,6 +16,7 @@ from imgvec.evaluate import Evaluation, compare, evaluate, paired
 from imgvec.evaluate.labels import given_labels, labels_of
 from imgvec.evaluate.rankings import _best_first
 from imgvec.filters import FieldType
+from imgvec.images import content_hash
 from imgvec.search import Hit, Searcher
 
 FIELDS = {
@@ -210,6 +211,29 @@ def test_given_images(photos: tuple[Collection, dict[str, str]], exact: bool) ->
     i = next(i for i, name in enumerate(found.names) if name.endswith("100.png"))
     assert found.values[i, list(found.measures).index("precision@5")] == pytest.approx(np.mean(best[:5] == "even"))
     assert len(found.names) == 10
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_stored_copy_of_a_given_image_is_no_hit_of_it(photos: tuple[Collection, dict[str, str]], exact: bool) -> None:
+    collection, given = photos
+    path = next(path for path in given if path.endswith("100.png"))
+    only = {path: given[path]}
+    before = evaluate(collection, label="label", queries=only, k=(1, 5), exact=exact)
+    [vector] = FakeEncoder().encode_images([picture(100)])
+    copies = [
+        {
+            "id": f"copy{i}",
+            "uri": f"elsewhere{i}",
+            "content_hash": content_hash(Path(path).read_bytes()),
+            "label": label,
+        }
+        for i, label in enumerate(("even", "odd"))
+    ]
+    collection.store.upsert(copies, np.stack([vector, vector]))
+    after = evaluate(collection, label="label", queries=only, k=(1, 5), exact=exact)
+    np.testing.assert_allclose(after.values, before.values)
+    collection.store.rows["copy0"]["content_hash"] = "of other bytes"
+    assert evaluate(collection, label="label", queries=only, k=(1, 5), exact=exact).micro["precision@1"] == 1
 
 
 def test_images_that_cannot_be_read_are_reported(photos: tuple[Collection, dict[str, str]], tmp_path: Path) -> None:
