@@ -105,10 +105,10 @@ def _proposal(c: Candidate, lacks: Mapping[str, str]) -> Proposal:
     if c.impossible:
         problems.append(Reason(c.impossible, GPU_DOCS))
     if a_replica > 1:
-        many = f"{size(index + growing)} are more than {USABLE:.0%} of a node's {size(w.memory or 0)}"
-        problems.append(Reason(f"{many}: its segments spread over {a_replica} query nodes a replica", _LOADING))
+        many = f"more than {USABLE:.0%} of a node's {size(w.memory or 0)}"
+        problems.append(Reason(f"{many}: segments spread over {a_replica} query nodes a replica", _LOADING))
     if not reaches:
-        said = f"a recall of {w.recall:g} is out of reach: such vectors or codes gave {c.reach:g} at most"
+        said = f"recall {w.recall:g} is out of reach: {c.reach:g} at most"
         problems.append(Reason(said, "measured: exhaustive search over 50,000 DINOv2 vectors"))
     cost, formula = c.building
     return Proposal(

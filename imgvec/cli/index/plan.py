@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,20 +22,16 @@ if TYPE_CHECKING:
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(B?)\Z", re.IGNORECASE)
 
 
-class _Size(click.ParamType):
-    """Bytes, with a unit: KB, MB, GB and TB count in thousands; KiB to TiB, and K to T alone, in 1024s."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = _SIZE.match(str(value).strip())
-        if not found or (found[3] and not found[2]):
-            self.fail(f"{value!r} is no size: give one like 8GiB, 512MB or 8G.", param, ctx)
-        step = 1000 if found[4] and not found[3] else 1024
-        count = int(float(found[1]) * step ** " KMGT".index(found[2].upper() or " "))
-        if count < 1:
-            self.fail(f"{value!r} is nothing: give one like 8GiB.", param, ctx)
-        return count
+def _bytes(text: str) -> int:
+    """KB, MB, GB and TB count in thousands; KiB to TiB, and K to T alone, in 1024s."""
+    found = _SIZE.match(text.strip())
+    if not found or (found[3] and not found[2]):
+        raise click.BadParameter(f"{text!r} is no size: give one like 8GiB, 512MB or 8G.")
+    step = 1000 if found[4] and not found[3] else 1024
+    count = int(float(found[1]) * step ** " KMGT".index(found[2].upper() or " "))
+    if count < 1:
+        raise click.BadParameter(f"{text!r} is nothing: give one like 8GiB.")
+    return count
 
 
 @click.command()
@@ -44,8 +41,10 @@ class _Size(click.ParamType):
 @click.option(
     "--vector-type", type=click.Choice(list(catalog.VECTOR_TYPES)), help="What they are stored as.  [FLOAT_VECTOR]"
 )
-@click.option("--memory", type=_Size(), help="Memory of one query node: 8GiB, 512MB.  [as much as it takes]")
-@click.option("--gpu-memory", type=_Size(), help="Memory of one GPU of the server.  [no GPU]")
+@click.option(
+    "--memory", type=_bytes, metavar="SIZE", help="Memory of one query node: 8GiB, 512MB.  [as much as it takes]"
+)
+@click.option("--gpu-memory", type=_bytes, metavar="SIZE", help="Memory of one GPU of the server.  [no GPU]")
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
@@ -81,6 +80,7 @@ class _Size(click.ParamType):
 @click.pass_context
 def plan(
     ctx: click.Context,
+    /,
     name: str | None,
     rows: int | None,
     dim: int | None,
@@ -112,37 +112,39 @@ def plan(
     elif output == "yaml":
         click.echo(_sections(proposals, metric), nl=False)
     else:
-        _print(proposals)
+        _print(proposals, gpu=wanted["gpu_memory"] is not None)
 
 
-def _print(proposals: Sequence[Proposal]) -> None:
-    columns = ["", "index", "build", "search", "memory", "disk", "gpu", "nodes", "build cost", "fits"]
-    print_table(columns, (_row(number, each) for number, each in enumerate(proposals, start=1)))
-    for number, each in enumerate(proposals[:3], start=1):
+def _print(proposals: Sequence[Proposal], gpu: bool) -> None:
+    # without a GPU its indexes are a long tail that says one thing
+    shown = [each for each in proposals if gpu or catalog.index_type(each.type).device != "gpu"]
+    said = Counter(reason.says for each in shown for reason in each.reasons)
+    rows = [_row(number, each, said) for number, each in enumerate(shown, start=1)]
+    print_table([column for column in rows[0] if any(row[column] for row in rows)], rows)
+    for number, each in enumerate(shown[:3], start=1):
         click.echo(f"{number}. {_label(each)}: {each.expected}")
         for reason in each.reasons:
             click.echo(f"   - {reason.says} ({reason.source})")
-        if each.why_not:
-            click.echo(f"   - not here: {each.why_not}")
         if each.settings:
             click.echo(f"   - the server needs {_pairs(each.settings)}")
-        click.echo(f"   - build cost, in comparisons: {each.build_formula}")
-    click.echo("The reasons of the others: -o json")
+        if each.build_cost:
+            click.echo(f"   - build cost: {each.build_formula}")
+    click.echo("Every reason, and its source: -o json." + ("" if gpu else " GPU indexes: --gpu-memory."))
 
 
-def _row(number: int, each: Proposal) -> dict[str, Any]:
-    fits = "yes" if each.fits and each.reaches else each.reasons[0].says
+def _row(number: int, each: Proposal, said: Mapping[str, int]) -> dict[str, str]:
+    problem = each.reasons[0].says if not (each.fits and each.reaches) else None
+    own = min((reason.says for reason in each.reasons), key=lambda says: said[says])  # what the fewest others share
     return {
         "": str(number),
         "index": _label(each),
-        "build": _pairs(each.build),
-        "search": _pairs(each.search),
+        "parameters": f"{_pairs(each.build)} {_pairs(each.search)}".strip(),
         "memory": size(each.memory),
         "disk": size(each.disk) if each.disk else "",
         "gpu": size(each.gpu) if each.gpu else "",
         "nodes": str(each.nodes),
         "build cost": f"{each.build_cost:.1e}" if each.build_cost else "",
-        "fits": f"not here: {each.why_not}" if each.why_not else fits,
+        "why": f"not here: {each.why_not}" if each.why_not else problem or own,
     }
 
 

@@ -170,7 +170,7 @@ def test_more_than_one_node_holds() -> None:
 def test_a_recall_that_codes_cannot_reach_is_said() -> None:
     [pq, *_] = [p for p in plan(1_000_000, 384, recall=0.99) if p.type == "IVF_PQ"]
     assert not pq.reaches
-    assert pq.reasons[0].says.startswith("a recall of 0.99 is out of reach")
+    assert pq.reasons[0].says.startswith("recall 0.99 is out of reach")
     assert "at most" in pq.expected
 
 
