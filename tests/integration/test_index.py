@@ -20,7 +20,7 @@ from imgvec.cli import main
 from imgvec.cli.index import index
 from imgvec.database import list_collections
 from imgvec.errors import BackendError, QueryError
-from imgvec.milvus import scratch
+from imgvec.milvus import Store, scratch
 from imgvec.settings import Settings
 
 ROWS = 1200  # a segment below 1024 rows stays without an index
@@ -113,8 +113,10 @@ def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> No
     assert "trip: HNSW M=8 efConstruction=40, COSINE\n" in text
     assert "  search: ef=64 (the index type's defaults)\n" in text
 
-    again = imgvec("index", "build", "-c", "trip", "--no-verify").stdout  # the definition's own
+    again = imgvec("index", "build", "-c", "trip").stdout  # the definition's own
     assert again.startswith("trip: IVF_FLAT nlist=8 built over")
+    assert "  recall@10: " in again
+    assert "  nothing is wrong\n" in again
     # chosen for this very index, so it holds again
     assert "  search: nprobe=5 (chosen for this index)\n" in imgvec("index", "status", "-c", "trip").stdout
 
@@ -129,6 +131,17 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("-p", "M=8"), 2, "-p belongs to --type"),
     (("--type", "HNSW", "-p", "M"), 2, "'M' is not NAME=VALUE"),
 ]
+
+
+def test_an_index_that_answers_wrongly_is_said_after_the_build(lite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ImageCollection.create("trip", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder()) as made:
+        made.store.upsert(rows(50), vectors(50))
+    search = Store.search
+    # the row that fits best is never found
+    monkeypatch.setattr(Store, "search", lambda *a, **k: [hits[1:] for hits in search(*a, **k)])
+    built = imgvec("--uri", lite_uri, "index", "build", "-c", "trip", status=1)
+    assert "built over 50 rows" in built.stdout
+    assert "unfindable row" in built.stdout
 
 
 def test_what_cannot_be_built_is_refused_and_nothing_is_dropped(trip: ImageCollection) -> None:

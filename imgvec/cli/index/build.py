@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from imgvec.cli.index.parameters import typed
+from imgvec.cli.index.verify import print_verification
 from imgvec.cli.options import collection_option, notice, opened
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
+    from imgvec.definition import IndexSection
 
 
 @click.command()
@@ -39,37 +41,35 @@ def build(
 
     It is --type with its -p, or that of the definition in --from, or else of the collection's own definition. What the
     backend cannot build is refused before anything is dropped; when a build fails the former index comes back. The
-    collection cannot be searched meanwhile.
+    collection cannot be searched meanwhile. Afterwards searches are held against exact ones, as `index verify` does:
+    exit status 1 where something is wrong.
     """
     if type_ and (source or gpu):
         raise click.UsageError("Say --type, or --from and --gpu, not both.")
     if pairs and not type_:
         raise click.UsageError("-p belongs to --type.")
+    from imgvec.definition import IndexSection
     from imgvec.indexes.catalog import index_type
 
     with opened(ctx, name) as collection:
-        search: Mapping[str, Any] = {}
         if type_:
-            wanted, params = type_, dict(typed(pairs, index_type(type_).build))
+            index = IndexSection(type=type_, params=dict(typed(pairs, index_type(type_).build)))
         else:
-            wanted, params, search = _described(collection, source, gpu)
+            index = _described(collection, source, gpu)
         with _progress() as on_progress:
-            seconds = collection.store.build_index(wanted, params, timeout=timeout, on_progress=on_progress)
-        if search:
-            collection.set_search_defaults(search, about={"definition": source})
+            seconds = collection.store.build_index(index.type, index.params, timeout=timeout, on_progress=on_progress)
+        if source and index.search:
+            collection.set_search_defaults(index.search, about={"definition": source})
         built = collection.store.index
         said = " ".join([built.type, *(f"{key}={value}" for key, value in built.params.items())])
         click.echo(f"{name}: {said} built over {collection.count():,} rows in {seconds:.1f} s")
         if ignored := collection.search_defaults.ignored:
             notice(ignored)
-        if not no_verify:
-            _verify(ctx, collection)
+        if not no_verify and not _verified(collection):
+            ctx.exit(1)
 
 
-def _described(
-    collection: ImageCollection, source: str | None, gpu: bool
-) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
-    """An index's type, build parameters, and the search defaults to set: the collection's own definition has its."""
+def _described(collection: ImageCollection, source: str | None, gpu: bool) -> IndexSection:
     from imgvec.definition import Definition
     from imgvec.errors import DefinitionError
 
@@ -77,11 +77,16 @@ def _described(
     section = choice.gpu if gpu else choice.cpu
     if section is None:
         raise DefinitionError("there is no index for a GPU: say --type and -p, or add one", where="index.gpu")
-    return section.type, section.params, section.search if source else {}
+    return section
 
 
-def _verify(ctx: click.Context, collection: ImageCollection) -> None:
-    """Say what `verify` finds; exit status 1 where that is something."""
+def _verified(collection: ImageCollection) -> bool:
+    """Hold the new index against exact search. How many true neighbours it finds is for `tune`, and only told."""
+    from imgvec.indexes.verify import verify
+
+    found = verify(collection.store, queries=100, probes=500, recall=None, params=collection.search_defaults.params)
+    print_verification(found)
+    return found.ok
 
 
 @contextmanager
