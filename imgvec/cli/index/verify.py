@@ -1,0 +1,116 @@
+"""`imgvec index verify`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from imgvec.cli.index.parameters import typed
+from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
+from imgvec.cli.output import print_json
+
+if TYPE_CHECKING:
+    from imgvec.indexes.findings import Verification
+
+
+@click.command()
+@collection_option
+@click.option(
+    "-k", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a search is to find."
+)
+@click.option(
+    "--queries", type=click.IntRange(min=1), default=200, show_default=True, help="Rows to hold against exact search."
+)
+@click.option(
+    "--probes", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to look for by their vectors."
+)
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1),
+    default=0.9,
+    show_default=True,
+    help="What the lower 95 % bound of recall has to reach.",
+)
+@click.option(
+    "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A search parameter of the index, such as ef=64."
+)
+@filter_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one draws other rows.")
+@click.option("--device", default="auto", show_default=True, help="Where exact search runs: auto, cpu or cuda.")
+@output_option("text", "json")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    name: str,
+    limit: int,
+    queries: int,
+    probes: int,
+    recall: float,
+    pairs: tuple[str, ...],
+    where: str | None,
+    eq: tuple[str, ...],
+    seed: int,
+    device: str,
+    output: str,
+) -> None:
+    """Check what Milvus answers against exact search over what it stores.
+
+    Looks at every stored vector, at the number of rows and their ids, searches for stored rows by their own vectors,
+    and compares hits and scores with the true ones. Exit status 1, and what is wrong by name, where something is.
+    """
+    from imgvec.filters import render
+    from imgvec.indexes.catalog import index_type
+    from imgvec.indexes.verify import verify as run
+
+    with opened(ctx, name) as collection, _progress() as on_progress:
+        store = collection.store
+        found = run(
+            store,
+            queries=queries,
+            probes=probes,
+            limit=limit,
+            recall=recall,
+            params=typed(pairs, index_type(store.index.type).search),
+            filter=render(combined(collection, where, eq), store.fields, dynamic=store.dynamic),
+            seed=seed,
+            device=device,
+            on_progress=on_progress,
+        )
+    if output == "json":
+        print_json(found.to_dict())
+    else:
+        print_verification(found)
+    if not found.ok:
+        ctx.exit(1)
+
+
+def print_verification(found: Verification) -> None:
+    """For a person."""
+    click.echo(f"{found.name}: {found.rows:,} rows, {found.index}")
+    if found.recall is not None:
+        click.echo(f"  recall@{found.limit}: {found.recall}")
+    checked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
+    click.echo(f"  checked: {checked}, in {found.seconds:.1f} s")
+    for finding in found.findings:
+        click.echo(f"  {finding.severity}: {finding}")
+    if not found.findings:
+        click.echo("  nothing is wrong")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A line on stderr, and only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda doing, done, total: bar.update(task, description=doing, completed=done, total=max(done, total))

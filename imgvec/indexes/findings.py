@@ -1,0 +1,71 @@
+"""What `verify` can find wrong with a collection, by name, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from imgvec.indexes.recall import Estimate
+
+Severity = Literal["error", "warning"]
+
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "not a number": "a stored vector has NaN or infinite elements (Milvus Lite takes them)",
+        "zero vector": "a stored vector has length zero, and the metric asks for its direction",
+        "not unit length": "a stored vector is not of unit length: under IP that changes the ranking",
+        "row count": "count(*) and the rows that are read differ (milvus#52055, milvus#36199)",
+        "repeated id": "rows are read, or found by one search, more than once (milvus#36199)",
+        "unfindable row": "a search with a row's own vector does not find it (milvus#21359, milvus#32585)",
+        "unknown row": "a search finds a row that is not among the stored ones, or does not match the filter",
+        "wrong score": "Milvus's score is not that of the stored vectors (milvus#49864)",
+        "out of order": "a search's hits are not sorted by their scores (milvus#40573)",
+        "low recall": "too few of the true neighbours are found (milvus#49864, milvus#51821)",
+        "unfinished index": 'the index does not cover all rows, whatever "Finished" says (milvus#40580)',
+        "changed meanwhile": "rows were written or deleted during the check, which may explain other findings",
+    }
+)
+"""Every finding, and the reports at https://github.com/milvus-io/milvus/issues of servers where it was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: `name` is one of `MEANINGS`, `message` says how much of it there is."""
+
+    name: str
+    message: str
+    examples: tuple[str, ...] = ()
+    """Ids of some rows."""
+    severity: Severity = "error"
+    """A warning is no wrong answer: a slow one, or one that this check cannot tell."""
+
+    def __str__(self) -> str:
+        shown = f" (as {', '.join(self.examples)})" if self.examples else ""
+        return f"{self.name}: {self.message}{shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked, and what was found."""
+
+    name: str
+    index: str
+    limit: int
+    rows: int
+    """That were read."""
+    recall: Estimate | None
+    """recall@`limit` with its 95 % interval; None where no row can be a query."""
+    findings: tuple[Finding, ...]
+    checked: Mapping[str, int]
+    """How many vectors, searches, probes and scores were looked at."""
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Nothing but warnings."""
+        return all(finding.severity == "warning" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self), "checked": dict(self.checked)}
