@@ -63,7 +63,11 @@ def _rows(faiss: Any, index: Any, path: Path) -> tuple[Ids, Callable[[int, int],
         ids = faiss.vector_to_array(index.id_map) if ids is None else ids
         index = _inside(faiss, index)
     keys: Ids = np.arange(index.ntotal)
-    if (ivf := faiss.try_extract_index_ivf(index)) is not None:
+    # an index that refines another's answers has the vectors itself, by position
+    if not isinstance(index, faiss.IndexRefine) and (ivf := faiss.try_extract_index_ivf(index)) is not None:
+        kind = type(faiss.downcast_index(ivf)).__name__
+        if "FastScan" in kind:  # Faiss 1.15 ends the process
+            raise SourceError(f"{path}: {kind} does not give its vectors back: import those that it was made from")
         keys = _ivf_ids(faiss, ivf, path)
         sequential = np.array_equal(keys, np.arange(len(keys)))
         ivf.set_direct_map_type(faiss.DirectMap.Array if sequential else faiss.DirectMap.Hashtable)

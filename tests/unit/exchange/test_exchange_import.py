@@ -1,0 +1,128 @@
+"""What an import makes of a row, and which rows it refuses; the store is a dict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgvec.definition import Definition
+from imgvec.errors import BackendUnavailable, SourceError
+from imgvec.exchange import ImportReport, import_vectors, open_source, unbound_binding
+from imgvec.images import record_id
+
+DIM = 4
+DEFINITION = Definition.load(
+    {
+        "encoder": {"model": "fake"},
+        "fields": {"album": {"type": "VARCHAR", "default": "none"}, "rating": {"type": "INT8", "required": True}},
+    }
+)
+
+
+@dataclass
+class DictStore:
+    metric_type: str = "COSINE"
+    dim: int = DIM
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+    failures: int = 0
+    """Calls that fail before one succeeds."""
+
+    def upsert(self, rows: Any, vectors: Any) -> int:
+        if self.failures:
+            self.failures -= 1
+            raise BackendUnavailable("busy", retryable=True)
+        for row, vector in zip(rows, vectors, strict=True):
+            self.rows[row["id"]] = {**row, "vector": vector}
+        return len(rows)
+
+    def count(self, filter: str = "") -> int:
+        return len(self.rows)
+
+
+def brought_in(
+    tmp_path: Path, vectors: Any, metadata: list[dict[str, Any]], store: DictStore, **options: Any
+) -> tuple[ImportReport, list[str]]:
+    np.save(tmp_path / "v.npy", np.asarray(vectors, np.float32))
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metadata))
+    source = open_source(tmp_path / "v.npy", metadata=tmp_path / "m.jsonl")
+    target: Any = SimpleNamespace(name="c", store=store, definition=DEFINITION, binding=unbound_binding(DIM))
+    notes: list[str] = []
+    return import_vectors(target, source, on_notice=notes.append, **options), notes
+
+
+def test_a_row_is_what_an_ingest_would_write(tmp_path: Path) -> None:
+    store = DictStore(failures=1)
+    metadata = [
+        {"id": 7, "uri": "http://a/7.jpg", "rating": "3", "album": "x", "width": "640", "shop": "s"},
+        {"path": "b.jpg", "rating": 4},
+        {"rating": 5},
+    ]
+    report, _ = brought_in(tmp_path, np.eye(3, DIM), metadata, store)
+    assert (report.seen, report.written, report.retries) == (3, 3, 1)
+    first, second, third = store.rows.values()
+    assert {k: v for k, v in first.items() if k not in ("vector", "ingested_at")} == {
+        "id": "7", "uri": "http://a/7.jpg", "content_hash": "", "width": 640, "height": 0, "media_type": "",
+        "album": "x", "rating": 3, "shop": "s",
+    }  # fmt: skip
+    assert first["ingested_at"] > 1.7e12
+    assert (second["id"], second["uri"], second["album"]) == (record_id("b.jpg"), "b.jpg", "none")
+    assert third["uri"] == f"{tmp_path}/v.npy#2"
+    assert third["id"] == record_id(third["uri"])
+    np.testing.assert_array_equal([row["vector"] for row in store.rows.values()], np.eye(3, DIM))
+
+
+def test_refused_rows_are_counted_and_written_down(tmp_path: Path) -> None:
+    vectors = np.eye(8, DIM, dtype=np.float32)
+    vectors[4:] = vectors[:4]
+    vectors[1, 2], vectors[2], vectors[3] = np.nan, 0, [3, 0, 4, 0]
+    metadata: list[dict[str, Any]] = [{"id": f"r{i}", "rating": i} for i in range(8)]
+    metadata[4]["rating"] = 300
+    metadata[5]["id"] = "x" * 65
+    metadata[6]["id"] = 1.5
+    store = DictStore()
+    report, _ = brought_in(tmp_path, vectors, metadata, store, errors=tmp_path / "errors.jsonl")
+    assert report.refused == {
+        "not finite": 1, "zero length": 1, "not of unit length": 1, "metadata refused": 1, "unusable id": 2,
+    }  # fmt: skip
+    assert sorted(store.rows) == ["r0", "r7"]
+    lines = [json.loads(line) for line in (tmp_path / "errors.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert lines[2] == {
+        "row": 3,
+        "id": "r3",
+        "reason": "not of unit length",
+        "detail": "length 5; normalize makes it 1",
+    }
+
+
+def test_vectors_are_made_unit_vectors_where_asked(tmp_path: Path) -> None:
+    store = DictStore()
+    brought_in(tmp_path, [[3, 0, 4, 0], [0, 1e-3, 0, 0], [3e38] * 4], [{"rating": 1}] * 3, store, normalize=True)
+    found = np.array([row["vector"] for row in store.rows.values()])
+    np.testing.assert_allclose(found, [[0.6, 0, 0.8, 0], [0, 1, 0, 0], [0.5] * 4], rtol=1e-6)
+
+
+def test_vectors_of_any_length_are_for_l2(tmp_path: Path) -> None:
+    store = DictStore(metric_type="L2")
+    report, _ = brought_in(tmp_path, [[3, 0, 4, 0]], [{"rating": 1}], store)
+    assert report.written == 1
+
+
+def test_rows_that_take_another_ones_place_are_told_of(tmp_path: Path) -> None:
+    metadata = [{"id": "same", "rating": 1}, {"id": "same", "rating": 2}, {"id": "other", "rating": 3}]
+    store = DictStore()
+    _, notes = brought_in(tmp_path, np.eye(3, DIM), metadata, store)
+    assert notes == ["1 rows had the id of a later one, which took their place"]
+    assert store.rows["same"]["rating"] == 2
+
+
+def test_vectors_of_another_length_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="vectors of 5 elements, 'c' of 4"):
+        brought_in(tmp_path, np.eye(3, 5), [{"rating": 1}] * 3, DictStore())
