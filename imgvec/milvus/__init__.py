@@ -3,7 +3,8 @@
 connection.py    connect to Milvus Lite or a server, create and open collections
 capabilities.py  what a backend can do
 schema.py        a definition as Milvus's schema and indexes, and back
-store.py         one collection: rows in, hits out
+collection.py    one collection as a whole: counted, flushed, indexed, loaded, dropped
+store.py         its rows in, its hits out
 building.py      its vector index: built anew, waited for, put back where a build fails
 errors.py        what pymilvus raises, as imgvec's errors
 """

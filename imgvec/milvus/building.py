@@ -18,7 +18,7 @@ from imgvec.milvus.errors import translated
 from imgvec.milvus.schema import VECTOR, IndexInfo, IndexPlan, index_info, plan_index
 
 if TYPE_CHECKING:
-    from imgvec.milvus.store import Store
+    from imgvec.milvus.collection import Collection
 
 FORMER = "former_index"
 """What a collection remembers while its index is built anew, should the process be killed."""
@@ -51,14 +51,14 @@ class IndexState:
 
 
 def build(
-    store: Store,
+    store: Collection,
     type: str,
     params: Mapping[str, Any],
     *,
     timeout: float,
     on_progress: OnProgress | None,
 ) -> tuple[IndexInfo, float]:
-    """`Store.build_index`: the index as it was read back, and the seconds that it took."""
+    """`Collection.build_index`: the index as it was read back, and the seconds that it took."""
     wanted = plan_index(
         type, params, store.capabilities, vector_type=store.vector_type, metric_type=store.metric_type, dim=store.dim
     )
@@ -86,7 +86,7 @@ def build(
 
 
 def wait(
-    store: Store, rows: int, timeout: float, on_progress: OnProgress | None = None, started: float | None = None
+    store: Collection, rows: int, timeout: float, on_progress: OnProgress | None = None, started: float | None = None
 ) -> None:
     """Wait until the index covers so many rows; they cannot be counted here, where nothing may be loaded.
 
@@ -109,7 +109,7 @@ def wait(
         time.sleep(_POLL_SECONDS)
 
 
-def state(store: Store) -> IndexState:
+def state(store: Collection) -> IndexState:
     """How far the index is; raises `BackendError` where there is none."""
     described = _described(store)
     if described is None:
@@ -140,7 +140,7 @@ def put_back_lost(
     _create(client, name, lost, timeout)
 
 
-def _replace(store: Store, wanted: IndexPlan) -> None:
+def _replace(store: Collection, wanted: IndexPlan) -> None:
     store.release()
     with translated(f"drop the index of {store.name!r}"):
         # by the field's name Milvus Lite would drop the scalar indexes too
@@ -155,7 +155,7 @@ def _create(client: MilvusClient, name: str, wanted: IndexPlan, timeout: float) 
         client.create_index(name, wanted.prepared(), timeout=timeout, sync=False)
 
 
-def _put_back(store: Store, former: IndexPlan, rows: int, failure: BaseException) -> None:
+def _put_back(store: Collection, former: IndexPlan, rows: int, failure: BaseException) -> None:
     """Have the former index again, loaded, however far the failed build came."""
     try:
         described = _described(store)
@@ -174,7 +174,7 @@ def _put_back(store: Store, former: IndexPlan, rows: int, failure: BaseException
         ) from failure
 
 
-def _read_back(store: Store, wanted: IndexPlan) -> IndexInfo:
+def _read_back(store: Collection, wanted: IndexPlan) -> IndexInfo:
     described = _described(store)
     built = index_info(described) if described else None
     if built is None or built.type != wanted.type:
@@ -193,6 +193,6 @@ def describe(client: MilvusClient, name: str, timeout: float) -> Mapping[str, An
     return found if found and found["field_name"] == VECTOR else None
 
 
-def _described(store: Store) -> Mapping[str, Any] | None:
+def _described(store: Collection) -> Mapping[str, Any] | None:
     with translated(f"read the index of {store.name!r}"):
         return describe(store._client, store.name, store.timeout)

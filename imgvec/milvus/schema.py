@@ -93,7 +93,7 @@ class Schema:
     consistency_level: str
     partition_key: str | None = field(default=None)
     remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What imgvec keeps with the collection besides; see `Store.remember`."""
+    """What imgvec keeps with the collection besides; see `Collection.remember`."""
 
 
 def check(

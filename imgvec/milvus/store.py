@@ -1,44 +1,32 @@
-"""One collection in Milvus: rows in, hits out. The same call means the same on Milvus Lite and on a server."""
+"""The rows and hits of one collection in Milvus. The same call means the same on Milvus Lite and on a server."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pymilvus import DataType, MilvusClient
-from pymilvus.client.types import LoadState
 
-from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, QueryError, WriteFailed
-from imgvec.filters import FieldType
-from imgvec.milvus import building, reading, writing
+from imgvec.errors import BackendError, CollectionNotFound, QueryError, WriteFailed
+from imgvec.milvus import reading, writing
 from imgvec.milvus import vectors as vector_codec
-from imgvec.milvus.building import IndexState
 from imgvec.milvus.capabilities import Capabilities
-from imgvec.milvus.errors import translated
+from imgvec.milvus.collection import Collection
 from imgvec.milvus.reading import Columns, Found
-from imgvec.milvus.schema import ID, PROPERTY, VECTOR, IndexInfo, Schema
+from imgvec.milvus.schema import ID, VECTOR, Schema
 from imgvec.milvus.vectors import Vectors
 
-_NOT_LOADED = 101
 _SCAN_BATCH = 1000
 _READ_BATCH = 8192
 """Ids asked for at once: a Strong read on a server waits 0.2 s and more, whatever its size."""
 _LITE_PAGE = 16_384
 _ANSWER_BYTES = 32 * 2**20
 """What one call's answer is kept to, by an estimate."""
-_LITE_TIMEOUT = 600.0
-_OWN_WRITES_SECONDS = 10.0
-"""Longer than the 5 s by which a Bounded read may lag on a server."""
-
-T = TypeVar("T")
 
 
-class Store:
+class Store(Collection):
     """A loaded collection; made by `Connection.create` and `Connection.open`.
 
     Any number of threads may read; on Milvus Lite writes take turns. A read without a consistency level sees this
@@ -55,31 +43,10 @@ class Store:
         timeout: float = 10.0,
         writing: threading.Lock | None = None,
     ) -> None:
-        self.name, self.description = schema.name, schema.description
-        self.dim: int = schema.dim
-        self.vector_type: str = schema.vector_type
-        self.metric_type: str = schema.metric_type
-        """The index's; a search always uses it."""
-        self.index: IndexInfo = schema.index
-        self.fields: Mapping[str, FieldType] = schema.fields
-        """Every scalar field, `id` among them; the vector is not."""
-        self.dynamic: bool = schema.dynamic
-        self.consistency_level: str = schema.consistency_level
-        self.remembered: dict[str, Mapping[str, Any]] = dict(schema.remembered)
-        """What `remember` has kept, as of opening."""
-        self.capabilities = capabilities
-        # Milvus Lite builds indexes within the call, and no network can swallow it
-        self.timeout = max(timeout, _LITE_TIMEOUT) if capabilities.kind == "lite" else timeout
-        self._client, self._schema = client, schema
-        self._writing: AbstractContextManager[object] = writing or nullcontext()
-        self._written_at = self._deleted_at = -_OWN_WRITES_SECONDS
-        self._params = reading.SearchParams(schema, capabilities.max_limit)
+        super().__init__(client, schema, capabilities, timeout=timeout, writing=writing)
         self._scoring = reading.Scoring(schema)
         # tells pymilvus what the bytes of a query are, where it would ask the server
         self._wire = {"fields": [{"name": VECTOR, "type": DataType[schema.vector_type]}]}
-
-    def __repr__(self) -> str:
-        return f"Store({self.name!r}, dim={self.dim}, {self.index.type}, {self.capabilities.name})"
 
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         """Write rows, each in place of the one of the same id if there is one; returns how many were written.
@@ -195,10 +162,6 @@ class Store:
         rows = self.get(ids, output_fields=["content_hash"], consistency_level=consistency_level)
         return {each: row["content_hash"] for each, row in rows.items()}
 
-    def count(self, filter: str = "") -> int:
-        """How many rows there are, or match; sees every write that was acknowledged before."""
-        return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
-
     def scan(
         self, output_fields: Sequence[str], filter: str = "", batch_size: int = _SCAN_BATCH
     ) -> Iterator[list[dict[str, Any]]]:
@@ -234,118 +197,5 @@ class Store:
             self._deleted_at = time.monotonic()
         return len(there)
 
-    def flush(self, timeout: float = 120.0) -> None:
-        """Seal what was written, so that indexes are built over it."""
-        with self._changing(f"flush {self.name!r}"):
-            self._client.flush(self.name, timeout=max(timeout, self.timeout))
-
-    def wait_until_indexed(self, timeout: float) -> None:
-        """Flush, and wait until the vector index covers every row; raises `BackendError` after `timeout` seconds.
-
-        A server says "Finished" before it is, so rows are counted. Segments below 1024 rows are searched without an
-        index and count as indexed.
-        """
-        started = time.monotonic()
-        self.flush(timeout)
-        building.wait(self, self.count(), timeout, started=started)
-
-    def build_index(
-        self,
-        type: str,
-        params: Mapping[str, Any],
-        *,
-        timeout: float = 3600.0,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> float:
-        """Replace the vector index, wait for its true end, load; returns the seconds from the request to that end.
-
-        What the backend cannot build is refused before any call: `UnsupportedByBackend`, `DefinitionError`. A build
-        that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back.
-        The collection cannot be searched meanwhile. `on_progress` gets rows indexed and rows in all.
-        """
-        built, seconds = building.build(self, type, params, timeout=timeout, on_progress=on_progress)
-        self._schema = replace(self._schema, index=built)
-        self.index = built
-        self._params = reading.SearchParams(self._schema, self.capabilities.max_limit)
-        return seconds
-
-    def index_state(self) -> IndexState:
-        """How far the vector index is, and whether it is loaded."""
-        return building.state(self)
-
-    def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
-        """Keep a JSON object with the collection, for whoever opens it; None forgets it."""
-        # an empty text, since a server before 2.5 takes no property back
-        text = "" if value is None else json.dumps(value, ensure_ascii=False)
-        with self._changing(f"write a property of {self.name!r}"):
-            self._client.alter_collection_properties(self.name, {PROPERTY + key: text}, timeout=self.timeout)
-        self.remembered.pop(key, None)
-        if value is not None:
-            self.remembered[key] = value
-
-    def load(self, timeout: float = 600.0) -> None:
-        """Load into memory what searches need, and wait for it."""
-        deadline = time.monotonic() + timeout
-        with translated(f"load {self.name!r}"):
-            # waiting in there would give each of its calls the whole time
-            # (Milvus Lite waits in any case: that is when it builds)
-            patience = max(self.timeout, timeout) if self.capabilities.kind == "lite" else self.timeout
-            self._client.load_collection(self.name, timeout=patience, _async=True)
-            while self._client.get_load_state(self.name, timeout=self.timeout)["state"] != LoadState.Loaded:
-                if time.monotonic() >= deadline:
-                    raise BackendUnavailable(f"{self.name!r} was not loaded after {timeout:g} s", retryable=True)
-                time.sleep(0.05)
-
-    def release(self) -> None:
-        """Free the memory that `load` took; the next read loads again."""
-        with translated(f"release {self.name!r}"):
-            self._client.release_collection(self.name, timeout=self.timeout)
-
-    def drop(self) -> None:
-        """Drop the collection and all of its rows."""
-        with self._changing(f"drop {self.name!r}"):
-            self._client.drop_collection(self.name, timeout=self.timeout)
-
     def _refused(self, why: str, pending: int) -> WriteFailed:
         return WriteFailed(f"nothing was written to {self.name!r}: {why}", written=0, pending=pending)
-
-    @contextmanager
-    def _changing(self, doing: str) -> Iterator[None]:
-        with self._writing, translated(doing):
-            try:
-                yield
-            finally:
-                self._written_at = time.monotonic()
-
-    def _level(self, asked: str | None) -> str | None:
-        """The consistency level to send; None is the collection's own.
-
-        Session waits until this client's last write is seen. A server does not tell when it deleted, so after a
-        delete only Strong does.
-        """
-        now = time.monotonic()
-        if asked is not None or self.consistency_level == "Strong":
-            return asked
-        if now - self._deleted_at < _OWN_WRITES_SECONDS:
-            return "Strong"
-        return "Session" if now - self._written_at < _OWN_WRITES_SECONDS else None
-
-    def _query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
-        return list(
-            self._reading(
-                self._client.query, filter=expression, output_fields=output_fields, timeout=self.timeout, **options
-            )
-        )
-
-    def _reading(self, call: Callable[..., T], **options: Any) -> T:
-        """The call's answer; a collection that someone released meanwhile is loaded again, once."""
-        doing = f"read from {self.name!r}"
-        try:
-            with translated(doing):
-                return call(self.name, **options)
-        except BackendError as exc:
-            if exc.code != _NOT_LOADED:
-                raise
-        self.load()
-        with translated(doing):
-            return call(self.name, **options)
