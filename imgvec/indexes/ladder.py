@@ -43,6 +43,11 @@ class Grid:
         return dict(zip(self.names, (self.first[cell[0]], self.second[cell[1]]), strict=False))
 
 
+def text(params: Mapping[str, Any]) -> str:
+    """Parameters for a person: `nprobe 20, reorder_k 80`."""
+    return ", ".join(f"{name} {value}" for name, value in params.items())
+
+
 def grid(kind: IndexType, build: Mapping[str, Any], *, rows: int, limit: int) -> Grid:
     """The grid of an index of that type, built with `build` over so many rows, for searches of `limit` hits."""
     parameters = {parameter.name: parameter for parameter in kind.search}
@@ -93,15 +98,19 @@ def staircase(cells: Grid, passes: Passes) -> list[Cell]:
     return found
 
 
-def climb(cell: Cell, cells: Grid, passes: Passes) -> Cell | None:
-    """The first cell that passes, from `cell` on towards greater first values; None where none does.
+def climb(start: Sequence[Cell], cells: Grid, passes: Passes) -> list[Cell]:
+    """The staircase of the cells that pass and lie on the staircase `start` or above it.
 
-    In steps that double, since it is seldom far.
+    Each row is climbed from where `start` has it, in steps that double, since it is seldom far.
     """
-    (low, j), step = cell, 1
-    while low < len(cells.first):
-        probe = min(low + step, len(cells.first)) - 1
-        if passes((probe, j)):
-            return bisect_left(range(probe), True, low, probe, key=lambda i: passes((i, j))), j
-        low, step = probe + 1, step * 2
-    return None
+    found: list[Cell] = []
+    bound = len(cells.first)
+    for j in range(len(cells.second)):
+        low, step = min((i for i, row in start if row <= j), default=bound), 1
+        while low < bound:
+            probe = min(low + step, bound) - 1
+            if passes((probe, j)):
+                bound = bisect_left(range(probe), True, low, probe, key=lambda i, j=j: passes((i, j)))  # type: ignore[misc]
+                found.append((bound, j))
+            low, step = probe + 1, step * 2
+    return found

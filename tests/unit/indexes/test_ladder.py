@@ -47,7 +47,11 @@ def test_every_family_has_its_grid(
 
 
 @given(
-    st.sampled_from(sorted(INDEX_TYPES)), st.booleans(), st.integers(1, 10**8), st.integers(1, 1024), st.integers(1, 65536)
+    st.sampled_from(sorted(INDEX_TYPES)),
+    st.booleans(),
+    st.integers(1, 10**8),
+    st.integers(1, 1024),
+    st.integers(1, 65536),
 )
 def test_the_catalogue_accepts_every_setting(name: str, refine: bool, rows: int, limit: int, nlist: int) -> None:
     kind = INDEX_TYPES[name]
@@ -85,10 +89,17 @@ def test_the_staircase_is_that_of_the_whole_grid(case: tuple[Grid, set[Cell]]) -
     assert len(asked) <= len(cells.second) * (len(cells.first).bit_length() + 1)
 
 
-@given(monotone(), st.integers(0, 59))
-def test_climbing_finds_the_first_that_passes(case: tuple[Grid, set[Cell]], start: int) -> None:
+@given(monotone(), st.data())
+def test_climbing_finds_the_staircase_of_what_passes_twice(case: tuple[Grid, set[Cell]], data: st.DataObject) -> None:
     cells, good = case
-    start = min(start, len(cells.first) - 1)
-    for j in range(len(cells.second)):
-        first = min(((i, j) for i in range(start, len(cells.first)) if (i, j) in good), default=None)
-        assert climb((start, j), cells, lambda cell: cell in good) == first
+    needed = sorted(data.draw(st.lists(st.integers(0, len(cells.first)), min_size=6, max_size=6)), reverse=True)
+    again = {(i, j) for j in range(len(cells.second)) for i in range(needed[j], len(cells.first))}
+    start = staircase(cells, lambda cell: cell in again)
+    asked: set[Cell] = set()
+
+    def passes(cell: Cell) -> bool:
+        asked.add(cell)
+        return cell in good
+
+    assert climb(start, cells, passes) == staircase(cells, lambda cell: cell in good and cell in again)
+    assert asked <= again

@@ -1,0 +1,139 @@
+"""Recall and latency of one search setting, on queries whose true neighbours are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgvec.errors import FilterError, QueryError
+from imgvec.indexes.exact import Neighbours, nearest
+from imgvec.indexes.protocol import Found, SearchStore, Vectors
+from imgvec.indexes.recall import MARGIN, recalls
+
+Half = Literal["choice", "held out"]
+
+_BATCH = 64
+"""Queries in a call that measures recall: a slow setting's call must still end before the client gives up."""
+_WARM_CALLS = 5
+_MIN_NORM = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of calls with one query each, one after the other, client and network included."""
+
+    p50_ms: float
+    p99_ms: float
+    qps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """(n, dim) query vectors in random order; the first half is to choose by, the rest is held out."""
+
+    vectors: Vectors
+    own: Sequence[str] | None
+    """Where the queries are stored rows: their ids, which are no neighbours of themselves."""
+
+    def half(self, which: Half) -> slice:
+        middle = len(self.vectors) // 2
+        return slice(0, middle) if which == "choice" else slice(middle, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The queries with their true neighbours under one filter."""
+
+    queries: Queries
+    filter: str
+    rows: int
+    """That match."""
+    limit: int
+    exact: Neighbours
+
+    @property
+    def asked(self) -> int:
+        """Hits to ask for, so that `limit` are left without the query's own row."""
+        return self.limit if self.queries.own is None else self.limit + 1
+
+    def recall(self, store: SearchStore, params: Mapping[str, Any], which: Half) -> NDArray[np.float64]:
+        """The recall of each query of one half."""
+        half = self.queries.half(which)
+        vectors = self.queries.vectors[half]
+        found: list[Sequence[Found]] = []
+        for start in range(0, len(vectors), _BATCH):
+            found += store.search(vectors[start : start + _BATCH], limit=self.asked, filter=self.filter, params=params)
+        if self.queries.own is not None:
+            pairs = zip(found, self.queries.own[half], strict=True)
+            found = [[hit for hit in hits if hit.id != own][: self.limit] for hits, own in pairs]
+        return recalls(found, Neighbours(self.exact.ids[half], self.exact.scores[half]), self.limit)
+
+    def latency(self, store: SearchStore, params: Mapping[str, Any], calls: int) -> Latency:
+        """Time `calls` searches of one query, after a few that are not timed."""
+        vectors, seconds = self.queries.vectors, []
+        for number in range(-_WARM_CALLS, calls):
+            at = number % len(vectors)
+            query = vectors[at : at + 1]
+            began = time.perf_counter()
+            store.search(query, limit=self.limit, filter=self.filter, params=params)
+            seconds.append(time.perf_counter() - began)
+        timed = seconds[_WARM_CALLS:]
+        p50, p99 = np.percentile(timed, [50, 99])
+        return Latency(float(p50) * 1e3, float(p99) * 1e3, calls / sum(timed))
+
+
+def questions(
+    store: SearchStore,
+    queries: Vectors | int,
+    filters: Sequence[str],
+    *,
+    limit: int,
+    seed: int,
+    device: str,
+    on_progress: Callable[[str], None],
+) -> list[Questions]:
+    """The queries, or that many stored rows as queries, with their true neighbours under each filter.
+
+    Raises `QueryError` where there are fewer than two queries, `FilterError` for a filter that no row matches.
+    """
+    matching = {filter_: store.count(filter_) for filter_ in dict.fromkeys(filters)}
+    for filter_, rows in matching.items():
+        if rows < 1 and filter_:
+            raise FilterError(f"no row of {store.name!r} matches {filter_}: there is nothing to tune for it")
+    asked = _sampled(store, queries, seed) if isinstance(queries, int) else _shuffled(queries, seed)
+    if len(asked.vectors) < 2:
+        raise QueryError(f"tuning takes two queries at least, one of them held out: {len(asked.vectors)} are usable")
+    prepared = []
+    for filter_, rows in matching.items():
+        among = f"the {rows:,} rows that match {filter_}" if filter_ else f"{rows:,} rows"
+        on_progress(f"exact neighbours of {len(asked.vectors):,} queries among {among}")
+        own = asked.own
+        exact = nearest(store, asked.vectors, limit=limit + MARGIN + (own is not None), filter=filter_, device=device)
+        prepared.append(Questions(asked, filter_, rows, limit, exact if own is None else exact.without(own)))
+    return prepared
+
+
+def _sampled(store: SearchStore, number: int, seed: int) -> Queries:
+    """A random sample of the stored rows; those that no search can be made with are left out."""
+    ids = np.array([row["id"] for rows in store.scan(["id"]) for row in rows], dtype=object)
+    chosen = np.random.default_rng(seed).permutation(len(ids))[:number]
+    rows = store.get(list(ids[chosen]), with_vector=True)
+    usable = {id_: row["vector"] for id_, row in rows.items() if _usable(row["vector"])}
+    vectors = np.stack(list(usable.values())) if usable else np.empty((0, store.dim), np.float32)
+    return Queries(vectors.astype(np.float32, copy=False), list(usable))
+
+
+def _shuffled(vectors: Vectors, seed: int) -> Queries:
+    """The queries in random order: files of one kind stand side by side in a folder, and both halves want of each."""
+    order = np.random.default_rng(seed).permutation(len(vectors))
+    return Queries(np.ascontiguousarray(vectors[order], np.float32), None)
+
+
+def _usable(vector: Vectors) -> bool:
+    norm = np.linalg.norm(vector.astype(np.float64))
+    return bool(np.isfinite(norm) and norm >= _MIN_NORM)

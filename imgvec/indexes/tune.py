@@ -1,0 +1,274 @@
+"""The cheapest search parameters that reach a recall, on the collection's own rows and the user's own queries.
+
+One half of the queries chooses: the grid of settings is bisected, since recall and cost grow with every value. The
+other half, which no choice was made by, confirms: the choice stands if the lower confidence bound of its recall there
+reaches the target, and gives way to the next dearer setting that does otherwise. As the settings are tried along a
+curve that rises, the first one that passes falls short of the target in truth with no more than the probability that
+the bound allows: for that, the dearest setting that falls short must have passed.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from imgvec.errors import QueryError
+from imgvec.indexes import catalog
+from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
+from imgvec.indexes.measure import Half, Latency, Questions, questions
+from imgvec.indexes.protocol import SearchStore, Vectors
+from imgvec.indexes.recall import Estimate, estimate
+
+CALLS = 100
+"""Searches timed for each setting."""
+_MOST_QUERIES = 1_000_000
+
+OnProgress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one setting gave, under one filter."""
+
+    params: Mapping[str, Any]
+    recall: Estimate
+    """Its `low` is the one-sided bound that the target is compared with."""
+    held_out: bool
+    """Measured on the queries that nothing was chosen by."""
+    p50_ms: float
+    p99_ms: float
+    qps: float
+    """Of one client that waits for each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was found under one filter."""
+
+    filter: str
+    rows: int
+    """That match."""
+    points: tuple[Point, ...]
+    """Everything measured, the cheapest setting first."""
+    chosen: Point | None
+    """The cheapest setting that reaches the target under this filter, held out; None where none does."""
+    best: Point
+    """`chosen`, or the setting of the best recall that was seen."""
+    applied: Point | None
+    """What the setting that reaches the target under every filter gives under this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The outcome of tuning one index."""
+
+    collection: str
+    type: str
+    build: Mapping[str, Any]
+    target: float
+    limit: int
+    confidence: float
+    queries: tuple[int, int]
+    """How many chose, and how many were held out."""
+    choices: tuple[Choice, ...]
+    params: Mapping[str, Any] | None
+    """The cheapest setting that reaches the target under every filter; None where none does."""
+    names: tuple[str, ...]
+    """The search parameters that were tuned; none where the index has none."""
+    searches: int
+    """How often the recall of a setting was measured."""
+    grid: int
+    """How often it would have been, had every setting been tried under every filter."""
+    seconds: float
+    memory_bytes: float
+    """Of the index, as the catalogue estimates it."""
+    build_seconds: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        return self.params is not None
+
+    @property
+    def p50_ms(self) -> float:
+        """Under the slowest filter, of what was chosen or else was best."""
+        return max((choice.applied or choice.best).p50_ms for choice in self.choices)
+
+    def summary(self) -> str:
+        """The outcome, in one sentence."""
+        goal = f"recall@{self.limit} of {self.target:g}"
+        if self.params is not None:
+            setting = text(self.params) or "it as it is: there is nothing to tune"
+            worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
+            return (
+                f"{self.type} reaches {goal} with {setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
+                f"with {self.confidence:.0%} confidence, on {worst.recall.queries} held-out queries"
+            )
+        missed = [choice for choice in self.choices if choice.chosen is None] or self.choices
+        worst = min((choice.best for choice in missed), key=lambda point: point.recall.low)
+        where = next(f" under {c.filter}" if c.filter else "" for c in missed if c.best is worst)
+        setting = f" with {text(worst.params)}" if worst.params else ", which has nothing to tune"
+        return (
+            f"no setting of {self.type} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
+            f"{worst.recall.low:.4f}){setting}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "reached": self.reached}
+
+
+def tune(
+    store: SearchStore,
+    *,
+    recall: float = 0.95,
+    limit: int = 10,
+    queries: Vectors | int = 1000,
+    filters: Sequence[str] = ("",),
+    confidence: float = 0.95,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> Tuned:
+    """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
+
+    `queries` is an (n, dim) float32 array, or how many stored rows to take as queries, each without itself among its
+    neighbours. Each filter is measured against its own exact neighbours. `device` is where those are computed. Raises
+    `QueryError` where there are too few queries to show it, `FilterError` for a filter that no row matches.
+    """
+    tell = on_progress or silent
+    check(recall, queries)
+    asked = questions(store, queries, filters, limit=limit, seed=seed, device=device, on_progress=tell)
+    return Tuning(store, asked, recall, confidence, tell).tuned()
+
+
+class Tuning:
+    """One index, its grid of settings, and what was measured of them so far."""
+
+    def __init__(
+        self, store: SearchStore, asked: Sequence[Questions], target: float, confidence: float, tell: OnProgress
+    ) -> None:
+        self._began = time.perf_counter()
+        self._store, self._asked, self._target, self._confidence, self._tell = store, asked, target, confidence, tell
+        self._kind = catalog.index_type(store.index.type)
+        self._build = dict(store.index.params)
+        self._rows, hits = store.count(), asked[0].asked
+        self._kind.check_search({}, limit=hits)
+        self._grid = grid(self._kind, self._build, rows=self._rows, limit=hits)
+        self._recalls: dict[tuple[int, Half, Cell], Estimate] = {}
+        self._latencies: dict[tuple[int, Cell], Latency] = {}
+        self._enough(asked[0])
+
+    def tuned(self) -> Tuned:
+        every = range(len(self._asked))
+        cells = [self._cheapest([each]) for each in every]
+        overall = cells[0] if len(cells) == 1 else self._cheapest(list(every)) if None not in cells else None
+        choices = tuple(self._choice(each, cells[each], overall) for each in every)
+        width, _ = catalog.VECTOR_TYPES[self._store.vector_type]
+        build = {**self._kind.defaults("build"), **self._build}
+        queries = self._asked[0].queries
+        chose = len(queries.vectors[queries.half("choice")])
+        return Tuned(
+            collection=self._store.name,
+            type=self._kind.name,
+            build=self._build,
+            target=self._target,
+            limit=self._asked[0].limit,
+            confidence=self._confidence,
+            queries=(chose, len(queries.vectors) - chose),
+            choices=choices,
+            params=None if overall is None else self._grid.setting(overall),
+            names=self._grid.names,
+            searches=len(self._recalls),
+            grid=len(self._grid) * len(self._asked),
+            seconds=time.perf_counter() - self._began,
+            memory_bytes=self._kind.memory(self._rows, self._store.dim, width, build),
+        )
+
+    def _cheapest(self, filters: Sequence[int]) -> Cell | None:
+        """The cheapest cell that reaches the target under each of the filters."""
+
+        def p50(cell: Cell) -> float:
+            return max(self._latency(each, cell).p50_ms for each in filters)
+
+        chosen = staircase(self._grid, self._passes(filters, "choice"))
+        return min(climb(chosen, self._grid, self._passes(filters, "held out")), key=p50, default=None)
+
+    def _passes(self, filters: Sequence[int], half: Half) -> Callable[[Cell], bool]:
+        return lambda cell: all(self._recall(each, half, cell).low >= self._target for each in filters)
+
+    def _choice(self, which: int, cell: Cell | None, overall: Cell | None) -> Choice:
+        asked = self._asked[which]
+        best = cell
+        if best is None:
+            seen = [key[2] for key in self._recalls if key[:2] == (which, "choice")]
+            best = max(seen, key=lambda c: (self._recall(which, "choice", c).mean, -self._latency(which, c).p50_ms))
+        held_out = {c: self._point(which, "held out", c) for c in (cell, overall, best) if c is not None}
+        measured = sorted((key[2], key[1]) for key in self._recalls if key[0] == which)
+        return Choice(
+            filter=asked.filter,
+            rows=asked.rows,
+            points=tuple(self._point(which, half, c) for c, half in measured),
+            chosen=None if cell is None else held_out[cell],
+            best=held_out[best],
+            applied=None if overall is None else held_out[overall],
+        )
+
+    def _point(self, which: int, half: Half, cell: Cell) -> Point:
+        latency = self._latency(which, cell)
+        return Point(
+            params=self._grid.setting(cell),
+            recall=self._recall(which, half, cell),
+            held_out=half == "held out",
+            p50_ms=latency.p50_ms,
+            p99_ms=latency.p99_ms,
+            qps=latency.qps,
+        )
+
+    def _recall(self, which: int, half: Half, cell: Cell) -> Estimate:
+        if (which, half, cell) not in self._recalls:
+            asked, params = self._asked[which], self._grid.setting(cell)
+            values = asked.recall(self._store, params, half)
+            measured = estimate(values, confidence=self._confidence, sides=1)
+            self._recalls[which, half, cell] = measured
+            place = f" where {asked.filter}" if asked.filter else ""
+            self._tell(f"{self._kind.name} {text(params)}{place}: recall {measured.mean:.4f} ({half})")
+        return self._recalls[which, half, cell]
+
+    def _latency(self, which: int, cell: Cell) -> Latency:
+        if (which, cell) not in self._latencies:
+            self._latencies[which, cell] = self._asked[which].latency(self._store, self._grid.setting(cell), CALLS)
+        return self._latencies[which, cell]
+
+    def _enough(self, asked: Questions) -> None:
+        """Refuse so few queries that even perfect answers would not show the target."""
+
+        def shown(queries: int) -> bool:
+            perfect = estimate(np.ones(queries), confidence=self._confidence, sides=1)
+            return perfect.low >= self._target
+
+        half = len(asked.queries.vectors) // 2
+        if not shown(half):
+            wanted = 2 * bisect_left(range(_MOST_QUERIES), True, half + 1, key=shown)
+            more = "of your own, the collection has not so many rows" if wanted > self._rows else "at least"
+            raise QueryError(
+                f"{len(asked.queries.vectors)} queries are too few to show a recall of {self._target:g} with "
+                f"{self._confidence:.0%} confidence, even were every answer right: give {wanted} {more}"
+            )
+
+
+def check(recall: float, queries: Vectors | int) -> None:
+    """Refuse what cannot be shown, before any work; raises `QueryError`."""
+    if not 0 < recall < 1:
+        raise QueryError(f"a recall of {recall:g} cannot be shown: give one above 0 and below 1")
+    if isinstance(queries, int) and queries < 2:
+        raise QueryError(f"{queries} queries are too few: give two at least")
+
+
+def silent(_: str) -> None:
+    """Progress that nobody reads."""
+    return

@@ -1,0 +1,172 @@
+"""Tuning real indexes: against the whole grid, and from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from fakes import FakeEncoder
+
+from imgvec import ImageCollection
+from imgvec.cli import main
+from imgvec.indexes import catalog
+from imgvec.indexes.exact import nearest
+from imgvec.indexes.ladder import grid
+from imgvec.indexes.measure import questions
+from imgvec.indexes.protocol import Vectors
+from imgvec.indexes.recall import estimate, recalls
+from imgvec.indexes.tune import tune
+
+ROWS, DIM = 3000, 32
+_RNG = np.random.default_rng(5)
+_CENTRES = _RNG.standard_normal((60, DIM))
+
+
+def drawn(number: int) -> Vectors:
+    """Unit vectors in overlapping clusters: an index has to look, and has something to find."""
+    vectors = _CENTRES[_RNG.integers(0, len(_CENTRES), number)] + 1.1 * _RNG.standard_normal((number, DIM))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+VECTORS, FRESH = drawn(ROWS), drawn(1000)
+
+
+def definition(type_: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "encoder": {"model": "fake"},
+        "fields": {"rank": {"type": "INT64", "default": 0}},
+        "index": {"cpu": {"type": type_, "params": dict(params)}},
+    }
+
+
+def made(uri: str, type_: str, **params: Any) -> ImageCollection:
+    """The collection `tuned` of all rows, with that index."""
+    wanted = definition(type_, params)
+    collection = ImageCollection.create("tuned", definition=wanted, uri=uri, encoder=FakeEncoder(dim=DIM))
+    rows = [
+        {
+            "id": f"{n:032x}", "uri": f"/{n}.jpg", "content_hash": f"{n:032x}", "width": 1, "height": 1,
+            "media_type": "image/jpeg", "ingested_at": 0, "rank": n,
+        }
+        for n in range(ROWS)
+    ]  # fmt: skip
+    collection.store.upsert(rows, VECTORS)
+    collection.store.wait_until_indexed(120)
+    collection.store.load()
+    return collection
+
+
+@pytest.fixture
+def ivf(backend_uri: str) -> Iterator[ImageCollection]:
+    with made(backend_uri, "IVF_FLAT", nlist=64) as collection:
+        yield collection
+
+
+def test_the_choice_holds_on_fresh_queries(ivf: ImageCollection) -> None:
+    tuned = tune(ivf.store, recall=0.9, queries=600)
+    assert tuned.params is not None
+    assert 1 < tuned.params["nprobe"] < 64
+    found = ivf.store.search(FRESH, limit=10, params=tuned.params)
+    fresh = recalls(found, nearest(ivf.store, FRESH, limit=10), 10).mean()
+    assert fresh >= 0.895
+    (choice,) = tuned.choices
+    assert choice.chosen is not None
+    assert abs(choice.chosen.recall.mean - fresh) < 0.03
+    assert choice.chosen.p50_ms <= choice.chosen.p99_ms
+
+
+@pytest.mark.parametrize(("type_", "params"), [("IVF_FLAT", {"nlist": 64}), ("HNSW", {"M": 8, "efConstruction": 40})])
+def test_it_chooses_as_the_whole_grid_does(lite_uri: str, type_: str, params: dict[str, Any]) -> None:
+    with made(lite_uri, type_, **params) as collection:
+        store, target = collection.store, 0.85
+        tuned = tune(store, recall=target, queries=FRESH[:200])
+        (asked,) = questions(store, FRESH[:200], [""], limit=10, seed=0, device="cpu", on_progress=lambda _: None)
+        cells = grid(catalog.INDEX_TYPES[type_], params, rows=ROWS, limit=10)
+        assert tuned.grid == len(cells)
+
+        def passes(setting: Mapping[str, Any]) -> bool:
+            halves = (asked.recall(store, setting, "choice"), asked.recall(store, setting, "held out"))
+            return all(estimate(values, sides=1).low >= target for values in halves)
+
+        every = [cells.setting((i, 0)) for i in range(len(cells.first))]
+        assert tuned.params == next(filter(passes, every))
+        assert tuned.searches <= 16
+
+
+def imgvec(uri: str, *words: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["--uri", uri, "index", "tune", "-c", "tuned", *map(str, words)])
+    assert result.exit_code == status, result.output + str(result.exception)
+    return result
+
+
+def test_what_is_applied_is_what_the_next_client_searches_with(ivf: ImageCollection, tmp_path: Path) -> None:
+    uri = ivf.uri
+    ivf.close()
+    page = tmp_path / "tuned.html"
+    said = imgvec(
+        uri, "--recall", 0.9, "--sample", 500, "--where", "rank < 300", "--apply", "--plot", page, "-o", "json"
+    )
+    data = json.loads(said.stdout)
+    assert [choice["rows"] for choice in data["choices"]] == [ROWS, 300]
+    assert all(choice["applied"]["recall"]["low"] >= 0.9 for choice in data["choices"])
+    assert page.read_text().count("<circle") > 4
+    with ImageCollection.open("tuned", uri=uri) as again:
+        assert dict(again.search_defaults.params) == data["params"]
+        assert again.search_defaults.source == "chosen"
+        assert again.search_defaults.about["recall"] == 0.9
+
+
+def test_types_are_compared_on_a_copy_and_the_winner_is_built(lite_uri: str) -> None:
+    made(lite_uri, "IVF_FLAT", nlist=64).close()
+    said = imgvec(lite_uri, "--recall", 0.9, "--sample", 400, "--types", "HNSW,FLAT", "--apply", "--yes", "-o", "json")
+    ranking = json.loads(said.stdout)["ranking"]
+    assert {each["type"] for each in ranking} == {"HNSW", "FLAT"}
+    assert all(each["build_seconds"] > 0 and each["memory_bytes"] > ROWS * DIM * 4 - 1 for each in ranking)
+    with ImageCollection.open("tuned", uri=lite_uri) as again:
+        assert again.store.index.type == ranking[0]["type"]
+        assert again.count() == ROWS
+        assert not [name for name in again.store._client.list_collections() if "scratch" in name]
+
+
+def test_what_is_not_reached_is_exit_status_1_and_nothing_is_applied(lite_uri: str) -> None:
+    made(lite_uri, "HNSW", M=2, efConstruction=2).close()
+    said = imgvec(lite_uri, "--recall", 0.995, "--sample", 1200, "--apply", status=1)
+    assert "no setting of HNSW reaches recall@10 of 0.995: the best seen is 0." in said.stderr
+    with ImageCollection.open("tuned", uri=lite_uri) as again:
+        assert again.search_defaults.source != "chosen"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--plot", "x.pdf"], ".html or .png"),
+        (["--plot", "/nonexistent/x.html"], "no such folder"),
+        (["--types", "IVF_PQ"], "has no IVF_PQ index"),
+        (["--types", "HNSWW"], "'HNSWW' is no index type"),
+        (["--where", "rank > 5000"], "no row of 'tuned' matches rank > 5000"),
+        (["--where", "colour == 1"], "colour"),
+        (["--queries", "SHORT.npy"], "and (n, 32) floats are wanted"),
+        (["--queries", "FEW.npy"], "5 queries are too few"),
+        (["--queries", "/nonexistent"], "no such file or folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line(ivf: ImageCollection, tmp_path: Path, words: list[str], says: str) -> None:
+    ivf.close()
+    np.save(tmp_path / "SHORT.npy", VECTORS[:50, :8])
+    np.save(tmp_path / "FEW.npy", VECTORS[:5])
+    said = imgvec(ivf.uri, *[tmp_path / word if word.isupper() or ".npy" in word else word for word in words], status=1)
+    assert says in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+
+
+def test_vectors_of_a_file_are_queries(ivf: ImageCollection, tmp_path: Path) -> None:
+    ivf.close()
+    np.save(tmp_path / "queries.npy", FRESH.astype(np.float64))
+    out = imgvec(ivf.uri, "--recall", 0.9, "--queries", tmp_path / "queries.npy", "--sample", 400).stdout
+    assert "nprobe" in out
+    assert "where the whole grid has 64 settings" in out

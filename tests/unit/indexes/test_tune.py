@@ -1,0 +1,345 @@
+"""Tuning against a store whose recall curve and clock are known, so that the right choice is known too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgvec.errors import BackendError, FilterError, QueryError
+from imgvec.indexes import measure
+from imgvec.indexes.catalog import INDEX_TYPES
+from imgvec.indexes.compare import compare
+from imgvec.indexes.ladder import grid
+from imgvec.indexes.protocol import Vectors
+from imgvec.indexes.recall import estimate
+from imgvec.indexes.tune import Tuned, tune
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Built:
+    type: str
+    params: Params
+
+
+@dataclass(frozen=True)
+class Hit:
+    id: str
+    distance: float
+    score: float
+
+
+@dataclass
+class CurveStore:
+    """Rows searched exactly, of which a search loses the share that `curve` says; its searches take what `cost` says.
+
+    Which neighbours a query loses is fixed by a number for each pair: what a poor setting finds, a better one finds
+    too. The one filter that is known is `even`: rows of even number.
+    """
+
+    curve: Callable[[Params, str], float]
+    cost: Callable[[Params], float]
+    index: Built
+    name: str = "curve"
+    dim: int = 6
+    vector_type: str = "FLOAT_VECTOR"
+    metric_type: str = "COSINE"
+    rows: int = 600
+    clock: float = 0.0
+    batches: list[tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=list)
+    """Of every search of many queries: its filter and parameters."""
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(7)
+        drawn = rng.standard_normal((self.rows, self.dim))
+        self.vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        self.ids = [f"{number:06}" for number in range(self.rows)]
+        self._lost = rng.random((self.rows, 101))
+        self._answers: dict[tuple[str, bytes], tuple[list[list[Hit]], np.ndarray[Any, Any]]] = {}
+
+    def count(self, filter: str = "") -> int:
+        return len(self._matching(filter))
+
+    def _matching(self, filter: str) -> np.ndarray[Any, Any]:
+        return {"": np.arange(self.rows), "even": np.arange(0, self.rows, 2), "none": np.arange(0)}[filter]
+
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = 1000
+    ) -> Iterator[list[dict[str, Any]]]:
+        yield [{"id": self.ids[row], "vector": self.vectors[row]} for row in self._matching(filter)]
+
+    def get(
+        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+    ) -> dict[str, dict[str, Any]]:
+        return {id_: {"vector": self.vectors[int(id_)]} for id_ in ids}
+
+    def search(
+        self, vectors: Vectors, *, limit: int, filter: str = "", params: Params | None = None
+    ) -> list[list[Hit]]:
+        params = params or {}
+        INDEX_TYPES[self.index.type].check_search(params, limit=limit)
+        self.clock += self.cost(params)
+        if len(vectors) > 1:
+            self.batches.append((filter, tuple(params.items())))
+        key = filter, vectors.tobytes()
+        if key not in self._answers:
+            self._answers[key] = self._exact(vectors, filter)
+        answers, numbers = self._answers[key]
+        kept = numbers < self.curve(params, filter)
+        return [[hits[i] for i in np.flatnonzero(row)[:limit]] for hits, row in zip(answers, kept, strict=True)]
+
+    def _exact(self, vectors: Vectors, filter: str) -> tuple[list[list[Hit]], np.ndarray[Any, Any]]:
+        """The nearest rows, and the number by which each is lost."""
+        there = self._matching(filter)
+        scores = vectors @ self.vectors[there].T
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :60]
+        # a query is known by its nearest row
+        numbers = self._lost[there[order[:, :1]], there[order] % 101]
+        hits = [
+            [Hit(self.ids[there[i]], float(row[i]), float(row[i])) for i in places]
+            for row, places in zip(scores, order, strict=True)
+        ]
+        return hits, numbers
+
+    def build_index(
+        self,
+        type: str,
+        params: Params,
+        *,
+        timeout: float = 1.0,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> float:
+        if type == "DISKANN":
+            raise BackendError("the disk is full")
+        self.index = Built(type, params)
+        return 2.5
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[[CurveStore], CurveStore]:
+    """Makes tuning read the store's clock."""
+
+    def use(store: CurveStore) -> CurveStore:
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: store.clock)
+        return store
+
+    return use
+
+
+Clocked = Callable[[CurveStore], CurveStore]
+
+
+def ivf(curve: Callable[[Params, str], float]) -> CurveStore:
+    return CurveStore(curve, lambda params: params["nprobe"] / 1000, Built("IVF_FLAT", {"nlist": 256}))
+
+
+def rising(params: Params, filter: str) -> float:
+    """Recall 0.95 at about nprobe 19."""
+    return float(1 - np.exp(-params["nprobe"] / 6.4))
+
+
+def asked_of(store: CurveStore, queries: int) -> list[measure.Questions]:
+    return measure.questions(store, queries, [""], limit=10, seed=0, device="cpu", on_progress=lambda _: None)
+
+
+def every_setting(store: CurveStore, tuned: Tuned, half: measure.Half) -> list[tuple[dict[str, Any], float]]:
+    """The lower bound of every setting of the whole grid, on the same queries."""
+    (asked,) = measure.questions(
+        store, sum(tuned.queries), [""], limit=10, seed=0, device="cpu", on_progress=lambda _: None
+    )
+    cells = grid(INDEX_TYPES[tuned.type], tuned.build, rows=store.rows, limit=asked.asked)
+    settings = [cells.setting((i, j)) for i in range(len(cells.first)) for j in range(len(cells.second))]
+    return [(each, estimate(asked.recall(store, each, half), sides=1).low) for each in settings]
+
+
+def test_the_choice_is_that_of_the_full_grid_at_a_fraction_of_its_searches(clocked: Clocked) -> None:
+    store = clocked(ivf(rising))
+    tuned = tune(store, recall=0.95)
+    ran = len(set(store.batches))
+    chose, held_out = every_setting(store, tuned, "choice"), every_setting(store, tuned, "held out")
+    wanted = next(
+        setting for (setting, low), (_, again) in zip(chose, held_out, strict=True) if low >= 0.95 and again >= 0.95
+    )
+    assert tuned.params == wanted
+    assert ran <= tuned.searches <= 16
+    assert tuned.grid == len(chose) > 100
+
+
+def test_the_chosen_point_is_measured_on_queries_that_did_not_choose(clocked: Clocked) -> None:
+    tuned = tune(clocked(ivf(rising)), recall=0.9, queries=500)
+    (choice,) = tuned.choices
+    assert choice.chosen is not None
+    assert choice.chosen == choice.best == choice.applied
+    assert choice.chosen.held_out
+    assert tuned.queries == (250, 250)
+    assert choice.chosen.recall.queries == 250
+    assert choice.chosen.recall.low >= 0.9
+    nprobe = choice.chosen.params["nprobe"]
+    assert choice.chosen.p50_ms == pytest.approx(nprobe)
+    assert choice.chosen.qps == pytest.approx(1000 / nprobe)
+    assert [point.params["nprobe"] for point in choice.points] == sorted(p.params["nprobe"] for p in choice.points)
+
+
+def test_what_the_held_out_queries_do_not_confirm_gives_way_to_a_dearer_setting(clocked: Clocked) -> None:
+    """The half that chooses finds everything at once; the other half follows the curve."""
+    store = clocked(ivf(rising))
+    (asked,) = asked_of(store, 1000)
+    easy = {vector.tobytes() for vector in asked.queries.vectors[asked.queries.half("choice")]}
+    search = CurveStore.search
+
+    def lucky(vectors: Vectors, **options: Any) -> list[list[Hit]]:
+        if vectors[0].tobytes() in easy:
+            options["params"] = {"nprobe": 256}
+        return search(store, vectors, **options)
+
+    store.search = lucky  # type: ignore[method-assign,assignment]
+    tuned = tune(store, recall=0.95)
+    first = next(setting for setting, low in every_setting(store, tuned, "held out") if low >= 0.95)
+    assert tuned.params == first
+    assert first["nprobe"] > 10
+    assert min(p.params["nprobe"] for p in tuned.choices[0].points if not p.held_out) == 1
+
+
+def test_what_no_setting_reaches_is_said_with_the_best_that_was_seen(clocked: Clocked) -> None:
+    tuned = tune(clocked(ivf(lambda params, _: min(0.8, params["nprobe"] / 20))), recall=0.95)
+    assert not tuned.reached
+    assert tuned.params is None
+    (choice,) = tuned.choices
+    assert choice.chosen is choice.applied is None
+    assert choice.best.held_out
+    assert choice.best.recall.mean == pytest.approx(0.8, abs=0.03)
+    assert "no setting of IVF_FLAT reaches recall@10 of 0.95: the best seen is 0.7" in tuned.summary() or (
+        "the best seen is 0.8" in tuned.summary()
+    )
+
+
+def test_each_filter_has_its_choice_and_one_setting_reaches_them_all(clocked: Clocked) -> None:
+    def collapsing(params: Params, filter: str) -> float:
+        return rising({"nprobe": params["nprobe"] / (3 if filter else 1)}, filter)
+
+    tuned = tune(clocked(ivf(collapsing)), recall=0.95, filters=["", "even"])
+    plain, even = tuned.choices
+    assert plain.chosen is not None
+    assert even.chosen is not None
+    assert (plain.rows, even.rows) == (600, 300)
+    assert even.chosen.params["nprobe"] > 2 * plain.chosen.params["nprobe"]
+    assert tuned.params == even.chosen.params
+    assert plain.applied is not None
+    assert plain.applied.params == tuned.params
+    assert plain.applied.recall.mean >= plain.chosen.recall.mean
+    assert tuned.p50_ms == pytest.approx(even.chosen.params["nprobe"])
+
+
+def test_one_filter_that_is_not_reached_leaves_nothing_to_apply(clocked: Clocked) -> None:
+    tuned = tune(clocked(ivf(lambda params, filter: 0.5 if filter else rising(params, filter))), filters=["", "even"])
+    assert tuned.params is None
+    assert tuned.choices[0].chosen is not None
+    assert tuned.choices[1].chosen is None
+    assert " under even: the best seen is 0." in tuned.summary()
+
+
+def test_two_parameters_are_chosen_by_latency(clocked: Clocked) -> None:
+    """Few clusters and many candidates, or many clusters and few: the clock says which is cheaper."""
+
+    def curve(params: Params, filter: str) -> float:
+        return rising(params, filter) * float(1 - np.exp(-params["reorder_k"] / 30))
+
+    def store(a_cluster: float, a_candidate: float) -> CurveStore:
+        def cost(params: Params) -> float:
+            return a_cluster * params["nprobe"] + a_candidate * params["reorder_k"]
+
+        return clocked(CurveStore(curve, cost, Built("SCANN", {"nlist": 32})))
+
+    for costs in ((1.0, 0.001), (0.001, 1.0), (0.01, 0.003)):
+        searched = store(*costs)
+        tuned = tune(searched, recall=0.9, queries=300)
+        assert tuned.params is not None
+        confirmed = {tuple(s.items()): low for s, low in every_setting(searched, tuned, "held out")}
+        good = [
+            setting
+            for setting, low in every_setting(searched, tuned, "choice")
+            if low >= 0.9 and confirmed[tuple(setting.items())] >= 0.9
+        ]
+        assert tuned.params == min(good, key=searched.cost), costs
+        assert tuned.searches < tuned.grid / 6
+
+
+def test_an_exact_index_is_measured_and_has_nothing_to_tune(clocked: Clocked) -> None:
+    tuned = tune(clocked(CurveStore(lambda *_: 1.0, lambda _: 0.004, Built("FLAT", {}))))
+    assert tuned.params == {}
+    assert tuned.names == ()
+    assert tuned.reached
+    assert (tuned.searches, tuned.grid) == (2, 1)
+    assert tuned.p50_ms == pytest.approx(4)
+    assert "nothing to tune" in tuned.summary()
+
+
+def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
+    store = clocked(ivf(rising))
+    tuned = tune(store, queries=store.vectors[:600])
+    assert tuned.queries == (300, 300)
+    assert tuned.reached
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"recall": 1.0}, QueryError, "a recall of 1 cannot be shown"),
+        ({"queries": 40}, QueryError, "40 queries are too few to show a recall of 0.95"),
+        ({"queries": 1}, QueryError, "give two at least"),
+        ({"queries": np.zeros((0, 6), np.float32)}, QueryError, "0 are usable"),
+        ({"filters": ["", "none"]}, FilterError, "no row of 'curve' matches none"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(
+    clocked: Clocked, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        tune(clocked(ivf(rising)), **options)
+
+
+def test_the_queries_that_an_error_asks_for_are_enough(clocked: Clocked) -> None:
+    with pytest.raises(QueryError) as refused:
+        tune(clocked(ivf(rising)), queries=40)
+    wanted = int(str(refused.value).rsplit("give ", 1)[1].split()[0])
+    perfect = clocked(ivf(lambda *_: 1.0))
+    assert tune(perfect, queries=wanted).reached
+    with pytest.raises(QueryError):
+        tune(perfect, queries=wanted - 2)
+
+
+def test_types_are_ranked_by_latency_among_those_that_reach(clocked: Clocked) -> None:
+    def curve(params: Params, filter: str) -> float:
+        if "nprobe" in params:
+            return rising(params, filter)
+        return 1 - 0.5 ** (params["ef"] / 8) if "ef" in params else 0.6
+
+    def cost(params: Params) -> float:
+        return params.get("nprobe", 0) / 100 + params.get("ef", 0) / 1000 + 0.001
+
+    store = clocked(CurveStore(curve, cost, Built("FLAT", {})))
+    types = {"IVF_FLAT": {"nlist": 64}, "FLAT": {}, "DISKANN": {}, "HNSW": {"M": 16, "efConstruction": 100}}
+    comparison = compare(store, partial(nullcontext, store), types)
+    assert [tuned.type for tuned in comparison.ranking] == ["HNSW", "IVF_FLAT", "FLAT"]
+    assert [tuned.reached for tuned in comparison.ranking] == [True, True, False]
+    assert comparison.winner is comparison.ranking[0]
+    assert comparison.winner.build_seconds == 2.5
+    assert comparison.winner.memory_bytes == 600 * 6 * 4 + 600 * 2 * 16 * 4
+    assert comparison.failed == {"DISKANN": "the disk is full"}
+
+
+def test_the_outcome_is_json(clocked: Clocked) -> None:
+    tuned = tune(clocked(ivf(rising)))
+    data = json.loads(json.dumps(tuned.to_dict(), allow_nan=False))
+    assert data["params"] == tuned.params
+    assert data["reached"] is True
+    assert data["choices"][0]["chosen"]["recall"]["low"] >= 0.95
+    assert data["build"] == {"nlist": 256}
