@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from index_data import NoEncoder, fill, vectors
 from milvus_server import MilvusServer
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rows", default="50000,200000")
     parser.add_argument("--types", default=",".join(PARAMS))
     args = parser.parse_args()
-    print("| rows | index | estimate | grew by | beyond the estimate | against the first: estimate | against the first: seen |")
+    print("| rows | index | estimate | grew by | beyond the estimate | to the first, estimated | to the first, seen |")
     print("|---|---|---|---|---|---|---|")
     for rows in map(int, args.rows.split(",")):
         made = vectors(rows)
