@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from imgvec.errors import QueryError
 from imgvec.indexes.protocol import SearchStore, Vectors
+from imgvec.indexes.scores import MAX_NORM, MIN_NORM, norms
 
 _QUERY_BLOCK, _ROW_BLOCK, _GROUP = 512, 4096, 32
 """On a CPU: a product takes 8 MiB. `_GROUP` scores share one maximum."""
 _CUDA_QUERY_BLOCK, _CUDA_ROW_BLOCK = 8192, 16_384
-_MIN_NORM = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ class ExactSearch:
     """The `limit` nearest of the rows that are added, for many queries at once.
 
     Products are float32, on CUDA too (no TF32), so scores that differ by less than about 1e-6 of the vectors' lengths
-    may change places. Rows that are not finite are never found, nor those of length zero under COSINE: they have no
-    score. Memory: the queries, `queries * limit` hits, and a block of rows and scores, however many rows there are.
+    may change places. Rows that are not finite are never found, nor those of length zero under COSINE, nor longer than
+    1e19: they have no score. Memory: the queries, `queries * limit` hits, and a block of rows and scores, however many
+    rows there are.
     """
 
     def __init__(self, queries: Vectors, *, limit: int, metric_type: str, device: str = "auto") -> None:
@@ -113,12 +114,12 @@ class ExactSearch:
     def _prepared(self, vectors: Vectors) -> tuple[Vectors, NDArray[np.bool_]]:
         """The vectors whose products are the scores, but for L2's squares; and which of them have a score."""
         centred = vectors - self._origin
-        norms = np.sqrt(np.einsum("ij,ij->i", centred, centred, dtype=np.float64))
-        usable = np.isfinite(norms)
+        lengths = norms(centred)
+        usable = lengths < MAX_NORM  # and so not NaN
         if self._metric_type == "COSINE":
-            usable &= norms >= _MIN_NORM
-            with np.errstate(divide="ignore", invalid="ignore"):
-                centred = (centred / norms[:, None].astype(np.float32)).astype(np.float32, copy=False)
+            usable &= lengths >= MIN_NORM
+            with np.errstate(all="ignore"):
+                centred = centred / lengths[:, None].astype(np.float32)
         return np.ascontiguousarray(centred, np.float32), usable
 
     def _flush(self) -> None:

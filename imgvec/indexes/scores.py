@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from imgvec.indexes.protocol import Index, Vectors
 
+MIN_NORM, MAX_NORM = 1e-12, 1e19
+"""A shorter vector has no direction; products of longer ones are no float32."""
+
 
 def true_scores(metric_type: str, query: Vectors, vectors: Vectors) -> NDArray[np.float64]:
     """(n,) cosines, inner products, or 1 - d²/2 for L2, of one (dim,) query with (n, dim) vectors, in float64.

@@ -17,13 +17,13 @@ from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
 from imgvec.indexes.protocol import Found, SearchStore, Vectors
 from imgvec.indexes.recall import Estimate, estimate, recalls
-from imgvec.indexes.scores import norms, size, tolerance, true_scores
+from imgvec.indexes.scores import MAX_NORM, MIN_NORM, norms, size, tolerance, true_scores
 
 OnProgress = Callable[[str, int, int], None]
 """Is told what goes on, how much of it is done, and of how much."""
 
 _EXAMPLES = 3
-_MIN_NORM, _UNIT_TOLERANCE = 1e-12, 1e-3
+_UNIT_TOLERANCE = 1e-3
 _NEAR = 1e-4
 """Scores that differ by less are equal here: Milvus's own differ by rounding between an index and no index."""
 _GENEROUS = 1000
@@ -138,7 +138,7 @@ class _Check:
         for place, id_ in enumerate(there):
             vectors[place] = rows[id_]["vector"]
         lengths = norms(vectors)
-        usable = np.isfinite(lengths) & (lengths >= _MIN_NORM)
+        usable = (lengths >= MIN_NORM) & (lengths < MAX_NORM)
         return [id_ for id_, fits in zip(there, usable, strict=True) if fits], vectors[usable]
 
     def _searched(self, ids: Sequence[str], vectors: Vectors) -> list[Sequence[Found]]:
@@ -206,7 +206,7 @@ class _Check:
 
     def _look_at_vectors(self, ids: Sequence[str], vectors: Vectors) -> None:
         lengths = norms(vectors)
-        finite, zero = np.isfinite(lengths), lengths < _MIN_NORM
+        finite, zero = np.isfinite(lengths), lengths < MIN_NORM
         wrong: list[tuple[str, Severity, NDArray[np.bool_]]] = [("not a number", "error", ~finite)]
         if self._metric_type != "L2":
             odd = finite & ~zero & (np.abs(lengths - 1) > _UNIT_TOLERANCE)
