@@ -204,11 +204,14 @@ def _write_parts(folder: Path, groups: Iterator[pa.Table], columns: pa.Schema, p
         number = len(_parts(folder)) + 1
         with _whole(folder / f"{number:06}.parquet") as partial, pq.ParquetWriter(partial, columns) as writer:
             size = 0
-            while group is not None and size < part_bytes:
+            while group is not None:
                 writer.write_table(group)
                 size += group.nbytes
                 yield group.num_rows
+                if size >= part_bytes:
+                    break  # the part is finished before more is read, which may fail
                 group = next(groups, None)
+        group = next(groups, None)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     faiss = pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
 
+faiss.omp_set_num_threads(1)  # small work, which many threads only wait for
 ROWS, DIM = 300, 16
 VECTORS = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
 IDS = np.random.default_rng(1).permutation(10_000)[:ROWS].astype(np.int64) + 2**40
