@@ -52,6 +52,8 @@ class Parameter:
     multiple_of: int | None = None
     at_least_limit: bool = False
     """A search parameter that Milvus wants no smaller than the search's `limit`."""
+    required: bool = False
+    """Milvus has no default for it."""
 
     def accepts(self) -> str:
         """What values are accepted, for a person."""
@@ -120,6 +122,11 @@ class IndexType:
         `params.NAME`.
         """
         _check(self, "build", self.build, params)
+        for parameter in self.build:
+            if parameter.required and parameter.name not in params:
+                raise DefinitionError(
+                    f"{self.name} needs {parameter.name}: give {parameter.accepts()}", where=f"params.{parameter.name}"
+                )
         pieces = next((p for p in ("m", "sub_dim") if p in params), None)
         if pieces and dim and params[pieces] and dim % params[pieces]:
             raise DefinitionError(
@@ -310,7 +317,7 @@ _TYPES = (
         _DOCS + ": rows * m * nbits / 8",
         build=(
             NLIST,
-            Parameter("m", "pieces a vector is cut into; divides its dimension", low=1, high=MAX_DIM),
+            Parameter("m", "pieces a vector is cut into; divides its dimension", low=1, high=MAX_DIM, required=True),
             _NBITS,
             _REFINE,
             _REFINE_TYPE,

@@ -166,10 +166,10 @@ def plan_index(
     if lacks := {vector_type, metric_type} - _takes(kind):
         takes = ", ".join((*kind.vector_types, *kind.metrics))
         raise DefinitionError(f"{type} takes {takes}, not {', '.join(sorted(lacks))}", where="type")
-    kind.check_build(params, dim=dim)
+    sizes = {p.name: p.default for p in kind.build if p.kind == "int" and p.low and p.default is not None}
+    kind.check_build({**sizes, **params}, dim=dim)
     if unseen := _unseen(params, backend):
         raise backend.refusal(f"no {', '.join(f'{name} = {value}' for name, value in unseen.items())} for {type}")
-    sizes = {p.name: p.default for p in kind.build if p.kind == "int" and p.low and p.default is not None}
     return IndexPlan(VECTOR, type, {**sizes, **params}, metric_type, nested=backend.kind == "lite")
 
 

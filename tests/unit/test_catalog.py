@@ -21,11 +21,16 @@ def test_every_index_type_is_there() -> None:
     )
 
 
+def test_what_has_no_default_is_asked_for() -> None:
+    with pytest.raises(DefinitionError, match="IVF_PQ needs m: give an integer from 1 to 32768"):
+        INDEX_TYPES["IVF_PQ"].check_build({"nlist": 8})
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_its_own_defaults_are_accepted(name: str) -> None:
     kind = INDEX_TYPES[name]
     dim = 384
-    kind.check_build(kind.defaults("build"), dim=dim)
+    kind.check_build(kind.defaults("build") | {p.name: 1 for p in kind.build if p.required}, dim=dim)
     kind.check_search(kind.search_params(kind.defaults("search"), limit=10), limit=10)
     assert kind.about
     assert kind.memory_source

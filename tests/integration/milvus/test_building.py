@@ -75,6 +75,7 @@ def test_every_type_of_both_backends_is_built_and_searched_as_itself(store: Stor
         ("IVF_SQ8", {"refine": True}, UnsupportedByBackend, "has no refine = True for IVF_SQ8"),
         ("BIN_FLAT", {}, (UnsupportedByBackend, DefinitionError), "BIN_FLAT"),
         ("HNSW", {"M": 1}, DefinitionError, "M = 1 is refused: give an integer from 2 to 2048"),
+        ("IVF_PQ", {"nlist": 8}, (UnsupportedByBackend, DefinitionError), "IVF_PQ"),
         ("HNSW", {"nlist": 1}, DefinitionError, "nlist is no build parameter of HNSW"),
         ("HSNW", {}, DefinitionError, "'HSNW' is no index type"),
     ],

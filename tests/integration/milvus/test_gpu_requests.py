@@ -161,10 +161,12 @@ def test_a_collection_is_made_with_its_gpu_index(backend: Connection, gpu: tuple
         ("GPU_CAGRA", {"graph_degree": 256}, "graph_degree = 256 is refused: it is the smaller of the two"),
         ("GPU_CAGRA", {"build_algo": "HNSW"}, "give IVF_PQ, NN_DESCENT, ITERATIVE"),
         ("GPU_IVF_PQ", {"m": 3}, "m = 3 does not divide the 8 dimensions"),
+        ("IVF_PQ", {"nlist": 16}, "IVF_PQ needs m: give an integer from 1 to 32768"),
+        ("HNSW_PQ", {}, "m = 32 does not divide the 8 dimensions"),
         ("GPU_BRUTE_FORCE", {"nlist": 16}, "nlist is no build parameter of GPU_BRUTE_FORCE"),
     ],
 )
-def test_what_a_gpu_server_would_refuse_is_refused_before(
+def test_what_a_server_would_refuse_is_refused_before(
     type: str, params: dict[str, Any], said: str, store: Store, gpu: tuple[GpuServer, str]
 ) -> None:
     asked = len(gpu[0].builds)
