@@ -96,7 +96,8 @@ class _Check:
         found = self._recall(ids[:queries], asked, scores, exact, rows)
         if recall is not None and found is not None and found.low < recall:
             message = f"recall@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
-            self._other.append(Finding("low recall", f"{message}, and {recall:g} is wanted"))
+            more = ": more queries may show it" if found.mean >= recall else ""
+            self._other.append(Finding("low recall", f"{message}, and {recall:g} is wanted{more}"))
         self._look_at_index(rows)
         return Verification(
             name=self._store.name,

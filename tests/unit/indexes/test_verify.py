@@ -1,4 +1,4 @@
-"""What `verify` does by itself: its sample, tolerances, report. Its findings: tests/integration/test_verify.py."""
+"""What `verify` does by itself: its sample, tolerances, report. For its findings see test_index_verify.py."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_without_rows_there_is_nothing_wrong() -> None:
 def test_copies_hide_no_rows() -> None:
     """Of 40 equal rows a search shows 11: the others can be found, and are neighbours like these."""
     vectors = np.repeat(unit(20), 40, axis=0)
-    found = verify(ExactStore(vectors), queries=20, probes=60, device="cpu")
+    found = verify(ExactStore(vectors), queries=20, probes=60, recall=None, device="cpu")
     assert found.findings == ()
     assert found.recall is not None
     assert found.recall.mean == 1
@@ -81,8 +81,16 @@ def test_a_row_may_be_further_from_itself_than_others_are() -> None:
     """Under IP a longer vector is nearer: a row that is not found by itself is not lost."""
     vectors = unit(1500) * 0.1
     vectors[:1400] *= 100
-    names = {f.name for f in verify(ExactStore(vectors, "IP"), queries=20, probes=150, device="cpu").findings}
+    names = {
+        f.name for f in verify(ExactStore(vectors, "IP"), queries=20, probes=150, recall=None, device="cpu").findings
+    }
     assert names == {"not unit length"}
+
+
+def test_too_few_queries_prove_nothing() -> None:
+    found = verify(ExactStore(unit(300)), queries=20, device="cpu")
+    assert [f.name for f in found.findings] == ["low recall"]
+    assert found.findings[0].message.endswith("more queries may show it")
 
 
 def test_the_sample_is_random_and_told_by_its_seed() -> None:
