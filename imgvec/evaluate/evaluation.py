@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.evaluate import metrics
-from imgvec.evaluate.gallery import Asked, Gallery, Searched, Vectors
+from imgvec.evaluate.gallery import Asked, Gallery, Searched, Store, Vectors
 from imgvec.evaluate.labels import Labels, given_labels, label_type
 from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.filters import Filter, render
@@ -155,7 +155,7 @@ def evaluate(
             asked = gallery.rows_as_queries()
         else:
             images = {name: given_labels(value, declared) for name, value in queries.items()}
-            _refuse_unknown(images, gallery, label, expression)
+            _check_labels(images, gallery, store, label, expression)
             asked = gallery.images_as_queries(images)
         if among is not None:
             asked = [query for query in asked if query.name in among]
@@ -199,16 +199,17 @@ def evaluate(
     )
 
 
-def _refuse_unknown(images: Mapping[str, Labels], gallery: Gallery, label: str, expression: str) -> None:
+def _check_labels(images: Mapping[str, Labels], gallery: Gallery, store: Store, label: str, expression: str) -> None:
+    """Refuse labels that no row has; those of rows that the filter leaves out are known, and have nothing to find."""
     if bare := [name for name, labels in images.items() if not labels]:
         raise QueryError(f"{len(bare):,} queries have no label, {bare[0]} first: give each one")
-    if unknown := sorted({each for labels in images.values() for each in labels if each not in gallery.labels}):
-        known = gallery.labels.known
-        among = f" that matches {expression}" if expression else ""
-        raise QueryError(
-            f"no row{among} has the {label} {', '.join(unknown)}; there are: {', '.join(known[:20]) or 'none'}"
-            + (f" and {len(known) - 20:,} more" if len(known) > 20 else "")
-        )
+    given, known = frozenset().union(*images.values()), gallery.labels.known
+    if given - known and expression:
+        known = Gallery(store, label, "").labels.known
+    if unknown := sorted(given - known):
+        there = ", ".join(sorted(known)[:20]) or "none"
+        more = f" and {len(known) - 20:,} more" if len(known) > 20 else ""
+        raise QueryError(f"no row has the {label} {', '.join(unknown)}; there are: {there}{more}")
 
 
 def _sampled(asked: list[Asked], sample: int | None, seed: int) -> list[Asked]:

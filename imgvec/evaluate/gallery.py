@@ -105,11 +105,7 @@ class Gallery:
 
     @property
     def unlabelled(self) -> int:
-        return len(self) - self.labelled
-
-    @property
-    def labelled(self) -> int:
-        return sum(1 for row in range(len(self)) if self.labels[row])
+        return sum(not self.labels[row] for row in range(len(self)))
 
     def rows_as_queries(self) -> list[Asked]:
         """Each labelled row; of rows with the same uri the first, so that a uri names one query."""

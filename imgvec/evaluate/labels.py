@@ -84,13 +84,10 @@ class LabelSets:
     def __getitem__(self, row: int) -> Labels:
         return self._sets[self._codes[row]]
 
-    def __contains__(self, label: str) -> bool:
-        return label in self._bearing
-
     @property
-    def known(self) -> list[str]:
-        """Every label, in order."""
-        return sorted(self._bearing)
+    def known(self) -> set[str]:
+        """Every label that a row has."""
+        return set(self._bearing)
 
     def add(self, labels: Labels) -> None:
         """The labels of the next row."""

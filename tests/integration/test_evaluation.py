@@ -160,6 +160,8 @@ def test_the_command_asks_with_images_of_a_folder(filled: str, tmp_path: Path, s
     assert "1 images" in printed.stderr  # without a label
     assert "1 rows" in printed.stderr  # without an image
     assert "broken.png: not an image" in printed.stderr
+    narrowed = json.loads(imgvec(*words, "--where", 'album == "a1"', "-o", "json").stdout)
+    assert (narrowed["queries"], narrowed["without_relevant"]) == (2, {"a0": 2, "a2": 1})
     file.write_text("path,label\n100.png,nowhere\n" if suffix == "csv" else file.read_text().replace("a2", "nowhere"))
     assert "no row has the album nowhere; there are: a0, a1, a2" in imgvec(*words, status=1).stderr
 
@@ -200,7 +202,7 @@ def test_the_command_says_what_is_wrong(filled: str, words: list[str], says: str
 
 @pytest.mark.weights
 def test_real_photos(lite_uri: str, test_data: Path) -> None:
-    """Seventy-two photos of ten classes of clothes, 112 px wide; scikit-learn on the stored vectors is the reference."""
+    """Photos of ten classes of clothes, 112 px wide; scikit-learn on the stored vectors is the reference."""
     sklearn = pytest.importorskip("sklearn.metrics", exc_type=ImportError)
     folder = test_data / "clothing"
     lines = [line.split("\t") for line in (folder / "labels.tsv").read_text().splitlines()[1:]]
