@@ -157,6 +157,7 @@ def _create(client: MilvusClient, name: str, wanted: IndexPlan, timeout: float) 
 
 def _put_back(store: Collection, former: IndexPlan, rows: int, failure: BaseException) -> None:
     """Have the former index again, loaded, however far the failed build came."""
+    log.warning("%s: the build did not end well; going back to %s", store.name, former.type)
     try:
         described = _described(store)
         if described is None:

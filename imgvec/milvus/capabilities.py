@@ -49,7 +49,7 @@ class Capabilities:
             return f"needs Milvus {'.'.join(map(str, since))}, this is {'.'.join(map(str, self.version))}"
         if name.startswith("GPU_"):
             return "this build has no GPU indexes"
-        return f"this build leaves the rows of {name} pending for ever"
+        return f"this build lacks the engine of {name}: its rows stay pending for ever"
 
     def scalar_index(self, wanted: str, field: str, field_type: str) -> str | None:
         """The scalar index to build where a definition wants `wanted`: a type's name, or AUTO for the best there is.
@@ -97,7 +97,8 @@ def capabilities(version_text: str) -> Capabilities:
             partition_key=True,
         )
     gpu = _has_gpu(version_text, version)
-    # the wheel's build takes DISKANN, and leaves its rows pending for ever
+    # the wheel's knowhere is built without DiskANN (no such symbols, no libaio): it takes the request, and its index node
+    # fails with "bad_function_call" every three seconds, disk indexes enabled or not, while the rows stay pending
     absent = {"gpu": gpu is False, "disk": "-lite" in version_text}
     return Capabilities(
         kind="server",
