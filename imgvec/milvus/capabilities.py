@@ -97,8 +97,8 @@ def capabilities(version_text: str) -> Capabilities:
             partition_key=True,
         )
     gpu = _has_gpu(version_text, version)
-    # the wheel's knowhere is built without DiskANN (no such symbols, no libaio): it takes the request, and its index node
-    # fails with "bad_function_call" every three seconds, disk indexes enabled or not, while the rows stay pending
+    # the wheel's knowhere is built without DiskANN: the server takes the request, its index node fails every three
+    # seconds with "bad_function_call", disk indexes enabled, and the rows stay pending
     absent = {"gpu": gpu is False, "disk": "-lite" in version_text}
     return Capabilities(
         kind="server",
