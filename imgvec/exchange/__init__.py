@@ -12,12 +12,11 @@ unbound.py    a new collection for vectors that are there already
 
 from imgvec.exchange.exporting import ExportReport, export_vectors
 from imgvec.exchange.importing import ImportReport, import_vectors
-from imgvec.exchange.reading import ANNOY_METRICS, open_source
+from imgvec.exchange.reading import open_source
 from imgvec.exchange.source import Chunk, VectorSource
 from imgvec.exchange.unbound import NoEncoder, made_for, unbound, unbound_binding
 
 __all__ = [
-    "ANNOY_METRICS",
     "Chunk",
     "ExportReport",
     "ImportReport",

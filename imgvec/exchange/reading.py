@@ -12,7 +12,6 @@ from imgvec.errors import SourceError
 from imgvec.exchange import annoy, beside, faiss, npy, parquet
 from imgvec.exchange.source import Chunk, Row, VectorSource
 
-ANNOY_METRICS = tuple(annoy.METRICS)
 IDS_SUFFIX = ".ids.csv"
 """What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
 
@@ -30,8 +29,8 @@ def open_source(
 
     `ids` names a file (text of one a line, .npy, or a table with a column `id`), or a column of `metadata` or of the
     Parquet file. `metadata` is a CSV, JSON-lines or Parquet file whose row at a position belongs to the vector there;
-    an export's `.ids.csv` beside an .npy is found by itself. `dim` and `metric` (`ANNOY_METRICS`) are what an Annoy
-    file does not say. Raises `SourceError`.
+    an export's `.ids.csv` beside an .npy is found by itself. `dim` and `metric` (angular, dot or euclidean) are
+    what an Annoy file does not say. Raises `SourceError`.
     """
     path = Path(os.path.abspath(Path(source).expanduser()))  # noqa: PTH100  resolve() would follow links
     found = _opened(path, vector_column, dim, metric)

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgvec import description
 from imgvec.definition import Definition
 from imgvec.errors import BackendUnavailable, SourceError
-from imgvec.exchange import ImportReport, import_vectors, open_source, unbound_binding
+from imgvec.exchange import ImportReport, export_vectors, import_vectors, open_source, unbound_binding
+from imgvec.filters import FieldType
 from imgvec.images import record_id
+from imgvec.milvus import vectors as vector_codec
 
 DIM = 4
 DEFINITION = Definition.load(
@@ -29,6 +32,7 @@ DEFINITION = Definition.load(
 class DictStore:
     metric_type: str = "COSINE"
     dim: int = DIM
+    vector_type: str = "FLOAT_VECTOR"
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     failures: int = 0
@@ -126,3 +130,26 @@ def test_rows_that_take_another_ones_place_are_told_of(tmp_path: Path) -> None:
 def test_vectors_of_another_length_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="vectors of 5 elements, 'c' of 4"):
         brought_in(tmp_path, np.eye(3, 5), [{"rating": 1}] * 3, DictStore())
+
+
+@pytest.mark.parametrize("vector_type", ["BFLOAT16_VECTOR", "INT8_VECTOR"])
+@pytest.mark.parametrize("dim", [32, 384])
+def test_an_export_of_coarse_vectors_comes_back_bit_for_bit(vector_type: str, dim: int, tmp_path: Path) -> None:
+    given = np.random.default_rng(0).standard_normal((200, dim))
+    given = (given / np.linalg.norm(given, axis=1, keepdims=True)).astype(np.float32)
+    held = [vector_codec.from_row(v, vector_type) for v in vector_codec.to_rows(given, vector_type)]
+    if vector_type == "INT8_VECTOR":
+        assert np.mean([abs(np.linalg.norm(v) - 1) > 1e-3 for v in held]) > 0.5  # no unit vectors any more
+    binding = unbound_binding(dim)
+    fields = {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR"), "rating": FieldType("INT8")}
+    store: Any = DictStore(dim=dim, vector_type=vector_type, fields=fields)
+    store.description, store.dynamic = description.write(DEFINITION, binding), True
+    rows = [{"id": f"{i:03}", "uri": "u", "rating": 1, "vector": v} for i, v in enumerate(held)]
+    store.scan = lambda names, filter="": iter([rows])
+    collection: Any = SimpleNamespace(name="c", uri="here", store=store, definition=DEFINITION, binding=binding)
+    export_vectors(collection, tmp_path / "out.parquet")
+    report = import_vectors(collection, open_source(tmp_path / "out.parquet"))
+    assert report.written == 200
+    again = np.array([row["vector"] for row in store.rows.values()])
+    back = [vector_codec.from_row(v, vector_type) for v in vector_codec.to_rows(again, vector_type)]
+    np.testing.assert_array_equal(back, held)
