@@ -75,14 +75,20 @@ def evaluate(
             "seed": seed,
             "on_progress": stack.enter_context(_progress()),
         }
+        found: Evaluation | Comparison
         if other is None:
-            single = room.evaluate(collection, **options)
-            _print_evaluation(replace(single, unreadable=(*refused, *single.unreadable)), output)
+            found = room.evaluate(collection, **options)
         else:
-            second = stack.enter_context(_opened_at(ctx, other, compare_uri))
-            both = room.compare(collection, second, **options)
-            first = replace(both.first, unreadable=(*refused, *both.first.unreadable))
-            _print_comparison(replace(both, first=first), output)
+            found = room.compare(collection, stack.enter_context(_opened_at(ctx, other, compare_uri)), **options)
+    # after the progress bar is gone
+    if isinstance(found, room.Comparison):
+        _print_comparison(replace(found, first=_with(refused, found.first)), output)
+    else:
+        _print_evaluation(_with(refused, found), output)
+
+
+def _with(refused: list[UnreadableImage], found: Evaluation) -> Evaluation:
+    return replace(found, unreadable=(*refused, *found.unreadable))
 
 
 def _integers(text: str) -> list[int]:
