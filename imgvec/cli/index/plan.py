@@ -6,18 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from imgvec.cli.options import opened, output_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.indexes import catalog
+from imgvec.indexes.plan import Proposal, size
 from imgvec.indexes.plan import plan as ranked
-from imgvec.indexes.plan import size
-
-if TYPE_CHECKING:
-    from imgvec.indexes.plan import Proposal
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(B?)\Z", re.IGNORECASE)
 

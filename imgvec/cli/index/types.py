@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from imgvec.cli.options import output_option, settings
 from imgvec.cli.output import print_json, print_table
 from imgvec.indexes import catalog
-
-if TYPE_CHECKING:
-    from imgvec.indexes.catalog import IndexType, Parameter, ScalarIndex
+from imgvec.indexes.catalog import IndexType, Parameter, ScalarIndex
 
 
 @click.command()
