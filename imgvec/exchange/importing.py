@@ -145,7 +145,7 @@ def _is_copy(collection: Target, source: VectorSource) -> bool:
         return False
     definition, binding = description.read(str(source.path), source.description)
     description.check_binding(collection.name, collection.binding, binding)
-    return bool(definition == collection.definition)
+    return source.copied and bool(definition == collection.definition)
 
 
 def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, ...]:
@@ -154,10 +154,13 @@ def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, 
     On unit vectors COSINE, IP and L2 order them alike: their cosine c is the inner product, and 2 - 2c the squared
     distance. A collection of COSINE or IP takes no others.
     """
-    same = (source == target and not normalize) or (
-        normalize or target != "L2" if source == "COSINE" else target != "L2" and not normalize
-    )
-    if source is None or (same and source in ("COSINE", "IP", "L2")):
+    if source is None:
+        return ()
+    if source not in ("COSINE", "IP", "L2"):
+        return (f"neighbours by {target} are others than those of the file's {source}",)
+    from_cosine = source == "COSINE" and (normalize or target != "L2")
+    from_length = source != "COSINE" and not normalize and target in (source, "COSINE", "IP")
+    if from_cosine or from_length:
         return ()
     return (f"neighbours by {target} are those of the file's {source} only where its vectors have unit length",)
 

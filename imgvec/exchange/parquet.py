@@ -53,7 +53,7 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
                     first += batch.num_rows
 
     said = (schema.metadata or {}).get(DESCRIPTION)
-    return VectorSource(path, rows, dim, chunks, description=said.decode() if said else None)
+    return VectorSource(path, rows, dim, chunks, description=said.decode() if said else None, copied=bool(said))
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def open_source(
     for each in tables:
         if (rows := beside.count(each())) != found.rows:
             raise SourceError(f"{path} has {found.rows:,} vectors, and the file beside it {rows:,} rows: one for each")
-    return replace(found, read=_joined(found, tables, ids)) if tables or ids else found
+    return replace(found, read=_joined(found, tables, ids), copied=False) if tables or ids else found
 
 
 def _opened(path: Path, vector_column: str, dim: int | None, metric: str | None) -> VectorSource:

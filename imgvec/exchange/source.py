@@ -46,6 +46,8 @@ class VectorSource:
     """What a person should know of the vectors."""
     description: str | None = None
     """Of an export of imgvec's own: what the collection remembered of itself."""
+    copied: bool = False
+    """The rows are those of such an export, and nothing else."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows in order, a few megabytes at once."""

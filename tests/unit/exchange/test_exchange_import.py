@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,3 +153,33 @@ def test_an_export_of_coarse_vectors_comes_back_bit_for_bit(vector_type: str, di
     again = np.array([row["vector"] for row in store.rows.values()])
     back = [vector_codec.from_row(v, vector_type) for v in vector_codec.to_rows(again, vector_type)]
     np.testing.assert_array_equal(back, held)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "normalize", "says"),
+    [
+        (None, "COSINE", True, ""),
+        ("L2", "L2", False, ""),
+        ("L2", "COSINE", False, ""),  # which takes unit vectors only, and refuses others
+        ("IP", "COSINE", False, ""),
+        ("COSINE", "COSINE", True, ""),
+        ("COSINE", "IP", False, ""),
+        ("COSINE", "L2", True, ""),
+        ("COSINE", "L2", False, "only where"),
+        ("L2", "COSINE", True, "only where"),
+        ("L2", "L2", True, "only where"),
+        ("IP", "L2", False, "only where"),
+        ("IP", "IP", True, "only where"),
+        ("Faiss metric 2", "L2", False, "others than"),
+    ],
+)
+def test_what_is_said_of_metrics_that_differ(
+    source: Any, target: str, normalize: bool, says: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "v.npy", np.eye(DIM, dtype=np.float32))
+    read = replace(open_source(tmp_path / "v.npy"), metric_type=source)
+    store = DictStore(metric_type=target)
+    collection: Any = SimpleNamespace(name="c", store=store, definition=DEFINITION, binding=unbound_binding(DIM))
+    notes: list[str] = []
+    import_vectors(collection, read, normalize=normalize, on_notice=notes.append)
+    assert [says in note for note in notes] == ([True] if says else [])
