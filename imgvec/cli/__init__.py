@@ -17,6 +17,8 @@ from imgvec.cli.collections import collections
 from imgvec.cli.demo import demo
 from imgvec.cli.doctor import doctor
 from imgvec.cli.encoders import encoders
+from imgvec.cli.evaluate import evaluate
+from imgvec.cli.index import index
 from imgvec.cli.ingest import ingest
 from imgvec.cli.search import search
 from imgvec.errors import ImgvecError
@@ -54,5 +56,5 @@ def main(
     ctx.obj = {"uri": uri, "token": token, "db_name": db_name}
 
 
-for command in (demo, ingest, search, collections, encoders, doctor):
+for command in (demo, ingest, search, collections, index, evaluate, encoders, doctor):
     main.add_command(command)
