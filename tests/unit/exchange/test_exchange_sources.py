@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,12 @@ def test_what_is_no_file_of_vectors(tmp_path: Path) -> None:
     ):
         with pytest.raises(SourceError, match=says):
             open_source(tmp_path / name)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("faiss", "annoy", "pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for head, extra in ((b"IxF2", "faiss"), (b"PAR1", "parquet"), (b"\1\0\0\0", "annoy")):
+        (tmp_path / "v").write_bytes(head)
+        with pytest.raises(SourceError, match=rf"pip install 'imgvec\[{extra}\]'"):
+            open_source(tmp_path / "v", dim=DIM, metric="dot")
