@@ -87,10 +87,10 @@ def export_vectors(
     finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
         raise SourceError(f"{target}: an export is a .parquet file, an .npy file, or a folder")
+    folder = target.with_name(target.name + ".parts") if finish else target
     if finish and target.exists():
         also = f" and {folder}" if folder.exists() else ""
         raise SourceError(f"{target} is there already: choose another name, or remove it{also}")
-    folder = target.with_name(target.name + ".parts") if finish else target
     store = collection.store
     expression = render(where, store.fields, dynamic=store.dynamic)
     columns = arrow.schema(store)
