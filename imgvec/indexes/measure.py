@@ -19,7 +19,8 @@ Half = Literal["choice", "held out"]
 
 _BATCH = 64
 """Queries in a call that measures recall: a slow setting's call must still end before the client gives up."""
-_WARM_CALLS = 5
+_TURN, _WARM_CALLS = 20, 3
+"""Timed calls in a row with one setting, and those before them that are not timed."""
 _MIN_NORM = 1e-12
 
 
@@ -73,18 +74,27 @@ class Questions:
             found = [[hit for hit in hits if hit.id != own][: self.limit] for hits, own in pairs]
         return recalls(found, Neighbours(self.exact.ids[half], self.exact.scores[half]), self.limit)
 
-    def latency(self, store: SearchStore, params: Mapping[str, Any], calls: int) -> Latency:
-        """Time `calls` searches of one query, after a few that are not timed."""
-        vectors, seconds = self.queries.vectors, []
-        for number in range(-_WARM_CALLS, calls):
-            at = number % len(vectors)
-            query = vectors[at : at + 1]
-            began = time.perf_counter()
-            store.search(query, limit=self.limit, filter=self.filter, params=params)
-            seconds.append(time.perf_counter() - began)
-        timed = seconds[_WARM_CALLS:]
-        p50, p99 = np.percentile(timed, [50, 99])
-        return Latency(float(p50) * 1e3, float(p99) * 1e3, calls / sum(timed))
+    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
+        """Time at least `calls` searches of one query with each of the settings.
+
+        They take turns, so that whatever else the machine does slows all of them alike.
+        """
+        vectors = self.queries.vectors
+        seconds: list[list[float]] = [[] for _ in settings]
+        for start in range(0, calls, _TURN):
+            for params, timed in zip(settings, seconds, strict=True):
+                for number in range(start - _WARM_CALLS, start + _TURN):
+                    query = vectors[number % len(vectors)][None]
+                    began = time.perf_counter()
+                    store.search(query, limit=self.limit, filter=self.filter, params=params)
+                    if number >= start:
+                        timed.append(time.perf_counter() - began)
+        return [_latency(timed) for timed in seconds]
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return Latency(float(p50) * 1e3, float(p99) * 1e3, len(seconds) / sum(seconds))
 
 
 def questions(

@@ -25,7 +25,9 @@ _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1 - _LEAST_MISSED)
 _COLOURS = ("#3b82f6", "#e8590c", "#2f9e44", "#c2255c", "#9061f9", "#0c9aa8", "#b7791f", "#7a7f87")
 """Readable on white and on near-black."""
 _WIDTH, _HEIGHT = 960, 540
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 20, 62
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 40, 20, 62
+_LINE = 17
+"""Between labels, at least."""
 
 _STYLE = """
 :root { color-scheme: light dark }
@@ -95,7 +97,7 @@ def page(results: Sequence[Tuned]) -> str:
     rows = "".join(
         f'<tr><td><i style="background:{_colour(number)}"></i>{escape(each.name)}</td>'
         + (
-            f"<td>{escape(text(each.chosen.params))}</td><td>{each.chosen.recall.mean:.4f}</td>"
+            f"<td>{escape(text(each.chosen.params) or 'nothing to tune')}</td><td>{each.chosen.recall.mean:.4f}</td>"
             f"<td>{each.chosen.recall.low:.4f}</td><td>{each.chosen.p50_ms:.2f} ms</td>"
             f"<td>{each.chosen.p99_ms:.2f} ms</td><td>{each.chosen.qps:.0f}</td>"
             if each.chosen
@@ -159,21 +161,26 @@ def _svg(results: Sequence[Tuned], drawn: Sequence[Series]) -> str:
         for point in each.points:
             place = f'cx="{x(point.recall.mean):.1f}" cy="{y(point.p50_ms):.1f}"'
             parts.append(f'<circle {place} r="4" fill="{colour}"><title>{_tip(each, point)}</title></circle>')
+    labels: list[tuple[float, float, str]] = []
     for number, each in enumerate(drawn):
         if each.chosen is None:
             continue
         point = each.chosen
         across, up = x(point.recall.mean), y(point.p50_ms)
-        place = f'cx="{across:.1f}" cy="{up:.1f}"'
         parts.append(
-            f'<circle {place} r="8" fill="none" stroke="{_colour(number)}" stroke-width="3">'
+            f'<circle cx="{across:.1f}" cy="{up:.1f}" r="8" fill="none" stroke="{_colour(number)}" stroke-width="3">'
             f"<title>{_tip(each, point)}, chosen</title></circle>"
         )
-        # beside the mark, on the side that has room
-        anchor, shift = ("end", -14) if across > _WIDTH * 0.7 else ("start", 14)
+        name = f"{each.name}: " if len(drawn) > 1 else ""
+        labels.append((across, up, name + (text(point.params) or "nothing to tune")))
+    above = -math.inf
+    for across, up, label in sorted(labels, key=lambda each: each[1]):
+        # beside the mark, on the side that has room, and below the label before it
+        above = max(up - 10, above + _LINE)
+        anchor, shift = ("end", -14) if across > _WIDTH * 0.65 else ("start", 14)
         parts.append(
-            f'<text class="halo" x="{across + shift:.1f}" y="{up - 8:.1f}" text-anchor="{anchor}" '
-            f'font-weight="600">{escape(text(point.params) or each.name)}</text>'
+            f'<text class="halo" x="{across + shift:.1f}" y="{above:.1f}" text-anchor="{anchor}" font-weight="600">'
+            f"{escape(label)}</text>"
         )
     return "\n".join([*parts, "</svg>"])
 

@@ -80,6 +80,9 @@ class Tuned:
     """The cheapest setting that reaches the target under every filter; None where none does."""
     names: tuple[str, ...]
     """The search parameters that were tuned; none where the index has none."""
+    least: bool
+    """The least value there is will do: true of few rows, and where the index is not searched (yet). Milvus searches
+    segments below 1024 rows, and for some seconds those just indexed, row by row."""
     searches: int
     """How often the recall of a setting was measured."""
     grid: int
@@ -102,10 +105,10 @@ class Tuned:
         """The outcome, in one sentence."""
         goal = f"recall@{self.limit} of {self.target:g}"
         if self.params is not None:
-            setting = text(self.params) or "it as it is: there is nothing to tune"
+            setting = f" with {text(self.params)}" if self.params else ", and has nothing to tune"
             worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
             return (
-                f"{self.type} reaches {goal} with {setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
+                f"{self.type} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
                 f"with {self.confidence:.0%} confidence, on {worst.recall.queries} held-out queries"
             )
         missed = [choice for choice in self.choices if choice.chosen is None] or self.choices
@@ -183,6 +186,7 @@ class Tuning:
             choices=choices,
             params=None if overall is None else self._grid.setting(overall),
             names=self._grid.names,
+            least=bool(self._grid.names) and overall is not None and overall[0] == 0,
             searches=len(self._recalls),
             grid=len(self._grid) * len(self._asked),
             seconds=time.perf_counter() - self._began,
@@ -192,21 +196,23 @@ class Tuning:
     def _cheapest(self, filters: Sequence[int]) -> Cell | None:
         """The cheapest cell that reaches the target under each of the filters."""
 
-        def p50(cell: Cell) -> float:
-            return max(self._latency(each, cell).p50_ms for each in filters)
-
         chosen = staircase(self._grid, self._passes(filters, "choice"))
-        return min(climb(chosen, self._grid, self._passes(filters, "held out")), key=p50, default=None)
+        confirmed = climb(chosen, self._grid, self._passes(filters, "held out"))
+        if len(confirmed) < 2:
+            return confirmed[0] if confirmed else None
+        for each in filters:
+            self._time(each, confirmed)
+        return min(confirmed, key=lambda cell: max(self._latencies[each, cell].p50_ms for each in filters))
 
     def _passes(self, filters: Sequence[int], half: Half) -> Callable[[Cell], bool]:
         return lambda cell: all(self._recall(each, half, cell).low >= self._target for each in filters)
 
     def _choice(self, which: int, cell: Cell | None, overall: Cell | None) -> Choice:
         asked = self._asked[which]
-        best = cell
-        if best is None:
-            seen = [key[2] for key in self._recalls if key[:2] == (which, "choice")]
-            best = max(seen, key=lambda c: (self._recall(which, "choice", c).mean, -self._latency(which, c).p50_ms))
+        seen = sorted({key[2] for key in self._recalls if key[:2] == (which, "choice")})
+        # of equal recalls the first is the cheapest
+        best = cell or max(seen, key=lambda c: self._recall(which, "choice", c).mean)
+        self._time(which, sorted({key[2] for key in self._recalls if key[0] == which}))
         held_out = {c: self._point(which, "held out", c) for c in (cell, overall, best) if c is not None}
         measured = sorted((key[2], key[1]) for key in self._recalls if key[0] == which)
         return Choice(
@@ -219,7 +225,7 @@ class Tuning:
         )
 
     def _point(self, which: int, half: Half, cell: Cell) -> Point:
-        latency = self._latency(which, cell)
+        latency = self._latencies[which, cell]
         return Point(
             params=self._grid.setting(cell),
             recall=self._recall(which, half, cell),
@@ -239,10 +245,11 @@ class Tuning:
             self._tell(f"{self._kind.name} {text(params)}{place}: recall {measured.mean:.4f} ({half})")
         return self._recalls[which, half, cell]
 
-    def _latency(self, which: int, cell: Cell) -> Latency:
-        if (which, cell) not in self._latencies:
-            self._latencies[which, cell] = self._asked[which].latency(self._store, self._grid.setting(cell), CALLS)
-        return self._latencies[which, cell]
+    def _time(self, which: int, cells: Sequence[Cell]) -> None:
+        missing = [cell for cell in cells if (which, cell) not in self._latencies]
+        self._tell(f"{self._kind.name}: timing {len(missing)} settings")
+        timed = self._asked[which].latencies(self._store, [self._grid.setting(cell) for cell in missing], CALLS)
+        self._latencies |= {(which, cell): latency for cell, latency in zip(missing, timed, strict=True)}
 
     def _enough(self, asked: Questions) -> None:
         """Refuse so few queries that even perfect answers would not show the target."""

@@ -90,6 +90,11 @@ def tune(
             notice(f"{type_} was left out: {why}")
         for each in results:
             click.echo(f"{name}: {each.summary()}", err=True)
+            if each.least:
+                notice(
+                    f"that is the least {each.names[0]} there is: if rows were written or indexed just now, Milvus may "
+                    "have searched without the index; tune again in a minute"
+                )
         if not reached:
             ctx.exit(1)
         if apply:

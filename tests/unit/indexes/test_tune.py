@@ -282,6 +282,11 @@ def test_an_exact_index_is_measured_and_has_nothing_to_tune(clocked: Clocked) ->
     assert "nothing to tune" in tuned.summary()
 
 
+def test_a_least_setting_that_will_do_is_marked(clocked: Clocked) -> None:
+    assert tune(clocked(ivf(lambda *_: 1.0))).least
+    assert not tune(clocked(ivf(rising))).least
+
+
 def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
     store = clocked(ivf(rising))
     tuned = tune(store, queries=store.vectors[:600])
