@@ -226,7 +226,7 @@ _VARIANTS = (
     _Variant("FLAT", reach=1.0, whole=True),
     _Variant("IVF_FLAT", _clusters, _probes, whole=True),
     _Variant("IVF_SQ8", _clusters, _probes, 0.984),
-    _Variant("IVF_PQ", lambda w: _clusters(w) | _pieces(w, 2), _probes, 0.83),
+    _Variant("IVF_PQ", lambda w: _clusters(w) | _pieces(w, 2), _probes, 0.86),
     _Variant("IVF_PQ", lambda w: _clusters(w) | _pieces(w, 4), _probes, 0.67),
     _Variant(
         "IVF_RABITQ",
@@ -244,7 +244,7 @@ _VARIANTS = (
     _Variant("AISAQ", search=lambda w: {"search_list": max(w.limit, w.by_recall(20, 50, 100, 200))}),
     _Variant("GPU_BRUTE_FORCE", reach=1.0, whole=True),
     _Variant("GPU_IVF_FLAT", _clusters, _probes, whole=True),
-    _Variant("GPU_IVF_PQ", lambda w: _clusters(w) | _pieces(w, 2), _probes, 0.83),
+    _Variant("GPU_IVF_PQ", lambda w: _clusters(w) | _pieces(w, 2), _probes, 0.86),
     _Variant("GPU_CAGRA", _cagra, lambda w: {"itopk_size": w.by_recall(64, 128, 256, 512)}, whole=True),
     _Variant("GPU_CAGRA", lambda w: _cagra(w) | {"adapt_for_cpu": True}, _ef, whole=True),
     _Variant("BIN_FLAT", reach=1.0, whole=True),
