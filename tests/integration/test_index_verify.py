@@ -103,6 +103,8 @@ def test_a_healthy_collection(backend_uri: str, metric: str) -> None:
 def test_a_parameter_that_is_too_low(backend_uri: str) -> None:
     with made(backend_uri) as photos:
         fill(photos, INDEXED)
+        # a server searches what it has loaded while it grew by brute force, until it loads it again
+        photos.store.build_index("IVF_FLAT", {"nlist": 32})
         found = verify(photos.store, params={"nprobe": 1})
         assert names(found) == ["low recall"]
         assert not found.ok
