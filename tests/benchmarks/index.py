@@ -1,11 +1,11 @@
 """Every index type of a backend: built, verified, tuned to recall targets, and held against fresh queries.
 
     python tests/benchmarks/index.py [--backend server|lite] [--types …] [--targets 0.90,0.95,0.99] [--rows 50000]
-                                     [--grid IVF_FLAT,HNSW] [--filter HNSW,IVF_FLAT]
+                                     [--queries 2000] [--fresh 8000] [--grid IVF_FLAT,HNSW] [--filter HNSW,IVF_FLAT]
 
 Milvus 2.3.5 from the `milvus` wheel in a process of its own, or Milvus Lite in a temporary folder. The rows are
-IMGVEC_TEST_DATA's 50,000 CIFAR-10 vectors, and of its 10,000 queries 2,000 go into tuning (half to choose, half held
-out) and 8,000 are fresh. Without it all are random, which no index likes.
+IMGVEC_TEST_DATA's 50,000 CIFAR-10 vectors, and of its 10,000 queries `--queries` go into tuning (half to choose, half
+held out) and `--fresh` others are fresh. Without it all are random, which no index likes.
 
 For each type and target: the parameters that `tune` chose, recall@10 of the fresh queries, p50 and p99 of single
 queries, queries a second of two clients at once, memory by the catalogue's formula (`index_memory.py` holds it against
@@ -40,7 +40,6 @@ from imgvec.indexes.verify import verify
 from imgvec.milvus import Store
 
 LIMIT = 10
-TUNING_QUERIES = 2000
 SLACK = 0.005
 TYPES: dict[str, dict[str, Any]] = {
     "FLAT": {},
@@ -68,6 +67,8 @@ def main() -> None:
     parser.add_argument("--types", help="default: all of the backend's")
     parser.add_argument("--targets", default="0.90,0.95,0.99")
     parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--queries", type=int, default=2000)
+    parser.add_argument("--fresh", type=int, default=8000)
     parser.add_argument("--grid", default="")
     parser.add_argument("--filter", default="")
     args = parser.parse_args()
@@ -80,7 +81,7 @@ def main() -> None:
         ) as photos:
             fill(photos.store, rows, bucket=buckets)
             types = args.types.split(",") if args.types else TYPES
-            bench = Bench(photos.store, rows, queries)
+            bench = Bench(photos.store, rows, queries[: args.queries], queries[args.queries :][: args.fresh])
             for kind in types:
                 if kind not in photos.store.capabilities.index_types:
                     why = photos.store.capabilities.why_not(kind)
@@ -99,16 +100,14 @@ def main() -> None:
 class Bench:
     """One collection, whose index is built anew for each type."""
 
-    def __init__(self, store: Store, rows: Vectors, queries: Vectors) -> None:
+    def __init__(self, store: Store, rows: Vectors, queries: Vectors, fresh: Vectors) -> None:
         self.store, self.rows = store, rows
         self.wrong: list[str] = []
-        self._fresh = queries[TUNING_QUERIES:]
-        self._truth = exact(self._fresh, rows)
-        self._asked = self._questions(queries[:TUNING_QUERIES], "")
-        self._tuning_queries = queries[:TUNING_QUERIES]
+        self._fresh, self._truth = fresh, exact(fresh, rows)
+        self._queries, self._asked = queries, self._questions(queries, "")
         print(
-            f"{store.capabilities.name}, {len(rows):,} rows of {rows.shape[1]} dimensions, {TUNING_QUERIES:,} queries "
-            f"to tune by, {len(self._fresh):,} fresh ones"
+            f"{store.capabilities.name}, {len(rows):,} rows of {rows.shape[1]} dimensions, {len(queries):,} queries to "
+            f"tune by, {len(fresh):,} fresh ones"
         )
         print(
             "| index | build | target | chosen | recall, fresh | p50 ms | p99 ms | queries/s | memory MiB | built s "
@@ -169,7 +168,7 @@ class Bench:
     def filtered(self, target: float, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Recall under a filter with what was chosen without it, and what is chosen for it."""
         unfiltered = self._tuned(self._asked, target)
-        asked = self._questions(self._tuning_queries, ONE_PERCENT)
+        asked = self._questions(self._queries, ONE_PERCENT)
         tuned = self._tuned(asked, target)
         truth = exact(self._fresh, self.rows[kept], np.flatnonzero(kept))
         before = self._recall(unfiltered.params or {}, ONE_PERCENT, truth)
