@@ -20,7 +20,7 @@ MAY_IMPORT = {
                    "ingest", "milvus", "report", "retry", "search", "settings"},
     "database": {"definition", "description", "encoders", "errors", "milvus", "settings"},
     "evaluate": {"errors", "filters", "images"},
-    "exchange": {"errors", "images", "retry"},
+    "exchange": {"definition", "description", "encoders", "errors", "fields", "filters", "images", "retry"},
     "engines": {"encoders", "errors", "images", "ingest", "report"},
     "description": {"definition", "encoders", "errors"},
     "ingest": {"encoders", "errors", "images", "report", "retry", "threads", "workers"},
@@ -40,13 +40,15 @@ MAY_IMPORT = {
     "errors": set(),
 }  # fmt: skip
 # ingest and search know the encoder's protocol, and only when types are checked; it is passed in
-ONLY_THE_PROTOCOL = {"ingest", "search", "description", "engines"}
+ONLY_THE_PROTOCOL = {"ingest", "search", "description", "engines", "exchange"}
 
 FOREIGN = {
     "transformers": {"encoders"},
     "torch": {"encoders", "indexes"},
     "pymilvus": {"milvus"},
     "ray": {"engines"},
+    "faiss": {"exchange"},
+    "annoy": {"exchange"},
     "milvus_lite": {"milvus"},
     "click": {"cli"},
     "rich": {"cli"},
