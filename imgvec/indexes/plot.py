@@ -80,9 +80,10 @@ def series(results: Sequence[Tuned]) -> list[Series]:
     found = []
     for tuned in results:
         for choice in tuned.choices:
-            parts = [tuned.type if len(results) > 1 or not choice.filter else "", choice.filter]
+            filtered = choice.filter or ("all rows" if len(tuned.choices) > 1 else "")
+            parts = [tuned.type if len(results) > 1 or not filtered else "", filtered]
             points = tuple(point for point in choice.points if not point.held_out)
-            found.append(Series(" where ".join(filter(None, parts)), points, choice.applied or choice.chosen))
+            found.append(Series(", ".join(filter(None, parts)), points, choice.applied or choice.chosen))
     return found
 
 
