@@ -49,7 +49,7 @@ def compare(
     what is raised, are those of `tune`; a type that cannot be built or searched is named in `failed` instead.
     """
     tell = on_progress or silent
-    check(recall, queries)
+    check(recall, queries, confidence)
     asked = questions(store, queries, filters, limit=limit, seed=seed, device=device, on_progress=tell)
     tell("a copy of all rows to try the types on")
     with scratch() as copy:

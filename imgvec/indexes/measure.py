@@ -109,15 +109,15 @@ def questions(
 ) -> list[Questions]:
     """The queries, or that many stored rows as queries, with their true neighbours under each filter.
 
-    Raises `QueryError` where there are fewer than two queries, `FilterError` for a filter that no row matches.
+    Raises `QueryError` where there is no row, `FilterError` for a filter that no row matches.
     """
     matching = {filter_: store.count(filter_) for filter_ in dict.fromkeys(filters)}
     for filter_, rows in matching.items():
         if rows < 1 and filter_:
             raise FilterError(f"no row of {store.name!r} matches {filter_}: there is nothing to tune for it")
+        if rows < 1:
+            raise QueryError(f"{store.name!r} has no rows: there is nothing to tune")
     asked = _sampled(store, queries, seed) if isinstance(queries, int) else _shuffled(queries, seed)
-    if len(asked.vectors) < 2:
-        raise QueryError(f"tuning takes two queries at least, one of them held out: {len(asked.vectors)} are usable")
     prepared = []
     for filter_, rows in matching.items():
         among = f"the {rows:,} rows that match {filter_}" if filter_ else f"{rows:,} rows"

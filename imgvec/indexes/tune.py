@@ -144,7 +144,7 @@ def tune(
     `QueryError` where there are too few queries to show it, `FilterError` for a filter that no row matches.
     """
     tell = on_progress or silent
-    check(recall, queries)
+    check(recall, queries, confidence)
     asked = questions(store, queries, filters, limit=limit, seed=seed, device=device, on_progress=tell)
     return Tuning(store, asked, recall, confidence, tell).tuned()
 
@@ -164,7 +164,7 @@ class Tuning:
         self._grid = grid(self._kind, self._build, rows=self._rows, limit=hits)
         self._recalls: dict[tuple[int, Half, Cell], Estimate] = {}
         self._latencies: dict[tuple[int, Cell], Latency] = {}
-        self._enough(asked[0])
+        _enough(len(asked[0].queries.vectors), target, confidence, self._rows)
 
     def tuned(self) -> Tuned:
         every = range(len(self._asked))
@@ -251,29 +251,27 @@ class Tuning:
         timed = self._asked[which].latencies(self._store, [self._grid.setting(cell) for cell in missing], CALLS)
         self._latencies |= {(which, cell): latency for cell, latency in zip(missing, timed, strict=True)}
 
-    def _enough(self, asked: Questions) -> None:
-        """Refuse so few queries that even perfect answers would not show the target."""
 
-        def shown(queries: int) -> bool:
-            perfect = estimate(np.ones(queries), confidence=self._confidence, sides=1)
-            return perfect.low >= self._target
-
-        half = len(asked.queries.vectors) // 2
-        if not shown(half):
-            wanted = 2 * bisect_left(range(_MOST_QUERIES), True, half + 1, key=shown)
-            more = "of your own, the collection has not so many rows" if wanted > self._rows else "at least"
-            raise QueryError(
-                f"{len(asked.queries.vectors)} queries are too few to show a recall of {self._target:g} with "
-                f"{self._confidence:.0%} confidence, even were every answer right: give {wanted} {more}"
-            )
-
-
-def check(recall: float, queries: Vectors | int) -> None:
+def check(recall: float, queries: Vectors | int, confidence: float) -> None:
     """Refuse what cannot be shown, before any work; raises `QueryError`."""
     if not 0 < recall < 1:
         raise QueryError(f"a recall of {recall:g} cannot be shown: give one above 0 and below 1")
-    if isinstance(queries, int) and queries < 2:
-        raise QueryError(f"{queries} queries are too few: give two at least")
+    _enough(queries if isinstance(queries, int) else len(queries), recall, confidence)
+
+
+def _enough(queries: int, target: float, confidence: float, rows: int = _MOST_QUERIES) -> None:
+    """Refuse so few queries that even perfect answers would not show the target; a sample has `rows` at most."""
+
+    def shown(half: int) -> bool:
+        return half > 0 and estimate(np.ones(half), confidence=confidence, sides=1).low >= target
+
+    if not shown(queries // 2):
+        wanted = 2 * bisect_left(range(_MOST_QUERIES), True, queries // 2 + 1, key=shown)
+        more = "of your own, the collection has not so many rows" if wanted > rows else "at least"
+        raise QueryError(
+            f"{queries} queries are too few to show a recall of {target:g} with {confidence:.0%} confidence, even were "
+            f"every answer right: give {wanted} {more}"
+        )
 
 
 def silent(_: str) -> None:

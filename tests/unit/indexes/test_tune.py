@@ -129,6 +129,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[[CurveStore], CurveStor
 
     def use(store: CurveStore) -> CurveStore:
         monkeypatch.setattr(measure.time, "perf_counter", lambda: store.clock)
+        monkeypatch.setattr("imgvec.indexes.tune.CALLS", 20)  # a clock like this needs no more
         return store
 
     return use
@@ -299,8 +300,10 @@ def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
     [
         ({"recall": 1.0}, QueryError, "a recall of 1 cannot be shown"),
         ({"queries": 40}, QueryError, "40 queries are too few to show a recall of 0.95"),
-        ({"queries": 1}, QueryError, "give two at least"),
-        ({"queries": np.zeros((0, 6), np.float32)}, QueryError, "0 are usable"),
+        ({"queries": 1}, QueryError, "1 queries are too few"),
+        ({"queries": np.zeros((0, 6), np.float32)}, QueryError, "0 queries are too few"),
+        ({"recall": 0.99, "queries": 5000}, QueryError, "of your own, the collection has not so many rows"),
+        ({"filters": ["none"]}, FilterError, "no row of 'curve' matches none"),
         ({"filters": ["", "none"]}, FilterError, "no row of 'curve' matches none"),
     ],
 )

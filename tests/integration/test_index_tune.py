@@ -66,6 +66,12 @@ def made(uri: str, type_: str, **params: Any) -> ImageCollection:
     return collection
 
 
+@pytest.fixture(autouse=True)
+def few_timed_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here is about times."""
+    monkeypatch.setattr("imgvec.indexes.tune.CALLS", 20)
+
+
 @pytest.fixture
 def ivf(backend_uri: str) -> Iterator[ImageCollection]:
     with made(backend_uri, "IVF_FLAT", nlist=64) as collection:
@@ -175,3 +181,18 @@ def test_vectors_of_a_file_are_queries(ivf: ImageCollection, tmp_path: Path) -> 
     out = imgvec(ivf.uri, "--recall", 0.9, "--queries", tmp_path / "queries.npy", "--sample", 400).stdout
     assert "nprobe" in out
     assert "where the whole grid has 64 settings" in out
+
+
+def test_images_of_a_folder_are_queries(lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(lite_uri, "IVF_FLAT", nlist=64).close()
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    monkeypatch.setattr("imgvec.collection._loaded_encoder", lambda *_: FakeEncoder(dim=DIM))
+    said = imgvec(lite_uri, "--recall", 0.4, "--queries", pictures, "-o", "json")
+    assert json.loads(said.stdout)["queries"] == [10, 10]
+    assert "broken.jpg is no query" in said.stderr
+
+
+def test_an_empty_collection_has_nothing_to_tune(lite_uri: str) -> None:
+    wanted = definition("IVF_FLAT", {"nlist": 64})
+    ImageCollection.create("tuned", definition=wanted, uri=lite_uri, encoder=FakeEncoder(dim=DIM)).close()
+    assert "has no rows" in imgvec(lite_uri, status=1).stderr
