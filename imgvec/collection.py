@@ -17,7 +17,7 @@ from imgvec import description
 from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
-from imgvec.errors import CollectionExists, DefinitionError, SourceError, UnreadableImage
+from imgvec.errors import CollectionExists, DefinitionError, EncoderUnavailable, SourceError, UnreadableImage
 from imgvec.filters import Filter, render
 from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestStore
@@ -485,6 +485,10 @@ class ImageCollection:
 
 def _loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
     """The encoder that the collection `name` remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+    if not binding.fingerprint:
+        raise EncoderUnavailable(
+            f"the collection {name!r} has no encoder, its vectors were made elsewhere: search it by vector or stored id"
+        )
     # brings torch and transformers, seconds that a count or a delete does not need
     from imgvec.encoders import load_encoder
 

@@ -18,7 +18,6 @@ from fakes import FakeEncoder
 
 from imgvec import ImageCollection
 from imgvec.cli import main
-from imgvec.encoders.weights import locate
 from imgvec.errors import BackendUnavailable, EncoderMismatch, EncoderUnavailable, SourceError
 from imgvec.exchange import export_vectors, import_vectors, open_source
 
@@ -305,9 +304,8 @@ def test_a_collection_without_an_encoder(lite_uri: str) -> None:
     assert "dim 24" in imgvec("--uri", lite_uri, "collections", "create", "mine", "--dim", DIM).stdout
     with ImageCollection.open("mine", uri=lite_uri) as mine:
         assert mine.store.dim == DIM
-        # what loading its encoder begins with
-        with pytest.raises(EncoderUnavailable, match="vectors made elsewhere"):
-            locate(mine.binding.model)
+        with pytest.raises(EncoderUnavailable, match="has no encoder, its vectors were made elsewhere"):
+            mine.search(b"an image")
 
 
 def test_import_says_what_it_refused(lite_uri: str, tmp_path: Path) -> None:
