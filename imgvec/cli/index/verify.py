@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     help="What the lower 95 % bound of recall has to reach.",
 )
 @click.option(
-    "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A search parameter of the index, such as ef=64."
+    "-p",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A search parameter, such as ef=64, in place of the collection's default.",
 )
 @filter_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one draws other rows.")
@@ -74,7 +78,7 @@ def verify(
             probes=probes,
             limit=limit,
             recall=recall,
-            params=typed(pairs, index_type(store.index.type).search),
+            params={**collection.search_defaults.params, **typed(pairs, index_type(store.index.type).search)},
             filter=render(combined(collection, where, eq), store.fields, dynamic=store.dynamic),
             seed=seed,
             device=device,
