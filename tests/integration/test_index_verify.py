@@ -228,3 +228,12 @@ def test_the_command(lite_uri: str, tmp_path: Path) -> None:
     assert status == 1
     assert "error: low recall: recall@10 is" in text
     assert "error: zero vector: 1 times" in text
+
+
+def test_the_command_searches_as_the_collection_does(lite_uri: str) -> None:
+    with made(lite_uri) as photos:
+        fill(photos)
+        photos.set_search_defaults({"nprobe": 1})
+    done = CliRunner().invoke(command, ["-c", "test_verify"], obj={"uri": lite_uri})
+    assert (done.exit_code, "low recall" in done.stdout) == (1, True)
+    assert CliRunner().invoke(command, ["-c", "test_verify", "-p", "nprobe=32"], obj={"uri": lite_uri}).exit_code == 0
