@@ -166,11 +166,11 @@ def test_what_is_not_reached_is_exit_status_1_and_nothing_is_applied(lite_uri: s
         (["--queries", "/nonexistent"], "no such file or folder"),
     ],
 )
-def test_what_cannot_be_is_one_line(ivf: ImageCollection, tmp_path: Path, words: list[str], says: str) -> None:
-    ivf.close()
+def test_what_cannot_be_is_one_line(lite_uri: str, tmp_path: Path, words: list[str], says: str) -> None:
+    made(lite_uri, "IVF_FLAT", nlist=64).close()
     np.save(tmp_path / "SHORT.npy", VECTORS[:50, :8])
     np.save(tmp_path / "FEW.npy", VECTORS[:5])
-    said = imgvec(ivf.uri, *[tmp_path / word if ".npy" in word else word for word in words], status=1)
+    said = imgvec(lite_uri, *[tmp_path / word if ".npy" in word else word for word in words], status=1)
     assert says in said.stderr
     assert len(said.stderr.strip().splitlines()) == 1
 
