@@ -67,10 +67,9 @@ def build(
     rows = store.count()
     store.remember(FORMER, {"type": former.type, "params": dict(former.params), "metric_type": store.metric_type})
     try:
-        _replace(store, wanted)
-        started = time.monotonic()
+        started = _replace(store, wanted)
         if store.capabilities.kind == "lite":
-            store.load(timeout)  # which is when Milvus Lite builds
+            store.load(timeout)  # what it has not built within the call it builds now
         wait(store, rows, timeout, on_progress, started)
         seconds = time.monotonic() - started
         store.load()
@@ -140,13 +139,16 @@ def put_back_lost(
     _create(client, name, lost, timeout)
 
 
-def _replace(store: Collection, wanted: IndexPlan) -> None:
+def _replace(store: Collection, wanted: IndexPlan) -> float:
+    """Drop the index and ask for another; returns when that was, since Milvus Lite builds within the call."""
     store.release()
     with translated(f"drop the index of {store.name!r}"):
         # by the field's name Milvus Lite would drop the scalar indexes too
         named = f"{VECTOR}_idx" if store.capabilities.kind == "lite" else VECTOR
         store._client.drop_index(store.name, named, timeout=store.timeout)
+    asked = time.monotonic()
     _create(store._client, store.name, wanted, store.timeout)
+    return asked
 
 
 def _create(client: MilvusClient, name: str, wanted: IndexPlan, timeout: float) -> None:

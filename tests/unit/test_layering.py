@@ -49,6 +49,7 @@ FOREIGN = {
     "ray": {"engines"},
     "faiss": {"exchange"},
     "annoy": {"exchange"},
+    "matplotlib": {"indexes"},
     "milvus_lite": {"milvus"},
     "click": {"cli"},
     "rich": {"cli"},
