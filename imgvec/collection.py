@@ -105,6 +105,9 @@ class ImageCollection:
                     f"{connection.capabilities.name} writes upserted rows to the wrong partition (milvus#30607), so "
                     f"{wanted.partition_key} is an ordinary field there: the same hits, found less fast"
                 )
+            section = wanted.index.gpu if gpu else wanted.index.cpu
+            if on_notice and section and (danger := connection.capabilities.danger(section.type)):
+                on_notice(danger)
             encoder = encoder or _first_encoder(wanted, settings, on_notice)
             store = connection.create(
                 name,

@@ -108,6 +108,8 @@ def _backend(connection: Connection, uri: str, there: bool) -> Iterator[Finding]
     yield Finding("index types", "ok", ", ".join(sorted(can.index_types)))
     yield Finding("vector types", "ok", ", ".join(sorted(can.vector_types)))
     gpu = {True: "yes", False: "no", None: "not known before one is tried"}[can.gpu]
+    if danger := can.danger("IVF_SQ8"):
+        yield Finding("stored vectors", "warning", danger)
     yield Finding("backend", "ok", f"nullable fields: {'yes' if can.nullable else 'no'}; GPU indexes: {gpu}")
 
 

@@ -107,6 +107,8 @@ class MilvusServer:
             "ETCD_CONFIG_PATH": str(self.directory / "configs" / "etcd.yaml"),
             "COMMON_SESSION_TTL": str(self.lease),  # by default 30 s
             "COMMON_GRACEFULSTOPTIMEOUT": "1",  # by default half an hour
+            # Relative, since 2.3.5 takes a stored file with an absolute path for its own cache of it, and deletes it.
+            "LOCALSTORAGE_PATH": "data",
             # The components find each other by address: keep them off the machine's outside one.
             **{f"{role}_IP": "127.0.0.1" for role in _ROLES},
             **self.settings,

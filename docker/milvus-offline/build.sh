@@ -98,6 +98,7 @@ settings = home / "configs" / "milvus.yaml"
 settings.write_text(settings.read_text().replace(str(stand_in), "/var/lib/milvus"))
 PYTHON
 
+# The path of the data is relative: 2.3.5 takes a stored file with an absolute one for its own cache of it, and deletes it.
 say "importing $tag"
 previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
 cp "$base" "$work/image.tar"
@@ -107,7 +108,9 @@ docker import \
     --change 'ENV PATH=/milvus/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
     --change 'ENV LD_LIBRARY_PATH=/milvus/bin' \
     --change 'ENV DEPLOY_MODE=STANDALONE' \
-    --change 'WORKDIR /milvus' \
+    --change 'ENV MILVUSCONF=/milvus/configs' \
+    --change 'ENV LOCALSTORAGE_PATH=data' \
+    --change 'WORKDIR /var/lib/milvus' \
     --change 'VOLUME /var/lib/milvus' \
     --change 'EXPOSE 19530 9091' \
     --change 'ENTRYPOINT ["/usr/bin/tini", "--"]' \

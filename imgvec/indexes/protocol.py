@@ -28,6 +28,7 @@ class Found(Protocol):
     @property
     def distance(self) -> float:
         """What Milvus gave: a similarity for COSINE and IP, the squared Euclidean distance for L2."""
+
     @property
     def score(self) -> float:
         """Higher is better, whatever the metric."""
@@ -49,6 +50,7 @@ class SearchStore(Protocol):
         self, output_fields: Sequence[str], filter: str = "", batch_size: int = ...
     ) -> Iterator[list[dict[str, Any]]]:
         """All rows in the order of their ids; with `vector` among the fields each has it, (dim,) float32."""
+
     def get(
         self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
     ) -> Mapping[str, Mapping[str, Any]]: ...

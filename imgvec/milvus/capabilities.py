@@ -26,6 +26,8 @@ class Capabilities:
     gpu: bool | None
     """None where it cannot be known before a GPU index is tried."""
     partition_key: bool
+    embedded: bool = False
+    """The server of the `milvus` wheel, which keeps its data in local files."""
     max_dim: int = catalog.MAX_DIM
     max_limit: int = catalog.MAX_LIMIT
     max_queries: int = catalog.MAX_LIMIT
@@ -72,6 +74,21 @@ class Capabilities:
         known = [i for i in catalog.SCALAR_INDEXES.values() if i.name in self.scalar_indexes]
         return [i.name for i in known if field_type in i.field_types]
 
+    def danger(self, index_type: str) -> str | None:
+        """What a person should know before such an index is built here, if anything.
+
+        An index without the raw vectors has them read from the stored files, through a cache. On the wheel's 2.3.5 the
+        cache's file is the stored file itself where its path is absolute, and goes with the cache when the collection
+        is released (seen: "file not exist: …/insert_log/…" at the next build, for ever).
+        """
+        if not self.embedded or index_type not in ("IVF_SQ8", "IVF_PQ"):
+            return None
+        return (
+            f"the server of the milvus wheel ({self.name}) deletes stored vectors that were read under {index_type} once "
+            "the collection is released, unless its localStorage.path is relative: start it with LOCALSTORAGE_PATH=data, "
+            "or take FLAT, IVF_FLAT, SCANN or HNSW there"
+        )
+
     def refusal(self, lacks: str, accepted: list[str] | frozenset[str] = frozenset()) -> UnsupportedByBackend:
         """The error that says what this backend lacks and what it would accept."""
         instead = f": it accepts {', '.join(sorted(accepted))}" if accepted else ""
@@ -113,6 +130,7 @@ def capabilities(version_text: str) -> Capabilities:
         # before 2.4 an upsert hashes the primary key in place of the partition key, and a filter on that key then looks
         # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
         partition_key=version >= (2, 4),
+        embedded="-lite" in version_text,
     )
 
 

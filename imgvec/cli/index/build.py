@@ -56,6 +56,8 @@ def build(
             index = IndexSection(type=type_, params=dict(typed(pairs, index_type(type_).build)))
         else:
             index = _described(collection, source, gpu)
+        if danger := collection.store.capabilities.danger(index.type):
+            notice(danger)
         with _progress() as on_progress:
             seconds = collection.store.build_index(index.type, index.params, timeout=timeout, on_progress=on_progress)
         if source and index.search:

@@ -169,3 +169,11 @@ def test_what_is_remembered_is_seen_by_every_client_and_forgotten(store: Store, 
         opened.remember("note", None)
         assert "note" not in opened.remembered
         assert "note" not in other.open(store.name).remembered
+
+
+def test_vectors_that_an_index_lacks_are_there_after_a_release(store: Store) -> None:
+    """The wheel's server deletes the files that they were read from, unless its path is relative: this one's is."""
+    store.build_index("IVF_SQ8", {"nlist": 16})
+    before = store.get(["0001"], with_vector=True)["0001"]["vector"]
+    store.build_index(HNSW.type, HNSW.params)  # releases, and reads the stored files
+    np.testing.assert_array_equal(store.get(["0001"], with_vector=True)["0001"]["vector"], before)

@@ -137,3 +137,11 @@ def test_the_dimension_is_checked_with_the_index() -> None:
         schema.check(pq, NEW, dim=384)
     with pytest.raises(DefinitionError, match="1 to 32768"):
         schema.check(definition(), NEW, dim=32_769)
+
+
+def test_the_wheel_s_server_loses_vectors_that_an_index_lacks() -> None:
+    said = OLD.danger("IVF_SQ8")
+    assert said is not None
+    assert "LOCALSTORAGE_PATH=data" in said
+    assert OLD.danger("HNSW") is None
+    assert [other.danger("IVF_SQ8") for other in (LITE, NEW, GPU, capabilities("v2.3.5"))] == [None] * 4
