@@ -84,9 +84,9 @@ class Capabilities:
         if not self.embedded or index_type not in ("IVF_SQ8", "IVF_PQ"):
             return None
         return (
-            f"the server of the milvus wheel ({self.name}) deletes stored vectors that were read under {index_type} once "
-            "the collection is released, unless its localStorage.path is relative: start it with LOCALSTORAGE_PATH=data, "
-            "or take FLAT, IVF_FLAT, SCANN or HNSW there"
+            f"the server of the milvus wheel ({self.name}) deletes stored vectors that were read under {index_type} "
+            "once the collection is released, unless its localStorage.path is relative: start it with "
+            "LOCALSTORAGE_PATH=data, or take FLAT, IVF_FLAT, SCANN or HNSW there"
         )
 
     def refusal(self, lacks: str, accepted: list[str] | frozenset[str] = frozenset()) -> UnsupportedByBackend:
