@@ -30,14 +30,17 @@ class NoEncoder:
 
 
 def real() -> tuple[Vectors, Vectors] | None:
-    """CIFAR-10 as (50,000, 384) rows and (10,000, 384) queries, unit vectors; None without IMGVEC_TEST_DATA."""
+    """CIFAR-10 as (50,000, 384) rows and (10,000, 384) queries, unit vectors; None without IMGVEC_TEST_DATA.
+
+    The queries are in random order: in the file they are sorted by class, and some classes are easier than others.
+    """
     data = os.environ.get("IMGVEC_TEST_DATA")
     if not data or not (Path(data) / "vectors_cifar10.npy").exists():
         return None
     made = unit(np.load(Path(data) / "vectors_cifar10.npy").astype(np.float32))
     with gzip.open(Path(data) / "vectors_cifar10.tsv.gz", "rt", encoding="utf-8") as lines:
         train = np.array([line.rstrip("\n").split("\t")[1] == "train" for line in lines])
-    return made[train], made[~train]
+    return made[train], np.random.default_rng(2).permutation(made[~train])
 
 
 def vectors(rows: int) -> Vectors:
