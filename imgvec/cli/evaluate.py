@@ -156,8 +156,7 @@ def _notices(found: Evaluation) -> None:
     if found.without_relevant:
         classes = ", ".join(list(found.without_relevant)[:10]) + (", …" if len(found.without_relevant) > 10 else "")
         notice(
-            f"{sum(found.without_relevant.values()):,} queries are left out of every mean, since no other row is "
-            f"relevant to them: {classes}"
+            f"{found.left_out:,} queries are left out of every mean, since no other row is relevant to them: {classes}"
         )
     for each in found.unreadable:
         notice(f"left out: {each}")

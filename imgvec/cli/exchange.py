@@ -89,11 +89,13 @@ def import_(
         )
     if output == "json":
         print_json(report.to_dict())
-        return
-    refused = f", {report.refused.total():,} refused" if report.refused else ""
-    click.echo(f"{name}: {report.written:,} rows imported{refused} ({report.seconds:.1f} s)")
-    for reason, number in report.refused.most_common():
-        click.echo(f"  refused, {reason}: {number:,}")
+    else:
+        refused = f", {report.refused.total():,} refused" if report.refused else ""
+        click.echo(f"{name}: {report.written:,} rows imported{refused} ({report.seconds:.1f} s)")
+        for reason, number in report.refused.most_common():
+            click.echo(f"  refused, {reason}: {number:,}")
+    if report.refused and not report.written:
+        ctx.exit(1)
 
 
 @click.command()
@@ -153,7 +155,10 @@ def _target(
     except CollectionNotFound:
         if not create:
             raise
-    made, encoder = made_for(source, _definition(name, definition), normalize=normalize)
+    wanted = _definition(name, definition)
+    made, encoder = made_for(source, wanted, normalize=normalize)
+    if definition is not None and source.description is not None:
+        made = wanted  # the export's encoder all the same
     return ImageCollection.create(name, definition=made, encoder=encoder, settings=settings(ctx), on_notice=notice)
 
 

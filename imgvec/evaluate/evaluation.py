@@ -57,6 +57,8 @@ class Evaluation:
     """Of each query."""
     values: Values = field(repr=False, compare=False)
     """(queries, measures)."""
+    left_out: int = 0
+    """Queries to which no row is relevant; one of several labels counts once here."""
 
     @property
     def micro(self) -> dict[str, float]:
@@ -95,6 +97,7 @@ class Evaluation:
             "rows": self.rows,
             "unlabelled": self.unlabelled,
             "queries": len(self.names),
+            "left_out": self.left_out,
             "without_relevant": dict(self.without_relevant),
             "unreadable": [{"uri": each.uri, "reason": each.reason} for each in self.unreadable],
             "micro": self.micro,
@@ -160,7 +163,8 @@ def evaluate(
         if among is not None:
             asked = [query for query in asked if query.name in among]
         relevant = {query: gallery.relevant(query) for query in asked}
-        without = Counter(each for query in asked if not relevant[query] for each in query.labels)
+        lone = [query for query in asked if not relevant[query]]
+        without = Counter(each for query in lone for each in query.labels)
         asked = _sampled([query for query in asked if relevant[query]], sample, seed)
         measured: list[Asked] = []
         values: list[list[float]] = []
@@ -181,7 +185,7 @@ def evaluate(
     if not measured:
         raise QueryError(
             f"no query is left to measure: {len(gallery):,} rows, {gallery.unlabelled:,} without {label}; "
-            f"{sum(without.values()):,} queries without a relevant row, {len(unreadable):,} unreadable"
+            f"{len(lone):,} queries without a relevant row, {len(unreadable):,} unreadable"
         )
     return Evaluation(
         collection=collection.name,
@@ -196,6 +200,7 @@ def evaluate(
         names=tuple(query.name for query in measured),
         labels=tuple(query.labels for query in measured),
         values=np.array(values),
+        left_out=len(lone),
     )
 
 

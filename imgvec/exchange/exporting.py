@@ -79,22 +79,24 @@ def export_vectors(
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
     The same call goes on where a stopped one ended. Parquet has every field, and what the collection remembers of its
-    encoder and definition. Rows written or deleted meanwhile may be there or not. `on_progress` gets the rows so far.
-    Raises `SourceError` where the target is there already, holds other things, or was begun with another filter or
-    collection.
+    encoder and definition; in `.ids.csv` an empty text is no different from none. Rows written or deleted meanwhile may
+    be there or not. `on_progress` gets the rows so far. Raises `SourceError` where the target is there already, holds
+    other things, or was begun with another filter or collection.
     """
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
     finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
         raise SourceError(f"{target}: an export is a .parquet file, an .npy file, or a folder")
     folder = target.with_name(target.name + ".parts") if finish else target
+    if finish is _npy and (table := target.with_suffix(IDS_SUFFIX)).exists():
+        raise SourceError(f"{table} is there already, and the fields would be written to it: remove it, or rename it")
     if finish and target.exists():
         also = f" and {folder}" if folder.exists() else ""
         raise SourceError(f"{target} is there already: choose another name, or remove it{also}")
     store = collection.store
     expression = render(where, store.fields, dynamic=store.dynamic)
     columns = arrow.schema(store)
-    about = {"imgvec": 1, "uri": collection.uri, "collection": collection.name, "filter": expression,
+    about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip
     with _claimed(folder, about):
         resumed, last = _finished(folder)
@@ -110,6 +112,11 @@ def export_vectors(
         files = finish(folder, target, rows, store.dim)
     shutil.rmtree(folder)
     return ExportReport(rows, resumed, files)
+
+
+def _address(uri: str) -> str:
+    """The uri from anywhere: a Milvus Lite file's may be relative, and another file from another folder."""
+    return uri if "://" in uri else os.path.abspath(Path(uri).expanduser())  # noqa: PTH100  resolve() follows links
 
 
 @contextmanager
@@ -239,8 +246,11 @@ def _one_parquet(folder: Path, target: Path, _rows: int, _dim: int) -> tuple[Pat
     with _whole(target) as partial, pq.ParquetWriter(partial, columns) as writer:
         for part in _parts(folder):
             with opened(part) as file:
-                for group in range(file.num_row_groups):
-                    writer.write_table(file.read_row_group(group))
+                groups = file.num_row_groups
+            for group in range(groups):
+                with opened(part) as file:
+                    table = file.read_row_group(group)
+                writer.write_table(table)  # whose trouble is not the part's
     return (target,)
 
 
@@ -255,7 +265,7 @@ def _npy(folder: Path, target: Path, rows: int, dim: int) -> tuple[Path, ...]:
     ):
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
         np.lib.format.write_array_header_1_0(vectors, header)
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)  # with its own line ends it quotes each of those in a text
         with opened(_parts(folder)[0]) as first:
             writer.writerow([name for name in first.schema_arrow.names if name != arrow.VECTOR])
         for batch in _batches(folder):

@@ -190,7 +190,10 @@ class _Rows:
         }
         dynamic = given.pop(DYNAMIC, None)
         if isinstance(dynamic, str):
-            given |= json.loads(dynamic)
+            more = json.loads(dynamic)
+            if not isinstance(more, dict):
+                raise ValueError(f"{DYNAMIC} is no JSON object: {dynamic[:40]}")
+            given |= more
         if self._exact:
             given |= {name: json.loads(given[name]) for name in self._json & given.keys()}
             return given | row

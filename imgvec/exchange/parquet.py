@@ -32,12 +32,15 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
     The other columns are fields. Raises `SourceError`: not Parquet, no such column, an export that is not finished.
     """
     files = _files(path)
-    rows, schema = 0, None
+    rows, schema, said = 0, None, None
     for file in files:
         with opened(file) as parquet:
             if schema is not None and set(parquet.schema_arrow.names) != set(schema.names):
                 raise SourceError(f"{file} has other columns than {files[0]}: import them one by one")
-            schema = schema or parquet.schema_arrow
+            described = (parquet.schema_arrow.metadata or {}).get(DESCRIPTION)
+            if schema is not None and described != said:
+                raise SourceError(f"{file} is of another collection than {files[0]}: import them one by one")
+            schema, said = schema or parquet.schema_arrow, described
             rows += parquet.metadata.num_rows
     assert schema is not None
     name = _vector_column(path, schema, vector_column)
@@ -52,7 +55,6 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
                     yield Chunk(first, vectors, _fields(batch, name), problems)
                     first += batch.num_rows
 
-    said = (schema.metadata or {}).get(DESCRIPTION)
     return VectorSource(path, rows, dim, chunks, description=said.decode() if said else None, copied=bool(said))
 
 

@@ -13,6 +13,8 @@ from imgvec.exchange import annoy, beside, faiss, npy, parquet
 from imgvec.exchange.source import Chunk, Row, VectorSource
 
 IDS_SUFFIX = ".ids.csv"
+_LOOKED_AT = 1000
+"""Rows among which a column of ids has to be."""
 """What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
 
 
@@ -48,7 +50,14 @@ def open_source(
     for each in tables:
         if (rows := beside.count(each())) != found.rows:
             raise SourceError(f"{path} has {found.rows:,} vectors, and the file beside it {rows:,} rows: one for each")
-    return replace(found, read=_joined(found, tables, ids), copied=False) if tables or ids else found
+    if not tables and not ids:
+        return found
+    joined = replace(found, read=_joined(found, tables, None), copied=False)
+    if ids is None:
+        return joined
+    if found.rows and not any(ids in row for row in next(iter(joined.read(_LOOKED_AT))).rows):
+        raise SourceError(f"{ids}: there is no such file, and no such column among those of {path}")
+    return replace(joined, read=_joined(found, tables, ids))
 
 
 def _opened(path: Path, vector_column: str, dim: int | None, metric: str | None) -> VectorSource:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imgvec.errors import BackendError
+from imgvec.errors import BackendError, DefinitionError, QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.measure import questions
 from imgvec.indexes.plan import plan
@@ -59,7 +59,7 @@ def compare(
             try:
                 seconds = copy.build_index(name, build)
                 tuned = Tuning(copy, asked, recall, confidence, tell).tuned()
-            except BackendError as exc:
+            except (BackendError, DefinitionError, QueryError) as exc:
                 failed[name] = str(exc)
                 continue
             found.append(replace(tuned, collection=store.name, build_seconds=seconds))

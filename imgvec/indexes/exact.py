@@ -66,6 +66,10 @@ class ExactSearch:
             raise QueryError(f"queries are a (q, dim) float32 array, not {queries.dtype} {queries.shape}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.partition(":")[0] not in ("cpu", "cuda"):
+            raise QueryError(f"exact search runs on auto, cpu or cuda, not on {device}")
+        if device != "cpu" and not torch.cuda.is_available():
+            raise QueryError(f"there is no CUDA device here for exact search on {device}: say cpu, or auto")
         self._metric_type, self._device = metric_type, torch.device(device)
         # distances do not change, and products of vectors near the origin lose less to rounding
         self._origin = queries.mean(0) if metric_type == "L2" and len(queries) else np.zeros((), np.float32)

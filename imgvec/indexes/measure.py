@@ -14,6 +14,7 @@ from imgvec.errors import FilterError, QueryError
 from imgvec.indexes.exact import Neighbours, nearest
 from imgvec.indexes.protocol import Found, SearchStore, Vectors
 from imgvec.indexes.recall import MARGIN, recalls
+from imgvec.indexes.scores import WHOLE, tolerance
 
 Half = Literal["choice", "held out"]
 
@@ -72,7 +73,9 @@ class Questions:
         if self.queries.own is not None:
             pairs = zip(found, self.queries.own[half], strict=True)
             found = [[hit for hit in hits if hit.id != own][: self.limit] for hits, own in pairs]
-        return recalls(found, Neighbours(self.exact.ids[half], self.exact.scores[half]), self.limit)
+        exact = Neighbours(self.exact.ids[half], self.exact.scores[half])
+        # more copies of one image than `exact` knows of: their scores tell, where the index scores whole vectors
+        return recalls(found, exact, self.limit, exact_scores=tolerance(store.index) == WHOLE)
 
     def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         """Time at least `calls` searches of one query with each of the settings.

@@ -9,6 +9,8 @@ from imgvec.indexes.protocol import Index, Vectors
 
 MIN_NORM, MAX_NORM = 1e-12, 1e19
 """A shorter vector has no direction; products of longer ones are no float32."""
+WHOLE = 1e-3
+"""How far scores of whole vectors may be from the true ones."""
 
 
 def true_scores(metric_type: str, query: Vectors, vectors: Vectors) -> NDArray[np.float64]:
@@ -47,4 +49,4 @@ def tolerance(index: Index) -> float | None:
         return None
     if "SQ" in index.type or index.type == "AUTOINDEX":
         return 0.1  # an element is one of 16 to 256 steps between its least and largest value
-    return 1e-3
+    return WHOLE

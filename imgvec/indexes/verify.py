@@ -23,7 +23,7 @@ OnProgress = Callable[[str, int, int], None]
 """Is told what goes on, how much of it is done, and of how much."""
 
 _EXAMPLES = 3
-_UNIT_TOLERANCE = 1e-3
+_UNIT_TOLERANCE, _INT8_TOLERANCE = 1e-3, 0.1
 _NEAR = 1e-4
 """Scores that differ by less are equal here: Milvus's own differ by rounding between an index and no index."""
 _GENEROUS = 1000
@@ -98,7 +98,7 @@ class _Check:
             message = f"recall@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
             more = ": more queries may show it" if found.mean >= recall else ""
             self._other.append(Finding("low recall", f"{message}, and {recall:g} is wanted{more}"))
-        self._look_at_index(rows)
+        self._look_at_index(min(before, rows))
         return Verification(
             name=self._store.name,
             index=self._store.index.type,
@@ -210,7 +210,8 @@ class _Check:
         finite, zero = np.isfinite(lengths), lengths < MIN_NORM
         wrong: list[tuple[str, Severity, NDArray[np.bool_]]] = [("not a number", "error", ~finite)]
         if self._metric_type != "L2":
-            odd = finite & ~zero & (np.abs(lengths - 1) > _UNIT_TOLERANCE)
+            rounded = self._store.vector_type == "INT8_VECTOR"
+            odd = finite & ~zero & (np.abs(lengths - 1) > (_INT8_TOLERANCE if rounded else _UNIT_TOLERANCE))
             # a cosine does not feel lengths
             severity: Severity = "error" if self._metric_type == "IP" else "warning"
             wrong += [("zero vector", "error", zero), ("not unit length", severity, odd)]
@@ -270,7 +271,7 @@ class _Check:
         now = state()
         if now.state == "Failed":
             self._other.append(Finding("unfinished index", f"Milvus could not build it: {now.reason}"))
-        elif now.pending_rows or now.indexed_rows < now.total_rows:
+        elif now.pending_rows or now.indexed_rows < max(rows, now.total_rows):
             covered = f"it is {now.state}, and covers {now.indexed_rows:,} of {max(rows, now.total_rows):,} rows"
             self._other.append(Finding("unfinished index", covered, severity="warning"))
 

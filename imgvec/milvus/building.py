@@ -24,6 +24,8 @@ FORMER = "former_index"
 """What a collection remembers while its index is built anew, should the process be killed."""
 _PUT_BACK_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
+_DROP_SECONDS = 10.0
+"""For how long other clients' searches may come between releasing a collection and dropping its index."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def build(
     timeout: float,
     on_progress: OnProgress | None,
 ) -> tuple[IndexInfo, float]:
-    """`Collection.build_index`: the index as it was read back, and the seconds that it took."""
+    """`Collection.build_index` up to loading: the index as it was read back, and the seconds that it took."""
     wanted = plan_index(
         type, params, store.capabilities, vector_type=store.vector_type, metric_type=store.metric_type, dim=store.dim
     )
@@ -72,13 +74,13 @@ def build(
             store.load(timeout)  # what it has not built within the call it builds now
         wait(store, rows, timeout, on_progress, started)
         seconds = time.monotonic() - started
-        store.load()
         built = _read_back(store, wanted)
     except BaseException as exc:
         _put_back(store, former, rows, exc)
         store.remember(FORMER, None)
         if isinstance(exc, BackendError):
-            raise BackendError(f"{exc}; the former index, {former.type}, is back", code=exc.code) from exc
+            said = f"{exc}; the former index, {former.type}, is back"
+            raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
         raise
     store.remember(FORMER, None)
     return built, seconds
@@ -93,7 +95,14 @@ def wait(
     """
     deadline = (time.monotonic() if started is None else started) + timeout
     while True:
-        now = state(store)
+        try:
+            now = state(store)
+        except BackendError as exc:
+            # a server that builds with all of its processors may answer late
+            if not exc.retryable or time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
+            continue
         if now.state == "Failed":
             reason = now.reason or "it gives no reason"
             raise BackendError(f"Milvus failed to build the index of {store.name!r}: {reason}")
@@ -110,18 +119,22 @@ def wait(
 
 def state(store: Collection) -> IndexState:
     """How far the index is; raises `BackendError` where there is none."""
-    described = _described(store)
+    described, reason = _described(store), ""
     if described is None:
         raise BackendError(f"{store.name!r} has lost its vector index: open the collection again")
     with translated(f"read whether {store.name!r} is loaded"):
         loaded = store._client.get_load_state(store.name, timeout=store.timeout)["state"] == LoadState.Loaded
+    if described["state"] == "Failed":
+        # which `describe_index` leaves out
+        with translated(f"read why the index of {store.name!r} failed"):
+            _, reason = store._client._get_connection().get_index_state(store.name, VECTOR, timeout=store.timeout)
     return IndexState(
         described["state"],
         int(described["indexed_rows"]),
         int(described["pending_index_rows"]),
         int(described["total_rows"]),
         loaded,
-        described.get("index_state_fail_reason") or "",
+        reason or "",
     )
 
 
@@ -141,11 +154,19 @@ def put_back_lost(
 
 def _replace(store: Collection, wanted: IndexPlan) -> float:
     """Drop the index and ask for another; returns when that was, since Milvus Lite builds within the call."""
-    store.release()
-    with translated(f"drop the index of {store.name!r}"):
-        # by the field's name Milvus Lite would drop the scalar indexes too
-        named = f"{VECTOR}_idx" if store.capabilities.kind == "lite" else VECTOR
-        store._client.drop_index(store.name, named, timeout=store.timeout)
+    # by the field's name Milvus Lite would drop the scalar indexes too
+    named = f"{VECTOR}_idx" if store.capabilities.kind == "lite" else VECTOR
+    deadline = time.monotonic() + _DROP_SECONDS
+    while True:
+        store.release()
+        try:
+            with translated(f"drop the index of {store.name!r}"):
+                store._client.drop_index(store.name, named, timeout=store.timeout)
+            break
+        except BackendError:
+            # a client that searched in between has loaded the collection again
+            if time.monotonic() >= deadline or not state(store).loaded:
+                raise
     asked = time.monotonic()
     _create(store._client, store.name, wanted, store.timeout)
     return asked
@@ -168,7 +189,7 @@ def _put_back(store: Collection, former: IndexPlan, rows: int, failure: BaseExce
             _replace(store, former)
         if store.capabilities.kind == "server":
             wait(store, rows, _PUT_BACK_SECONDS)
-        store.load()
+        store.load(_PUT_BACK_SECONDS)
     except ImgvecError as exc:
         said = str(failure) or type(failure).__name__
         raise BackendError(

@@ -26,6 +26,8 @@ _LITE_TIMEOUT = 600.0
 _OWN_WRITES_SECONDS = 10.0
 """Longer than the 5 s by which a Bounded read may lag on a server."""
 
+_LOAD_SECONDS = 600.0
+
 T = TypeVar("T")
 
 
@@ -94,13 +96,19 @@ class Collection:
         """Replace the vector index, wait for its true end, load; returns the seconds from the request to that end.
 
         What the backend cannot build is refused before any call: `UnsupportedByBackend`, `DefinitionError`. A build
-        that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back.
+        that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back;
+        one that only cannot be loaded stays.
         The collection cannot be searched meanwhile. `on_progress` gets rows indexed and rows in all.
         """
         built, seconds = building.build(self, type, params, timeout=timeout, on_progress=on_progress)
         self._schema = replace(self._schema, index=built)
         self.index = built
         self._params = reading.SearchParams(self._schema, self.capabilities.max_limit)
+        try:
+            self.load(max(_LOAD_SECONDS, timeout))
+        except BackendError as exc:
+            said = f"{type} is built, and {self.name!r} could not be loaded: {exc}"
+            raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
         return seconds
 
     def index_state(self) -> IndexState:
@@ -117,7 +125,7 @@ class Collection:
         if value is not None:
             self.remembered[key] = value
 
-    def load(self, timeout: float = 600.0) -> None:
+    def load(self, timeout: float = _LOAD_SECONDS) -> None:
         """Load into memory what searches need, and wait for it."""
         deadline = time.monotonic() + timeout
         with translated(f"load {self.name!r}"):

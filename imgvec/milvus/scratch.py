@@ -47,7 +47,11 @@ def scratch(connection: Connection, store: Store, definition: Definition) -> Ite
         copy = connection.create(name, flat, dim=store.dim, description=json.dumps(made_by))
         try:
             for rows in store.scan(["*", VECTOR], batch_size=_BATCH):
-                copy.upsert(rows, np.stack([row.pop(VECTOR) for row in rows]))
+                vectors = np.stack([row.pop(VECTOR) for row in rows])
+                if store.vector_type == "INT8_VECTOR" and store.metric_type != "L2":
+                    # rounded to steps they are no unit vectors as they are read back
+                    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+                copy.upsert(rows, vectors)
             copy.flush()
             yield copy
         finally:

@@ -300,6 +300,43 @@ def test_other_peoples_files_are_left_alone(lite_uri: str, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+def test_an_export_is_not_joined_with_another_database_s(
+    lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are `./imgvec.db`, in folders of their own."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    with filled("imgvec.db", rows=5) as collection, pytest.raises(RuntimeError, match="stop"):
+        export_vectors(collection, tmp_path / "out.parquet", on_progress=stop)
+    monkeypatch.chdir(tmp_path / "b")
+    with filled("imgvec.db", rows=5) as collection, pytest.raises(SourceError, match="uri"):
+        export_vectors(collection, tmp_path / "out.parquet")
+
+
+def stop(_: int) -> None:
+    raise RuntimeError("stop")
+
+
+def test_a_table_of_one_s_own_is_not_written_over(lite_uri: str, tmp_path: Path) -> None:
+    (tmp_path / "out.ids.csv").write_text("mine")
+    with filled(lite_uri, rows=5) as collection, pytest.raises(SourceError, match=r"out\.ids\.csv is there already"):
+        export_vectors(collection, tmp_path / "out.npy")
+    assert (tmp_path / "out.ids.csv").read_text() == "mine"
+
+
+def test_a_folder_of_two_collections_exports_is_refused(lite_uri: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with filled(lite_uri, name, rows=5) as collection:
+            export_vectors(collection, tmp_path / f"{name}.parquet")
+    table = pq.read_table(tmp_path / "two.parquet")
+    (tmp_path / "both").mkdir()
+    (tmp_path / "one.parquet").rename(tmp_path / "both" / "1.parquet")
+    pq.write_table(table.replace_schema_metadata({b"imgvec": b"{}"}), tmp_path / "both" / "2.parquet")
+    with pytest.raises(SourceError, match=r"2\.parquet is of another collection"):
+        open_source(tmp_path / "both")
+
+
 def test_a_collection_without_an_encoder(lite_uri: str) -> None:
     assert "dim 24" in imgvec("--uri", lite_uri, "collections", "create", "mine", "--dim", DIM).stdout
     with ImageCollection.open("mine", uri=lite_uri) as mine:
@@ -312,6 +349,6 @@ def test_import_says_what_it_refused(lite_uri: str, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", VECTORS[:5])
     imgvec("--uri", lite_uri, "collections", "create", "mine", "--dim", DIM)
     command = ["--uri", lite_uri, "collections", "import", "-c", "mine", tmp_path / "v.npy"]
-    assert "refused, not of unit length: 5" in imgvec(*command).stdout
+    assert "refused, not of unit length: 5" in imgvec(*command, status=1).stdout
     assert json.loads(imgvec(*command, "--normalize", "-o", "json").stdout)["written"] == 5
     assert "there is no collection" in imgvec(*command[:4], "-c", "other", tmp_path / "v.npy", status=1).stderr

@@ -17,7 +17,6 @@ from fakes import FakeEncoder
 
 from imgvec import ImageCollection
 from imgvec.cli import main
-from imgvec.cli.index import index
 from imgvec.database import list_collections
 from imgvec.errors import BackendError, QueryError
 from imgvec.milvus import Store, scratch
@@ -32,7 +31,6 @@ DEFINITION: dict[str, Any] = {
         "gpu": {"type": "GPU_CAGRA"},
     },
 }
-main.add_command(index)
 
 
 def vectors(rows: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -14,7 +14,7 @@ from fakes import FakeEncoder
 
 from imgvec import ImageCollection
 from imgvec.cli import main
-from imgvec.cli.index import index
+from imgvec.cli.index.tune import _some, _vectors
 from imgvec.indexes import catalog
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
@@ -22,8 +22,6 @@ from imgvec.indexes.measure import questions
 from imgvec.indexes.protocol import Vectors
 from imgvec.indexes.recall import estimate, recalls
 from imgvec.indexes.tune import tune
-
-main.add_command(index)
 
 ROWS, DIM = 3000, 32
 _RNG = np.random.default_rng(5)
@@ -181,6 +179,16 @@ def test_vectors_of_a_file_are_queries(ivf: ImageCollection, tmp_path: Path) -> 
     out = imgvec(ivf.uri, "--recall", 0.9, "--queries", tmp_path / "queries.npy", "--sample", 400).stdout
     assert "nprobe" in out
     assert "where the whole grid has 64 settings" in out
+
+
+def test_queries_of_a_sorted_file_are_drawn_by_chance(lite_uri: str, tmp_path: Path) -> None:
+    with made(lite_uri, "FLAT") as photos:
+        few = np.repeat(np.eye(2, DIM, dtype=np.float32), 500, axis=0)
+        np.save(tmp_path / "sorted.npy", few)
+        chosen = _vectors(photos, str(tmp_path / "sorted.npy"), 100, lambda _: None)
+        assert 30 < chosen[:, 0].sum() < 70
+    assert sorted(_some(range(50), 100)) == list(range(50))
+    assert 30 < sum(each < 500 for each in _some(range(1000), 100)) < 70
 
 
 def test_images_of_a_folder_are_queries(lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from imgvec.indexes.protocol import Vectors
     from imgvec.indexes.tune import Tuned
 
+T = TypeVar("T")
+
 SAMPLE = "sample"
 _ENCODED_AT_ONCE = 256
+_INDEX_SECONDS = 3600.0
 
 
 @click.command()
@@ -75,7 +79,12 @@ def tune(
 
     if plot:
         check(plot)
+    if apply and types and not yes and not sys.stdin.isatty():
+        raise click.UsageError("--apply may build another index, and there is no terminal to ask on: add --yes.")
     with opened(ctx, name) as collection:
+        if not collection.store.index_state().covers(collection.count()):
+            notice("not all rows are indexed, and those are found without the index: waiting until they are")
+            collection.store.wait_until_indexed(_INDEX_SECONDS)
         results, failed = _measured(collection, recall, limit, queries, sample, where, types)
         reached = [each for each in results if each.reached]
         if output == "json":
@@ -147,14 +156,16 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
     if Path(queries).suffix == ".npy":
         try:
             vectors = np.load(queries, allow_pickle=False)
-        except ValueError as exc:
+        except (ValueError, EOFError) as exc:
             raise QueryError(f"{queries} is no .npy file of vectors: {exc}") from exc
         if vectors.ndim != 2 or vectors.shape[1] != collection.store.dim or vectors.dtype.kind != "f":
             shape = f"{vectors.dtype} {vectors.shape}"
             raise QueryError(f"{queries} holds {shape}, and (n, {collection.store.dim}) floats are wanted")
-        return np.asarray(vectors[:most], np.float32)
+        # by chance: in a file that is sorted by class the first ones are of one class
+        chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])
+        return np.asarray(vectors[chosen], np.float32)
     found = (each for each in read_source(queries) if not isinstance(each, UnreadableImage))
-    images, limit = islice(found, most), collection.settings.max_file_bytes
+    images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
     encoded: list[Vectors] = []
     while batch := list(islice(images, _ENCODED_AT_ONCE)):
         on_progress(f"encoding queries: {sum(map(len, encoded)):,} so far")
@@ -163,6 +174,17 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
         except UnreadableImage:
             encoded += [one for each in batch if (one := _encoded(collection, each)) is not None]
     return np.concatenate(encoded) if encoded else np.empty((0, collection.store.dim), np.float32)
+
+
+def _some(items: Iterable[T], most: int) -> list[T]:
+    """That many of the items, each with the same chance (Vitter, Random Sampling with a Reservoir, 1985)."""
+    chance, kept = random.Random(0), list[T]()  # noqa: S311  no secret
+    for number, item in enumerate(items):
+        if number < most:
+            kept.append(item)
+        elif (place := chance.randrange(number + 1)) < most:
+            kept[place] = item
+    return kept
 
 
 def _encoded(collection: ImageCollection, record: Record) -> Vectors | None:
@@ -217,6 +239,8 @@ def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
 
     store = collection.store
     if (best.type, dict(best.build)) != (store.index.type, dict(store.index.params)):
+        if danger := store.capabilities.danger(best.type):
+            notice(danger)
         if not confirmed(f"Build {best.type} in place of {collection.name}'s {store.index.type} index?", yes):
             raise click.Abort
         store.build_index(best.type, best.build)

@@ -44,7 +44,13 @@ if TYPE_CHECKING:
 )
 @filter_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one draws other rows.")
-@click.option("--device", default="auto", show_default=True, help="Where exact search runs: auto, cpu or cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where exact search runs.",
+)
 @output_option("text", "json")
 @click.pass_context
 def verify(

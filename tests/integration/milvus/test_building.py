@@ -130,6 +130,49 @@ def test_a_build_that_does_not_end_leaves_the_former_index(store: Store, monkeyp
     assert nearest(store, ef=200) == exact()
 
 
+def test_a_late_answer_and_a_slow_load_do_not_throw_an_index_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_hnsw(store)
+    ask, late = building.state, [BackendError("late", retryable=True)]
+    monkeypatch.setattr(building, "state", lambda *given: _raise(late.pop()) if late else ask(*given))
+    store.build_index("IVF_FLAT", {"nlist": 16})
+    assert (store.index.type, late) == ("IVF_FLAT", [])
+
+    def slow(timeout: float = 0) -> None:
+        if store.index == HNSW:  # else Milvus Lite is building
+            raise BackendError("not yet", retryable=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "load", slow)
+        with pytest.raises(BackendError, match=r"HNSW is built, and .* could not be loaded: not yet") as caught:
+            store.build_index(HNSW.type, HNSW.params)
+    assert caught.value.retryable
+    store.load()
+    assert store.index == HNSW
+    assert nearest(store, ef=200) == exact()
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+def test_a_search_between_release_and_drop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which loads the collection again, as every client's does."""
+    have_hnsw(store)
+    release, others = store.release, [1, 1]
+
+    def released() -> None:
+        release()
+        if others:
+            others.pop()
+            store.load()
+
+    monkeypatch.setattr(store, "release", released)
+    store.build_index("IVF_FLAT", {"nlist": 16})
+    assert (store.index.type, others) == ("IVF_FLAT", [])
+
+
 def test_an_interrupted_build_leaves_the_former_index(store: Store, backend: Connection) -> None:
     have_hnsw(store)
 

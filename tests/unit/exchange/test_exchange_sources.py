@@ -124,7 +124,8 @@ def test_ids_and_metadata_beside(tmp_path: Path) -> None:
     assert read(ids=str(tmp_path / "ids.txt")) == {"id": "i33"}
     assert read(ids=str(tmp_path / "ids.npy")) == {"id": 99}
     assert read(ids=str(tmp_path / "ids.csv"), metadata=tmp_path / "m.parquet") == {"id": "i33", "key": "k33", "n": 33}
-    assert read(ids="nowhere") == {"id": None}  # a missing file, or no such column: each row is refused for its id
+    with pytest.raises(SourceError, match="nowhere: there is no such file, and no such column"):
+        read(ids="nowhere")
 
 
 def test_a_file_beside_has_a_row_for_each_vector(tmp_path: Path) -> None:
