@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import click
 
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
 from imgvec.cli.output import print_csv, print_json, print_table
+from imgvec.cli.progress import bar
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -73,7 +72,7 @@ def evaluate(
             "queries": images,
             "sample": sample,
             "seed": seed,
-            "on_progress": stack.enter_context(_progress()),
+            "on_progress": stack.enter_context(bar("Queries")),
         }
         found: Evaluation | Comparison
         if other is None:
@@ -134,20 +133,6 @@ def _opened_at(ctx: click.Context, name: str, uri: str | None) -> ImageCollectio
     from imgvec.collection import ImageCollection
 
     return opened(ctx, name) if uri is None else ImageCollection.open(name, uri=uri, settings=settings(ctx))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr, on a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Queries", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _notices(found: Evaluation) -> None:

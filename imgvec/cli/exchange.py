@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +18,7 @@ from imgvec.cli.options import (
     settings,
 )
 from imgvec.cli.output import print_json
+from imgvec.cli.progress import bar
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -76,7 +74,7 @@ def import_(
     found = open_source(source, ids=ids, metadata=metadata, vector_column=vector_column, dim=dim, metric=metric)
     with (
         _target(ctx, name, found, definition, create=create, normalize=normalize) as collection,
-        _progress("Importing", found.rows) as tell,
+        bar("Importing", found.rows) as tell,
     ):
         report = import_vectors(
             collection,
@@ -114,7 +112,7 @@ def export(ctx: click.Context, name: str, target: str, where: str | None, eq: tu
 
     with opened(ctx, name) as collection:
         matching = combined(collection, where, eq)
-        with _progress("Exporting", collection.count(matching)) as tell:
+        with bar("Exporting", collection.count(matching)) as tell:
             report = export_vectors(
                 collection,
                 target,
@@ -166,17 +164,3 @@ def _definition(name: str, given: str | None) -> Definition:
     from imgvec.definition import Definition, bundled
 
     return Definition.load(given or (name if name in bundled() else "photos"))
-
-
-@contextmanager
-def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives what is told the rows so far; a line on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _rows: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda rows: bar.update(task, completed=rows)

@@ -1,4 +1,4 @@
-"""The progress line of an ingest, on stderr and only on a terminal."""
+"""Progress: a line on stderr, and only on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from imgvec.errors import ImgvecError
 
@@ -14,9 +14,34 @@ if TYPE_CHECKING:
     from imgvec.report import IngestReport
 
 
+class Tell(Protocol):
+    """Is told how much is done, of how much, and what."""
+
+    def __call__(self, done: int, total: int | None = None, doing: str | None = None, /) -> None: ...
+
+
+@contextmanager
+def bar(doing: str, total: int | None = None) -> Iterator[Tell]:
+    """A bar while the block runs; gives what moves it."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total=None, _doing=None, /: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(doing, total=total)
+
+        def tell(done: int, total: int | None = None, doing: str | None = None, /) -> None:
+            shown.update(task, completed=done, total=total, description=doing)
+
+        yield tell
+
+
 @contextmanager
 def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestReport], None] | None]:
-    """Gives what `ingest` calls with its report; None where stderr is no terminal.
+    """The bar of an ingest: gives what `ingest` calls with its report; None where stderr is no terminal.
 
     The images of `source` are counted beside the work, so that the time left appears as soon as their number is known;
     None is not counted.
@@ -35,8 +60,8 @@ def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestRep
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Ingesting", total=None, rate="")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("Ingesting", total=None, rate="")
 
         def count() -> None:
             from imgvec.images import read_source
@@ -49,12 +74,12 @@ def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestRep
                         return
             except ImgvecError:  # the ingest itself says it
                 return
-            bar.update(task, total=total)
+            shown.update(task, total=total)
 
         def on_progress(report: IngestReport) -> None:
             handled = report.written + report.updated + report.unchanged + report.duplicates + report.refused.total()
             rate = f"{handled / report.seconds:.1f} images/s" if report.seconds else ""
-            bar.update(task, completed=handled, rate=rate)
+            shown.update(task, completed=handled, rate=rate)
 
         counter = threading.Thread(target=count, name="imgvec-count", daemon=True)
         if source is not None:

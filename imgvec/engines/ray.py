@@ -174,7 +174,7 @@ def _source(records: Callable[[], Iterable[Item]], folder: str) -> Any:
         for chunk in read(records, folder, cloudpickle.dumps):
             yield pa.table({"chunk": pa.array([chunk], pa.large_binary())})
 
-    class Records(Datasource):  # type: ignore[misc]
+    class Records(Datasource):  # type: ignore[misc]  # Ray has no types
         def estimate_inmemory_data_size(self) -> None:
             return None
 

@@ -99,7 +99,7 @@ class Worker:
         if self._failed:
             return Outcome(error=self._failed)
         work = self._work
-        records: list[Item] = [pickle.loads(each) for each in chunk.pickled]  # noqa: S301
+        records: list[Item] = [pickle.loads(each) for each in chunk.pickled]  # noqa: S301  as the chunk
         report, error = IngestReport(), None
         with tempfile.TemporaryDirectory(prefix="imgvec-") as folder:
             refused = Path(folder) / "refused.jsonl"

@@ -33,13 +33,13 @@ class NoEncoder:
     def prepare(self) -> Callable[[Any], Pixels]:
         self._refuse()
 
-    def encode(self, pixels: Pixels) -> Vectors:  # noqa: ARG002
+    def encode(self, pixels: Pixels) -> Vectors:  # noqa: ARG002  the protocol's
         self._refuse()
 
-    def encode_images(self, images: Sequence[Any]) -> Vectors:  # noqa: ARG002
+    def encode_images(self, images: Sequence[Any]) -> Vectors:  # noqa: ARG002  the protocol's
         self._refuse()
 
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:  # noqa: ARG002
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:  # noqa: ARG002  the protocol's
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -91,7 +91,7 @@ def staircase(cells: Grid, passes: Passes) -> list[Cell]:
         # a row's last cell alone tells whether it has anything to bisect for
         if bound == 0 or (several and not passes((bound - 1, j))):
             continue
-        at = bisect_left(range(bound - several), True, key=lambda i, j=j: passes((i, j)))  # type: ignore[misc]
+        at = bisect_left(range(bound - several), True, key=_in_row(passes, j))
         if at < bound:
             found.append((at, j))
             bound = at
@@ -110,7 +110,11 @@ def climb(start: Sequence[Cell], cells: Grid, passes: Passes) -> list[Cell]:
         while low < bound:
             probe = min(low + step, bound) - 1
             if passes((probe, j)):
-                bound = bisect_left(range(probe), True, low, probe, key=lambda i, j=j: passes((i, j)))  # type: ignore[misc]
+                bound = bisect_left(range(probe), True, low, probe, key=_in_row(passes, j))
                 found.append((bound, j))
             low, step = probe + 1, step * 2
     return found
+
+
+def _in_row(passes: Passes, row: int) -> Callable[[int], bool]:
+    return lambda column: passes((column, row))

@@ -262,7 +262,7 @@ def _bulk_written(
     import pandas as pd
     from pymilvus.bulk_writer import BulkFileType, LocalBulkWriter
 
-    class Writer(LocalBulkWriter):  # type: ignore[misc]
+    class Writer(LocalBulkWriter):  # type: ignore[misc]  # pymilvus has no types
         failure: Exception | None = None
 
         def _flush(self, call_back: Any = None) -> None:

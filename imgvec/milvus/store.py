@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from pymilvus import DataType, MilvusClient
+from pymilvus import DataType
 
 from imgvec.errors import BackendError, CollectionNotFound, QueryError, WriteFailed
 from imgvec.milvus import reading, writing
 from imgvec.milvus import vectors as vector_codec
-from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.collection import Collection
 from imgvec.milvus.reading import Columns, Found
-from imgvec.milvus.schema import ID, VECTOR, Schema
+from imgvec.milvus.schema import ID, VECTOR
 from imgvec.milvus.vectors import Vectors
 
 _SCAN_BATCH = 1000
@@ -34,19 +33,14 @@ class Store(Collection):
     which the same call may succeed later are `retryable`.
     """
 
-    def __init__(
-        self,
-        client: MilvusClient,
-        schema: Schema,
-        capabilities: Capabilities,
-        *,
-        timeout: float = 10.0,
-        writing: threading.Lock | None = None,
-    ) -> None:
-        super().__init__(client, schema, capabilities, timeout=timeout, writing=writing)
-        self._scoring = reading.Scoring(schema)
-        # tells pymilvus what the bytes of a query are, where it would ask the server
-        self._wire = {"fields": [{"name": VECTOR, "type": DataType[schema.vector_type]}]}
+    @cached_property
+    def _scoring(self) -> reading.Scoring:
+        return reading.Scoring(self._schema)
+
+    @cached_property
+    def _wire(self) -> Mapping[str, Any]:
+        """Tells pymilvus what the bytes of a query are, where it would ask the server."""
+        return {"fields": [{"name": VECTOR, "type": DataType[self.vector_type]}]}
 
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         """Write rows, each in place of the one of the same id if there is one; returns how many were written.

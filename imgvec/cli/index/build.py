@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +9,7 @@ import click
 from imgvec.cli.index.parameters import typed
 from imgvec.cli.index.verify import print_verification
 from imgvec.cli.options import collection_option, notice, opened
+from imgvec.cli.progress import bar
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -58,7 +56,7 @@ def build(
             index = _described(collection, source, gpu)
         if danger := collection.store.capabilities.danger(index.type):
             notice(danger)
-        with _progress() as on_progress:
+        with bar("Building") as on_progress:
             seconds = collection.store.build_index(index.type, index.params, timeout=timeout, on_progress=on_progress)
         if source and index.search:
             collection.set_search_defaults(index.search, about={"definition": source})
@@ -89,18 +87,3 @@ def _verified(collection: ImageCollection) -> bool:
     found = verify(collection.store, queries=100, probes=500, recall=None, params=collection.search_defaults.params)
     print_verification(found)
     return found.ok
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """Gives what `build_index` calls; None where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Building", total=None)
-        yield lambda done, rows: bar.update(task, completed=done, total=rows)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +9,7 @@ import click
 from imgvec.cli.index.parameters import typed
 from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
 from imgvec.cli.output import print_json
+from imgvec.cli.progress import bar
 
 if TYPE_CHECKING:
     from imgvec.indexes.findings import Verification
@@ -76,7 +74,7 @@ def verify(
     from imgvec.indexes.catalog import index_type
     from imgvec.indexes.verify import verify as run
 
-    with opened(ctx, name) as collection, _progress() as on_progress:
+    with opened(ctx, name) as collection, bar("Verifying") as tell:
         store = collection.store
         found = run(
             store,
@@ -88,7 +86,7 @@ def verify(
             filter=render(combined(collection, where, eq), store.fields, dynamic=store.dynamic),
             seed=seed,
             device=device,
-            on_progress=on_progress,
+            on_progress=lambda doing, done, total: tell(done, max(done, total), doing),
         )
     if output == "json":
         print_json(found.to_dict())
@@ -109,18 +107,3 @@ def print_verification(found: Verification) -> None:
         click.echo(f"  {finding.severity}: {finding}")
     if not found.findings:
         click.echo("  nothing is wrong")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A line on stderr, and only on a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda doing, done, total: bar.update(task, description=doing, completed=done, total=max(done, total))
