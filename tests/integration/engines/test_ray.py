@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -42,11 +43,26 @@ def cluster() -> Iterator[None]:
     import ray
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    # Ray's sockets lie in its temporary folder, and a socket's path holds 107 bytes: $TMPDIR may be too long for it.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+    ):
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS, TESTS.parent, Path(__file__).parent))))
         warnings.simplefilter("ignore")  # Ray's own, of sockets and processes that it leaves open
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-        made.add_node(num_cpus=2)
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_gcs_server_port_wait_time_s", "120")
+        for last in (False, False, True):
+            made = Cluster()
+            try:
+                made.add_node(num_cpus=2, include_dashboard=False)
+                made.add_node(num_cpus=2)
+                break
+            except Exception:  # Ray gives its processes 30 s to start, which a machine at work may not keep
+                made.shutdown()
+                if last:
+                    raise
         ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield
