@@ -31,7 +31,7 @@ _HOMES = {
     "Hit": "imgvec.search",
     "ImageCollection": "imgvec.collection",
     "ImgvecError": "imgvec.errors",
-    "IngestReport": "imgvec.ingest",
+    "IngestReport": "imgvec.report",
     "Settings": "imgvec.settings",
     "dynamic": "imgvec.filters",
     "errors": "imgvec",

@@ -410,7 +410,7 @@ def test_a_stop_during_the_last_write_is_no_interruption(pictures: Path, encoder
 def test_rows_are_not_held_back_by_unchanged_images_behind_them(
     pictures: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imgvec.ingest.WRITE_SECONDS", 0.3)
+    monkeypatch.setattr("imgvec.ingest.pipeline.WRITE_SECONDS", 0.3)
     written: list[float] = []
 
     class Watching(FakeStore):
@@ -464,7 +464,7 @@ def test_large_files_are_not_all_held_at_once(store: FakeStore, encoder: FakeEnc
 
 
 def test_a_long_run_tunes_its_encoder(pictures: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgvec.ingest.TUNE_AFTER", 3)
+    monkeypatch.setattr("imgvec.ingest.pipeline.TUNE_AFTER", 3)
     expected: list[int | None] = []
 
     class Tuned(FakeEncoder):
@@ -480,8 +480,8 @@ def test_a_long_run_tunes_its_encoder(pictures: Path, store: FakeStore, monkeypa
 def test_a_slow_source_s_first_images_do_not_wait_for_a_chunk(
     pictures: Path, store: FakeStore, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imgvec.ingest.LOOKUP_SECONDS", 0.05)
-    monkeypatch.setattr("imgvec.ingest.WRITE_SECONDS", 0.0)
+    monkeypatch.setattr("imgvec.ingest.reading.LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr("imgvec.ingest.pipeline.WRITE_SECONDS", 0.0)
     first, *others = list(read_source(pictures))
 
     def slow() -> Iterator[Record | UnreadableImage]:

@@ -15,16 +15,16 @@ from typing import Any
 
 from fakes import FakeEncoder
 
-import imgvec.ingest
 from imgvec import ImageCollection
 from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.ingest import decoding, pipeline, reading
 
 POINTS = ("after decode", "after encode", "before upsert", "after upsert")
 
 
 def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", nth: str = "0") -> None:
     # small chunks, so that a small source passes every point often
-    imgvec.ingest.WRITE_ROWS = imgvec.ingest.LOOKUP_ROWS = 16
+    pipeline.WRITE_ROWS = reading.LOOKUP_ROWS = 16
     left = int(nth)
 
     def passing(here: str) -> None:
@@ -40,12 +40,12 @@ def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", n
             passing("after encode")
             return vectors
 
-    def decode(*args: Any, decode: Callable[..., Any] = imgvec.ingest.decode, **options: Any) -> Any:
+    def decode(*args: Any, decode: Callable[..., Any] = decoding.decode, **options: Any) -> Any:
         decoded = decode(*args, **options)
         passing("after decode")
         return decoded
 
-    imgvec.ingest.decode = decode  # type: ignore[assignment]
+    decoding.decode = decode  # type: ignore[assignment]
     with ImageCollection.open(name, uri=uri, encoder=Encoder()) as photos, Path(acknowledged).open("a") as log:
         send = photos.store.upsert
 

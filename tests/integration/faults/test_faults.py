@@ -33,8 +33,8 @@ SLOW = {"QUOTAANDLIMITS_ENABLED": "true", "QUOTAANDLIMITS_DML_ENABLED": "true"} 
 
 @pytest.fixture(autouse=True)
 def small_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgvec.ingest.WRITE_ROWS", 8)
-    monkeypatch.setattr("imgvec.ingest.LOOKUP_ROWS", 8)
+    monkeypatch.setattr("imgvec.ingest.pipeline.WRITE_ROWS", 8)
+    monkeypatch.setattr("imgvec.ingest.reading.LOOKUP_ROWS", 8)
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The stage that turns bytes into pixels, in threads or processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from imgvec.errors import UnreadableImage
+from imgvec.images import Record, decode
+from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
+from imgvec.ingest.run import Run
+from imgvec.workers import WorkerDiedError, Workers
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from imgvec.encoders.protocol import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Bytes to pixels to encode; picklable, so that it can run in another process."""
+
+    prepare: Callable[[PIL.Image.Image], Pixels]
+    row_fields: RowFields
+    max_pixels: int
+    min_side: int
+
+    def __call__(self, image: Image) -> tuple[Result, float]:
+        """What became of the image, and the seconds that it took."""
+        start = time.perf_counter()
+        try:
+            decoded = decode(image.data, uri=image.record.uri, max_pixels=self.max_pixels, min_side=self.min_side)
+        except UnreadableImage as exc:
+            # a new one: the traceback of this would keep the file's bytes for as long as the refusal lives
+            return UnreadableImage(exc.uri, exc.reason, exc.detail), time.perf_counter() - start
+        row = {
+            **image.row,
+            **self._from_image(image.record.metadata, decoded.taken_at),
+            "width": decoded.width,
+            "height": decoded.height,
+            "media_type": decoded.media_type,
+        }
+        return Prepared(row, self.prepare(decoded.image)), time.perf_counter() - start
+
+    def _from_image(self, metadata: Mapping[str, Any], taken_at: int | None) -> Row:
+        """The fields whose value comes from the picture itself."""
+        if taken_at is None:
+            return {}
+        without = self.row_fields(metadata)
+        return {k: v for k, v in self.row_fields(metadata, taken_at=taken_at).items() if v != without[k]}
+
+
+def decoding(
+    images: Iterable[Image | Result], pool: Workers, decoder: Decoder, run: Run
+) -> Iterator[Callable[[], Result]]:
+    """Decoding under way, in the order of the images; each is called for its result."""
+    for image in images:
+        if isinstance(image, Image):
+            run.decoding.take(len(image.data), run.stopped)
+            yield partial(_decoded, image.record, len(image.data), pool.submit(decoder, image), run)
+        else:
+            yield partial(_itself, image)
+
+
+def _decoded(record: Record, size: int, future: Future[tuple[Result, float]], run: Run) -> Result:
+    try:
+        result, seconds = future.result()
+    except WorkerDiedError:
+        result, seconds = UnreadableImage(record.uri, "broken", "the process that decoded it died of it"), 0.0
+    run.spent("decode", seconds)
+    run.decoding.give_back(size)
+    if isinstance(result, UnreadableImage):
+        run.in_flight.discard(record.id)
+    return result
+
+
+def _itself(result: Result) -> Result:
+    return result

@@ -1,0 +1,63 @@
+"""What goes through the pipeline, and what it needs of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgvec.errors import UnreadableImage
+from imgvec.images import Record
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Pixels
+
+Vectors = NDArray[np.float32]
+Row = dict[str, Any]
+
+
+class IngestStore(Protocol):
+    """What ingesting needs of a store."""
+
+    def get(
+        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+    ) -> Mapping[str, Mapping[str, Any]]: ...
+    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int: ...
+
+
+class RowFields(Protocol):
+    """`Definition.row_fields`: metadata as a row's fields, `ValueError` where it does not fit."""
+
+    def __call__(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> Row: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image on its way: its bytes, and the row so far."""
+
+    record: Record
+    data: bytes
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A row whose pixels are to encode."""
+
+    row: Row
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A row to write with its vector: just `encoded`, or the one that was stored."""
+
+    row: Row
+    vector: Vectors
+    encoded: bool
+
+
+Result = Prepared | Ready | UnreadableImage

@@ -1,0 +1,180 @@
+"""The whole of it, and its last stages: encode and write."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgvec.encoders.protocol import Tunable
+from imgvec.errors import EncoderError, UnreadableImage
+from imgvec.images import Record
+from imgvec.ingest.decoding import Decoder, decoding
+from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields, Vectors
+from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
+from imgvec.ingest.run import Run
+from imgvec.report import IngestReport
+from imgvec.threads import Ahead, Writer
+from imgvec.workers import workers
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Encoder
+
+_log = logging.getLogger(__name__)
+
+WRITE_ROWS = 512
+"""Rows sent in one call, at most; what a crash costs is encoding them again."""
+WRITE_SECONDS = 1.0
+"""A slow encoder's rows are not held back longer than this."""
+TUNE_AFTER = 1000
+"""Images after which a run is long enough for the encoder to look for its fastest way; again after each fourfold."""
+
+
+def ingest(
+    records: Iterable[Record | UnreadableImage],
+    store: IngestStore,
+    encoder: Encoder,
+    row_fields: RowFields,
+    *,
+    threads: int,
+    processes: int = 0,
+    max_pixels: int,
+    max_bytes: int,
+    retry_seconds: float = 60.0,
+    strict: bool = False,
+    errors: str | Path | None = None,
+    on_progress: Callable[[IngestReport], None] | None = None,
+    stop: threading.Event | None = None,
+) -> IngestReport:
+    """Bring `records` in; returns what became of each.
+
+    A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
+    `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
+    ten times a second, from any thread, one call at a time. `stop`, once set, ends the run after the batch in hand.
+    Decoding runs in `threads`, or in so many `processes`, where an image that kills its decoder is refused. What Milvus
+    refuses for the moment is tried again for `retry_seconds`. Raises the store's and the encoder's errors; what was
+    acknowledged before stays.
+    """
+    closing = threading.Event()
+
+    def stopped() -> bool:
+        return closing.is_set() or (stop is not None and stop.is_set())
+
+    with ExitStack() as stack:
+        log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
+        run = Run(strict, log, on_progress, retry_seconds, stopped)
+        # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
+        readers = stack.enter_context(_pool("imgvec-read", threads))
+        decoders = workers(threads, processes)
+        stack.callback(decoders.shutdown, cancel_futures=True)
+        lookups = stack.enter_context(_pool("imgvec-lookup", LOOKUPS_AHEAD))
+        writer: Writer[Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
+        stack.enter_context(writer)
+
+        read = loaded(records, readers, threads, run, max_bytes)
+        to_decode = changed(read, store, row_fields, lookups, run)
+        decoder = Decoder(encoder.prepare, row_fields, max_pixels, encoder.binding.image_size)
+        under_way = decoding(to_decode, decoders, decoder, run)
+        ahead = stack.enter_context(Ahead(under_way, 2 * encoder.batch_size + threads, stopped))
+        # the first to run on the way out: whatever waits then, for Milvus or for room, waits no longer
+        stack.callback(closing.set)
+        tuned_at = TUNE_AFTER
+        for batch in _batches(ahead, encoder, run):
+            encoded = _encoded(batch, encoder, run)
+            with run.timed("blocked"):
+                writer.put(encoded)
+            if run.encoded >= tuned_at and isinstance(encoder, Tunable):
+                # as many again as there were so far: a guess that is right within a factor of two, whatever the source
+                with run.timed("tune"):
+                    encoder.prepare_for(run.encoded)
+                tuned_at *= 4
+        writer.finish()
+        run.report.interrupted = run.cut_short or not ahead.exhausted
+    return run.finish()
+
+
+@contextmanager
+def _pool(name: str, threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(decoding: Iterable[Callable[[], Result]], encoder: Encoder, run: Run) -> Iterator[list[Prepared | Ready]]:
+    """Batches of the encoder's size to encode, with the rows that come ready among them; refusals are counted here."""
+    batch: list[Prepared | Ready] = []
+    to_encode = 0
+    source = iter(decoding)
+    while True:
+        with run.timed("waiting"):
+            finished = next(source, None)
+            result = finished() if finished else None
+        if result is None:
+            break
+        if isinstance(result, UnreadableImage):
+            run.refuse(result)
+            continue
+        batch.append(result)
+        to_encode += isinstance(result, Prepared)
+        if to_encode >= encoder.batch_size or len(batch) == WRITE_ROWS:
+            yield batch
+            batch, to_encode = [], 0
+    if batch:
+        yield batch
+
+
+def _encoded(batch: Sequence[Prepared | Ready], encoder: Encoder, run: Run) -> list[Ready]:
+    """The batch with a vector for every row."""
+    prepared = [item for item in batch if isinstance(item, Prepared)]
+    ready = [item for item in batch if isinstance(item, Ready)]
+    if prepared:
+        with run.timed("encode"):
+            try:
+                vectors: Sequence[Vectors | None] = list(encoder.encode(np.stack([item.pixels for item in prepared])))
+            except EncoderError as exc:
+                vectors = _one_by_one(prepared, encoder, run, exc)
+        run.encoded += len(prepared)
+        for item, vector in zip(prepared, vectors, strict=True):
+            if vector is None:
+                run.in_flight.discard(item.row["id"])
+                run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder has no vector for it"))
+            else:
+                ready.append(Ready(item.row, vector, encoded=True))
+    return ready
+
+
+def _one_by_one(prepared: Sequence[Prepared], encoder: Encoder, run: Run, error: EncoderError) -> list[Vectors | None]:
+    """Vectors of a batch that failed, None for each image that fails alone; raises `error` where the encoder is broken.
+
+    It is where it has no vector for any of several images, or for the only one before it ever had one in this run.
+    """
+    vectors: list[Vectors | None] = []
+    for item in prepared:
+        try:
+            vectors.append(encoder.encode(item.pixels[np.newaxis])[0])
+        except EncoderError:
+            vectors.append(None)
+    if all(vector is None for vector in vectors) and (len(vectors) > 1 or not run.encoded):
+        raise error
+    return vectors
+
+
+def _write(batch: Sequence[Ready], store: IngestStore, run: Run) -> None:
+    now = time.time_ns() // 1_000_000
+    rows = [{**ready.row, "ingested_at": now} for ready in batch]
+    with run.timed("write"):
+        vectors = np.stack([ready.vector for ready in batch])
+        run.retry.call(lambda: store.upsert(rows, vectors))
+    run.in_flight.difference_update(row["id"] for row in rows)
+    encoded = sum(ready.encoded for ready in batch)
+    run.count(written=encoded, updated=len(batch) - encoded)
+    _log.info("%d rows written, %d so far", len(rows), run.report.written + run.report.updated)

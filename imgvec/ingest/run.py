@@ -1,0 +1,86 @@
+"""One run of the pipeline: its report, counted from several threads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from imgvec.errors import BackendError, UnreadableImage
+from imgvec.report import IngestReport
+from imgvec.retry import Retry
+from imgvec.threads import ByteBudget
+
+_log = logging.getLogger(__name__)
+
+DECODE_BYTES = 64 * 2**20
+"""File bytes that wait for a decoder, or are with one."""
+
+
+class Run:
+    """The report of one run, counted from several threads."""
+
+    def __init__(
+        self,
+        strict: bool,
+        log: IO[str] | None,
+        on_progress: Callable[[IngestReport], None] | None,
+        retry_seconds: float,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.report = IngestReport()
+        self.retry = Retry(retry_seconds, on_retry=self._retrying, stopped=stopped)
+        self.stopped = stopped
+        self.decoding = ByteBudget(DECODE_BYTES)
+        self.encoded = 0
+        self.cut_short = False
+        self.in_flight: set[str] = set()
+        self._strict, self._log, self._on_progress = strict, log, on_progress
+        self._lock = threading.Lock()
+        self._start = time.perf_counter()
+        self._told = 0.0
+
+    def count(self, **counts: int) -> None:
+        with self._lock:
+            for name, number in counts.items():
+                setattr(self.report, name, getattr(self.report, name) + number)
+            now = time.perf_counter()
+            if self._on_progress and now - self._told >= 0.1:
+                self._told = now
+                self.report.seconds = now - self._start
+                self._on_progress(self.report)
+
+    def _retrying(self, error: BackendError, wait: float) -> None:
+        self.count(retries=1)
+        _log.info("again in %.1f s: %s", wait, error)
+
+    def refuse(self, error: UnreadableImage) -> None:
+        with self._lock:
+            self.report.refused[error.reason] += 1
+            if self._log:
+                entry = {"uri": error.uri, "reason": error.reason, "detail": error.detail}
+                print(json.dumps(entry, ensure_ascii=False), file=self._log, flush=True)
+        if self._strict:
+            raise error
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent(stage, time.perf_counter() - start)
+
+    def spent(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self.report.stage_seconds[stage] += seconds
+
+    def finish(self) -> IngestReport:
+        self.report.seconds = time.perf_counter() - self._start
+        if self._on_progress:
+            self._on_progress(self.report)
+        return self.report
