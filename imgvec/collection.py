@@ -16,13 +16,15 @@ from pydantic import SecretStr
 from imgvec import description
 from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled
-from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Vectors
-from imgvec.errors import CollectionExists, DefinitionError, EncoderUnavailable, SourceError, UnreadableImage
+from imgvec.encoders.protocol import Binding, Encoder, Vectors
+from imgvec.errors import CollectionExists, DefinitionError, SourceError
 from imgvec.filters import Filter, render
 from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
+from imgvec.ingest.source import UntilBroken, read_but_for
+from imgvec.loading import first_encoder, loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.report import IngestReport
@@ -108,7 +110,7 @@ class ImageCollection:
             section = wanted.index.gpu if gpu else wanted.index.cpu
             if on_notice and section and (danger := connection.capabilities.danger(section.type)):
                 on_notice(danger)
-            encoder = encoder or _first_encoder(wanted, settings, on_notice)
+            encoder = encoder or first_encoder(wanted, settings, on_notice)
             store = connection.create(
                 name,
                 wanted,
@@ -179,7 +181,7 @@ class ImageCollection:
         """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
         with self._encoder_lock:
             if self._encoder is None:
-                self._encoder = _loaded_encoder(self.name, self.binding, self.settings)
+                self._encoder = loaded_encoder(self.name, self.binding, self.settings)
             return self._encoder
 
     def count(self, where: Filter | str | None = None) -> int:
@@ -253,16 +255,16 @@ class ImageCollection:
                 # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
                 alone = via is not None or self._store.capabilities.kind == "lite"
                 report = engine.ingest(
-                    partial(_read_but_for, own, read),
+                    partial(read_but_for, own, read),
                     target,
-                    partial(_loaded_encoder, self.name, self.binding, self.settings),
+                    partial(loaded_encoder, self.name, self.binding, self.settings),
                     self.definition.row_fields,
                     store_factory=None if alone else partial(_opened_store, self.name, self.settings),
                     **options,
                 )
                 known = None  # which rows of it were used is known elsewhere
             else:
-                records = _UntilBroken(_read_but_for(own, read))
+                records = UntilBroken(read_but_for(own, read))
                 report = run_ingest(records, target, self.encoder, self.definition.row_fields, **options)
                 broken = records.error
         if broken is not None:
@@ -486,58 +488,6 @@ class ImageCollection:
         return render(where, self._store.fields, dynamic=self._store.dynamic)
 
 
-def _loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
-    """The encoder that the collection `name` remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
-    if not binding.fingerprint:
-        raise EncoderUnavailable(
-            f"the collection {name!r} has no encoder, its vectors were made elsewhere: search it by vector or stored id"
-        )
-    # brings torch and transformers, seconds that a count or a delete does not need
-    from imgvec.encoders import load_encoder
-
-    loaded = load_encoder(
-        EncoderSpec.from_binding(binding), device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
-    )
-    description.check_binding(name, binding, loaded.binding)
-    return loaded
-
-
 def _opened_store(name: str, settings: Settings) -> Store:
     """The collection's store on a connection of its own, for another process."""
     return connected(settings).open(name)
-
-
-def _read_but_for(
-    own: str | None, read: Callable[[], Iterator[Record | UnreadableImage]]
-) -> Iterator[Record | UnreadableImage]:
-    """The records of a source but for those whose uri begins with `own`."""
-    return (record for record in read() if own is None or not record.uri.startswith(own))
-
-
-def _first_encoder(definition: Definition, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:
-    from imgvec.encoders import load_with_fallback
-
-    section = definition.encoder
-    spec = EncoderSpec(
-        section.model, section.revision, section.layer, section.pooling, section.image_size, section.projection
-    )
-    encoder, fell_back = load_with_fallback(
-        spec, section.fallback, device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
-    )
-    if fell_back and on_notice:
-        on_notice(f"{section.model} cannot be reached; the collection is made with {encoder.binding.model} instead")
-    return encoder
-
-
-class _UntilBroken:
-    """The records up to where the source broke off, and its error then: what came before is written first."""
-
-    def __init__(self, records: Iterator[Record | UnreadableImage]) -> None:
-        self._records = records
-        self.error: SourceError | None = None
-
-    def __iter__(self) -> Iterator[Record | UnreadableImage]:
-        try:
-            yield from self._records
-        except SourceError as exc:
-            self.error = exc

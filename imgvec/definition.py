@@ -26,6 +26,7 @@ from imgvec.errors import DefinitionError
 from imgvec.fields import FieldSection, Section, check_json, convert
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS
 from imgvec.indexes import catalog
+from imgvec.indexes.index_type import IndexType
 
 RESERVED_FIELDS = ("id", "vector", "uri", "content_hash", "width", "height", "media_type", "ingested_at")
 """The fields that every collection has (a definition declares the others)."""
@@ -71,7 +72,7 @@ class IndexSection(Section):
             raise ValueError(exc.problem) from exc
 
     @property
-    def kind(self) -> catalog.IndexType:
+    def kind(self) -> IndexType:
         return catalog.INDEX_TYPES[self.type]
 
 

@@ -6,19 +6,15 @@ disagree. Memory formulas are the documentation's, checked against a server's pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
 
 from imgvec.errors import DefinitionError
-
-Version = tuple[int, ...]
-ParameterValue = int | float | bool | str
+from imgvec.indexes import memory
+from imgvec.indexes.index_type import MAX_LIMIT, IndexType, Parameter, Version
 
 MAX_DIM = 32_768
-MAX_LIMIT = 16_384
-"""Milvus's bound on `limit`, on `offset + limit`, and on the queries in one call."""
 
 FLOAT_METRICS = ("COSINE", "IP", "L2")
 BINARY_METRICS = ("HAMMING", "JACCARD")
@@ -36,157 +32,6 @@ VECTOR_TYPES: Mapping[str, tuple[float, Version]] = MappingProxyType(
 _FLOATS = ("FLOAT_VECTOR", "FLOAT16_VECTOR", "BFLOAT16_VECTOR")
 _FLOATS_AND_INT8 = (*_FLOATS, "INT8_VECTOR")
 _GPU_FLOATS = ("FLOAT_VECTOR", "FLOAT16_VECTOR")
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One build or search parameter: what values it takes, and what it does."""
-
-    name: str
-    meaning: str
-    kind: Literal["int", "float", "bool", "choice"] = "int"
-    low: float | None = None
-    high: float | None = None
-    default: ParameterValue | None = None
-    choices: tuple[str, ...] = ()
-    multiple_of: int | None = None
-    at_least_limit: bool = False
-    """A search parameter that Milvus wants no smaller than the search's `limit`."""
-    required: bool = False
-    """Milvus has no default for it."""
-
-    def accepts(self) -> str:
-        """What values are accepted, for a person."""
-        if self.kind == "bool":
-            return "true or false"
-        if self.choices:
-            return ", ".join(self.choices)
-        noun = "an integer" if self.kind == "int" else "a number"
-        if self.multiple_of:
-            noun = f"a multiple of {self.multiple_of}"
-        if self.low is not None and self.high is not None:
-            return f"{noun} from {self.low:g} to {self.high:g}"
-        return f"{noun} of at least {self.low:g}" if self.low is not None else noun
-
-    def problem(self, value: object) -> str | None:
-        """Why `value` is refused, or None where it is accepted."""
-        fits = {
-            "bool": isinstance(value, bool),
-            "choice": isinstance(value, str) and value in self.choices,
-            "int": isinstance(value, int) and not isinstance(value, bool),
-            "float": isinstance(value, int | float) and not isinstance(value, bool),
-        }[self.kind]
-        if fits and isinstance(value, int | float) and not isinstance(value, bool):
-            fits = (
-                (self.low is None or value >= self.low)
-                and (self.high is None or value <= self.high)
-                and not (self.multiple_of and value % self.multiple_of)
-            )
-        return None if fits else f"{self.name} = {value!r} is refused: give {self.accepts()}"
-
-
-Memory = Callable[[int, int, float, Mapping[str, Any]], float]
-"""(rows, dim, bytes an element, build parameters) to bytes, without a raw column kept beside it."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexType:
-    """One vector index type of Milvus."""
-
-    name: str
-    about: str
-    device: Literal["cpu", "gpu", "disk"]
-    family: Literal["exact", "ivf", "graph", "auto"]
-    since: Version
-    vector_types: tuple[str, ...]
-    metrics: tuple[str, ...]
-    memory: Memory
-    memory_source: str
-    build: tuple[Parameter, ...] = ()
-    search: tuple[Parameter, ...] = ()
-    max_limit: int = MAX_LIMIT
-    cannot: tuple[str, ...] = ()
-    """Of `range search`, `group-by`, `iterators`, `mmap`."""
-    needs: str = ""
-    """What else a server must have: a processor feature, a setting."""
-    lite: bool = False
-    """Milvus Lite 3.2.2 builds it; it accepts every other name too, and then searches by brute force."""
-
-    def defaults(self, which: Literal["build", "search"]) -> dict[str, ParameterValue]:
-        return {p.name: p.default for p in getattr(self, which) if p.default is not None}
-
-    def check_build(self, params: Mapping[str, Any], *, dim: int | None = None) -> None:
-        """Refuse build parameters that Milvus would refuse, or silently ignore.
-
-        `dim` adds the checks that depend on it, where it is known. Raises `DefinitionError` whose `where` is
-        `params.NAME`.
-        """
-        _check(self, "build", self.build, params)
-        for parameter in self.build:
-            if parameter.required and parameter.name not in params:
-                raise DefinitionError(
-                    f"{self.name} needs {parameter.name}: give {parameter.accepts()}", where=f"params.{parameter.name}"
-                )
-        pieces = next((p for p in ("m", "sub_dim") if p in params), None)
-        if pieces and dim and params[pieces] and dim % params[pieces]:
-            raise DefinitionError(
-                f"{pieces} = {params[pieces]} does not divide the {dim} dimensions of the vectors: "
-                f"give one of {_divisors(dim)}",
-                where=f"params.{pieces}",
-            )
-        if self.name == "GPU_CAGRA":
-            values = {**self.defaults("build"), **params}
-            if values["graph_degree"] > values["intermediate_graph_degree"]:
-                raise DefinitionError(
-                    f"graph_degree = {values['graph_degree']} is refused: it is the smaller of the two, "
-                    f"intermediate_graph_degree is {values['intermediate_graph_degree']}",
-                    where="params.graph_degree",
-                )
-
-    def check_search(self, params: Mapping[str, Any], *, limit: int | None = None) -> None:
-        """Refuse search parameters that Milvus would refuse; raises `DefinitionError` like `check_build`."""
-        _check(self, "search", self.search, params)
-        if limit is None:
-            return
-        if limit > self.max_limit:
-            raise DefinitionError(f"limit = {limit} is refused: {self.name} answers at most {self.max_limit}")
-        for parameter in self.search:
-            value = params.get(parameter.name)
-            if parameter.at_least_limit and value is not None and value < limit:
-                raise DefinitionError(
-                    f"{parameter.name} = {value} is refused: give at least the limit, {limit}",
-                    where=f"search.{parameter.name}",
-                )
-
-    def search_params(self, params: Mapping[str, Any], *, limit: int) -> dict[str, Any]:
-        """The search parameters to send for `limit` hits: `params`, with those bound to the limit raised to it.
-
-        Milvus refuses `ef < limit`; a caller that asks for more hits wants more hits, not an error.
-        """
-        sent = dict(params)
-        for parameter in self.search:
-            if parameter.at_least_limit and parameter.name in sent:
-                step = parameter.multiple_of or 1
-                sent[parameter.name] = max(sent[parameter.name], -(-limit // step) * step)
-        return sent
-
-
-def _check(index: IndexType, where: str, known: tuple[Parameter, ...], given: Mapping[str, Any]) -> None:
-    by_name = {p.name: p for p in known}
-    place = "params" if where == "build" else "search"
-    for name, value in given.items():
-        if name not in by_name:
-            accepted = ", ".join(by_name) or "none"
-            raise DefinitionError(
-                f"{name} is no {where} parameter of {index.name} (it has: {accepted})", where=f"{place}.{name}"
-            )
-        if problem := by_name[name].problem(value):
-            raise DefinitionError(problem, where=f"{place}.{name}")
-
-
-def _divisors(dim: int) -> str:
-    found = [str(d) for d in range(1, dim + 1) if dim % d == 0]
-    return ", ".join(found if len(found) <= 12 else [*found[:6], "…", *found[-5:]])
 
 
 NLIST = Parameter("nlist", "clusters the rows are divided into", low=1, high=65_536, default=128)
@@ -217,43 +62,6 @@ _CACHE_ON_DEVICE = Parameter(
 _GPU_CANNOT = ("range search", "group-by", "iterators", "mmap")
 
 
-def _raw(rows: int, dim: int, width: float, _: Mapping[str, Any]) -> float:
-    return rows * dim * width
-
-
-_BITS = MappingProxyType({"SQ4": 4, "SQ4U": 4, "SQ6": 6, "SQ8": 8, "BF16": 16, "FP16": 16, "FP32": 32, "FLAT": 32})
-
-
-def _refined(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
-    """What the finer vectors take that `refine` keeps beside the codes; the raw ones where no type is named."""
-    if not params.get("refine"):
-        return 0
-    return float(rows * dim * _BITS.get(str(params.get("refine_type")), width * 8)) / 8
-
-
-def _scalar_quantized(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
-    return rows * dim * _BITS[str(params.get("sq_type", "SQ8"))] / 8 + _refined(rows, dim, width, params)
-
-
-def _product_quantized(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
-    pieces = params.get("m") or max(1, dim // 8)
-    codes = float(rows * pieces * params.get("nbits", 8) * params.get("nrq", 1)) / 8
-    return codes + _refined(rows, dim, width, params)
-
-
-def _links(rows: int, params: Mapping[str, Any]) -> float:
-    return float(rows * 2 * params.get("M", 30) * 4)
-
-
-def _scann(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
-    codes = rows * (dim / params.get("sub_dim", 2)) / 2  # 4 bits for each piece of sub_dim elements
-    return float(codes + (rows * dim * width if params.get("with_raw_data", True) else 0))
-
-
-def _cagra(rows: int, dim: int, width: float, params: Mapping[str, Any]) -> float:
-    return float(rows * dim * width + rows * params.get("graph_degree", 64) * 4)
-
-
 _SQ_TYPE = Parameter("sq_type", "bits of a quantized element", kind="choice", choices=("SQ4", "SQ6", "SQ8"))
 _HNSW_SQ_TYPE = Parameter(
     "sq_type",
@@ -273,7 +81,7 @@ _TYPES = (
         (2, 0),
         _FLOATS_AND_INT8,
         FLOAT_METRICS,
-        _raw,
+        memory.raw,
         _DOCS + ": the raw vectors",
         lite=True,
     ),
@@ -285,7 +93,7 @@ _TYPES = (
         (2, 0),
         _FLOATS,
         FLOAT_METRICS,
-        _raw,
+        memory.raw,
         _DOCS + ": about the raw vectors",
         build=(NLIST,),
         search=(NPROBE,),
@@ -299,7 +107,7 @@ _TYPES = (
         (2, 0),
         _FLOATS,
         FLOAT_METRICS,
-        _scalar_quantized,
+        memory.scalar_quantized,
         _DOCS + ": a quarter of float32",
         build=(NLIST, _SQ_TYPE, _REFINE, _REFINE_TYPE),
         search=(NPROBE, _REFINE_K),
@@ -313,7 +121,7 @@ _TYPES = (
         (2, 0),
         _FLOATS,
         FLOAT_METRICS,
-        _product_quantized,
+        memory.product_quantized,
         _DOCS + ": rows * m * nbits / 8",
         build=(
             NLIST,
@@ -332,7 +140,7 @@ _TYPES = (
         (2, 6),
         _FLOATS,
         FLOAT_METRICS,
-        lambda rows, dim, width, params: rows * (dim / 8 + 8) + _refined(rows, dim, width, params),
+        lambda rows, dim, width, params: rows * (dim / 8 + 8) + memory.refined(rows, dim, width, params),
         "RaBitQ (SIGMOD 2024): a bit an element and two floats a row, and the finer vectors where refine",
         build=(NLIST, _REFINE, _RABITQ_REFINE_TYPE),
         search=(
@@ -349,7 +157,7 @@ _TYPES = (
         (2, 3),
         _FLOATS,
         FLOAT_METRICS,
-        _scann,
+        memory.scann,
         _DOCS + ": 4 bits a piece, and the raw vectors where with_raw_data",
         build=(
             NLIST,
@@ -372,7 +180,7 @@ _TYPES = (
         (2, 0),
         _FLOATS_AND_INT8,
         FLOAT_METRICS,
-        lambda rows, dim, width, params: rows * dim * width + _links(rows, params),
+        lambda rows, dim, width, params: rows * dim * width + memory.links(rows, params),
         _DOCS + ": raw + rows * 2M * 4 for the base layer's links",
         build=(_M, _EF_CONSTRUCTION),
         search=(_EF,),
@@ -386,7 +194,7 @@ _TYPES = (
         (2, 5),
         _FLOATS_AND_INT8,
         FLOAT_METRICS,
-        lambda rows, dim, width, params: _scalar_quantized(rows, dim, width, params) + _links(rows, params),
+        lambda rows, dim, width, params: memory.scalar_quantized(rows, dim, width, params) + memory.links(rows, params),
         _DOCS + ": codes + rows * 2M * 4",
         build=(_M, _EF_CONSTRUCTION, _HNSW_SQ_TYPE, _REFINE, _REFINE_TYPE),
         search=(_EF, _REFINE_K),
@@ -401,7 +209,7 @@ _TYPES = (
         _FLOATS_AND_INT8,
         FLOAT_METRICS,
         lambda rows, dim, width, params: (
-            _product_quantized(rows, dim, width, {"m": 32, **params}) + _links(rows, params)
+            memory.product_quantized(rows, dim, width, {"m": 32, **params}) + memory.links(rows, params)
         ),
         _DOCS + ": rows * m * nbits / 8 + rows * 2M * 4",
         build=(
@@ -423,7 +231,7 @@ _TYPES = (
         _FLOATS_AND_INT8,
         FLOAT_METRICS,
         lambda rows, dim, width, params: (
-            _product_quantized(rows, dim, width, {"m": 2, "nrq": 2, **params}) + _links(rows, params)
+            memory.product_quantized(rows, dim, width, {"m": 2, "nrq": 2, **params}) + memory.links(rows, params)
         ),
         _DOCS + ": rows * m * nrq * nbits / 8 + rows * 2M * 4",
         build=(
@@ -480,7 +288,7 @@ _TYPES = (
         (2, 4),
         _GPU_FLOATS,
         FLOAT_METRICS,
-        _raw,
+        memory.raw,
         _DOCS + ": the raw vectors, in GPU memory",
         cannot=_GPU_CANNOT,
     ),
@@ -492,7 +300,7 @@ _TYPES = (
         (2, 3),
         _GPU_FLOATS,
         FLOAT_METRICS,
-        _raw,
+        memory.raw,
         _DOCS + ": about the raw vectors, in GPU memory",
         build=(NLIST, _CACHE_ON_DEVICE),
         search=(NPROBE,),
@@ -507,7 +315,7 @@ _TYPES = (
         (2, 3),
         _GPU_FLOATS,
         FLOAT_METRICS,
-        _product_quantized,
+        memory.product_quantized,
         _DOCS + ": rows * m * nbits / 8, in GPU memory",
         build=(
             NLIST,
@@ -527,7 +335,7 @@ _TYPES = (
         (2, 4),
         _GPU_FLOATS,
         FLOAT_METRICS,
-        _cagra,
+        memory.cagra,
         _DOCS + ": raw + rows * graph_degree * 4; the documentation advises 1.8 times raw on the device",
         build=(
             Parameter("intermediate_graph_degree", "links before pruning", low=1, high=4096, default=128),
@@ -576,7 +384,7 @@ _TYPES = (
         (2, 0),
         ("BINARY_VECTOR",),
         BINARY_METRICS,
-        _raw,
+        memory.raw,
         _DOCS + ": the raw vectors",
     ),
     IndexType(
@@ -587,7 +395,7 @@ _TYPES = (
         (2, 0),
         ("BINARY_VECTOR",),
         BINARY_METRICS,
-        _raw,
+        memory.raw,
         _DOCS + ": about the raw vectors",
         build=(NLIST,),
         search=(NPROBE,),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from imgvec.errors import DefinitionError
-from imgvec.indexes.catalog import MAX_DIM, MAX_LIMIT, VECTOR_TYPES
+from imgvec.indexes.catalog import MAX_DIM, VECTOR_TYPES
+from imgvec.indexes.index_type import MAX_LIMIT
 
 Updates = Literal["rarely", "daily", "always"]
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from imgvec.errors import BackendError, UnsupportedByBackend
 from imgvec.indexes import catalog
+from imgvec.indexes.index_type import MAX_LIMIT
 
 Kind = Literal["lite", "server"]
 
@@ -29,8 +30,8 @@ class Capabilities:
     embedded: bool = False
     """The server of the `milvus` wheel, which keeps its data in local files."""
     max_dim: int = catalog.MAX_DIM
-    max_limit: int = catalog.MAX_LIMIT
-    max_queries: int = catalog.MAX_LIMIT
+    max_limit: int = MAX_LIMIT
+    max_queries: int = MAX_LIMIT
     """Query vectors in one call."""
 
     @property

@@ -16,6 +16,7 @@ from imgvec.errors import BackendError, DefinitionError
 from imgvec.fields import FieldSection
 from imgvec.filters import FieldType
 from imgvec.indexes import catalog
+from imgvec.indexes.index_type import IndexType, Parameter
 from imgvec.milvus.capabilities import Capabilities
 
 ID, VECTOR = "id", "vector"
@@ -173,7 +174,7 @@ def plan_index(
     return IndexPlan(VECTOR, type, {**sizes, **params}, metric_type, nested=backend.kind == "lite")
 
 
-def _takes(kind: catalog.IndexType) -> frozenset[str]:
+def _takes(kind: IndexType) -> frozenset[str]:
     return frozenset((*kind.vector_types, *kind.metrics))
 
 
@@ -274,7 +275,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _typed(parameter: catalog.Parameter, value: Any) -> Any:
+def _typed(parameter: Parameter, value: Any) -> Any:
     """An index parameter in its own type; a server gives each back as text."""
     if not isinstance(value, str):
         return value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from imgvec.indexes.catalog import Parameter, ParameterValue
+    from imgvec.indexes.index_type import Parameter, ParameterValue
 
 
 def typed(pairs: Sequence[str], known: Sequence[Parameter]) -> dict[str, ParameterValue]:

@@ -13,6 +13,7 @@ import click
 from imgvec.cli.options import opened, output_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.indexes import catalog
+from imgvec.indexes.index_type import MAX_LIMIT
 from imgvec.indexes.plan import Proposal, size
 from imgvec.indexes.plan import plan as ranked
 
@@ -63,9 +64,7 @@ def _bytes(text: str) -> int:
     show_default=True,
     help="How often rows are written.",
 )
-@click.option(
-    "-k", "--limit", type=click.IntRange(1, catalog.MAX_LIMIT), default=10, show_default=True, help="Hits a search."
-)
+@click.option("-k", "--limit", type=click.IntRange(1, MAX_LIMIT), default=10, show_default=True, help="Hits a search.")
 @click.option(
     "--replicas",
     type=click.IntRange(min=1),

@@ -11,7 +11,8 @@ import click
 from imgvec.cli.options import output_option, settings
 from imgvec.cli.output import print_json, print_table
 from imgvec.indexes import catalog
-from imgvec.indexes.catalog import IndexType, Parameter, ScalarIndex
+from imgvec.indexes.catalog import ScalarIndex
+from imgvec.indexes.index_type import IndexType, Parameter
 
 
 @click.command()

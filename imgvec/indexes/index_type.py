@@ -1,0 +1,166 @@
+"""What an index type of Milvus is: its parameters, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from imgvec.errors import DefinitionError
+
+Version = tuple[int, ...]
+ParameterValue = int | float | bool | str
+
+MAX_LIMIT = 16_384
+"""Milvus's bound on `limit`, on `offset + limit`, and on the queries in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One build or search parameter: what values it takes, and what it does."""
+
+    name: str
+    meaning: str
+    kind: Literal["int", "float", "bool", "choice"] = "int"
+    low: float | None = None
+    high: float | None = None
+    default: ParameterValue | None = None
+    choices: tuple[str, ...] = ()
+    multiple_of: int | None = None
+    at_least_limit: bool = False
+    """A search parameter that Milvus wants no smaller than the search's `limit`."""
+    required: bool = False
+    """Milvus has no default for it."""
+
+    def accepts(self) -> str:
+        """What values are accepted, for a person."""
+        if self.kind == "bool":
+            return "true or false"
+        if self.choices:
+            return ", ".join(self.choices)
+        noun = "an integer" if self.kind == "int" else "a number"
+        if self.multiple_of:
+            noun = f"a multiple of {self.multiple_of}"
+        if self.low is not None and self.high is not None:
+            return f"{noun} from {self.low:g} to {self.high:g}"
+        return f"{noun} of at least {self.low:g}" if self.low is not None else noun
+
+    def problem(self, value: object) -> str | None:
+        """Why `value` is refused, or None where it is accepted."""
+        fits = {
+            "bool": isinstance(value, bool),
+            "choice": isinstance(value, str) and value in self.choices,
+            "int": isinstance(value, int) and not isinstance(value, bool),
+            "float": isinstance(value, int | float) and not isinstance(value, bool),
+        }[self.kind]
+        if fits and isinstance(value, int | float) and not isinstance(value, bool):
+            fits = (
+                (self.low is None or value >= self.low)
+                and (self.high is None or value <= self.high)
+                and not (self.multiple_of and value % self.multiple_of)
+            )
+        return None if fits else f"{self.name} = {value!r} is refused: give {self.accepts()}"
+
+
+Memory = Callable[[int, int, float, Mapping[str, Any]], float]
+"""(rows, dim, bytes an element, build parameters) to bytes, without a raw column kept beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexType:
+    """One vector index type of Milvus."""
+
+    name: str
+    about: str
+    device: Literal["cpu", "gpu", "disk"]
+    family: Literal["exact", "ivf", "graph", "auto"]
+    since: Version
+    vector_types: tuple[str, ...]
+    metrics: tuple[str, ...]
+    memory: Memory
+    memory_source: str
+    build: tuple[Parameter, ...] = ()
+    search: tuple[Parameter, ...] = ()
+    max_limit: int = MAX_LIMIT
+    cannot: tuple[str, ...] = ()
+    """Of `range search`, `group-by`, `iterators`, `mmap`."""
+    needs: str = ""
+    """What else a server must have: a processor feature, a setting."""
+    lite: bool = False
+    """Milvus Lite 3.2.2 builds it; it accepts every other name too, and then searches by brute force."""
+
+    def defaults(self, which: Literal["build", "search"]) -> dict[str, ParameterValue]:
+        return {p.name: p.default for p in getattr(self, which) if p.default is not None}
+
+    def check_build(self, params: Mapping[str, Any], *, dim: int | None = None) -> None:
+        """Refuse build parameters that Milvus would refuse, or silently ignore.
+
+        `dim` adds the checks that depend on it, where it is known. Raises `DefinitionError` whose `where` is
+        `params.NAME`.
+        """
+        _check(self, "build", self.build, params)
+        for parameter in self.build:
+            if parameter.required and parameter.name not in params:
+                raise DefinitionError(
+                    f"{self.name} needs {parameter.name}: give {parameter.accepts()}", where=f"params.{parameter.name}"
+                )
+        pieces = next((p for p in ("m", "sub_dim") if p in params), None)
+        if pieces and dim and params[pieces] and dim % params[pieces]:
+            raise DefinitionError(
+                f"{pieces} = {params[pieces]} does not divide the {dim} dimensions of the vectors: "
+                f"give one of {_divisors(dim)}",
+                where=f"params.{pieces}",
+            )
+        if self.name == "GPU_CAGRA":
+            values = {**self.defaults("build"), **params}
+            if values["graph_degree"] > values["intermediate_graph_degree"]:
+                raise DefinitionError(
+                    f"graph_degree = {values['graph_degree']} is refused: it is the smaller of the two, "
+                    f"intermediate_graph_degree is {values['intermediate_graph_degree']}",
+                    where="params.graph_degree",
+                )
+
+    def check_search(self, params: Mapping[str, Any], *, limit: int | None = None) -> None:
+        """Refuse search parameters that Milvus would refuse; raises `DefinitionError` like `check_build`."""
+        _check(self, "search", self.search, params)
+        if limit is None:
+            return
+        if limit > self.max_limit:
+            raise DefinitionError(f"limit = {limit} is refused: {self.name} answers at most {self.max_limit}")
+        for parameter in self.search:
+            value = params.get(parameter.name)
+            if parameter.at_least_limit and value is not None and value < limit:
+                raise DefinitionError(
+                    f"{parameter.name} = {value} is refused: give at least the limit, {limit}",
+                    where=f"search.{parameter.name}",
+                )
+
+    def search_params(self, params: Mapping[str, Any], *, limit: int) -> dict[str, Any]:
+        """The search parameters to send for `limit` hits: `params`, with those bound to the limit raised to it.
+
+        Milvus refuses `ef < limit`; a caller that asks for more hits wants more hits, not an error.
+        """
+        sent = dict(params)
+        for parameter in self.search:
+            if parameter.at_least_limit and parameter.name in sent:
+                step = parameter.multiple_of or 1
+                sent[parameter.name] = max(sent[parameter.name], -(-limit // step) * step)
+        return sent
+
+
+def _check(index: IndexType, where: str, known: tuple[Parameter, ...], given: Mapping[str, Any]) -> None:
+    by_name = {p.name: p for p in known}
+    place = "params" if where == "build" else "search"
+    for name, value in given.items():
+        if name not in by_name:
+            accepted = ", ".join(by_name) or "none"
+            raise DefinitionError(
+                f"{name} is no {where} parameter of {index.name} (it has: {accepted})", where=f"{place}.{name}"
+            )
+        if problem := by_name[name].problem(value):
+            raise DefinitionError(problem, where=f"{place}.{name}")
+
+
+def _divisors(dim: int) -> str:
+    found = [str(d) for d in range(1, dim + 1) if dim % d == 0]
+    return ", ".join(found if len(found) <= 12 else [*found[:6], "…", *found[-5:]])
