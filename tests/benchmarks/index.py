@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from index_data import DIM, NoEncoder, Vectors, fill, real, row_id, unit
+from index_data import DIM, Vectors, fill, no_encoder, real, unit
 from milvus_server import MilvusServer
+from rows import id_of
 
 from imgvec import ImageCollection, Settings
 from imgvec.indexes.exact import ExactSearch, Neighbours
@@ -77,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, backend(args.backend, Path(folder)) as uri:
         settings = Settings.load(uri=uri, timeout=60)
         with ImageCollection.create(
-            "bench_index", definition=DEFINITION, encoder=NoEncoder(DIM), settings=settings
+            "bench_index", definition=DEFINITION, encoder=no_encoder(DIM), settings=settings
         ) as photos:
             fill(photos.store, rows, bucket=buckets)
             types = args.types.split(",") if args.types else TYPES
@@ -240,7 +241,7 @@ def exact(queries: Vectors, rows: Vectors, positions: Sequence[int] | None = Non
     search = ExactSearch(queries, limit=LIMIT + MARGIN, metric_type="COSINE", device="cpu")
     where = range(len(rows)) if positions is None else positions
     for start in range(0, len(rows), 5000):
-        search.add([row_id(int(at)) for at in where[start : start + 5000]], rows[start : start + 5000])
+        search.add([id_of(int(at)) for at in where[start : start + 5000]], rows[start : start + 5000])
     return search.neighbours()
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # milvus_server.py lies beside this folder
+sys.path.insert(0, str(Path(__file__).parents[1]))  # rows.py and milvus_server.py lie beside this folder
 
-from imgvec.encoders.protocol import Binding
+from rows import numbered
+
+from imgvec.exchange import NoEncoder, unbound_binding
 
 if TYPE_CHECKING:
     from imgvec.milvus import Store
@@ -22,11 +24,9 @@ Vectors = NDArray[np.float32]
 DIM = 384
 
 
-class NoEncoder:
+def no_encoder(dim: int) -> NoEncoder:
     """Only a binding: the vectors are here already."""
-
-    def __init__(self, dim: int) -> None:
-        self.binding = Binding("none", None, "0" * 32, None, "cls", 224, dim)
+    return NoEncoder(unbound_binding(dim))
 
 
 def real() -> tuple[Vectors, Vectors] | None:
@@ -58,25 +58,12 @@ def unit(made: Vectors) -> Vectors:
     return np.ascontiguousarray(made / np.linalg.norm(made, axis=1, keepdims=True))
 
 
-def row_id(position: int) -> str:
-    return f"{position:032x}"
-
-
 def fill(store: Store, made: Vectors, **columns: NDArray[np.int64]) -> None:
     """Upsert a row a vector, with short fields, and wait until they are sealed."""
     for start in range(0, len(made), 5000):
         part = made[start : start + 5000]
         rows = [
-            {
-                "id": row_id(start + i),
-                "uri": f"/{start + i}",
-                "content_hash": row_id(start + i),
-                "width": 32,
-                "height": 32,
-                "media_type": "image/png",
-                "ingested_at": 0,
-                **{name: int(values[start + i]) for name, values in columns.items()},
-            }
+            numbered(start + i, **{name: int(values[start + i]) for name, values in columns.items()})
             for i in range(len(part))
         ]
         store.upsert(rows, part)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from index_data import NoEncoder, fill, vectors
+from index_data import fill, no_encoder, vectors
 from milvus_server import MilvusServer
 
 from imgvec import ImageCollection, Settings
@@ -71,7 +71,7 @@ def main() -> None:
 def opened(server: MilvusServer) -> ImageCollection:
     settings = Settings.load(uri=server.uri, timeout=60)
     return ImageCollection.create(
-        NAME, definition=DEFINITION, encoder=NoEncoder(vectors(1).shape[1]), settings=settings, exist_ok=True
+        NAME, definition=DEFINITION, encoder=no_encoder(vectors(1).shape[1]), settings=settings, exist_ok=True
     )
 
 

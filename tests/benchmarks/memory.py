@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 import tarfile
 import tempfile
@@ -22,7 +21,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fakes import FakeEncoder
-from pictures import picture
+from jpegs import jpegs
 
 from imgvec import ImageCollection, IngestReport
 
@@ -58,17 +57,9 @@ def main() -> None:
 
 
 def _fill(tar: Path, number: int) -> None:
-    data = os.environ.get("IMGVEC_TEST_DATA")
-    photos = [path.read_bytes() for path in sorted((Path(data) / "clothing").rglob("*.jpg"))] if data else []
-    if not photos:
-        for seed in range(50):
-            file = io.BytesIO()
-            picture(seed, (400, 300)).save(file, "JPEG")
-            photos.append(file.getvalue())
     with tarfile.open(tar, "w") as archive:
-        for i in range(number):
-            content = photos[i % len(photos)] + i.to_bytes(8, "big")
-            member = tarfile.TarInfo(f"{i:06}.jpg")
+        for name, content in jpegs(number):
+            member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
 

@@ -10,28 +10,21 @@ p50 is above 1.15 times the raw client's.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from index_data import DIM, fill, no_encoder
+from index_data import vectors as unit_vectors
 from pymilvus import MilvusClient
 
 from imgvec import ImageCollection, Settings
-from imgvec.encoders.protocol import Binding
 
 LIMIT = 10
 EF = 64
 DEFINITION = {"encoder": {"model": "none"}, "dynamic": False}
-
-
-class NoEncoder:
-    """Only a binding: the vectors are here already."""
-
-    def __init__(self, dim: int) -> None:
-        self.binding = Binding("none", None, "0" * 32, None, "cls", 224, dim)
 
 
 def main() -> None:
@@ -40,16 +33,17 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--uri", help="a Milvus server (default: Milvus Lite in a temporary folder)")
     args = parser.parse_args()
-    vectors = _vectors(args.rows + args.queries)
+    vectors = unit_vectors(args.rows + args.queries)
     rows, queries = vectors[: args.rows], vectors[args.rows :]
 
     with tempfile.TemporaryDirectory() as work:
         settings = Settings.load(uri=args.uri or str(Path(work) / "search.db"))
-        encoder = NoEncoder(vectors.shape[1])
+        encoder = no_encoder(DIM)
         with ImageCollection.create(
             "bench_search", definition=DEFINITION, encoder=encoder, settings=settings
         ) as photos:
-            _fill(photos, rows)
+            fill(photos.store, rows)
+            photos.store.wait_until_indexed(300)
             fields = [name for name in photos.store.fields if name != "id"]
             # the same connection, since nobody else may open a Milvus Lite file
             client: MilvusClient = photos.store._client
@@ -90,35 +84,6 @@ def main() -> None:
     ratio = p50["imgvec"] / p50["raw client"]
     print(f"  ratio of p50: {ratio:.2f} (wanted: at most 1.15)")
     sys.exit(0 if ratio <= 1.15 else 1)
-
-
-def _vectors(number: int) -> np.ndarray:
-    data = os.environ.get("IMGVEC_TEST_DATA")
-    if data:
-        found = np.load(Path(data) / "vectors_cifar10.npy", mmap_mode="r")[:number].astype(np.float32)
-    else:
-        found = np.random.default_rng(0).standard_normal((number, 384)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-def _fill(photos: ImageCollection, vectors: np.ndarray) -> None:
-    for start in range(0, len(vectors), 2000):
-        batch = vectors[start : start + 2000]
-        photos.store.upsert([_row(start + i) for i in range(len(batch))], batch)
-    photos.store.flush()
-    photos.store.wait_until_indexed(300)
-
-
-def _row(number: int) -> dict[str, object]:
-    return {
-        "id": f"{number:032x}",
-        "uri": f"/photos/{number}.jpg",
-        "content_hash": f"{number:032x}",
-        "width": 640,
-        "height": 480,
-        "media_type": "image/jpeg",
-        "ingested_at": 0,
-    }
 
 
 if __name__ == "__main__":

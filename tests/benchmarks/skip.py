@@ -10,8 +10,6 @@ and encode nothing. Prints files a second; exit status 1 below 1,000 on Milvus L
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import statistics
 import sys
 import tempfile
@@ -20,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fakes import FakeEncoder
-from pictures import picture
+from jpegs import jpegs
 
 from imgvec import ImageCollection
 
@@ -58,20 +56,7 @@ def main() -> None:
 
 def _fill(folder: Path, number: int) -> int:
     folder.mkdir()
-    data = os.environ.get("IMGVEC_TEST_DATA")
-    photos = [path.read_bytes() for path in sorted((Path(data) / "clothing").rglob("*.jpg"))] if data else []
-    if not photos:
-        for seed in range(50):
-            file = io.BytesIO()
-            picture(seed, (400, 300)).save(file, "JPEG")
-            photos.append(file.getvalue())
-    size = 0
-    for i in range(number):
-        # what follows the end of a JPEG's image is no part of it, and makes another file of it
-        content = photos[i % len(photos)] + i.to_bytes(8, "big")
-        (folder / f"{i:06}.jpg").write_bytes(content)
-        size += len(content)
-    return size
+    return sum((folder / name).write_bytes(content) for name, content in jpegs(number))
 
 
 if __name__ == "__main__":

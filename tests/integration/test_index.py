@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
+from rows import id_of, numbered
 
 from imgvec import ImageCollection
 from imgvec.cli import main
@@ -39,20 +40,7 @@ def vectors(rows: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"{i:05}",
-            "uri": f"/{i}.jpg",
-            "content_hash": "0" * 32,
-            "width": 1,
-            "height": 1,
-            "media_type": "image/png",
-            "ingested_at": 0,
-            "album": f"a{i % 3}",
-            **({"place": {"n": i}} if i % 2 else {}),
-        }
-        for i in range(count)
-    ]
+    return [numbered(i, album=f"a{i % 3}", **({"place": {"n": i}} if i % 2 else {})) for i in range(count)]
 
 
 @pytest.fixture
@@ -173,11 +161,11 @@ def test_a_scratch_copy_has_all_rows_and_goes_even_on_an_error(trip: ImageCollec
         with trip.scratch() as copy:
             names.append(copy.name)
             assert copy.count() == ROWS
-            ids = ["00000", "00001", f"{ROWS - 1:05}"]
+            ids = [id_of(0), id_of(1), id_of(ROWS - 1)]
             read, original = (store.get(ids, output_fields=["*"], with_vector=True) for store in (copy, trip.store))
             np.testing.assert_equal(read, original)
             copy.build_index("HNSW", {"M": 8, "efConstruction": 40})
-            assert [hit.id for hit in copy.search(vectors(1), limit=1)[0]] == ["00000"]
+            assert [hit.id for hit in copy.search(vectors(1), limit=1)[0]] == [id_of(0)]
             assert trip.store.index.type == "IVF_FLAT"
             assert [each.name for each in list_collections(Settings.load(uri=trip.uri))] == ["trip"]
             raise ZeroDivisionError

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
+from rows import numbered
 
 from imgvec import ImageCollection
 from imgvec.cli import main
@@ -49,14 +50,7 @@ def made(uri: str, type_: str, **params: Any) -> ImageCollection:
     """The collection `tuned` of all rows, with that index."""
     wanted = definition(type_, params)
     collection = ImageCollection.create("tuned", definition=wanted, uri=uri, encoder=FakeEncoder(dim=DIM))
-    rows = [
-        {
-            "id": f"{n:032x}", "uri": f"/{n}.jpg", "content_hash": f"{n:032x}", "width": 1, "height": 1,
-            "media_type": "image/jpeg", "ingested_at": 0, "rank": n,
-        }
-        for n in range(ROWS)
-    ]  # fmt: skip
-    collection.store.upsert(rows, VECTORS)
+    collection.store.upsert([numbered(n, rank=n) for n in range(ROWS)], VECTORS)
     collection.store.wait_until_indexed(120)
     # a server takes a new index for the rows that it has loaded some seconds later
     collection.store.release()

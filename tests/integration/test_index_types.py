@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
+from rows import numbered
 
 from imgvec import ImageCollection
 from imgvec.cli.index import index
@@ -75,10 +76,8 @@ def test_a_plan_for_a_collection_keeps_to_its_backend(backend_uri: str) -> None:
 def test_whatever_is_proposed_is_built_and_searched(backend_uri: str) -> None:
     vectors = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    common = {"content_hash": "", "width": 1, "height": 1, "media_type": "image/png", "ingested_at": 0}
-    rows = [{"id": f"{number:04}", "uri": f"{number}.png", **common} for number in range(len(vectors))]
     with ImageCollection.create("planned", definition=DEFINITION, uri=backend_uri, encoder=FakeEncoder()) as photos:
-        photos.store.upsert(rows, vectors)
+        photos.store.upsert([numbered(i) for i in range(len(vectors))], vectors)
         wanted = photos.store.capabilities.index_types - {"AUTOINDEX", "BIN_FLAT", "BIN_IVF_FLAT"}
         if photos.store.capabilities.kind == "server":  # ten seconds each
             wanted &= {"IVF_PQ", "SCANN"}

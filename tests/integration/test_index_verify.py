@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from fakes import FakeEncoder
+from rows import id_of, numbered
 
 from imgvec import ImageCollection
 from imgvec.cli.index.verify import verify as command
@@ -30,22 +31,6 @@ DEFINITION: dict[str, Any] = {
 ALL = {"nprobe": 32}
 
 
-def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"{i:05}",
-            "uri": f"/{i}.jpg",
-            "content_hash": "0" * 32,
-            "width": 1,
-            "height": 1,
-            "media_type": "image/png",
-            "ingested_at": 0,
-            "rank": i,
-        }
-        for i in range(first, first + count)
-    ]
-
-
 def made(uri: str, metric: str = "COSINE") -> ImageCollection:
     definition = {**DEFINITION, "vector": {"metric_type": metric}}
     return ImageCollection.create("test_verify", definition=definition, uri=uri, encoder=FakeEncoder(dim=DIM))
@@ -53,13 +38,15 @@ def made(uri: str, metric: str = "COSINE") -> ImageCollection:
 
 def fill(photos: ImageCollection, count: int = ROWS) -> None:
     vectors = np.random.default_rng(0).standard_normal((count, DIM)).astype(np.float32)
-    photos.store.upsert(rows(count), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    photos.store.upsert(
+        [numbered(i, rank=i) for i in range(count)], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    )
     photos.store.wait_until_indexed(60)
 
 
 def write_raw(photos: ImageCollection, row: int, vector: np.ndarray[Any, Any]) -> None:
     """Put a vector there that imgvec would refuse."""
-    photos.store._client.insert(photos.name, [{**rows(1, row)[0], "vector": vector.astype(np.float32)}])
+    photos.store._client.insert(photos.name, [{**numbered(row, rank=row), "vector": vector.astype(np.float32)}])
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +101,7 @@ def test_a_parameter_that_is_too_low(backend_uri: str) -> None:
 
 
 def dropped(answers: Any) -> Any:
-    return [[hit for hit in hits if hit.id != "00003"] for hits in answers]
+    return [[hit for hit in hits if hit.id != id_of(3)] for hits in answers]
 
 
 def other_scores(answers: Any) -> Any:
@@ -201,7 +188,7 @@ def test_a_vector_that_is_none(lite_uri: str, metric: str, vector: Any, finding:
         fill(photos)
         write_raw(photos, ROWS, vector)
         found = verify(photos.store, params=ALL, queries=50, probes=200)
-        assert [(f.name, f.examples) for f in found.findings] == ([(finding, (f"{ROWS:05}",))] if finding else [])
+        assert [(f.name, f.examples) for f in found.findings] == ([(finding, (id_of(ROWS),))] if finding else [])
         assert found.ok is ok
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rows import row
 
 from imgvec.definition import Definition
 
@@ -22,20 +23,6 @@ FIELDS: dict[str, Any] = {
 def definition(**parts: Any) -> Definition:
     """A definition without fields, with an exact index, unless `parts` say otherwise."""
     return Definition.load({"encoder": {"model": "m"}, "index": {"cpu": {"type": "FLAT"}}, **parts})
-
-
-def row(id_: str, **others: Any) -> dict[str, Any]:
-    """A row with every field that a collection has by itself."""
-    return {
-        "id": id_,
-        "uri": f"/photos/{id_}.jpg",
-        "content_hash": f"{abs(hash(id_)):032x}"[:32],
-        "width": 640,
-        "height": 480,
-        "media_type": "image/jpeg",
-        "ingested_at": 1_700_000_000_000,
-        **others,
-    }
 
 
 def full_row(id_: str, **others: Any) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import grpc
 import pytest
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.db import MilvusLite
-from milvus_rows import row, unit_vectors
+from milvus_rows import unit_vectors
 from pymilvus.client.prepare import Prepare
 from pymilvus.grpc_gen import milvus_pb2_grpc
+from rows import row
 
 from imgvec.definition import Definition
 from imgvec.errors import DefinitionError

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from milvus_rows import FIELDS, definition, full_row, row, unit_vectors
+from milvus_rows import FIELDS, definition, full_row, unit_vectors
 from milvus_server import MilvusServer, why_unavailable
 from pydantic import SecretStr
 from pymilvus.client.cache import GlobalCache
+from rows import row
 
 from imgvec.errors import (
     BackendError,

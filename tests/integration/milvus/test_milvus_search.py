@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from milvus_rows import Vectors, definition, row, unit_vectors
+from milvus_rows import Vectors, definition, unit_vectors
+from rows import row
 
 from imgvec.errors import QueryError
 from imgvec.milvus import Connection, Found, Store

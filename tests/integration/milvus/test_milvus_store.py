@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from milvus_rows import FIELDS, definition, full_row, row, unit_vectors
+from milvus_rows import FIELDS, definition, full_row, unit_vectors
+from rows import row
 
 from imgvec.errors import BackendError, WriteFailed
 from imgvec.milvus import Connection, Store, connect
