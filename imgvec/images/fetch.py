@@ -2,31 +2,30 @@
 
 The host is resolved here, each address is judged, and the connection is made to the judged address itself: a name that
 answers otherwise the next time (DNS rebinding) leads nowhere else. TLS names and verifies the host of the URL. Proxies
-of the environment are not used, since behind one nobody knows which address is reached.
+of the environment are not used, since behind one nobody knows which address is reached. Where a source gives its
+`Connections`, the next image from the same host comes over a connection that is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import io
 import random
 import socket
 import ssl
 import time
 import zlib
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 from imgvec import __version__
 from imgvec.errors import UnreadableImage
 from imgvec.images.addresses import may_connect, parse_networks
+from imgvec.images.connections import Connections, Place, Wire
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
+_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that another try may not meet again."""
@@ -54,17 +53,22 @@ class FetchPolicy:
 
 @dataclass(frozen=True, slots=True)
 class UrlReader:
-    """The image at `url`; opens a connection of its own for each read."""
+    """The image at `url`; opens a connection of its own for each read where `connections` keeps none."""
 
     url: str
     policy: FetchPolicy = FetchPolicy()
+    connections: Connections | None = field(default=None, compare=False, repr=False)
+    """All fetches with these have the same policy. Another process has its own or none."""
 
     def read(self, max_bytes: int) -> bytes:
         """The body; raises `UnreadableImage`: missing, permission denied, read failed, empty, too large."""
-        data = _Fetch(self.url, self.policy, max_bytes).run()
+        data = _Fetch(self.url, self.policy, max_bytes, self.connections).run()
         if not data:
             raise UnreadableImage(self.url, "empty")
         return data
+
+    def __reduce__(self) -> tuple[type[UrlReader], tuple[str, FetchPolicy]]:
+        return UrlReader, (self.url, self.policy)
 
 
 def url_trouble(url: str) -> str | None:
@@ -103,8 +107,8 @@ class _PassingError(Exception):
 class _Fetch:
     """One read of one URL."""
 
-    def __init__(self, url: str, policy: FetchPolicy, max_bytes: int) -> None:
-        self._url, self._policy, self._max_bytes = url, policy, max_bytes
+    def __init__(self, url: str, policy: FetchPolicy, max_bytes: int, connections: Connections | None) -> None:
+        self._url, self._policy, self._max_bytes, self._connections = url, policy, max_bytes, connections
         self._deadline = time.monotonic() + policy.timeout
         self._networks = parse_networks(policy.allowed_networks)
 
@@ -136,19 +140,13 @@ class _Fetch:
 
     def _get(self, parts: SplitResult) -> bytes | str:
         """The body, or where a redirect leads."""
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        place = (parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
         try:
-            with closing(self._connected(host, port, tls=parts.scheme == "https")) as sock:
-                connection = http.client.HTTPConnection(host, port)
-                connection.default_port = 443 if parts.scheme == "https" else 80  # a usual port is not in `Host`
-                connection.sock = cast("socket.socket", _Wire(sock, self._deadline))
-                target = urlunsplit(("", "", quote(parts.path or "/", safe="/%:@!$&'()*+,;=~"), parts.query, ""))
-                headers = {"User-Agent": f"imgvec/{__version__}", "Accept": "image/*, */*;q=0.5"}
-                headers |= {"Accept-Encoding": "identity", "Connection": "close"}
-                connection.request("GET", quote(target, safe="/%:@!$&'()*+,;=~?[]"), headers=headers)
-                with connection.getresponse() as response:
-                    return self._answer(response)
+            if self._connections and (idle := self._connections.take(place)):
+                # the server may close what is idle at any moment: that is no failed try
+                with contextlib.suppress(ConnectionError):
+                    return self._asked(idle, place, parts)
+            return self._asked(self._connected(place), place, parts)
         except TimeoutError as exc:
             raise self._late() from exc
         except ssl.SSLCertVerificationError as exc:
@@ -156,8 +154,34 @@ class _Fetch:
         except (OSError, http.client.HTTPException) as exc:
             raise _PassingError(f"the connection broke off: {str(exc) or type(exc).__name__}") from exc
 
-    def _connected(self, host: str, port: int, *, tls: bool) -> socket.socket:
+    def _asked(self, sock: socket.socket, place: Place, parts: SplitResult) -> bytes | str:
+        """One request and its answer; the connection is kept or closed after it."""
+        scheme, host, port = place
+        keep = False
+        try:
+            connection = http.client.HTTPConnection(host, port)
+            connection.default_port = _PORTS[scheme]  # a usual port is not in `Host`
+            connection.sock = cast("socket.socket", Wire(sock, self._deadline))
+            target = urlunsplit(("", "", quote(parts.path or "/", safe="/%:@!$&'()*+,;=~"), parts.query, ""))
+            headers = {"User-Agent": f"imgvec/{__version__}", "Accept": "image/*, */*;q=0.5"}
+            headers |= {"Accept-Encoding": "identity"}
+            if self._connections is None:
+                headers["Connection"] = "close"
+            connection.request("GET", quote(target, safe="/%:@!$&'()*+,;=~?[]"), headers=headers)
+            with connection.getresponse() as response:
+                answer = self._answer(response)
+                # read to its end, and the server waits for the next
+                keep = response.isclosed() and not response.will_close
+            return answer
+        finally:
+            if keep and self._connections:
+                self._connections.give_back(place, sock)
+            else:
+                sock.close()
+
+    def _connected(self, place: Place) -> socket.socket:
         """A connection to the first address that may be connected to and answers."""
+        scheme, host, port = place
         refused, failure = "", None
         for address in self._addresses(host, port):
             if not may_connect(address, self._networks):
@@ -170,7 +194,7 @@ class _Fetch:
                 continue
             try:
                 sock.settimeout(self._left())
-                return _tls().wrap_socket(sock, server_hostname=host) if tls else sock
+                return _tls().wrap_socket(sock, server_hostname=host) if scheme == "https" else sock
             except BaseException:
                 sock.close()
                 raise
@@ -248,45 +272,6 @@ class _Fetch:
 
     def _refusal(self, reason: str, detail: str) -> UnreadableImage:
         return UnreadableImage(without_userinfo(self._url), reason, detail)
-
-
-class _Wire:
-    """A connected socket, as much of it as `http.client` uses, of which every send and receive ends at the deadline.
-
-    A socket's own timeout begins anew with each byte, so a server that sends one a second would hold it for ever.
-    """
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock, self._deadline = sock, deadline
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(_remaining(self._deadline))
-        self._sock.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Incoming(self._sock, self._deadline), _CHUNK)
-
-    def close(self) -> None:
-        """Nothing: http.client closes before the body is read; who opened the socket closes it."""
-
-
-class _Incoming(io.RawIOBase):
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock, self._deadline = sock, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        self._sock.settimeout(_remaining(self._deadline))
-        return self._sock.recv_into(buffer)
-
-
-def _remaining(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 @lru_cache(maxsize=1)

@@ -200,7 +200,8 @@ def served(folder: Path) -> Iterator[str]:
     """The folder at a local address, from a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
+    options = ["--protocol", "HTTP/1.1", "--bind", "127.0.0.1", "--directory", str(folder)]
+    command = [sys.executable, "-m", "http.server", str(port), *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20

@@ -53,4 +53,4 @@ def read_url(url: str, reading: Reading) -> Record | UnreadableImage:
     """The image at an http(s) URL; nothing is fetched before it is read."""
     if problem := url_trouble(url):
         return UnreadableImage(without_userinfo(printable(url)), "unusable name", problem)
-    return reading.record(url, UrlReader(url, reading.policy), reading.known(url, url))
+    return reading.record(url, UrlReader(url, reading.policy, reading.connections), reading.known(url, url))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.connections import Connections
 from imgvec.images.fetch import FetchPolicy
 from imgvec.images.metadata import Metadata
 from imgvec.images.records import Reader, Record, record_id
@@ -53,6 +54,8 @@ class Reading:
     columns: Columns = field(default_factory=Columns)
     max_bytes: int = 256 * 2**20
     policy: FetchPolicy = field(default_factory=FetchPolicy)
+    connections: Connections = field(default_factory=Connections)
+    """What fetches of this source share; closed at its end."""
     part: tuple[int, int] | None = None
     """Rank and number of the parts that the source is split into; None for all of it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -88,14 +89,21 @@ def read_source(
         part=part,
     )
     if isinstance(source, str | Path) and not has_braces(source):
-        return reading.own(_read(source, reading, single=True))
-    return reading.own(_each([source] if isinstance(source, str | Path) else source, reading))
+        found = _read(source, reading, single=True)
+    else:
+        found = _each([source] if isinstance(source, str | Path) else source, reading)
+    return _to_the_end(reading.own(found), reading)
 
 
 def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
     """Whether going through the source's records reads no image and no manifest: folders, files, globs on disk."""
     sources = [source] if isinstance(source, str | Path) else source
     return all(scheme_of(str(one)) is None and kind_of(str(one)) is None for one in sources)
+
+
+def _to_the_end(items: Iterator[Item], reading: Reading) -> Iterator[Item]:
+    with closing(reading.connections):
+        yield from items
 
 
 def _each(sources: Iterable[str | Path], reading: Reading) -> Iterator[Item]:
