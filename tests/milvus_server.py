@@ -77,7 +77,7 @@ class MilvusServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.stop(grace=2)  # who wants its data restarts it within the block
 
     @property
     def uri(self) -> str:

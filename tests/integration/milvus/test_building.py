@@ -124,8 +124,10 @@ def test_a_build_that_does_not_end_leaves_the_former_index(store: Store, monkeyp
     have_hnsw(store)
     known = store.capabilities
     monkeypatch.setattr(store, "capabilities", replace(known, index_types=known.index_types | {"DISKANN"}))
-    with pytest.raises(BackendError, match=f"covers 0 of {ROWS} rows after .*; the former index, HNSW, is back"):
+    back = f"covers 0 of {ROWS} rows after .*; the former index, HNSW, is back"
+    with pytest.raises(BackendError, match=back) as raised:
         store.build_index("DISKANN", {}, timeout=3)
+    assert raised.value.retryable
     assert store.index == HNSW
     assert nearest(store, ef=200) == exact()
 
