@@ -24,7 +24,7 @@ FORMER = "former_index"
 """What a collection remembers while its index is built anew, should the process be killed."""
 _PUT_BACK_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
-_DROP_SECONDS = 10.0
+_DROP_SECONDS = 60.0
 """For how long other clients' searches may come between releasing a collection and dropping its index."""
 
 log = logging.getLogger(__name__)
