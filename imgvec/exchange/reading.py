@@ -13,9 +13,9 @@ from imgvec.exchange import annoy, beside, faiss, npy, parquet
 from imgvec.exchange.source import Chunk, Row, VectorSource
 
 IDS_SUFFIX = ".ids.csv"
+"""What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
 _LOOKED_AT = 1000
 """Rows among which a column of ids has to be."""
-"""What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
 
 
 def open_source(

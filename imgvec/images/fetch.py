@@ -144,7 +144,7 @@ class _Fetch:
         try:
             if self._connections and (idle := self._connections.take(place)):
                 # the server may close what is idle at any moment: that is no failed try
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(ConnectionError, ssl.SSLError):
                     return self._asked(idle, place, parts)
             return self._asked(self._connected(place), place, parts)
         except TimeoutError as exc:

@@ -21,13 +21,6 @@ from imgvec import ImageCollection
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(600)]
 
-server_by_night = pytest.mark.parametrize(
-    "backend_uri",
-    ["lite", pytest.param("server", marks=[pytest.mark.server, pytest.mark.nightly])],
-    indirect=True,
-)
-"""For what the integration tests show on a server already, without the processes and the real encoder."""
-
 IMGVEC = str(Path(sys.executable).parent / "imgvec")
 DEFINITION = """
 encoder: {model: "pypi:dinov2-small-11"}
@@ -180,7 +173,6 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_d
     assert int(imgvec("collections", "count", "clothes")) == report["written"]
 
 
-@server_by_night
 def test_exif_orientations_are_each_others_nearest(imgvec: Command, clothing: Path, test_data: Path) -> None:
     # Each file has its number painted on it. At 224 px that digit moves five of the eighteen vectors further than the
     # distance to some photo of clothing; at 336 px it does not. The pictures themselves are equal: tests/unit/images.
@@ -223,7 +215,6 @@ def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
     assert imgvec.json("collections", "list") == []
 
 
-@server_by_night
 def test_prune_deletes_the_rows_of_files_that_are_gone(imgvec: Command, clothing: Path) -> None:
     ingest = ("ingest", clothing, "-c", "clothes", "--definition", "clothes.yaml")
     imgvec(*ingest)
@@ -259,7 +250,6 @@ def test_demo(tmp_path: Path) -> None:
     assert "0 images written, 19 unchanged" in imgvec("demo", "--out", "out")
 
 
-@server_by_night
 def test_hostile_files_are_ingested_or_refused(imgvec: Command, test_data: Path, tmp_path: Path) -> None:
     files = sum(1 for path in (test_data / "hostile").rglob("*") if path.is_file() and not path.name.startswith("."))
     command = [IMGVEC, "ingest", str(test_data / "hostile"), "-c", "hostile", "--definition", "clothes.yaml"]

@@ -45,7 +45,7 @@ def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", n
         passing("after decode")
         return decoded
 
-    decoding.decode = decode  # type: ignore[assignment]
+    decoding.decode = decode  # type: ignore[assignment]  # in place of the real one
     with ImageCollection.open(name, uri=uri, encoder=Encoder()) as photos, Path(acknowledged).open("a") as log:
         send = photos.store.upsert
 
@@ -58,7 +58,7 @@ def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", n
             passing("after upsert")
             return written
 
-        photos.store.upsert = upsert  # type: ignore[method-assign]
+        photos.store.upsert = upsert  # type: ignore[method-assign]  # likewise
         photos.ingest(folder)
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from imgvec.errors import (
     UnsupportedByBackend,
     WriteFailed,
 )
-from imgvec.milvus import Connection, Store, connect
+from imgvec.milvus import Connection, Store, building, connect
 
 SECRET = "geheim-7"
 
@@ -280,12 +281,20 @@ def _fails_in_time(call: Callable[[], object], says: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [3000])
-def test_waiting_for_the_index_waits_for_every_row(make: Callable[..., Store], backend: Connection, rows: int) -> None:
+def test_waiting_for_the_index_waits_for_every_row(
+    make: Callable[..., Store], backend: Connection, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index = {"cpu": {"type": "HNSW", "params": {"M": 4, "efConstruction": 32}}}
     store = make(definition(index=index))
     vectors = unit_vectors(rows, 8)
     store.upsert([row(f"{number}") for number in range(rows)], vectors)
     store.wait_until_indexed(60)
+    real = building.state(store)
+    with monkeypatch.context() as patch:  # a quick server has built it before it could be asked
+        patch.setattr(building, "state", lambda _: replace(real, indexed_rows=rows - 1, pending_rows=1))
+        with pytest.raises(BackendError, match=f"covers {rows - 1} of {rows} rows after 0 s") as raised:
+            store.wait_until_indexed(0)
+    assert raised.value.retryable
     state = backend._client.describe_index(store.name, "vector")
     assert (state["total_rows"], state["indexed_rows"], state["pending_index_rows"]) == (rows, rows, 0)
     found = store.search(vectors[:20], limit=1)

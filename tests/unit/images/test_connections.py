@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import pickle
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +14,13 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from imgvec.errors import UnreadableImage
-from imgvec.images import FetchPolicy, Record, UrlReader, read_source
+from imgvec.images import FetchPolicy, Record, UrlReader, fetch, read_source
 from imgvec.images.connections import MOST_IDLE, Connections
 
 pytestmark = pytest.mark.timeout(30)
@@ -29,7 +36,8 @@ at once."""
 class Server:
     """Speaks as `answer` says, and hangs up after an answer that says so; counts its connections."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.connections = self.requests = 0
         self._answer = answer
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -43,12 +51,14 @@ class Server:
                 sock, _ = self._listening.accept()
             except OSError:
                 return
-            self._open.append(sock)
             self.connections += 1
             threading.Thread(target=self._serve, args=(sock, self.connections - 1), daemon=True).start()
 
     def _serve(self, sock: socket.socket, connection: int) -> None:
         request = 0
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_side=True)
+        self._open.append(sock)
         with sock:
             while self._asked(sock):
                 self.requests += 1
@@ -106,6 +116,43 @@ def test_one_connection_serves_the_next_fetch(kept: Connections) -> None:
     with serving(lambda *_: OK) as server:
         assert [read(server, kept) for _ in range(3)] == [b"pixels"] * 3
         assert (server.connections, server.requests) == (1, 3)
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context, whose certificate the fetches of this test trust."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "server.pem"
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *form) + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    monkeypatch.setattr(fetch, "_tls", lambda: ssl.create_default_context(cafile=pem))
+    return server
+
+
+def test_a_handshake_serves_the_next_fetch_too(kept: Connections, tls: ssl.SSLContext) -> None:
+    with closing(Server(lambda *_: OK, tls)) as server:
+        server.url = server.url.replace("http:", "https:")
+        assert [read(server, kept) for _ in range(3)] == [b"pixels"] * 3
+        assert (server.connections, server.requests) == (1, 3)
+        server.hang_up()
+        assert read(server, kept) == b"pixels"
+        assert server.connections == 2
 
 
 def test_chunked_answers_keep_it_too(kept: Connections) -> None:
