@@ -67,11 +67,11 @@ def build(
     former = IndexPlan(VECTOR, store.index.type, store.index.params, store.metric_type, nested=wanted.nested)
     store.flush(timeout)  # a growing segment would get its index later than the others
     rows = store.count()
-    store.remember(FORMER, {"type": former.type, "params": dict(former.params), "metric_type": store.metric_type})
+    store.remember(FORMER, former.kept())
     try:
         started = _replace(store, wanted)
         if store.capabilities.kind == "lite":
-            store.load(timeout)  # what it has not built within the call it builds now
+            store.load(timeout, mend=False)  # what it has not built within the call it builds now
         wait(store, rows, timeout, on_progress, started)
         seconds = time.monotonic() - started
         built = _read_back(store, wanted)
@@ -152,10 +152,27 @@ def put_back_lost(
     _create(client, name, lost, timeout)
 
 
+def write_again(store: Collection) -> None:
+    """Have Milvus Lite forget the files of all indexes; the next `load` builds and writes them."""
+    vector = IndexPlan(VECTOR, store.index.type, store.index.params, store.metric_type, nested=True)
+    store.remember(FORMER, vector.kept())
+    _replace(store, vector)
+    store.remember(FORMER, None)
+    with translated(f"read the indexes of {store.name!r}"):
+        fields = store._client.list_indexes(store.name, timeout=store.timeout)
+        scalar = [
+            IndexPlan(field, store._client.describe_index(store.name, field, timeout=store.timeout)["index_type"], {})
+            for field in fields
+            if field != VECTOR
+        ]
+    for plan in scalar:
+        _replace(store, plan)
+
+
 def _replace(store: Collection, wanted: IndexPlan) -> float:
-    """Drop the index and ask for another; returns when that was, since Milvus Lite builds within the call."""
-    # by the field's name Milvus Lite would drop the scalar indexes too
-    named = f"{VECTOR}_idx" if store.capabilities.kind == "lite" else VECTOR
+    """Drop the field's index and ask for another; returns when that was, since Milvus Lite builds within the call."""
+    # by the field's name Milvus Lite would drop all other indexes too
+    named = f"{wanted.field}_idx" if store.capabilities.kind == "lite" else wanted.field
     deadline = time.monotonic() + _DROP_SECONDS
     while True:
         store.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
+from pymilvus.grpc_gen.common_pb2 import UnexpectedError
 
 from imgvec.errors import BackendError, BackendUnavailable
 from imgvec.filters import FieldType
@@ -27,6 +29,9 @@ _OWN_WRITES_SECONDS = 10.0
 """Longer than the 5 s by which a Bounded read may lag on a server."""
 
 _LOAD_SECONDS = 600.0
+_mending = threading.Lock()
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -125,8 +130,30 @@ class Collection:
         if value is not None:
             self.remembered[key] = value
 
-    def load(self, timeout: float = _LOAD_SECONDS) -> None:
-        """Load into memory what searches need, and wait for it."""
+    def load(self, timeout: float = _LOAD_SECONDS, *, mend: bool = True) -> None:
+        """Load into memory what searches need, and wait for it.
+
+        Milvus Lite writes the files of its indexes in place: one that a killed process or a full disk cut short would
+        never load again. With `mend`, what does not load there gets all of its index files written anew, once.
+        """
+        try:
+            self._load(timeout)
+        except BackendError as exc:
+            if not mend or self.capabilities.kind != "lite" or exc.code != UnexpectedError:
+                raise
+            self._mend(exc, timeout)
+
+    def release(self) -> None:
+        """Free the memory that `load` took; the next read loads again."""
+        with translated(f"release {self.name!r}"):
+            self._client.release_collection(self.name, timeout=self.timeout)
+
+    def drop(self) -> None:
+        """Drop the collection and all of its rows."""
+        with self._changing(f"drop {self.name!r}"):
+            self._client.drop_collection(self.name, timeout=self.timeout)
+
+    def _load(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         with translated(f"load {self.name!r}"):
             # waiting in there would give each of its calls the whole time
@@ -138,15 +165,14 @@ class Collection:
                     raise BackendUnavailable(f"{self.name!r} was not loaded after {timeout:g} s", retryable=True)
                 time.sleep(0.05)
 
-    def release(self) -> None:
-        """Free the memory that `load` took; the next read loads again."""
-        with translated(f"release {self.name!r}"):
-            self._client.release_collection(self.name, timeout=self.timeout)
-
-    def drop(self) -> None:
-        """Drop the collection and all of its rows."""
-        with self._changing(f"drop {self.name!r}"):
-            self._client.drop_collection(self.name, timeout=self.timeout)
+    def _mend(self, failure: BackendError, timeout: float) -> None:
+        with _mending:
+            try:
+                self._load(timeout)  # another thread has mended it, or the file was still being written
+            except BackendError:
+                log.warning("%s; its indexes are built again", failure)
+                building.write_again(self)
+                self._load(timeout)
 
     @contextmanager
     def _changing(self, doing: str) -> Iterator[None]:

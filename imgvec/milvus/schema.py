@@ -56,6 +56,10 @@ class IndexPlan:
             self.field, index_type=self.type, index_name=self.field, params=params if self.params else {}, **given
         )
 
+    def kept(self) -> Mapping[str, Any]:
+        """As a collection remembers it."""
+        return {"type": self.type, "params": dict(self.params), "metric_type": self.metric_type}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
