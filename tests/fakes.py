@@ -27,7 +27,8 @@ class FakeEncoder:
         """Images that went through `encode`."""
         self._turn = threading.Lock()
         pixels = 3 * image_size * image_size
-        self._matrix = np.random.default_rng(seed).standard_normal((pixels, dim)).astype(np.float32)
+        # whole numbers, whose sums are the same in every order: vectors do not depend on what was encoded beside
+        self._matrix = np.round(1024 * np.random.default_rng(seed).standard_normal((pixels, dim)))
 
     @property
     def prepare(self) -> Callable[[Image.Image], Pixels]:
@@ -36,7 +37,7 @@ class FakeEncoder:
     def encode(self, pixels: Pixels) -> Vectors:
         with self._turn:
             self.encoded += len(pixels)
-            flat = pixels.reshape(len(pixels), -1).astype(np.float32) / 255 - 0.45
+            flat = pixels.reshape(len(pixels), -1).astype(np.float64) - 115
             return _unit(flat @ self._matrix)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:

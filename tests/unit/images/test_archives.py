@@ -318,7 +318,7 @@ class TestSeveral:
 
     @pytest.mark.parametrize("kind", ["folder", "t.tar", "z.zip"])
     def test_parts_are_disjoint_and_whole(self, tmp_path: Path, kind: str) -> None:
-        members = {f"{n:03}.jpg": b"x" for n in range(90)}
+        members = {f"{n:03}.jpg": b"x" for n in range(300)}
         path = tmp_path / kind
         if kind == "folder":
             path.mkdir()
@@ -329,7 +329,7 @@ class TestSeveral:
         whole = [one.uri for one in read_source(path)]
         parts = [[one.uri for one in read_source(path, part=(rank, 3))] for rank in range(3)]
         assert sorted(uri for part in parts for uri in part) == sorted(whole)
-        assert all(len(part) > 15 for part in parts)
+        assert all(len(part) > 50 for part in parts)  # by chance: 100, with a deviation of 8
         assert parts[1] == [uri for uri in whole if int(record_id(record_id(uri)), 16) % 3 == 1]
         with pytest.raises(SourceError, match="rank"):
             read_source(path, part=(3, 3))
