@@ -238,7 +238,7 @@ def test_parts_ids_and_pruning(made: Callable[[str], ImageCollection], tmp_path:
     collection = made("parts")
     written = [collection.ingest(path, part=(rank, 2)).written for rank in range(2)]
     assert (sum(written), collection.count()) == (20, 20)
-    assert min(written) > 2
+    assert min(written) > 0
     assert collection.ingest(path).unchanged == 20
     with pytest.raises(SourceError, match="prune"):
         collection.ingest(path, part=(0, 2), prune=True)
