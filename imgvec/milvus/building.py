@@ -64,14 +64,14 @@ def build(
     wanted = plan_index(
         type, params, store.capabilities, vector_type=store.vector_type, metric_type=store.metric_type, dim=store.dim
     )
-    former = IndexPlan(VECTOR, store.index.type, store.index.params, store.metric_type, nested=wanted.nested)
+    former = _present(store)
     store.flush(timeout)  # a growing segment would get its index later than the others
     rows = store.count()
     store.remember(FORMER, former.kept())
     try:
         started = _replace(store, wanted)
         if store.capabilities.kind == "lite":
-            store.load(timeout, mend=False)  # what it has not built within the call it builds now
+            store._load(timeout)  # what it has not built within the call it builds now; a failure is not mended
         wait(store, rows, timeout, on_progress, started)
         seconds = time.monotonic() - started
         built = _read_back(store, wanted)
@@ -154,7 +154,7 @@ def put_back_lost(
 
 def write_again(store: Collection) -> None:
     """Have Milvus Lite forget the files of all indexes; the next `load` builds and writes them."""
-    vector = IndexPlan(VECTOR, store.index.type, store.index.params, store.metric_type, nested=True)
+    vector = _present(store)
     store.remember(FORMER, vector.kept())
     _replace(store, vector)
     store.remember(FORMER, None)
@@ -167,6 +167,11 @@ def write_again(store: Collection) -> None:
         ]
     for plan in scalar:
         _replace(store, plan)
+
+
+def _present(store: Collection) -> IndexPlan:
+    nested = store.capabilities.kind == "lite"
+    return IndexPlan(VECTOR, store.index.type, store.index.params, store.metric_type, nested=nested)
 
 
 def _replace(store: Collection, wanted: IndexPlan) -> float:

@@ -130,16 +130,16 @@ class Collection:
         if value is not None:
             self.remembered[key] = value
 
-    def load(self, timeout: float = _LOAD_SECONDS, *, mend: bool = True) -> None:
+    def load(self, timeout: float = _LOAD_SECONDS) -> None:
         """Load into memory what searches need, and wait for it.
 
         Milvus Lite writes the files of its indexes in place: one that a killed process or a full disk cut short would
-        never load again. With `mend`, what does not load there gets all of its index files written anew, once.
+        never load again. So what does not load there gets all of its index files written anew, once.
         """
         try:
             self._load(timeout)
         except BackendError as exc:
-            if not mend or self.capabilities.kind != "lite" or exc.code != UnexpectedError:
+            if self.capabilities.kind != "lite" or exc.code != UnexpectedError:
                 raise
             self._mend(exc, timeout)
 

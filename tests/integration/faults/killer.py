@@ -58,7 +58,7 @@ def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", n
             passing("after upsert")
             return written
 
-        photos.store.upsert = upsert  # type: ignore[method-assign]  # likewise
+        photos.store.upsert = upsert  # type: ignore[method-assign]  # in place of the real one
         photos.ingest(folder)
 
 

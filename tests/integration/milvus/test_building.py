@@ -141,9 +141,8 @@ def test_a_late_answer_and_a_slow_load_do_not_throw_an_index_away(
     store.build_index("IVF_FLAT", {"nlist": 16})
     assert (store.index.type, late) == ("IVF_FLAT", [])
 
-    def slow(timeout: float = 0, *, mend: bool = True) -> None:
-        if store.index == HNSW:  # else Milvus Lite is building
-            raise BackendError("not yet", retryable=True)
+    def slow(timeout: float = 0) -> None:
+        raise BackendError("not yet", retryable=True)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "load", slow)
