@@ -25,6 +25,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -168,11 +169,18 @@ class MilvusServer:
         resident_pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return resident_pages * resource.getpagesize()
 
-    def log_tail(self, lines: int = 60) -> str:
-        """The last `lines` lines that the server has printed."""
+    def log_tail(self, lines: int = 30, width: int = 300) -> str:
+        """The last `lines` warnings and errors of the server, cut to `width` characters and without Go's stacks."""
         if not self.log.exists():
             return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        worth = (
+            line[:width]
+            for line in self.log.read_text(errors="replace").splitlines()
+            if line.startswith(("[", "{", "panic", "fatal"))
+            and "] [INFO] [" not in line
+            and '"level":"info"' not in line
+        )
+        return "\n".join(deque(worth, maxlen=lines))
 
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:

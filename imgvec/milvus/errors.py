@@ -22,10 +22,10 @@ from pymilvus.grpc_gen import common_pb2
 
 from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, ImgvecError
 
-#: merr codes that mean: not now, the same request may succeed later.
+#: merr codes that mean: not now, the same request may succeed later; with the text that merr gives them.
 _LATER = {
     2: "service unavailable",
-    4: "too many requests",
+    4: "too many concurrent requests",
     8: "rate limit",
     11: "time tick long delay",
     103: "collection not fully loaded",
@@ -35,7 +35,7 @@ _LATER = {
     601: "segment not loaded",
     901: "node not found",
     902: "node offline",
-    903: "node lack",
+    903: "node lacks",
     904: "node not match",
     905: "node not available",
 }
@@ -66,9 +66,21 @@ RAISED = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
 _UNREACHABLE_STATES = frozenset((StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED))
 
 
-#: What a server says of a component of its own that it cannot reach, under the code for everything else.
-_UNREACHABLE = re.compile(
-    r"empty grpc client|connection refused|connection error|node offline|channel not available", re.IGNORECASE
+#: What means so under the code for everything else (65535), where the text is all there is: a failure that a component
+#: has passed on has lost its code (milvus-io/milvus#37710, #48960).
+_LATER_TEXT = re.compile(
+    "|".join(
+        (
+            *_LATER.values(),
+            "service not ready",
+            "can not find client of node",  # a proxy's first reads at once, right after a start
+            "on all shard leaders",
+            "empty grpc client",
+            "connection refused",
+            "connection error",
+        )
+    ),
+    re.IGNORECASE,
 )
 _CLOSED = "should create connection first"
 _RETRIED_IN_VAIN = "Retry timeout"
@@ -104,7 +116,7 @@ def translate(exc: BaseException, doing: str) -> BackendError:
         return BackendUnavailable(f"Milvus cannot be reached to {doing}", code=code, retryable=True)
     if code == _NO_COLLECTION or legacy in _LEGACY_NO_COLLECTION or isinstance(exc, CollectionNotExistException):
         return CollectionNotFound(f"Milvus has no such collection: it failed to {doing}", code=code)
-    if is_retryable(code, legacy) or _UNREACHABLE.search(reason):
+    if is_retryable(code, legacy) or _LATER_TEXT.search(_said(exc)):
         return BackendUnavailable(f"Milvus is not ready to {doing}: {reason}", code=code, retryable=True)
     retryable = state in _LATER_STATES or (isinstance(exc, MilvusException) and exc.retriable)
     return BackendError(f"Milvus failed to {doing}: {reason}", code=code, retryable=retryable)
@@ -142,9 +154,11 @@ def grpc_details(exc: BaseException) -> str:
 
 def reason_of(exc: BaseException) -> str:
     """What Milvus said, in one line."""
-    if isinstance(exc, MilvusException):
-        return _one_line(str(exc.message) or type(exc).__name__)
-    return _one_line(grpc_details(exc) or str(exc) or type(exc).__name__)
+    return _one_line(_said(exc) or type(exc).__name__)
+
+
+def _said(exc: BaseException) -> str:
+    return str(exc.message) if isinstance(exc, MilvusException) else grpc_details(exc) or str(exc)
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
