@@ -18,6 +18,7 @@ import lzma
 import os
 import platform
 import random
+import re
 import resource
 import shutil
 import signal
@@ -33,6 +34,9 @@ from typing import Self
 
 #: What the wheel's server calls itself.
 VERSION = "2.3.5"
+
+#: In the server's log: what is no warning, and the frames of Go's stacks.
+_PASSED_OVER = re.compile(r'.*\] \[INFO\] \[|.*"level":"info"|\t|goroutine |created by |[\w./*()-]+\(.*\)$|$')
 
 _ROLES = ("ROOTCOORD", "PROXY", "QUERYCOORD", "QUERYNODE", "INDEXNODE", "DATACOORD", "DATANODE")
 
@@ -173,13 +177,8 @@ class MilvusServer:
         """The last `lines` warnings and errors of the server, cut to `width` characters and without Go's stacks."""
         if not self.log.exists():
             return ""
-        worth = (
-            line[:width]
-            for line in self.log.read_text(errors="replace").splitlines()
-            if line.startswith(("[", "{", "panic", "fatal"))
-            and "] [INFO] [" not in line
-            and '"level":"info"' not in line
-        )
+        said = self.log.read_text(errors="replace").splitlines()
+        worth = (line[:width] for line in said if not _PASSED_OVER.match(line))
         return "\n".join(deque(worth, maxlen=lines))
 
     def _child(self) -> subprocess.Popen[bytes]:

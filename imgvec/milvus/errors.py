@@ -66,8 +66,8 @@ RAISED = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
 _UNREACHABLE_STATES = frozenset((StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED))
 
 
-#: What means so under the code for everything else (65535), where the text is all there is: a failure that a component
-#: has passed on has lost its code (milvus-io/milvus#37710, #48960).
+#: What means so whatever the code: a failure that a component has passed on comes under the code for everything else
+#: (65535), and its text is all there is (milvus-io/milvus#37710, #48960).
 _LATER_TEXT = re.compile(
     "|".join(
         (
@@ -82,6 +82,8 @@ _LATER_TEXT = re.compile(
     ),
     re.IGNORECASE,
 )
+#: What follows it is the caller's own text, under the same code.
+_NOT_PARSED = "cannot parse expression"
 _CLOSED = "should create connection first"
 _RETRIED_IN_VAIN = "Retry timeout"
 
@@ -116,7 +118,7 @@ def translate(exc: BaseException, doing: str) -> BackendError:
         return BackendUnavailable(f"Milvus cannot be reached to {doing}", code=code, retryable=True)
     if code == _NO_COLLECTION or legacy in _LEGACY_NO_COLLECTION or isinstance(exc, CollectionNotExistException):
         return CollectionNotFound(f"Milvus has no such collection: it failed to {doing}", code=code)
-    if is_retryable(code, legacy) or _LATER_TEXT.search(_said(exc)):
+    if is_retryable(code, legacy) or _LATER_TEXT.search(_said(exc).partition(_NOT_PARSED)[0]):
         return BackendUnavailable(f"Milvus is not ready to {doing}: {reason}", code=code, retryable=True)
     retryable = state in _LATER_STATES or (isinstance(exc, MilvusException) and exc.retriable)
     return BackendError(f"Milvus failed to {doing}: {reason}", code=code, retryable=retryable)

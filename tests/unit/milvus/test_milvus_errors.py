@@ -122,6 +122,13 @@ def test_a_component_that_the_server_cannot_reach_is_a_reason_to_try_again(said:
     assert error.retryable
 
 
+def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
+    said = 'failed to create query plan: cannot parse expression: nope == "rate limit", error: field nope not exist'
+    error = translate(MilvusException(code=65535, message=said), "search")
+    assert not isinstance(error, BackendUnavailable)
+    assert not error.retryable
+
+
 def test_own_errors_pass_and_client_side_checks_are_translated() -> None:
     with pytest.raises(QueryError), translated("do it"):
         raise QueryError("mine")
