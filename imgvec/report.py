@@ -52,6 +52,16 @@ class IngestReport:
             return max(("read", "lookup", "decode"), key=lambda stage: spent.get(stage, 0.0))
         return slowest
 
+    @property
+    def encoder_idle(self) -> float | None:
+        """The share of the encoder's thread's time, from 0 to 1, that went by without encoding: for want of images, or
+        of room before the writer. On a GPU this is how long the GPU waited, copies to and from it aside. None before
+        anything was encoded.
+        """
+        spent = self.stage_seconds
+        idle, encoding = spent.get("waiting", 0.0) + spent.get("blocked", 0.0), spent.get("encode", 0.0)
+        return idle / (idle + encoding) if encoding else None
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -60,4 +70,5 @@ class IngestReport:
             "stage_seconds": {name: round(value, 3) for name, value in sorted(self.stage_seconds.items())},
             "seconds": round(self.seconds, 3),
             "bottleneck": self.bottleneck,
+            "encoder_idle": None if self.encoder_idle is None else round(self.encoder_idle, 3),
         }

@@ -196,9 +196,9 @@ def _print(report: IngestReport, name: str, output: str) -> None:
     rate = f", {report.written / report.seconds:.1f} images/s" if report.written and report.seconds else ""
     click.echo(f"{name}: {said} ({report.seconds:.1f} s{rate})")
     if report.written and report.bottleneck:
-        click.echo(
-            f"  slowest stage: {report.bottleneck}" + (f"; {report.retries:,} calls repeated" if report.retries else "")
-        )
+        idle = "" if report.encoder_idle is None else f"; the encoder was idle {report.encoder_idle:.0%} of its time"
+        repeated = f"; {report.retries:,} calls repeated" if report.retries else ""
+        click.echo(f"  slowest stage: {report.bottleneck}{idle}{repeated}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
 

@@ -219,6 +219,7 @@ def test_the_report_as_json(pictures: Path, store: FakeStore, encoder: FakeEncod
     assert data["written"] == 20
     assert {"read", "lookup", "decode", "encode", "write", "waiting", "blocked"} == set(data["stage_seconds"])
     assert data["bottleneck"] in data["stage_seconds"]
+    assert 0 < data["encoder_idle"] < 1
     assert data["bytes_read"] == sum(path.stat().st_size for path in pictures.rglob("*.jpg"))
 
 
@@ -283,6 +284,21 @@ def test_the_bottleneck(seconds: dict[str, float], stage: str | None) -> None:
     report = IngestReport()
     report.stage_seconds.update(seconds)
     assert report.bottleneck == stage
+
+
+@pytest.mark.parametrize(
+    ("seconds", "share"),
+    [
+        ({"encode": 6, "waiting": 3, "blocked": 1, "decode": 90, "tune": 5}, 0.4),
+        ({"encode": 6}, 0.0),
+        ({"waiting": 3}, None),  # nothing was new
+    ],
+)
+def test_the_share_of_the_encoders_time_without_encoding(seconds: dict[str, float], share: float | None) -> None:
+    report = IngestReport()
+    report.stage_seconds.update(seconds)
+    assert report.encoder_idle == share
+    assert report.to_dict()["encoder_idle"] == share
 
 
 def test_a_clock_that_is_set_back_changes_nothing(
