@@ -31,7 +31,7 @@ from PIL import (  # noqa: F401 - importing a plugin registers its format in Ima
 )
 
 from imgvec.errors import QueryError, SettingsError, UnreadableImage
-from imgvec.images.complete import HeaderStream, is_cut, lacks_strips
+from imgvec.images.complete import HeaderStream, damaged_chunk, is_cut, lacks_strips
 from imgvec.images.exif import UPRIGHT, read_exif
 from imgvec.images.modes import to_rgb
 
@@ -93,6 +93,8 @@ def decode(data: bytes, *, uri: str, max_pixels: int = MAX_PIXELS, min_side: int
     factory = _factory(data, uri)
     if is_cut(data):
         raise UnreadableImage(uri, "truncated", "the file is shorter than it says")
+    if damage := damaged_chunk(data):
+        raise UnreadableImage(uri, "broken", damage)
     stream = HeaderStream(data)
     try:
         return _turned(*_decoded(factory, stream, uri, max_pixels, min_side))

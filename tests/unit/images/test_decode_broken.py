@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -183,6 +184,22 @@ def test_a_chunk_that_inflates_to_much_is_refused(chunk: bytes) -> None:
     png = FILES["rgb.png"]
     bomb = _chunk(chunk, b"name\0\0" + zlib.compress(bytes(64 << 20)))
     assert reason_of(png[:33] + bomb + png[33:]) == "broken"
+
+
+def test_a_png_whose_pixels_do_not_fit_their_checksum_is_refused() -> None:
+    """Pillow takes neither of the two sums for its business, so each of these is a picture to it."""
+    png, pictures = FILES["rgb.png"], 0
+    start = png.index(b"IDAT") + 4
+    length = int.from_bytes(png[start - 8 : start - 4])
+    for at in range(start + 2, start + length, 5):
+        damaged = png[:at] + bytes([png[at] ^ 0x10]) + png[at + 1 :]
+        with contextlib.suppress(OSError, SyntaxError):
+            Image.open(io.BytesIO(damaged)).load()
+            pictures += 1
+        assert reason_of(damaged) == "broken"
+    assert pictures > 0
+    # what stands behind the end, and a chunk that no pixel is in, tells nothing of the pixels
+    assert decode(png + _chunk(b"IDAT", b"x")[:-1] + b"x", uri="x").image.size == (96, 72)
 
 
 def test_later_frames_are_not_looked_at() -> None:

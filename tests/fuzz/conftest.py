@@ -1,0 +1,58 @@
+"""What the fuzz tests share: how long they go on, and the figures at the end.
+
+By day each target has a few inputs, the same ones every time; `pytest -m nightly tests/fuzz` tries many new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from tally import Tally
+
+_tallies = pytest.StashKey[dict[str, Tally]]()
+
+Fuzz = Callable[..., None]
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Figures that are printed at the end of the run, under the test's name."""
+    return request.config.stash.setdefault(_tallies, {}).setdefault(request.node.name, Tally())
+
+
+@pytest.fixture(params=["day", pytest.param("night", marks=pytest.mark.nightly)])
+def fuzz(request: pytest.FixtureRequest) -> Fuzz:
+    """`fuzz(check, strategy, day=50, night=5000)` calls `check` with so many drawn values."""
+
+    def run(check: Callable[[Any], None], strategy: st.SearchStrategy[Any], *, day: int, night: int) -> None:
+        by_day = request.param == "day"
+        profile = settings(
+            max_examples=day if by_day else night,
+            derandomize=by_day,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.generate, Phase.target, Phase.shrink],
+        )
+
+        @profile
+        @given(strategy)
+        def examples(value: Any) -> None:
+            check(value)
+
+        examples()
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    tallies = config.stash.get(_tallies, {})
+    if tallies:
+        terminalreporter.section("fuzz figures")
+        for name, tally in tallies.items():
+            terminalreporter.write_line(f"{name}: {tally}")
