@@ -31,6 +31,7 @@ from PIL import (  # noqa: F401 - importing a plugin registers its format in Ima
 )
 
 from imgvec.errors import QueryError, SettingsError, UnreadableImage
+from imgvec.images.chunks import lean_png
 from imgvec.images.complete import HeaderStream, damaged_chunk, is_cut, lacks_strips
 from imgvec.images.exif import UPRIGHT, read_exif
 from imgvec.images.modes import to_rgb
@@ -95,7 +96,10 @@ def decode(data: bytes, *, uri: str, max_pixels: int = MAX_PIXELS, min_side: int
         raise UnreadableImage(uri, "truncated", "the file is shorter than it says")
     if damage := damaged_chunk(data):
         raise UnreadableImage(uri, "broken", damage)
-    stream = HeaderStream(data)
+    try:
+        stream = HeaderStream(lean_png(data))
+    except ValueError as exc:
+        raise UnreadableImage(uri, "broken", str(exc)) from exc
     try:
         return _turned(*_decoded(factory, stream, uri, max_pixels, min_side))
     except UnreadableImage:
