@@ -35,6 +35,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 # Words of Milvus's expression grammar, without which a field could not be filtered, and names that its storage takes.
 _MILVUS_WORDS = KEYWORDS | FUNCTIONS | {"rowid", "timestamp"}
 
+_MAX_NODES = 100_000
+"""Values in a definition: those shipped have below 100."""
+
 ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
 
 
@@ -174,7 +177,8 @@ class Definition(Section):
         if len(problems) > 1:
             problem += "; also " + "; ".join(f"{'.'.join(p)}: {q}" for p, q in problems[1:])
         line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-        raise DefinitionError(problem, where=".".join(place), source=source, line=line)
+        where = ".".join(part or "''" for part in place)
+        raise DefinitionError(problem, where=where, source=source, line=line)
 
     def row_fields(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> dict[str, Any]:
         """Metadata as a row's declared and dynamic fields, converted to their types.
@@ -227,11 +231,27 @@ def _describe(error: Any) -> tuple[tuple[str, ...], str]:
     return place, str(cause) if isinstance(cause, ValueError) else error["msg"]
 
 
+class _Loader(yaml.SafeLoader):
+    """Says by a YAMLError, and where, what PyYAML's constructors raise for the thirtieth of February."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as exc:
+            problem = f"{str(node.value)[:50]!r} is not what YAML takes it for ({exc}); is it a text? Then quote it"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from exc
+
+
 def _read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """The data, and the line of every key in it; a key given twice is refused, where PyYAML keeps the last."""
     lines: dict[tuple[str, ...], int] = {}
+    seen = 0
 
     def walk(node: yaml.Node, path: tuple[str, ...]) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > _MAX_NODES:  # ten lines of aliases can stand for a billion
+            raise DefinitionError(f"holds more than {_MAX_NODES:,} values, aliases written out", source=source)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 place = (*path, str(key.value))
@@ -249,7 +269,7 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]
         if tree is None:
             raise DefinitionError("is empty", source=source)
         walk(tree, ())
-        return yaml.safe_load(text), lines
+        return yaml.load(text, Loader=_Loader), lines  # noqa: S506 - a SafeLoader
     except RecursionError:
         raise DefinitionError("is nested too deeply, or refers to itself", source=source) from None
     except yaml.YAMLError as exc:

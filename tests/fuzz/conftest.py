@@ -24,7 +24,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
     return request.config.stash.setdefault(_tallies, {}).setdefault(request.node.name, Tally())
 
 
-@pytest.fixture(params=["day", pytest.param("night", marks=pytest.mark.nightly)])
+@pytest.fixture(params=["day", pytest.param("night", marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])])
 def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """`fuzz(check, strategy, day=50, night=5000)` calls `check` with so many drawn values."""
 

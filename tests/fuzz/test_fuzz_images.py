@@ -32,7 +32,12 @@ def test_the_whole_files_are_decoded() -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [20, pytest.param(80, marks=pytest.mark.nightly), pytest.param(2000, marks=pytest.mark.nightly)]
+    "number",
+    [
+        20,
+        pytest.param(80, marks=pytest.mark.nightly),
+        pytest.param(2000, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_mutated_files_are_decoded_or_refused(number: int, tally: Tally, tmp_path: Path) -> None:
     """Of each format so many, the same ones every time."""

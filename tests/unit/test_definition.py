@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,29 @@ def test_bundled_fields() -> None:
     assert list(Definition.load("products").fields) == ["category", "brand", "price", "stock"]
     assert Definition.load("products").partition_key == "category"
     assert list(Definition.load("faces").fields) == ["identity"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["about: 2024-02-30", f"num_shards: {'9' * 5000}", "about: !!binary é", "about: !!timestamp x"],
+)
+def test_a_value_that_yaml_cannot_make_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DefinitionError, match=r"things\.yaml:2: ") as caught:
+        load(tmp_path, f"{MINIMAL}{text}\n")
+    assert caught.value.line == 2
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused_at_once(tmp_path: Path) -> None:
+    names = "abcdefgh"
+    lines = ["a: &a [x, x, x, x, x, x, x, x]"]
+    lines += [f"{here}: &{here} [{', '.join([f'*{before}'] * 8)}]" for before, here in pairwise(names)]
+    with pytest.raises(DefinitionError, match="aliases"):
+        load(tmp_path, MINIMAL + "\n".join(lines))
+
+
+def test_an_empty_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"things\.yaml:2: '': unknown key"):
+        load(tmp_path, MINIMAL + "'': 1\n")
 
 
 @pytest.mark.parametrize(
