@@ -72,6 +72,7 @@ class UnreadableImage(ImgvecError):
         "format not allowed",  # an image, but not of a format on the allow-list
         "truncated",
         "broken",  # the decoder gave up
+        "given twice",  # an earlier image of the source has its id, or its path with other metadata
         "metadata refused",  # the image's metadata does not fit the definition
         "not encodable",  # the encoder answered with something that is no vector
     )

@@ -18,7 +18,7 @@ class IngestReport:
     """Written with new metadata and the vector that was there: the image itself had not changed."""
     unchanged: int = 0
     duplicates: int = 0
-    """Given a second time while the first was on its way."""
+    """Given again, with the same metadata."""
     refused: Counter[str] = field(default_factory=Counter)
     """How many for each of `UnreadableImage.REASONS`."""
     pruned: int = 0

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.engines.stores import served
-from imgvec.engines.worker import Item, Outcome, Work, Worker, read
+from imgvec.engines.worker import Outcome, Work, Worker, read
 from imgvec.errors import EngineFailed, ImgvecError
+from imgvec.images import Item
 from imgvec.ingest import IngestStore, RowFields
 from imgvec.report import IngestReport
 

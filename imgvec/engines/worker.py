@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgvec.errors import EngineFailed, ImgvecError, UnreadableImage
-from imgvec.images import Record
-from imgvec.ingest import IngestStore, RowFields, ingest
+from imgvec.errors import EngineFailed, ImgvecError
+from imgvec.images import Item
+from imgvec.ingest import IngestStore, RowFields, claimed, ingest
 from imgvec.report import IngestReport
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ CHUNK_RECORDS = 256
 """Records that one call of an actor takes; a crash costs looking them up again."""
 CHUNK_BYTES = 16 * 2**20
 """Of pickled records, which hold the image's bytes where an archive was read; a chunk ends earlier rather."""
-REMEMBERED_IDS = 65_536
-"""More than the records on their way: an id among them that comes again is a duplicate, as in one process."""
-
-Item = Record | UnreadableImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,6 @@ class Chunk:
     """Some records of the source."""
 
     pickled: Sequence[bytes]
-    duplicates: int = 0
     broken: ImgvecError | None = None
     """The error that ended the source after them."""
 
@@ -120,8 +115,6 @@ class Worker:
             except ImgvecError as exc:
                 error = exc
             lines = refused.read_text(encoding="utf-8")
-        report.seen += chunk.duplicates
-        report.duplicates += chunk.duplicates
         return Outcome(report, lines, error, chunk.broken)
 
 
@@ -131,25 +124,18 @@ def read(records: Callable[[], Iterable[Item]], folder: str, dumps: Callable[[ob
     `folder` is the driver's working directory. `dumps` pickles one record.
     """
     pickled: list[bytes] = []
-    size = duplicates = 0
-    recent: dict[str, None] = {}
+    size = 0
     broken = None
     with contextlib.chdir(folder):
         try:
-            for record in records():
-                if isinstance(record, Record):
-                    if record.id in recent:
-                        duplicates += 1
-                        continue
-                    recent[record.id] = None
-                    if len(recent) > REMEMBERED_IDS:
-                        del recent[next(iter(recent))]
-                pickled.append(dumps(record))
+            # here, where all of the source goes by: a worker sees chunks of it
+            for item in claimed(records()):
+                pickled.append(dumps(item))
                 size += len(pickled[-1])
                 if len(pickled) >= CHUNK_RECORDS or size >= CHUNK_BYTES:
-                    yield pickle.dumps(Chunk(pickled, duplicates))
-                    pickled, size, duplicates = [], 0, 0
+                    yield pickle.dumps(Chunk(pickled))
+                    pickled, size = [], 0
         except ImgvecError as exc:
             broken = exc
-        if pickled or duplicates or broken:
-            yield pickle.dumps(Chunk(pickled, duplicates, broken))
+        if pickled or broken:
+            yield pickle.dumps(Chunk(pickled, broken))

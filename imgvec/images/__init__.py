@@ -3,17 +3,19 @@
 from imgvec.images.decode import FORMATS, MAX_PIXELS, Decoded, as_image, decode
 from imgvec.images.fetch import FetchPolicy, UrlReader
 from imgvec.images.metadata import Metadata, load_metadata
-from imgvec.images.records import BytesReader, FileReader, Reader, Record, content_hash, record_id
+from imgvec.images.records import Again, BytesReader, FileReader, Item, Reader, Record, content_hash, record_id
 from imgvec.images.sources import IMAGE_SUFFIXES, gone_from, is_listed_fast, read_source
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "Again",
     "BytesReader",
     "Decoded",
     "FetchPolicy",
     "FileReader",
+    "Item",
     "Metadata",
     "Reader",
     "Record",

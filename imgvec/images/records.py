@@ -37,6 +37,27 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """A record whose id an earlier one of the source has."""
+
+    id: str
+    uri: str
+    same: bool
+    """Whether it is the earlier one once more: the same uri with the same metadata."""
+    first: str | None = None
+    """The earlier one's uri; None where it came too long ago to be remembered."""
+
+    def refusal(self, first: str | None) -> UnreadableImage:
+        """Why it is not taken; `first` is the earlier one's uri, as far as it is known."""
+        if first == self.uri:
+            detail = f"{first} stands in the source before, with other metadata; keep one of the two"
+        else:
+            other = first or "an image"
+            detail = f"its id {self.id!r} is that of {other}, which comes first; give each an id of its own"
+        return UnreadableImage(self.uri, "given twice", detail)
+
+
+@dataclass(frozen=True, slots=True)
 class FileReader:
     """A regular file at `path`, called `uri` in errors; a symbolic link is refused."""
 
@@ -81,6 +102,10 @@ class BytesReader:
         if len(self.data) > max_bytes:
             raise UnreadableImage(self.uri, "too large", f"{len(self.data):,} bytes, the limit is {max_bytes:,}")
         return self.data
+
+
+Item = Record | UnreadableImage | Again
+"""What a run over a source comes across."""
 
 
 def record_id(uri: str) -> str:

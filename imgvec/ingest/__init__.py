@@ -5,13 +5,15 @@
 
 The database is the journal. For each chunk of records the stored `content_hash` is looked up: what is unchanged is
 skipped before it is decoded, what is new or changed is upserted under the id made from its uri. So the same call after
-a crash goes on where that one stopped, and a second one writes nothing.
+a crash goes on where that one stopped, and a second one writes nothing. For that each id is one image's: the first of
+the source that has it; others are refused (`claims`).
 """
 
 from __future__ import annotations
 
+from imgvec.ingest.claims import claimed
 from imgvec.ingest.items import IngestStore, RowFields, Vectors
 from imgvec.ingest.pipeline import ingest
 from imgvec.ingest.prune import PruneStore, prune
 
-__all__ = ["IngestStore", "PruneStore", "RowFields", "Vectors", "ingest", "prune"]
+__all__ = ["IngestStore", "PruneStore", "RowFields", "Vectors", "claimed", "ingest", "prune"]

@@ -74,8 +74,6 @@ def _decoded(record: Record, size: int, future: Future[tuple[Result, float]], ru
         result, seconds = UnreadableImage(record.uri, "broken", "the process that decoded it died of it"), 0.0
     run.spent("decode", seconds)
     run.decoding.give_back(size)
-    if isinstance(result, UnreadableImage):
-        run.in_flight.discard(record.id)
     return result
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from imgvec.encoders.protocol import Tunable
 from imgvec.errors import EncoderError, UnreadableImage
-from imgvec.images import Record
+from imgvec.images import Item
+from imgvec.ingest.claims import claimed
 from imgvec.ingest.decoding import Decoder, decoding
 from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields, Vectors
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
@@ -38,7 +39,7 @@ TUNE_AFTER = 1000
 
 
 def ingest(
-    records: Iterable[Record | UnreadableImage],
+    records: Iterable[Item],
     store: IngestStore,
     encoder: Encoder,
     row_fields: RowFields,
@@ -78,7 +79,7 @@ def ingest(
         writer: Writer[Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
         stack.enter_context(writer)
 
-        read = loaded(records, readers, threads, run, max_bytes)
+        read = loaded(claimed(records), readers, threads, run, max_bytes)
         to_decode = changed(read, store, row_fields, lookups, run)
         decoder = Decoder(encoder.prepare, row_fields, max_pixels, encoder.binding.image_size)
         under_way = decoding(to_decode, decoders, decoder, run)
@@ -145,7 +146,6 @@ def _encoded(batch: Sequence[Prepared | Ready], encoder: Encoder, run: Run) -> l
         run.encoded += len(prepared)
         for item, vector in zip(prepared, vectors, strict=True):
             if vector is None:
-                run.in_flight.discard(item.row["id"])
                 run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder has no vector for it"))
             else:
                 ready.append(Ready(item.row, vector, encoded=True))
@@ -174,7 +174,6 @@ def _write(batch: Sequence[Ready], store: IngestStore, run: Run) -> None:
     with run.timed("write"):
         vectors = np.stack([ready.vector for ready in batch])
         run.retry.call(lambda: store.upsert(rows, vectors))
-    run.in_flight.difference_update(row["id"] for row in rows)
     encoded = sum(ready.encoded for ready in batch)
     run.count(written=encoded, updated=len(batch) - encoded)
     _log.info("%d rows written, %d so far", len(rows), run.report.written + run.report.updated)

@@ -6,11 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
-from imgvec.images import Record, content_hash
+from imgvec.images import Again, Item, Record, content_hash
 from imgvec.ingest.items import Image, IngestStore, Ready, Result, RowFields
 from imgvec.ingest.run import Run
 
@@ -18,6 +18,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 Stored = Mapping[str, Mapping[str, Any]]
+Loaded = tuple[Record, bytes] | UnreadableImage | Again
 
 OWN_FIELDS = frozenset({"id", "uri", "content_hash", "width", "height", "media_type", "ingested_at", "vector"})
 """What an ingest itself fills in."""
@@ -33,12 +34,12 @@ LOOKUPS_AHEAD = 6
 
 
 def loaded(
-    records: Iterable[Record | UnreadableImage], pool: ThreadPoolExecutor, threads: int, run: Run, max_bytes: int
-) -> Iterator[list[tuple[Record, bytes] | UnreadableImage]]:
+    records: Iterable[Item], pool: ThreadPoolExecutor, threads: int, run: Run, max_bytes: int
+) -> Iterator[list[Loaded]]:
     """Chunks of records with their bytes, each chunk bounded in rows, bytes and the time that it took."""
 
-    def read(record: Record | UnreadableImage) -> tuple[Record, bytes] | UnreadableImage:
-        if isinstance(record, UnreadableImage):
+    def read(record: Item) -> Loaded:
+        if not isinstance(record, Record):
             return record
         with run.timed("read"):
             try:
@@ -46,13 +47,13 @@ def loaded(
             except UnreadableImage as exc:
                 return exc
 
-    chunk: list[tuple[Record, bytes] | UnreadableImage] = []
+    chunk: list[Loaded] = []
     size, started = 0, time.monotonic()
     for item in _side_by_side(read, records, pool, 2 * threads):
         if run.stopped():
             run.cut_short = True
             return
-        length = 0 if isinstance(item, UnreadableImage) else len(item[1])
+        length = len(item[1]) if isinstance(item, tuple) else 0
         run.count(seen=1, bytes_read=length)
         chunk.append(item)
         size += length
@@ -75,7 +76,7 @@ def _side_by_side(function: Callable[[S], T], items: Iterable[S], pool: ThreadPo
 
 
 def changed(
-    chunks: Iterable[list[tuple[Record, bytes] | UnreadableImage]],
+    chunks: Iterable[list[Loaded]],
     store: IngestStore,
     row_fields: RowFields,
     pool: ThreadPoolExecutor,
@@ -85,52 +86,65 @@ def changed(
 
     Several look-ups are under way at once: on a server each waits some tenths of a second for the rows of others.
     """
-    pending: deque[tuple[Mapping[str, Image], Future[Stored], int]] = deque()
-    for chunk in chunks:
-        images: dict[str, Image] = {}
-        for item in chunk:
-            result = item if isinstance(item, UnreadableImage) else _checked(*item, row_fields, run)
+    pending: deque[tuple[_Chunk, Future[Stored]]] = deque()
+    for items in chunks:
+        chunk = _Chunk()
+        for item in items:
+            result = _checked(*item, row_fields) if isinstance(item, tuple) else item
             if isinstance(result, Image):
-                images[result.record.id] = result
-            elif result is not None:
+                chunk.images[result.record.id] = result
+                chunk.size += len(result.data)
+            elif isinstance(result, UnreadableImage):
                 yield result
-        size = sum(len(image.data) for image in images.values())
-        pending.append((images, pool.submit(_looked_up, images, store, run), size))
+            elif result.same:
+                run.count(duplicates=1)
+            else:
+                chunk.again.append(result)
+        pending.append((chunk, pool.submit(_looked_up, chunk, store, run)))
         while pending and (
             pending[0][1].done()
             or len(pending) == LOOKUPS_AHEAD
-            or sum(held for _, _, held in pending) > 4 * LOOKUP_BYTES
+            or sum(held.size for held, _ in pending) > 4 * LOOKUP_BYTES
         ):
-            yield from _compared(*pending.popleft()[:2], store, run)
+            yield from _compared(*pending.popleft(), store, run)
     while pending:
-        yield from _compared(*pending.popleft()[:2], store, run)
+        yield from _compared(*pending.popleft(), store, run)
 
 
-def _checked(record: Record, data: bytes, row_fields: RowFields, run: Run) -> Image | UnreadableImage | None:
-    """The image with its row so far; None for one that is on its way already."""
-    if record.id in run.in_flight:
-        run.count(duplicates=1)
-        return None
+@dataclass(slots=True)
+class _Chunk:
+    """What one look-up is about."""
+
+    images: dict[str, Image] = field(default_factory=dict)
+    again: list[Again] = field(default_factory=list)
+    """Refused; whose id they have is looked up where it is not remembered."""
+    size: int = 0
+
+
+def _checked(record: Record, data: bytes, row_fields: RowFields) -> Image | UnreadableImage:
+    """The image with its row so far."""
     try:
         fields = row_fields(record.metadata)
     except ValueError as exc:
         return UnreadableImage(record.uri, "metadata refused", str(exc))
-    run.in_flight.add(record.id)
     return Image(record, data, {"id": record.id, "uri": record.uri, "content_hash": content_hash(data), **fields})
 
 
-def _looked_up(images: Mapping[str, Image], store: IngestStore, run: Run) -> Stored:
-    if not images:
+def _looked_up(chunk: _Chunk, store: IngestStore, run: Run) -> Stored:
+    ids = [*chunk.images, *dict.fromkeys(one.id for one in chunk.again if one.id not in chunk.images)]
+    if not ids:
         return {}
-    given = sorted({name for image in images.values() for name in _given(image)})
+    given = sorted({name for image in chunk.images.values() for name in _given(image)})
     with run.timed("lookup"):
-        return run.retry.call(lambda: store.get(list(images), output_fields=["content_hash", *given]))
+        return run.retry.call(lambda: store.get(ids, output_fields=["content_hash", "uri", *given]))
 
 
-def _compared(
-    images: Mapping[str, Image], lookup: Future[Stored], store: IngestStore, run: Run
-) -> Iterator[Image | Result]:
-    stored = lookup.result()
+def _compared(chunk: _Chunk, lookup: Future[Stored], store: IngestStore, run: Run) -> Iterator[Image | Result]:
+    images, stored = chunk.images, lookup.result()
+    for again in chunk.again:
+        first = again.first or stored.get(again.id, {}).get("uri")
+        # a row that is this very image's is from a run over another source: the first one is still unknown
+        yield again.refusal(first if again.first or first != again.uri else None)
     changed, stale = [], []
     for id_, image in images.items():
         old = stored.get(id_)
@@ -138,8 +152,7 @@ def _compared(
             yield image
         elif old.get("content_hash") != image.row["content_hash"]:
             changed.append(id_)
-        elif all(old.get(name) == image.row[name] for name in _given(image)):
-            run.in_flight.discard(id_)
+        elif all(old.get(name) == image.row[name] for name in ("uri", *_given(image))):
             run.count(unchanged=1)
         else:
             stale.append(id_)
@@ -161,7 +174,8 @@ def _compared(
                 continue
             row = dict(whole[id_])
             vector = row.pop("vector")
-            row.update({name: images[id_].row[name] for name in _given(images[id_])})
+            # an id that the source gives stays with its image wherever that is moved
+            row.update({name: images[id_].row[name] for name in ("uri", *_given(images[id_]))})
             yield Ready({"id": id_, **row}, vector, encoded=False)
 
 

@@ -38,7 +38,6 @@ class Run:
         self.decoding = ByteBudget(DECODE_BYTES)
         self.encoded = 0
         self.cut_short = False
-        self.in_flight: set[str] = set()
         self._strict, self._log, self._on_progress = strict, log, on_progress
         self._lock = threading.Lock()
         self._start = time.perf_counter()

@@ -388,7 +388,7 @@ def test_stop_and_interrupt_end_a_run_over_unchanged_images(pictures: Path, enco
 
     data = (pictures / "album0" / "00.jpg").read_bytes()
     store = Slow()
-    store.rows = {f"{n:032x}": {"content_hash": content_hash(data)} for n in range(100_000)}
+    store.rows = {f"{n:032x}": {"content_hash": content_hash(data), "uri": f"/{n}"} for n in range(100_000)}
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
     started = time.monotonic()
@@ -437,7 +437,7 @@ def test_rows_are_not_held_back_by_unchanged_images_behind_them(
     [record] = read_source(pictures / "album0" / "00.jpg")
     assert isinstance(record, Record)
     stored = content_hash(Path(record.uri).read_bytes())
-    store = Watching(rows={f"{n:032x}": {"content_hash": stored} for n in range(3000)})
+    store = Watching(rows={f"{n:032x}": {"content_hash": stored, "uri": f"/{n}"} for n in range(3000)})
 
     def source() -> Iterator[Record | UnreadableImage]:
         yield from read_source(pictures)
