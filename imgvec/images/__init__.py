@@ -1,6 +1,7 @@
 """Pixels: what to read (`sources`), what is known about it (`metadata`), and bytes to upright RGB (`decode`)."""
 
-from imgvec.images.decode import FORMATS, MAX_PIXELS, Decoded, as_image, decode
+from imgvec.formats import FORMATS
+from imgvec.images.decode import MAX_PIXELS, Decoded, DecodePolicy, as_image, decode
 from imgvec.images.fetch import FetchPolicy, UrlReader
 from imgvec.images.metadata import Metadata, load_metadata
 from imgvec.images.records import Again, BytesReader, FileReader, Item, Reader, Record, content_hash, record_id
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_PIXELS",
     "Again",
     "BytesReader",
+    "DecodePolicy",
     "Decoded",
     "FetchPolicy",
     "FileReader",

@@ -8,7 +8,6 @@ its answer silently.
 from __future__ import annotations
 
 import re
-import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,31 +15,16 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (  # noqa: F401 - importing a plugin registers its format in Image.OPEN
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from imgvec.errors import QueryError, SettingsError, UnreadableImage
+from imgvec.formats import FORMATS
 from imgvec.images.chunks import lean_png
 from imgvec.images.complete import HeaderStream, damaged_chunk, is_cut, lacks_strips
 from imgvec.images.exif import UPRIGHT, read_exif
 from imgvec.images.modes import to_rgb
-
-#: Formats that are decoded, by Pillow's names. Each is known by its first bytes, says its size before any pixel is
-#: decoded, and is decoded by a library that is fuzzed. So not here: EPS, PDF and WMF (run by other programs), TGA (no
-#: signature, random bytes pass for one), ICO, ICNS and PSD (images inside images, of sizes that the header does not
-#: say), QOI (decoded in Python, a second a megapixel), and formats of scientists and game makers.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
+from imgvec.images.pages import Told, full_page, shown
+from imgvec.images.recognise import recognised
 
 MAX_PIXELS = 50_000_000
 
@@ -48,10 +32,7 @@ MAX_PIXELS = 50_000_000
 # line of Pillow, for one image of thousands, and not saying which. `catch_warnings` swaps the filters of the
 # whole process and is not safe in threads, hence this one filter, as narrow as it can be; it leaves Pillow's
 # DecompressionBombWarning and DeprecationWarning to the application.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Tiff|Jpeg|Png)ImagePlugin")
-
-# Pillow's plain PPM test lets any text through that begins with "Py".
-_PNM = re.compile(rb"P([1-6f]|0CMYK)\s")
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.\w+ImagePlugin")
 
 # What Pillow's decoders say when the bytes end before the pixels do; the class is OSError, ValueError or EOFError.
 _TRUNCATED = re.compile(r"truncated|not enough image data|reached EOF", re.IGNORECASE)
@@ -74,8 +55,23 @@ class Decoded:
     """When the photo was taken, in Unix milliseconds."""
 
 
-def decode(data: bytes, *, uri: str, max_pixels: int = MAX_PIXELS, min_side: int | None = None) -> Decoded:
-    """Decode an image file, the first frame of an animation.
+@dataclass(frozen=True, slots=True)
+class DecodePolicy:
+    """How files are decoded."""
+
+    formats: tuple[str, ...] = FORMATS
+    """Those that are decoded at all, by the names of `imgvec.formats`."""
+
+
+def decode(
+    data: bytes,
+    *,
+    uri: str,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int | None = None,
+    policy: DecodePolicy | None = None,
+) -> Decoded:
+    """Decode an image file: the first full page of a TIFF, the first frame of an animation that is not blank.
 
     `min_side` is the side in pixels that the image will be made small to. A large JPEG is then decoded at 1/2, 1/4
     or 1/8 of its size, which is several times faster, as long as the short side stays at least twice `min_side`:
@@ -91,17 +87,24 @@ def decode(data: bytes, *, uri: str, max_pixels: int = MAX_PIXELS, min_side: int
         )
     if not data:
         raise UnreadableImage(uri, "empty")
-    factory = _factory(data, uri)
+    policy = policy or DecodePolicy()
+    name = recognised(data, uri, policy.formats)
     if is_cut(data):
         raise UnreadableImage(uri, "truncated", "the file is shorter than it says")
     if damage := damaged_chunk(data):
         raise UnreadableImage(uri, "broken", damage)
+    told = Told()
+    if name == "TIFF":
+        data, told = full_page(data, uri)
     try:
         stream = HeaderStream(lean_png(data))
     except ValueError as exc:
         raise UnreadableImage(uri, "broken", str(exc)) from exc
     try:
-        return _turned(*_decoded(factory, stream, uri, max_pixels, min_side))
+        seen, orientation = _decoded(Image.OPEN[name][0], stream, uri, max_pixels, min_side)
+        if seen.taken_at is None:
+            seen = replace(seen, taken_at=told.taken_at)
+        return _turned(seen, told.orientation or orientation)
     except UnreadableImage:
         raise
     except Exception as exc:
@@ -123,7 +126,7 @@ def as_image(image: Image.Image | NDArray[Any], *, uri: str = "<image>", max_pix
         raise QueryError(f"an image is a PIL image or a NumPy array, not {type(image).__name__}")
     try:
         _check_size(image, uri, max_pixels)
-        return _turned(*_seen(image, image.size))
+        return _turned(*_seen(image, image.size, max_pixels))
     except UnreadableImage:
         raise
     except Exception as exc:
@@ -140,20 +143,22 @@ def _decoded(
         if lacks_strips(image, stream.getbuffer().nbytes):
             raise UnreadableImage(uri, "truncated", "strips or tiles lie beyond the end of the file")
         _scale_png_key(image)
-        size = image.size
+        size = None
         if min_side is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+            size = image.size
             image.draft(None, (2 * min_side, 2 * min_side))
-        return _seen(image, size)
+        return _seen(image, size, max_pixels)
 
 
-def _seen(image: Image.Image, size: tuple[int, int]) -> tuple[Decoded, int]:
-    """The image as it lies in the file, which has `size` pixels there, and its EXIF orientation."""
+def _seen(image: Image.Image, size: tuple[int, int] | None, max_pixels: int) -> tuple[Decoded, int]:
+    """The image as it lies in the file, which has `size` pixels there if it has not its own, and its orientation."""
     image.load()
     media_type = image.get_format_mimetype() if isinstance(image, ImageFile.ImageFile) else None
     # An MPO is a JPEG with more pictures behind it, as phones make them.
     media_type = "image/jpeg" if media_type == "image/mpo" else media_type or ""
     orientation, taken_at = read_exif(image)  # after loading: PNG may have its EXIF behind the pixels
-    return Decoded(to_rgb(image), *size, media_type, taken_at), orientation
+    seen = shown(image, to_rgb, max_pixels)
+    return Decoded(seen, *(size or seen.size), media_type, taken_at), orientation
 
 
 def _turned(seen: Decoded, orientation: int) -> Decoded:
@@ -163,42 +168,6 @@ def _turned(seen: Decoded, orientation: int) -> Decoded:
     image = seen.image.transpose(UPRIGHT[orientation])
     width, height = (seen.height, seen.width) if orientation >= 5 else (seen.width, seen.height)
     return replace(seen, image=image, width=width, height=height)
-
-
-def _factory(data: bytes, uri: str) -> _Factory:
-    """What opens `data`, by its first bytes; no plugin of a format that is not allowed gets to see more of it."""
-    if _is_heif(data):
-        raise UnreadableImage(uri, "format not allowed", "HEIF; convert it to JPEG")
-    for name in FORMATS:
-        known = _knows(name, data[:16])
-        if isinstance(known, str):
-            raise UnreadableImage(uri, "format not allowed", f"{name}; this Pillow was built without it")
-        if known:
-            return Image.OPEN[name][0]
-    Image.init()  # registers every plugin
-    for name in sorted(Image.OPEN.keys() - set(FORMATS)):
-        if _knows(name, data[:16]):
-            raise UnreadableImage(uri, "format not allowed", f"{name}; allowed are {', '.join(FORMATS)}")
-    raise UnreadableImage(uri, "not an image")
-
-
-def _knows(name: str, prefix: bytes) -> bool | str:
-    """Pillow's own test of the first 16 bytes; a text says what this Pillow lacks."""
-    accept = Image.OPEN[name][1]
-    if accept is None or (name == "PPM" and not _PNM.match(prefix)):
-        return False
-    try:
-        return accept(prefix)
-    except (IndexError, struct.error):  # fewer bytes than it looks at
-        return False
-
-
-def _is_heif(data: bytes) -> bool:
-    """ISO base media with HEVC images and no AV1 (ISO/IEC 23008-12); Pillow's AVIF plugin takes `mif1` for its own."""
-    if data[4:8] != b"ftyp":
-        return False
-    brands = re.findall(b"(?s)....", data[8 : min(int.from_bytes(data[:4]), 256)])
-    return not {b"avif", b"avis"} & set(brands) and bool({b"heic", b"heix", b"hevc", b"mif1", b"msf1"} & set(brands))
 
 
 def _check_size(image: Image.Image, uri: str, max_pixels: int) -> None:

@@ -11,20 +11,23 @@ from PIL import Image
 #: Rows of `_stretch` are done a million pixels at a time, since its float64 would be eight times the image.
 _BLOCK = 1 << 20
 
+_LOOSE_ALPHA = frozenset({"BMP", "DIB", "TGA", "ICO", "CUR"})
+"""Formats whose fourth channel many programs leave at zero without meaning transparent."""
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A new RGB image with empty `info`; `image` stays as it is, except that its pixels are loaded.
 
-    Transparent parts show white. 16-bit grey keeps its high byte, as Pillow's decoders do with 16-bit colour, where
-    `convert` would clip at 255. 32-bit integers are taken as 16-bit grey where they fit, floats as grey from 0 to 1
-    where they fit; else their finite range is stretched to 0-255. ICC profiles are not applied: the encoders were
-    trained on pixels as decoded.
+    Transparent parts show white; where the alpha of a BMP (or TGA, ICO) is 0 throughout, nobody set it. 16-bit grey
+    keeps its high byte, as Pillow's decoders do with 16-bit colour, where `convert` would clip at 255. 32-bit integers
+    are taken as 16-bit grey where they fit, floats as grey from 0 to 1 where they fit; else their finite range is
+    stretched to 0-255. ICC profiles are not applied: the encoders were trained on pixels as decoded.
     """
     if image.mode.startswith("I;16"):
         rgb = _from_16_bit(image).convert("RGB")
     elif image.mode in ("I", "F"):
         rgb = _from_32_bit(image).convert("RGB")
-    elif image.has_transparency_data:
+    elif image.has_transparency_data and not _has_unset_alpha(image):
         rgb = _on_white(image)
     else:
         rgb = image.convert("RGB")
@@ -69,6 +72,10 @@ def _stretch(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]
         block = np.nan_to_num(values[top : top + rows].astype(np.float64), nan=low, posinf=high, neginf=low)
         grey[top : top + rows] = np.rint(np.interp(block, (low, high), (0, 255)))
     return grey
+
+
+def _has_unset_alpha(image: Image.Image) -> bool:
+    return image.format in _LOOSE_ALPHA and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

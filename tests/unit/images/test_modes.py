@@ -177,3 +177,27 @@ def test_cmyk_jpeg_has_adobe_s_inversion() -> None:
         original = Image.new("RGB", (16, 16), colour)
         seen = through_file(original.convert("CMYK"), "JPEG", quality=95)
         assert np.abs(seen.astype(int) - np.asarray(original)).max() <= 6, colour
+
+
+def bmp(colours: Image.Image) -> np.ndarray:
+    """Through a BMP of 32 bits a pixel whose header has a mask for alpha, as many programs write it."""
+    pixels = colours.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes("raw", "BGRA")
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, *colours.size, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks + bytes(52)
+    head = b"BM" + struct.pack("<IHHI", 14 + len(info) + len(pixels), 0, 0, 14 + len(info))
+    return np.asarray(decode(head + info + pixels, uri="x").image)
+
+
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_a_bmp_of_which_nobody_set_the_alpha_is_opaque(alpha: int) -> None:
+    colours = Image.new("RGBA", (4, 3), (10, 20, 30, alpha))
+    colours.putpixel((1, 1), (200, 100, 50, alpha))
+    assert np.array_equal(bmp(colours), np.asarray(colours)[:, :, :3])
+    # where alpha means what it says, such a picture shows nothing
+    assert (through_file(colours, "PNG") == 255).all() == (alpha == 0)
+
+
+def test_a_bmp_with_an_alpha_that_somebody_set_shows_white_where_it_is_0() -> None:
+    colours = Image.new("RGBA", (2, 1), (10, 20, 30, 0))
+    colours.putpixel((1, 0), (200, 100, 50, 255))
+    assert bmp(colours).tolist() == [[[255, 255, 255], [200, 100, 50]]]
