@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,12 +23,13 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from imgvec.errors import DefinitionError
-from imgvec.fields import FieldSection, Section, check_json, convert
+from imgvec.fields import FROM_IMAGE, FieldSection, Section, check_size, convert, is_missing
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS
 from imgvec.indexes import catalog
 from imgvec.indexes.index_type import IndexType
+from imgvec.values import is_absent, plain
 
-RESERVED_FIELDS = ("id", "vector", "uri", "content_hash", "width", "height", "media_type", "ingested_at")
+RESERVED_FIELDS = ("id", "vector", "uri", "content_hash", "width", "height", "media_type", "ingested_at", FROM_IMAGE)
 """The fields that every collection has (a definition declares the others)."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
@@ -180,26 +181,32 @@ class Definition(Section):
         where = ".".join(part or "''" for part in place)
         raise DefinitionError(problem, where=where, source=source, line=line)
 
-    def row_fields(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> dict[str, Any]:
+    def row_fields(
+        self, metadata: Mapping[str, Any], *, taken_at: int | None = None, only_given: bool = False
+    ) -> dict[str, Any]:
         """Metadata as a row's declared and dynamic fields, converted to their types.
 
         Text is accepted for every type, since CSV has nothing else; an empty text is an absent value except for a
-        VARCHAR. Raises `ValueError`, in words for the person who wrote the metadata.
+        VARCHAR, and so is what a data frame calls missing. `taken_at` is the picture's own, for what the metadata does
+        not give; `only_given` leaves out what only a default or the picture would fill. Raises `ValueError`, in words
+        for the person who wrote the metadata.
         """
         row: dict[str, Any] = {}
         for name, declared in self.fields.items():
             value = metadata.get(name)
-            if declared.from_image == "taken_at" and value in (None, ""):
-                value = taken_at
-            if value is None or (value == "" and (declared.type != "VARCHAR" or declared.required)):
-                if declared.required:
-                    raise ValueError(f"{name} is missing, and the definition requires it")
-                row[name] = declared.default
-            else:
+            if not is_missing(declared, value):
                 row[name] = convert(name, declared, value)
+            elif only_given:
+                continue
+            elif declared.from_image == "taken_at" and taken_at is not None:
+                row[name] = taken_at
+            elif declared.required:
+                raise ValueError(f"{name} is missing, and the definition requires it")
+            else:
+                row[name] = self._defaults[name]
         dynamic: dict[str, Any] = {}
         for name, value in metadata.items():
-            if name in self.fields or value is None or value == "":
+            if name in self.fields or is_absent(value) or (isinstance(value, str) and not value):
                 continue
             if name in RESERVED_FIELDS:
                 raise ValueError(f"{name} is a field that imgvec fills in")
@@ -207,10 +214,18 @@ class Definition(Section):
                 raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
             if not _IDENTIFIER.match(name) or name.lower() in _MILVUS_WORDS:
                 raise ValueError(f"{name!r} cannot be a field's name: a letter or _, then letters, digits and _")
-            dynamic[name] = value
+            dynamic[name] = plain(name, value)
         if dynamic:
-            check_json("what no field declares", dynamic)
+            check_size("what no field declares", dynamic)
         return row | dynamic
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """What a row has where nothing is given, by field."""
+        return {
+            name: None if declared.default is None else convert(name, declared, declared.default)
+            for name, declared in self.fields.items()
+        }
 
 
 class _MisplacedError(ValueError):

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from imgvec import dates
 from imgvec.indexes import catalog
+from imgvec.values import is_absent, plain, python, shown
 
 MAX_VARCHAR = 65_535
 MAX_ARRAY = 4096
 MAX_JSON_BYTES = 65_536
+FROM_IMAGE = "imgvec_from_image"
+"""Where a row notes which of its fields the picture filled, by name, between spaces: these follow the picture when it
+changes. What is not noted came from metadata, and stays. No search, export table or definition shows it."""
 _INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+_TRUTH = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+_WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
+"""A column of integers is one of floats once a cell is missing: 3 is written 3.0."""
 
 FieldTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY"]
 ElementTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR"]
@@ -42,7 +52,7 @@ class FieldSection(Section):
     """A scalar index type, or AUTO for the best that the backend has."""
     index_params: dict[str, Any] = Field(default_factory=dict)
     format: Literal["unix_ms"] | None = None
-    """An INT64 that holds Unix milliseconds; ISO 8601 text is accepted for it."""
+    """An INT64 that holds Unix milliseconds; dates of every form are accepted for it, and asked for."""
     from_image: Literal["taken_at"] | None = None
     """Filled from the image where the metadata has nothing: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
 
@@ -94,75 +104,103 @@ class FieldSection(Section):
 
 
 def convert(name: str, declared: FieldSection, value: Any) -> Any:
-    """`value` as the declared type; text is read as what it spells, since CSV has nothing else.
+    """`value` as the declared type, as it is read back; text is read as what it spells, since CSV has nothing else.
 
-    An ARRAY in text is a JSON list, or items separated by `;`. Raises `ValueError`, in words
-    for whoever wrote the value.
+    Values of data frames and Arrow are read as what they mean (`imgvec.values`), dates of every form as Unix
+    milliseconds where the field holds these (`imgvec.dates`). An ARRAY in text is a JSON list, or items separated by
+    `;`. Raises `ValueError`, in words for whoever wrote the value.
     """
     if declared.type == "ARRAY":
         items = _items(name, value)
         if len(items) > declared.capacity:
             raise ValueError(f"{name} has {len(items)} items, and the definition allows {declared.capacity}")
-        element = str(declared.element_type)
-        return [_scalar(f"{name}[{i}]", element, item, declared) for i, item in enumerate(items)]
+        return [_item(f"{name}[{i}]", declared, item) for i, item in enumerate(items)]
+    value = python(value)
     if declared.type == "JSON":
         return _json_object(name, value)
-    if declared.format == "unix_ms" and isinstance(value, str) and not _is_integer(value):
-        return _unix_ms(name, value)
+    if declared.format == "unix_ms":
+        return _unix_ms(name, declared, value)
     return _scalar(name, declared.type, value, declared)
+
+
+def is_missing(declared: FieldSection, value: Any) -> bool:
+    """Whether a cell says nothing of the field: an empty text does not, but for a VARCHAR, where it is one."""
+    if isinstance(value, str):
+        if declared.type in ("FLOAT", "DOUBLE") and value.strip().lower() == "nan":
+            return True  # as some write a missing number to CSV
+        return not value and (declared.type != "VARCHAR" or declared.required)
+    return is_absent(value)
+
+
+def _item(name: str, declared: FieldSection, item: Any) -> Any:
+    if is_absent(item):
+        raise ValueError(f"{name} is missing, and a list has no empty places in Milvus: leave the item out")
+    return _scalar(name, str(declared.element_type), python(item), declared)
 
 
 def _scalar(name: str, type_name: str, value: Any, declared: FieldSection) -> Any:
     if type_name == "VARCHAR":
         return _text(name, value, declared.text_bytes)
     if type_name == "BOOL":
-        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        found = value if isinstance(value, bool) else known.get(str(value).strip().lower())
+        found = value if isinstance(value, bool) else _TRUTH.get(str(value).strip().lower())
         if not isinstance(found, bool):
-            raise ValueError(f"{name} = {value!r} is neither true nor false")
+            raise ValueError(f"{name} = {shown(value)} is neither true nor false")
         return found
     if isinstance(value, bool):
         raise ValueError(f"{name} = {value!r} is no {type_name}")
     if type_name in _INTEGER_BITS:
         return _integer(name, type_name, value)
     try:
+        if not isinstance(value, int | float | str) or (isinstance(value, str) and "_" in value):
+            raise TypeError
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} = {value!r} is no number") from None
+    except OverflowError:
+        raise ValueError(f"{name} = {shown(value)} is not a finite {type_name}") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {shown(value)} is no number") from None
     # FLOAT is 32 bits wide: a larger number would be stored as infinity
     if not math.isfinite(number) or (type_name == "FLOAT" and abs(number) > 3.4028235e38):
-        raise ValueError(f"{name} = {value!r} is not a finite {type_name}")
+        raise ValueError(f"{name} = {shown(value)} is not a finite {type_name}")
     # as it will be read back, so that the same metadata compares equal next time
     return float(struct.unpack("f", struct.pack("f", number))[0]) if type_name == "FLOAT" else number
-
-
-def _is_integer(text: str) -> bool:
-    return text.strip().lstrip("+-").isdecimal()
 
 
 def _integer(name: str, type_name: str, value: Any) -> int:
     whole: int | None = None
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         whole = int(value)
-    elif isinstance(value, str) and _is_integer(value):
-        whole = int(value)
-    elif hasattr(value, "__index__"):  # NumPy's integers
-        whole = int(value.__index__())
+    elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        digits = value.strip().partition(".")[0]
+        whole = int(digits) if len(digits) < 100 else 10**100  # beyond any type; Python refuses to read thousands
     if whole is None:
-        raise ValueError(f"{name} = {value!r} is no integer")
+        raise ValueError(f"{name} = {shown(value)} is no integer")
     bound = 2 ** (_INTEGER_BITS[type_name] - 1)
     if not -bound <= whole < bound:
-        raise ValueError(f"{name} = {whole} does not fit {type_name}")
+        raise ValueError(f"{name} = {shown(value)} does not fit {type_name}")
     return whole
 
 
+def _unix_ms(name: str, declared: FieldSection, value: Any) -> int:
+    try:
+        return dates.span(value).start
+    except ValueError as exc:
+        # the number that stands for "nobody knows" need not be a plausible date
+        if isinstance(declared.default, int) and str(value).strip() in (f"{declared.default}", f"{declared.default}.0"):
+            return declared.default
+        raise ValueError(f"{name} = {shown(value)} {exc}") from None
+
+
 def _text(name: str, value: Any, most: int) -> str:
+    if isinstance(value, date):
+        value = value.isoformat()
+    elif dates.is_date(value) or (isinstance(value, int) and not isinstance(value, bool)):
+        value = shown(value) if isinstance(value, int) else str(value)
     if not isinstance(value, str):
-        raise ValueError(f"{name} = {value!r} is no text")
+        raise ValueError(f"{name} = {shown(value)} is no text")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"{name} = {value!r} is not Unicode text") from None
+        raise ValueError(f"{name} = {shown(value)} is not Unicode text") from None
     if size > most:
         raise ValueError(f"{name} is {size} bytes long in UTF-8, and the definition allows {most}")
     return value
@@ -174,41 +212,30 @@ def _items(name: str, value: Any) -> list[Any]:
             return [item.strip() for item in value.split(";") if item.strip()]
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ValueError(f"{name} is no JSON list: {exc}") from None
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} = {value!r} is no list")
-    return list(value)
+    value = python(value)
+    if not isinstance(value, list):
+        raise ValueError(f"{name} = {shown(value)} is no list")
+    return value
 
 
 def _json_object(name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ValueError(f"{name} is no JSON: {exc}") from None
     # a bare string or number breaks Milvus Lite's results, and a server refuses it
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} = {value!r} is no JSON object")
-    check_json(name, value)
-    return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} = {shown(value)} is no JSON object")
+    found: dict[str, Any] = plain(name, value)
+    check_size(name, found)
+    return found
 
 
-def check_json(name: str, value: Any) -> None:
-    """Raise `ValueError` where Milvus could not store `value` as JSON: NaN, no Unicode, too long, too deep."""
-    try:
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise ValueError(f"{name} cannot be written as JSON: {exc}") from None
+def check_size(name: str, value: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where plain JSON is longer than Milvus takes."""
+    size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     if size > MAX_JSON_BYTES:
         raise ValueError(f"{name} is {size} bytes of JSON, and Milvus takes {MAX_JSON_BYTES}")
-
-
-def _unix_ms(name: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{name} = {text!r} is neither Unix milliseconds nor an ISO 8601 date") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)

@@ -27,6 +27,7 @@ from imgvec.errors import BackendError, SourceError
 from imgvec.exchange import arrow
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
+from imgvec.fields import FROM_IMAGE
 from imgvec.filters import Filter, render
 from imgvec.filters.fields import text_literal
 from imgvec.retry import Retry
@@ -172,7 +173,9 @@ def _pages(store: ExportStore, expression: str, last: str | None, retry: Retry) 
 
     def scan() -> Iterator[list[dict[str, Any]]]:
         after = f"id > {text_literal(last)}" if last is not None else ""
-        return store.scan(["*", arrow.VECTOR], " and ".join(f"({part})" for part in (expression, after) if part))
+        return store.scan(
+            ["*", arrow.VECTOR, FROM_IMAGE], " and ".join(f"({part})" for part in (expression, after) if part)
+        )
 
     pages = scan()
 

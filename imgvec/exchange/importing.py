@@ -19,7 +19,7 @@ from imgvec.encoders.protocol import Binding
 from imgvec.errors import SourceError
 from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
-from imgvec.fields import FieldSection, convert
+from imgvec.fields import FROM_IMAGE, FieldSection, convert
 from imgvec.filters import FieldType
 from imgvec.images.records import record_id
 from imgvec.retry import Retry
@@ -194,6 +194,8 @@ class _Rows:
             if not isinstance(more, dict):
                 raise ValueError(f"{DYNAMIC} is no JSON object: {dynamic[:40]}")
             given |= more
+        if isinstance(noted := given.pop(FROM_IMAGE, None), str):
+            row[FROM_IMAGE] = noted
         if self._exact:
             given |= {name: json.loads(given[name]) for name in self._json & given.keys()}
             return given | row

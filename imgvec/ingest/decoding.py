@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgvec.errors import UnreadableImage
+from imgvec.fields import FROM_IMAGE
 from imgvec.images import Record, decode
 from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
@@ -38,21 +39,28 @@ class Decoder:
         except UnreadableImage as exc:
             # a new one: the traceback of this would keep the file's bytes for as long as the refusal lives
             return UnreadableImage(exc.uri, exc.reason, exc.detail), time.perf_counter() - start
+        from_image = self._from_image(image, decoded.taken_at)
         row = {
             **image.row,
-            **self._from_image(image.record.metadata, decoded.taken_at),
+            **from_image,
+            **({FROM_IMAGE: " ".join(sorted(from_image))} if from_image else {}),
             "width": decoded.width,
             "height": decoded.height,
             "media_type": decoded.media_type,
         }
         return Prepared(row, self.prepare(decoded.image)), time.perf_counter() - start
 
-    def _from_image(self, metadata: Mapping[str, Any], taken_at: int | None) -> Row:
+    def _from_image(self, image: Image, taken_at: int | None) -> Row:
         """The fields whose value comes from the picture itself."""
         if taken_at is None:
             return {}
+        metadata = image.record.metadata
         without = self.row_fields(metadata)
-        return {k: v for k, v in self.row_fields(metadata, taken_at=taken_at).items() if v != without[k]}
+        return {
+            name: value
+            for name, value in self.row_fields(metadata, taken_at=taken_at).items()
+            if value != without[name] and name not in image.settled
+        }
 
 
 def decoding(

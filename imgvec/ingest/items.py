@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -31,7 +31,9 @@ class IngestStore(Protocol):
 class RowFields(Protocol):
     """`Definition.row_fields`: metadata as a row's fields, `ValueError` where it does not fit."""
 
-    def __call__(self, metadata: Mapping[str, Any], *, taken_at: int | None = None) -> Row: ...
+    def __call__(
+        self, metadata: Mapping[str, Any], *, taken_at: int | None = None, only_given: bool = False
+    ) -> Row: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class Image:
     record: Record
     data: bytes
     row: Row
+    given: Row = field(default_factory=dict)
+    """The fields that the metadata itself gives, which a stored row must agree with."""
+    settled: frozenset[str] = frozenset()
+    """Fields with a stored value that did not come from the former picture: this one's does not replace it."""
 
 
 @dataclass(frozen=True, slots=True)

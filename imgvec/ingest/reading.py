@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
+from imgvec.fields import FROM_IMAGE
 from imgvec.images import Again, Item, Record, content_hash
 from imgvec.ingest.items import Image, IngestStore, Ready, Result, RowFields
 from imgvec.ingest.run import Run
@@ -20,7 +21,9 @@ T = TypeVar("T")
 Stored = Mapping[str, Mapping[str, Any]]
 Loaded = tuple[Record, bytes] | UnreadableImage | Again
 
-OWN_FIELDS = frozenset({"id", "uri", "content_hash", "width", "height", "media_type", "ingested_at", "vector"})
+OWN_FIELDS = frozenset(
+    {"id", "uri", "content_hash", "width", "height", "media_type", "ingested_at", "vector", FROM_IMAGE}
+)
 """What an ingest itself fills in."""
 
 LOOKUP_ROWS = 512
@@ -125,16 +128,20 @@ def _checked(record: Record, data: bytes, row_fields: RowFields) -> Image | Unre
     """The image with its row so far."""
     try:
         fields = row_fields(record.metadata)
+        given = row_fields(record.metadata, only_given=True) if record.metadata else {}
     except ValueError as exc:
         return UnreadableImage(record.uri, "metadata refused", str(exc))
-    return Image(record, data, {"id": record.id, "uri": record.uri, "content_hash": content_hash(data), **fields})
+    row = {"id": record.id, "uri": record.uri, "content_hash": content_hash(data), **fields}
+    return Image(record, data, row, given)
 
 
 def _looked_up(chunk: _Chunk, store: IngestStore, run: Run) -> Stored:
     ids = [*chunk.images, *dict.fromkeys(one.id for one in chunk.again if one.id not in chunk.images)]
     if not ids:
         return {}
-    given = sorted({name for image in chunk.images.values() for name in _given(image)})
+    given = sorted({name for image in chunk.images.values() for name in image.given})
+    if given:
+        given.append(FROM_IMAGE)
     with run.timed("lookup"):
         return run.retry.call(lambda: store.get(ids, output_fields=["content_hash", "uri", *given]))
 
@@ -152,33 +159,46 @@ def _compared(chunk: _Chunk, lookup: Future[Stored], store: IngestStore, run: Ru
             yield image
         elif old.get("content_hash") != image.row["content_hash"]:
             changed.append(id_)
-        elif all(old.get(name) == image.row[name] for name in ("uri", *_given(image))):
+        elif (
+            old.get("uri") == image.row["uri"]
+            and not _from_image(old) & image.given.keys()
+            and all(_agrees(old.get(name), value) for name, value in image.given.items())
+        ):
             run.count(unchanged=1)
         else:
             stale.append(id_)
     if changed:
         with run.timed("lookup"):
-            whole = run.retry.call(lambda: store.get(changed, output_fields=["*"]))
+            whole = run.retry.call(lambda: store.get(changed, output_fields=["*", FROM_IMAGE]))
         for id_ in changed:
-            # another picture under the same name: what is known of it stays, but for what the metadata says now
-            image = images[id_]
-            kept = {name: value for name, value in whole.get(id_, {}).items() if name not in OWN_FIELDS}
-            given = {name: image.row[name] for name in _given(image)}
-            yield replace(image, row={**image.row, **kept, **given})
+            # another picture under the same name: what is known of it stays, but for what the metadata says now, and
+            # for what came from the former picture
+            image, old = images[id_], whole.get(id_, {})
+            gone = OWN_FIELDS | _from_image(old)
+            kept = {name: value for name, value in old.items() if name not in gone}
+            settled = frozenset(name for name, value in kept.items() if value != image.row.get(name))
+            yield replace(image, row={**image.row, **kept, **image.given}, settled=settled)
     if stale:
         with run.timed("lookup"):
-            whole = run.retry.call(lambda: store.get(stale, output_fields=["*"], with_vector=True))
+            whole = run.retry.call(lambda: store.get(stale, output_fields=["*", FROM_IMAGE], with_vector=True))
         for id_ in stale:
             if id_ not in whole:  # deleted meanwhile
                 yield images[id_]
                 continue
             row = dict(whole[id_])
             vector = row.pop("vector")
+            given = images[id_].given
+            noted = _from_image(row) - given.keys()
             # an id that the source gives stays with its image wherever that is moved
-            row.update({name: images[id_].row[name] for name in ("uri", *_given(images[id_]))})
-            yield Ready({"id": id_, **row}, vector, encoded=False)
+            row = {**row, **given, "id": id_, "uri": images[id_].row["uri"], FROM_IMAGE: " ".join(sorted(noted))}
+            yield Ready({k: v for k, v in row.items() if k != FROM_IMAGE or v}, vector, encoded=False)
 
 
-def _given(image: Image) -> list[str]:
-    """The fields that the metadata itself gave, which a stored row must agree with."""
-    return [name for name, value in image.record.metadata.items() if value is not None and name in image.row]
+def _agrees(stored: Any, given: Any) -> bool:
+    """To Python True is 1; to a filter they are two."""
+    return bool(stored == given) and isinstance(stored, bool) == isinstance(given, bool)
+
+
+def _from_image(stored: Mapping[str, Any]) -> frozenset[str]:
+    """The fields that the stored picture filled itself."""
+    return frozenset(str(stored.get(FROM_IMAGE) or "").split())

@@ -28,7 +28,7 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType
 
 from imgvec.errors import SourceError, UnsupportedByBackend, WriteFailed
-from imgvec.fields import MAX_VARCHAR
+from imgvec.fields import FROM_IMAGE, MAX_VARCHAR
 from imgvec.milvus import vectors as vector_codec
 from imgvec.milvus import writing
 from imgvec.milvus.errors import translated
@@ -164,7 +164,7 @@ class BulkFolder:
             raise WriteFailed(f"nothing was written to {self.folder}: {wrong}", written=0, pending=len(rows))
         with self._lock:
             for row, vector, size in zip(rows, vectors, sizes, strict=True):
-                self._rows[row[ID]] = (dict(row), vector)
+                self._rows[row[ID]] = (dict(writing.noted(row, self._schema)), vector)
                 self._bytes += size + 4 * self._store.dim
                 if self._bytes >= self._file_bytes:
                     self._write()
@@ -231,7 +231,8 @@ def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], Vectors]
 
 def _rows(file: Path, store: Store) -> Iterator[tuple[list[Row], Vectors]]:
     as_json = {name for name, kind in store.fields.items() if kind.type == "JSON"}
-    names = [*store.fields, VECTOR, *([DYNAMIC] if store.dynamic else [])]
+    apart = [FROM_IMAGE] if store._schema.noted else []
+    names = [*store.fields, VECTOR, *apart, *([DYNAMIC] if store.dynamic else [])]
     for table in _tables(file, names):
         vectors = np.asarray(table.column(VECTOR).combine_chunks().flatten(), np.float32).reshape(table.num_rows, -1)
         rows = table.drop_columns([VECTOR]).to_pylist()

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from imgvec.errors import DefinitionError, QueryError
+from imgvec.fields import FROM_IMAGE
 from imgvec.filters.fields import text_literal
 from imgvec.indexes import catalog
 from imgvec.milvus import vectors as vector_codec
@@ -43,16 +44,19 @@ class Columns:
         everything = EVERYTHING in names
         asked = [*schema.fields, *([DYNAMIC] if schema.dynamic else [])] if everything else []
         asked += [name for name in names if name != EVERYTHING]
-        self.names = list(dict.fromkeys(asked)) or [ID]
+        # of a dynamic field that is asked for as a whole it is a part; an old collection without one has it nowhere
+        apart = DYNAMIC not in asked if schema.dynamic else schema.noted
+        self.names = [name for name in dict.fromkeys(asked) if name != FROM_IMAGE or apart] or [ID]
         """As both backends take them: without any, Milvus Lite would send all."""
-        self._hidden = frozenset() if everything or ID in names else frozenset((ID,))
-        self.plain = VECTOR not in self.names and not (self._hidden and ID in self.names)
+        hidden = {*(() if everything or ID in names else (ID,)), *(() if FROM_IMAGE in names else (FROM_IMAGE,))}
+        self._hidden = frozenset(hidden)
+        self.plain = VECTOR not in self.names and not (self._hidden & {*self.names, *_within(self.names)})
         """A hit's entity is what was asked for, as it comes."""
         self.row_bytes = 100 + sum(_guessed_bytes(name, schema) for name in self.names)
         """About what a row of the answer takes in this process."""
 
     def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row without an id that was not asked for, its vector as (dim,) float32."""
+        """The row without an id or a note that was not asked for, its vector as (dim,) float32."""
         wanted = {name: value for name, value in row.items() if name not in self._hidden}
         if VECTOR in wanted:
             wanted[VECTOR] = vector_codec.from_row(wanted[VECTOR], self._vector_type)
@@ -122,6 +126,11 @@ def after(last: str | None, condition: str) -> str:
     """A filter for the rows that match and whose id comes after `last`."""
     page = f'{ID} >= ""' if last is None else f"{ID} > {text_literal(last)}"
     return f"({condition}) and {page}" if condition else page
+
+
+def _within(names: Sequence[str]) -> tuple[str, ...]:
+    """What may come with the dynamic field without being asked for by name."""
+    return (FROM_IMAGE,) if DYNAMIC in names else ()
 
 
 def _guessed_bytes(name: str, schema: Schema) -> int:

@@ -13,7 +13,7 @@ from pymilvus.milvus_client.index import IndexParams
 
 from imgvec.definition import Definition, IndexSection
 from imgvec.errors import BackendError, DefinitionError
-from imgvec.fields import FieldSection
+from imgvec.fields import FROM_IMAGE, FieldSection
 from imgvec.filters import FieldType
 from imgvec.indexes import catalog
 from imgvec.indexes.index_type import IndexType, Parameter
@@ -97,6 +97,8 @@ class Schema:
     dynamic: bool
     consistency_level: str
     partition_key: str | None = field(default=None)
+    noted: bool = False
+    """It has a column for `FROM_IMAGE`; one with a dynamic field keeps that note there, and has none of its own."""
     remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What imgvec keeps with the collection besides; see `Collection.remember`."""
 
@@ -207,6 +209,8 @@ def _schema(definition: Definition, dim: int, description: str, partition_key: s
         made.add_field(name, DataType[kind.type], **({"max_length": kind.max_length} if kind.max_length else {}))
     for name, declared in definition.fields.items():
         made.add_field(name, DataType[declared.type], **_field_options(name, declared, partition_key))
+    if not definition.dynamic and any(declared.from_image for declared in definition.fields.values()):
+        made.add_field(FROM_IMAGE, DataType.VARCHAR, max_length=1024)
     return made
 
 
@@ -241,11 +245,12 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
         vector_type=vector["type"].name,
         metric_type=index["metric_type"],
         index=index_info(index),
-        fields=MappingProxyType({n: _field_type(each) for n, each in by_name.items() if n != VECTOR}),
+        fields=MappingProxyType({n: _field_type(each) for n, each in by_name.items() if n not in (VECTOR, FROM_IMAGE)}),
         dynamic=bool(described.get("enable_dynamic_field")),
         consistency_level=described.get("consistency_level_name", "Strong"),
         partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
         remembered=remembered(described),
+        noted=FROM_IMAGE in by_name,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from imgvec.definition import Definition, IndexChoice, IndexSection
 from imgvec.errors import BackendError
+from imgvec.fields import FROM_IMAGE
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.schema import VECTOR
 from imgvec.milvus.store import Store
@@ -46,7 +47,7 @@ def scratch(connection: Connection, store: Store, definition: Definition) -> Ite
     try:
         copy = connection.create(name, flat, dim=store.dim, description=json.dumps(made_by))
         try:
-            for rows in store.scan(["*", VECTOR], batch_size=_BATCH):
+            for rows in store.scan(["*", VECTOR, FROM_IMAGE], batch_size=_BATCH):
                 vectors = np.stack([row.pop(VECTOR) for row in rows])
                 if store.vector_type == "INT8_VECTOR" and store.metric_type != "L2":
                     # rounded to steps they are no unit vectors as they are read back

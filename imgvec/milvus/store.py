@@ -63,7 +63,7 @@ class Store(Collection):
         send = self._client.insert if self.capabilities.kind == "lite" else self._client.upsert
         written = 0
         for batch in writing.batches(positions, sizes, self.dim * 4):
-            data = writing.wire_rows(rows, vectors, batch, self.vector_type)
+            data = writing.wire_rows(rows, vectors, batch, self._schema)
             try:
                 with self._changing(f"write to {self.name!r}"):
                     send(self.name, data, timeout=self.timeout)

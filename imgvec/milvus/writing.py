@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from imgvec.fields import FROM_IMAGE
 from imgvec.milvus import vectors as vector_codec
 from imgvec.milvus.schema import ID, VECTOR, Schema
 
@@ -56,11 +57,21 @@ def batches(positions: Sequence[int], sizes: Sequence[int], vector_bytes: int) -
 
 
 def wire_rows(
-    rows: Sequence[Row], vectors: vector_codec.Vectors, positions: Sequence[int], vector_type: str
+    rows: Sequence[Row], vectors: vector_codec.Vectors, positions: Sequence[int], schema: Schema
 ) -> list[dict[str, Any]]:
     """The rows at those positions with their vectors, as pymilvus takes them."""
-    encoded = vector_codec.to_rows(vectors[positions], vector_type)
-    return [{**rows[position], VECTOR: vector} for position, vector in zip(positions, encoded, strict=True)]
+    encoded = vector_codec.to_rows(vectors[positions], schema.vector_type)
+    return [
+        {**noted(rows[position], schema), VECTOR: vector} for position, vector in zip(positions, encoded, strict=True)
+    ]
+
+
+def noted(row: Row, schema: Schema) -> Row:
+    """The row with its note of what the picture filled where the collection keeps it: in the dynamic field or apart."""
+    if schema.dynamic:
+        return row
+    others = {name: value for name, value in row.items() if name != FROM_IMAGE}
+    return {**others, FROM_IMAGE: row.get(FROM_IMAGE) or ""} if schema.noted else others
 
 
 def _size(row: Row, schema: Schema, required: set[str]) -> int:
@@ -70,7 +81,9 @@ def _size(row: Row, schema: Schema, required: set[str]) -> int:
     others: dict[str, Any] = {}
     for name, value in row.items():
         kind = schema.fields.get(name)
-        if kind is None:
+        if kind is None and name == FROM_IMAGE and not schema.dynamic:
+            size += _text_size(name, value, None)
+        elif kind is None:
             others[name] = value
         elif value is None:
             if not kind.nullable:

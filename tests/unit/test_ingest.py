@@ -18,6 +18,7 @@ from PIL import Image
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
+from imgvec.fields import FROM_IMAGE
 from imgvec.images import Record, content_hash, gone_from, load_metadata, read_source
 from imgvec.ingest import ingest, prune
 from imgvec.report import IngestReport
@@ -348,7 +349,7 @@ def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeS
 def test_metadata_that_milvus_could_not_store_is_refused_alone(
     pictures: Path, store: FakeStore, encoder: FakeEncoder
 ) -> None:
-    bad = {"long": "x" * 70_000, "number": float("nan"), "object": object()}
+    bad = {"long": "x" * 70_000, "number": float("inf"), "object": object()}
     paths = [str(pictures / f"album0/{i:02}.jpg") for i in (0, 2, 4)]
     given = {path: {name: value} for path, (name, value) in zip(paths, bad.items(), strict=True)}
     report = run(pictures, store, encoder, metadata=load_metadata(given))
@@ -511,3 +512,89 @@ def test_a_slow_source_s_first_images_do_not_wait_for_a_chunk(
     written: list[int] = []
     assert run(slow(), store, encoder).written == 20
     assert written[0] > 0
+
+
+def dated(path: Path, seed: int, taken: str | None = None, quality: int = 90) -> None:
+    """A JPEG file, with the time of its EXIF if one is given."""
+    exif = Image.Exif()
+    if taken is not None:
+        exif.get_ifd(0x8769)[36867] = taken
+    path.parent.mkdir(exist_ok=True)
+    picture(seed).save(path, quality=quality, exif=exif)
+
+
+class TestWhereADateCameFrom:
+    """What came from metadata stays until metadata changes it; what came from the picture follows the picture."""
+
+    SCAN = 173_404_800_000  # 1975-07-01
+    EXIF = 1_614_852_000_000  # 2021-03-04T10:00:00
+
+    @pytest.fixture
+    def photo(self, tmp_path: Path) -> Path:
+        path = tmp_path / "s" / "scan.jpg"
+        dated(path, 1, "2021:03:04 10:00:00")
+        return path
+
+    def taken(self, photo: Path, store: FakeStore, encoder: FakeEncoder, **metadata: Any) -> int:
+        """What is stored after an ingest with that metadata, which writes nothing when it is repeated."""
+        known = load_metadata({str(photo): metadata}) if metadata else None
+        assert not run(photo.parent, store, encoder, metadata=known).refused
+        again = run(photo.parent, store, encoder, metadata=known)
+        assert (again.unchanged, again.seen) == (1, 1)
+        [row] = store.rows.values()
+        return int(row["taken_at"])
+
+    def test_of_metadata_stays_when_the_file_changes(self, photo: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+        assert self.taken(photo, store, encoder, taken_at="1975-07-01", album="Family") == self.SCAN
+        dated(photo, 1, "2021:03:04 10:00:00", quality=85)
+        assert self.taken(photo, store, encoder) == self.SCAN
+        dated(photo, 1, "2022:03:04 10:00:00", quality=80)
+        for nothing in ("", None, float("nan")):
+            assert self.taken(photo, store, encoder, taken_at=nothing, album="Family") == self.SCAN
+        dated(photo, 1, None, quality=75)
+        assert self.taken(photo, store, encoder) == self.SCAN
+        assert self.taken(photo, store, encoder, taken_at="1976-07-01") == self.SCAN + 366 * 86_400_000
+        assert next(iter(store.rows.values()))["album"] == "Family"
+
+    def test_of_the_picture_follows_the_picture(self, photo: Path, store: FakeStore, encoder: FakeEncoder) -> None:
+        assert self.taken(photo, store, encoder) == self.EXIF
+        dated(photo, 2, "2022:03:04 10:00:00")
+        assert self.taken(photo, store, encoder, album="b") == self.EXIF + 365 * 86_400_000
+        dated(photo, 3)
+        assert self.taken(photo, store, encoder) == 0
+        dated(photo, 4, "2021:03:04 10:00:00")
+        assert self.taken(photo, store, encoder) == self.EXIF
+        assert next(iter(store.rows.values()))["album"] == "b"
+
+    def test_metadata_that_says_what_the_picture_says_holds_from_then_on(
+        self, photo: Path, store: FakeStore, encoder: FakeEncoder
+    ) -> None:
+        assert self.taken(photo, store, encoder) == self.EXIF
+        assert self.taken(photo, store, encoder, taken_at="2021-03-04T10:00:00", album="c") == self.EXIF
+        assert self.taken(photo, store, encoder, album="d") == self.EXIF
+        dated(photo, 2)
+        assert self.taken(photo, store, encoder) == self.EXIF
+
+    def test_other_metadata_leaves_the_picture_its_date(
+        self, photo: Path, store: FakeStore, encoder: FakeEncoder
+    ) -> None:
+        self.taken(photo, store, encoder)
+        self.taken(photo, store, encoder, album="c")  # written without decoding
+        dated(photo, 2)
+        assert self.taken(photo, store, encoder) == 0
+
+    def test_rows_of_an_earlier_imgvec_keep_their_dates(
+        self, photo: Path, store: FakeStore, encoder: FakeEncoder
+    ) -> None:
+        self.taken(photo, store, encoder)
+        del next(iter(store.rows.values()))[FROM_IMAGE]
+        dated(photo, 2, "2022:03:04 10:00:00")
+        assert self.taken(photo, store, encoder) == self.EXIF
+
+    def test_a_row_without_a_date_takes_the_new_pictures(
+        self, photo: Path, store: FakeStore, encoder: FakeEncoder
+    ) -> None:
+        dated(photo, 1)
+        assert self.taken(photo, store, encoder) == 0
+        dated(photo, 2, "2021:03:04 10:00:00")
+        assert self.taken(photo, store, encoder) == self.EXIF
