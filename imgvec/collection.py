@@ -27,6 +27,7 @@ from imgvec.ingest.source import UntilBroken, read_but_for
 from imgvec.loading import first_encoder, loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
+from imgvec.milvus.incarnation import Incarnation
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
@@ -224,6 +225,7 @@ class ImageCollection:
             raise SourceError("prune with the whole source, and the collection itself: not with part or via")
         if (prune or engine) and not isinstance(source, str | Path):
             source = list(source)
+        self._store.check_same()
         known: Metadata | None = load_metadata(metadata) if metadata is not None else None
         read = partial(
             read_source,
@@ -250,6 +252,7 @@ class ImageCollection:
             "stop": stop,
         }
         own, broken = self._own_files(root), None
+        opened = partial(_opened_store, self.name, self.settings, self._store.incarnation)
         with self._written_to(via) as target:
             if engine is not None:
                 # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
@@ -259,7 +262,7 @@ class ImageCollection:
                     target,
                     partial(loaded_encoder, self.name, self.binding, self.settings),
                     self.definition.row_fields,
-                    store_factory=None if alone else partial(_opened_store, self.name, self.settings),
+                    store_factory=None if alone else opened,
                     **options,
                 )
                 known = None  # which rows of it were used is known elsewhere
@@ -469,8 +472,9 @@ class ImageCollection:
 
     def drop(self) -> None:
         """Delete the whole collection, and copies of it that a killed `scratch` has left behind."""
+        self._store.check_same()
         scratch.drop_leftovers(self._connection, self.name)
-        self._connection.drop(self.name)
+        self._store.drop()
 
     def close(self) -> None:
         self._connection.close()
@@ -488,6 +492,9 @@ class ImageCollection:
         return render(where, self._store.fields, dynamic=self._store.dynamic)
 
 
-def _opened_store(name: str, settings: Settings) -> Store:
+def _opened_store(name: str, settings: Settings, incarnation: Incarnation) -> Store:
     """The collection's store on a connection of its own, for another process."""
-    return connected(settings).open(name)
+    store = connected(settings).open(name)
+    if store.incarnation != incarnation:
+        raise incarnation.error(name, store.incarnation)
+    return store

@@ -1,14 +1,16 @@
 """What a Milvus collection remembers of itself: the JSON object in its description.
 
-    {"imgvec": 1, "encoder": {…}, "definition": {…}, "about": "…"}
+    {"imgvec": 1, "incarnation": "…", "encoder": {…}, "definition": {…}, "about": "…"}
 
 `encoder` is the binding, so that vectors of two encoders never meet; `definition` is what made the collection, so that
-opening it by name converts metadata and searches just as on the day it was made.
+opening it by name converts metadata and searches just as on the day it was made. `incarnation` is 128 random bits, by
+which an open handle notices that its collection was dropped and made again; collections of 0.1.0 have none.
 """
 
 from __future__ import annotations
 
 import json
+from secrets import token_hex
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding
@@ -21,6 +23,7 @@ def write(definition: Definition, binding: Binding) -> str:
     """The description of a new collection."""
     remembered = {
         "imgvec": FORMAT,
+        "incarnation": token_hex(16),
         "encoder": binding.to_dict(),
         "definition": definition.model_dump(exclude_defaults=True),
         "about": definition.about,
@@ -40,6 +43,15 @@ def read(name: str, text: str) -> tuple[Definition, Binding]:
             f"the collection {name!r} is there, but imgvec did not make it: its description names no encoder"
         ) from exc
     raise CollectionNotFound(f"the collection {name!r} was made by a later imgvec (format {version}): upgrade imgvec")
+
+
+def incarnation(text: str) -> str:
+    """The random bits of a description; empty where it has none."""
+    try:
+        found = json.loads(text)["incarnation"]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def check_binding(name: str, bound: Binding, given: Binding) -> None:

@@ -15,6 +15,7 @@
         ├── BackendUnavailable     Milvus cannot be reached, or refuses the login
         ├── UnsupportedByBackend   this backend cannot do that, and nothing was sent to it
         ├── CollectionNotFound
+        │   └── CollectionReplaced it was dropped and another has its name: open it again
         ├── CollectionExists
         └── WriteFailed            a write ended half way; carries written and pending
 
@@ -132,6 +133,13 @@ class UnsupportedByBackend(BackendError):
 
 class CollectionNotFound(BackendError):
     """There is no collection of that name, or it was dropped meanwhile."""
+
+
+class CollectionReplaced(CollectionNotFound):
+    """The collection was dropped since it was opened, and another one made under its name: open it again.
+
+    Where the other one has another encoder it is `EncoderMismatch`.
+    """
 
 
 class CollectionExists(BackendError):

@@ -70,6 +70,7 @@ class SearchStore(Protocol):
     def fields(self) -> Mapping[str, FieldType]: ...
     @property
     def dynamic(self) -> bool: ...
+    def check_same(self) -> None: ...
     def search(
         self,
         vectors: Vectors,
@@ -114,7 +115,7 @@ class Searcher:
             raise QueryError(f"limit = {limit} is refused: give at least 1")
         if offset < 0:
             raise QueryError(f"offset = {offset} is refused: give at least 0")
-        vectors = self.vectors(queries)
+        vectors, encoded = self._vectors(queries)
         if not len(vectors):
             return []
         expression = render(where, self._store.fields, dynamic=self._store.dynamic)
@@ -127,6 +128,9 @@ class Searcher:
             params=params,
             consistency_level=consistency_level,
         )
+        if encoded:
+            # afterwards, so that nothing can come between: the answer was of the collection that the encoder is for
+            self._store.check_same()
         hits = [[_hit(found) for found in answer[offset:]] for answer in answers]
         if min_score is not None:
             hits = [[hit for hit in answer if hit.score >= min_score] for answer in hits]
@@ -134,6 +138,13 @@ class Searcher:
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
         """(n, dim) float32 vectors of the queries, in their order; raises `QueryError` and `UnreadableImage`."""
+        vectors, encoded = self._vectors(queries)
+        if encoded:
+            self._store.check_same()
+        return vectors
+
+    def _vectors(self, queries: Iterable[Query]) -> tuple[Vectors, bool]:
+        """The vectors, and whether the encoder made any of them."""
         if isinstance(queries, str | bytes | Path | Image.Image):
             raise QueryError("search_many takes a sequence of queries; search takes one")
         forms = [self._form(query) for query in queries]
@@ -146,7 +157,7 @@ class Searcher:
         for i, (kind, value) in enumerate(forms):
             if kind == "vector":
                 vectors[i] = value
-        return vectors
+        return vectors, any(kind in ("image", "text") for kind, _ in forms)
 
     def _form(self, query: Query) -> tuple[str, Any]:
         if isinstance(query, bytes | bytearray | memoryview):

@@ -79,6 +79,9 @@ class FakeStore:
         default_factory=lambda: {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR"), "album": FieldType("VARCHAR")}
     )
 
+    def check_same(self) -> None:
+        """It stays the same one."""
+
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         assert vectors.shape == (len(rows), self.dim)
         assert vectors.dtype == np.float32

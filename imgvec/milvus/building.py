@@ -12,7 +12,7 @@ from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import AmbiguousIndexName
 
-from imgvec.errors import BackendError, ImgvecError
+from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.errors import translated
 from imgvec.milvus.schema import VECTOR, IndexInfo, IndexPlan, index_info, plan_index
@@ -75,6 +75,8 @@ def build(
         wait(store, rows, timeout, on_progress, started)
         seconds = time.monotonic() - started
         built = _read_back(store, wanted)
+    except (CollectionReplaced, EncoderMismatch):
+        raise  # another collection bears the name, whose index is not ours to put back
     except BaseException as exc:
         _put_back(store, former, rows, exc)
         store.remember(FORMER, None)
@@ -181,6 +183,7 @@ def _replace(store: Collection, wanted: IndexPlan) -> float:
     deadline = time.monotonic() + _DROP_SECONDS
     while True:
         store.release()
+        store.check_same()
         try:
             with translated(f"drop the index of {store.name!r}"):
                 store._client.drop_index(store.name, named, timeout=store.timeout)
@@ -204,6 +207,7 @@ def _put_back(store: Collection, former: IndexPlan, rows: int, failure: BaseExce
     """Have the former index again, loaded, however far the failed build came."""
     log.warning("%s: the build did not end well; going back to %s", store.name, former.type)
     try:
+        store.check_same()
         described = _described(store)
         if described is None:
             _create(store._client, store.name, former, store.timeout)

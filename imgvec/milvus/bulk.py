@@ -185,6 +185,7 @@ class BulkFolder:
                 raise failure
             with written.open("rb") as file:
                 os.fsync(file.fileno())
+            self._store.check_same()  # what `get` found may be another collection's by now
             written.replace(self._file(self._number + 1))
         except OSError as exc:
             pending = len(self._rows)

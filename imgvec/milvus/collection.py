@@ -15,9 +15,16 @@ from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.grpc_gen.common_pb2 import UnexpectedError
 
-from imgvec.errors import BackendError, BackendUnavailable
+from imgvec.errors import (
+    BackendError,
+    BackendUnavailable,
+    CollectionNotFound,
+    CollectionReplaced,
+    EncoderMismatch,
+)
 from imgvec.filters import FieldType
 from imgvec.milvus import building, reading
+from imgvec.milvus import schema as schemas
 from imgvec.milvus.building import IndexState
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.errors import translated
@@ -58,6 +65,8 @@ class Collection:
         """Every scalar field, `id` among them; the vector is not."""
         self.dynamic: bool = schema.dynamic
         self.consistency_level: str = schema.consistency_level
+        self.incarnation = schema.incarnation
+        """Which collection of that name it is."""
         self.remembered: dict[str, Mapping[str, Any]] = dict(schema.remembered)
         """What `remember` has kept, as of opening."""
         self.capabilities = capabilities
@@ -74,6 +83,21 @@ class Collection:
     def count(self, filter: str = "") -> int:
         """How many rows there are, or match; sees every write that was acknowledged before."""
         return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
+
+    def check_same(self) -> None:
+        """Raise where the collection that was opened is there no more: one call, of half a millisecond to one.
+
+        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        """
+        try:
+            with translated(f"look whether {self.name!r} is still the collection that was opened"):
+                described = self._client.describe_collection(self.name, timeout=self.timeout)
+        except CollectionNotFound as exc:
+            said = f"the collection {self.name!r} was dropped or renamed since it was opened"
+            raise CollectionNotFound(said, code=exc.code) from exc
+        now = schemas.incarnation(described)
+        if now != self.incarnation:
+            raise self.incarnation.error(self.name, now)
 
     def flush(self, timeout: float = 120.0) -> None:
         """Seal what was written, so that indexes are built over it."""
@@ -121,11 +145,13 @@ class Collection:
         return building.state(self)
 
     def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
-        """Keep a JSON object with the collection, for whoever opens it; None forgets it."""
+        """Keep a JSON object with the collection, for whoever opens it; None forgets it. Outlives a server's restart."""
         # an empty text, since a server before 2.5 takes no property back
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
-        with self._changing(f"write a property of {self.name!r}"):
-            self._client.alter_collection_properties(self.name, {PROPERTY + key: text}, timeout=self.timeout)
+        with self._owning(f"write a property of {self.name!r}"):
+            # a server of 2.3 writes to disk what the property was before the change: the second puts the first there
+            for _ in range(1 if self.capabilities.kind == "lite" else 2):
+                self._client.alter_collection_properties(self.name, {PROPERTY + key: text}, timeout=self.timeout)
         self.remembered.pop(key, None)
         if value is not None:
             self.remembered[key] = value
@@ -149,8 +175,9 @@ class Collection:
             self._client.release_collection(self.name, timeout=self.timeout)
 
     def drop(self) -> None:
-        """Drop the collection and all of its rows."""
+        """Drop the collection and all of its rows; raises where another one bears its name by now."""
         with self._changing(f"drop {self.name!r}"):
+            self.check_same()
             self._client.drop_collection(self.name, timeout=self.timeout)
 
     def _load(self, timeout: float) -> None:
@@ -182,6 +209,20 @@ class Collection:
             finally:
                 self._written_at = time.monotonic()
 
+    @contextmanager
+    def _owning(self, doing: str) -> Iterator[None]:
+        """`_changing`, of the collection that was opened and no other.
+
+        On Milvus Lite no other can come between: making and dropping take the same lock. A server takes a write by the
+        collection's name alone, so there it is looked at again afterwards, and the error says what the look before it
+        could not see.
+        """
+        with self._changing(doing):
+            self.check_same()
+            yield
+            if self.capabilities.kind == "server":
+                self.check_same()
+
     def _level(self, asked: str | None) -> str | None:
         """The consistency level to send; None is the collection's own.
 
@@ -210,7 +251,18 @@ class Collection:
                 return call(self.name, **options)
         except BackendError as exc:
             if exc.code != _NOT_LOADED:
+                if not exc.retryable:
+                    self._say_if_replaced(exc)
                 raise
         self.load()
         with translated(doing):
             return call(self.name, **options)
+
+    def _say_if_replaced(self, failure: BackendError) -> None:
+        """A read that failed may have asked another collection for what it does not have: say that instead."""
+        try:
+            self.check_same()
+        except (CollectionReplaced, EncoderMismatch) as exc:
+            raise exc from failure
+        except BackendError:
+            return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from difflib import get_close_matches
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -89,7 +89,7 @@ class Connection:
         if self.has(name):
             raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
         # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
-        with self._calling(f"create the collection {name!r}"):
+        with self._writing(), self._calling(f"create the collection {name!r}"):
             self._client.create_collection(name, schema=plan.schema, timeout=self.timeout, **plan.options)
         try:
             for index in plan.indexes:
@@ -100,8 +100,9 @@ class Connection:
             _check_read_back(store, plan)
             store.load()
         except BaseException:
-            with suppress(*RAISED):
-                self._client.drop_collection(name, timeout=self.timeout)
+            with suppress(*RAISED, BackendError):
+                if self.description(name) == description:  # not one that somebody else has made since
+                    self._client.drop_collection(name, timeout=self.timeout)
             raise
         return store
 
@@ -124,8 +125,12 @@ class Connection:
         """Drop a collection and all of its rows; raises `CollectionNotFound`."""
         if not self.has(name):
             raise self._not_found(name)
-        with self._calling(f"drop the collection {name!r}"):
+        with self._writing(), self._calling(f"drop the collection {name!r}"):
             self._client.drop_collection(name, timeout=self.timeout)
+
+    def _writing(self) -> AbstractContextManager[object]:
+        """On Milvus Lite no handle writes meanwhile: what one looked at first stays true until it has written."""
+        return self._lite.writing if self._lite else nullcontext()
 
     def _not_found(self, name: str) -> CollectionNotFound:
         known = self.collections()

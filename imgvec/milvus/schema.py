@@ -18,6 +18,7 @@ from imgvec.filters import FieldType
 from imgvec.indexes import catalog
 from imgvec.indexes.index_type import IndexType, Parameter
 from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.incarnation import Incarnation
 
 ID, VECTOR = "id", "vector"
 PROPERTY = "imgvec."
@@ -99,6 +100,7 @@ class Schema:
     partition_key: str | None = field(default=None)
     noted: bool = False
     """It has a column for `FROM_IMAGE`; one with a dynamic field keeps that note there, and has none of its own."""
+    incarnation: Incarnation = field(default=Incarnation("", 0, ""))
     remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What imgvec keeps with the collection besides; see `Collection.remember`."""
 
@@ -249,9 +251,15 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
         dynamic=bool(described.get("enable_dynamic_field")),
         consistency_level=described.get("consistency_level_name", "Strong"),
         partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
+        incarnation=incarnation(described),
         remembered=remembered(described),
         noted=FROM_IMAGE in by_name,
     )
+
+
+def incarnation(described: Mapping[str, Any]) -> Incarnation:
+    """Which collection `describe_collection` tells of."""
+    return Incarnation.of(described, description_of(described))
 
 
 def index_info(described: Mapping[str, Any]) -> IndexInfo:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from pymilvus import DataType
 
-from imgvec.errors import BackendError, CollectionNotFound, QueryError, WriteFailed
+from imgvec.errors import BackendError, CollectionNotFound, EncoderMismatch, QueryError, WriteFailed
 from imgvec.milvus import reading, writing
 from imgvec.milvus import vectors as vector_codec
 from imgvec.milvus.collection import Collection
+from imgvec.milvus.errors import translated
 from imgvec.milvus.reading import Columns, Found
 from imgvec.milvus.schema import ID, VECTOR
 from imgvec.milvus.vectors import Vectors
@@ -46,7 +48,8 @@ class Store(Collection):
         """Write rows, each in place of the one of the same id if there is one; returns how many were written.
 
         `vectors` is (n, dim) float32, a row's vector at its position, of unit length where the metric is COSINE or IP.
-        Of rows with equal ids the last is written. All is checked before anything is sent. Raises `WriteFailed`.
+        Of rows with equal ids the last is written. All is checked before anything is sent. Raises `WriteFailed`, and
+        like `check_same` where the collection that was opened is there no more.
         """
         if len(rows) != len(vectors):
             raise self._refused(f"{len(rows)} rows with {len(vectors)} vectors", len(rows))
@@ -64,9 +67,15 @@ class Store(Collection):
         written = 0
         for batch in writing.batches(positions, sizes, self.dim * 4):
             data = writing.wire_rows(rows, vectors, batch, self._schema)
+            sent = False
             try:
-                with self._changing(f"write to {self.name!r}"):
+                with self._owning(f"write to {self.name!r}"):
+                    sent = True
                     send(self.name, data, timeout=self.timeout)
+            except EncoderMismatch:
+                if sent:
+                    self._take_back(data)
+                raise
             except CollectionNotFound:
                 raise  # what was written before is gone with the collection
             except BackendError as exc:
@@ -177,6 +186,7 @@ class Store(Collection):
             iterator="True",
             reduce_stop_for_best="True",
         ):
+            self.check_same()  # afterwards: then the page was this collection's
             last = rows[-1][ID]
             for start in range(0, len(rows), batch_size):
                 yield [columns.of(row) for row in rows[start : start + batch_size]]
@@ -185,11 +195,34 @@ class Store(Collection):
         """Delete the rows with those ids; returns how many there were."""
         there = list(self.get(ids))
         for start in range(0, len(there), _READ_BATCH):
-            with self._changing(f"delete rows of {self.name!r}"):
+            with self._owning(f"delete rows of {self.name!r}"):
                 part = there[start : start + _READ_BATCH]
                 self._client.delete(self.name, filter=reading.among(part), timeout=self.timeout)
             self._deleted_at = time.monotonic()
         return len(there)
+
+    def _take_back(self, sent: Sequence[Mapping[str, Any]]) -> None:
+        """Delete rows that reached another encoder's collection, made while they were on their way; theirs stay.
+
+        What a collection holds under those ids and with those very vectors came from here. A row of its own that was
+        overwritten is gone with it: its next ingest brings it again.
+        """
+        ours = {row[ID]: vector_codec.from_row(row[VECTOR], self.vector_type) for row in sent}
+        with translated(f"take back what reached another collection {self.name!r}"):
+            found = self._client.query(
+                self.name,
+                filter=reading.among(list(ours)),
+                output_fields=[ID, VECTOR],
+                consistency_level="Strong",
+                timeout=self.timeout,
+            )
+            there = [
+                row[ID]
+                for row in found
+                if np.array_equal(vector_codec.from_row(row[VECTOR], self.vector_type), ours[row[ID]])
+            ]
+            if there:
+                self._client.delete(self.name, filter=reading.among(there), timeout=self.timeout)
 
     def _refused(self, why: str, pending: int) -> WriteFailed:
         return WriteFailed(f"nothing was written to {self.name!r}: {why}", written=0, pending=pending)

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "workers": set(),
     "retry": {"errors"},
     "search": {"encoders", "errors", "filters", "images"},
-    "milvus": {"definition", "errors", "fields", "filters", "indexes"},
+    "milvus": {"definition", "description", "errors", "fields", "filters", "indexes"},
     "definition": {"errors", "fields", "filters", "indexes", "values"},
     "fields": {"dates", "indexes", "values"},
     "values": {"dates"},

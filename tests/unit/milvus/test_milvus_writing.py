@@ -15,6 +15,7 @@ from imgvec.errors import WriteFailed
 from imgvec.filters import FieldType
 from imgvec.milvus import writing
 from imgvec.milvus.capabilities import capabilities
+from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.schema import IndexInfo, Schema
 from imgvec.milvus.store import Store
 
@@ -34,6 +35,7 @@ SCHEMA = Schema(
     },
     dynamic=True,
     consistency_level="Bounded",
+    incarnation=Incarnation("", 0, "[]"),
 )
 
 
@@ -43,6 +45,9 @@ class Client:
     def __init__(self, fails_at: int = -1) -> None:
         self.calls: list[list[dict[str, Any]]] = []
         self._fails_at = fails_at
+
+    def describe_collection(self, name: str, timeout: float) -> dict[str, Any]:
+        return {"fields": []}
 
     def upsert(self, name: str, data: list[dict[str, Any]], timeout: float) -> None:
         if len(self.calls) == self._fails_at:

@@ -1,0 +1,61 @@
+"""Which of the collections that bore a name one after another this one is.
+
+A handle outlives its collection: another client drops it and makes another under the same name. New descriptions hold
+128 random bits to tell them apart. In older ones the server's `collection_id` does it; Milvus Lite gives 0 to all, so
+that there the description and the schema are compared, and only one made again in exactly the same way passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imgvec import description
+from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch, ImgvecError
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One collection, from when it was made until it is dropped; a renamed one stays the same."""
+
+    description: str
+    collection_id: int
+    fields: str
+    """Names, types and parameters."""
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any], text: str) -> Incarnation:
+        """The one that `describe_collection` tells of, whose description is `text`."""
+        fields = [
+            (each["name"], int(each["type"]), sorted((k, str(v)) for k, v in each["params"].items()))
+            for each in described["fields"]
+        ]
+        return cls(text, int(described.get("collection_id") or 0), repr(fields))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Incarnation):
+            return NotImplemented
+        own = description.incarnation(self.description)
+        if own or description.incarnation(other.description):
+            # an altered text, or a field added, is still the same collection
+            return own == description.incarnation(other.description)
+        mine = (self.collection_id, self.description, self.fields)
+        return mine == (other.collection_id, other.description, other.fields)
+
+    def __hash__(self) -> int:
+        return hash(description.incarnation(self.description) or self.description)
+
+    def error(self, name: str, now: Incarnation) -> ImgvecError:
+        """What to raise where `name` is another collection `now`: the encoders' mismatch before all else."""
+        try:
+            _, before = description.read(name, self.description)
+            _, bound = description.read(name, now.description)
+            description.check_binding(name, bound, before)
+        except EncoderMismatch as exc:
+            return EncoderMismatch(f"{exc}; it was dropped and made again since it was opened: open it again")
+        except CollectionNotFound:  # one of them is not an image collection
+            pass
+        return CollectionReplaced(
+            f"the collection {name!r} was dropped and made again since it was opened: open it again"
+        )
