@@ -145,7 +145,7 @@ class Collection:
         return building.state(self)
 
     def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
-        """Keep a JSON object with the collection, for whoever opens it; None forgets it. Outlives a server's restart."""
+        """Keep a JSON object with the collection, for whoever opens it, also after a restart; None forgets it."""
         # an empty text, since a server before 2.5 takes no property back
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
         with self._owning(f"write a property of {self.name!r}"):
