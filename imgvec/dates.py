@@ -79,6 +79,8 @@ def span(value: Any) -> Span:
         text = value.strip()
         return _number(text, int(text.partition(".")[0])) if _is_number(text) else _read(text)
     if isinstance(value, datetime):
+        if value != value:  # pandas' NaT
+            raise ValueError(f"is not a date: {HINT}")
         start = _ms(value if value.tzinfo else value.replace(tzinfo=UTC))
         return Span(start, start + 1, str(value))
     if isinstance(value, date):

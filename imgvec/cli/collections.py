@@ -114,10 +114,10 @@ def drop(ctx: click.Context, name: str, yes: bool) -> None:
 @click.argument("name")
 @filter_options
 @click.pass_context
-def count(ctx: click.Context, name: str, where: str | None, eq: tuple[str, ...]) -> None:
+def count(ctx: click.Context, name: str, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]) -> None:
     """Count the rows of NAME, or those that match."""
     with opened(ctx, name) as collection:
-        click.echo(collection.count(combined(collection, where, eq)))
+        click.echo(collection.count(combined(collection, where, eq, ranges)))
 
 
 @collections.command()
@@ -127,13 +127,19 @@ def count(ctx: click.Context, name: str, where: str | None, eq: tuple[str, ...])
 @yes_option
 @click.pass_context
 def delete(
-    ctx: click.Context, name: str, ids: tuple[str, ...], where: str | None, eq: tuple[str, ...], yes: bool
+    ctx: click.Context,
+    name: str,
+    ids: tuple[str, ...],
+    where: str | None,
+    eq: tuple[str, ...],
+    ranges: tuple[str, ...],
+    yes: bool,
 ) -> None:
     """Delete rows of NAME, by id or by filter; asks."""
-    if bool(ids) == bool(where or eq):
-        raise click.UsageError("Say which rows: --id, or --where and --eq.")
+    if bool(ids) == bool(where or eq or ranges):
+        raise click.UsageError("Say which rows: --id, or --where, --eq and --range.")
     with opened(ctx, name) as collection:
-        matching = combined(collection, where, eq)
+        matching = combined(collection, where, eq, ranges)
         rows = len(collection.get(ids)) if ids else collection.count(matching)
         if rows and not confirmed(f"Delete {rows:,} rows of {name}?", yes):
             raise click.Abort

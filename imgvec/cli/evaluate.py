@@ -41,6 +41,7 @@ def evaluate(
     ks: str,
     where: str | None,
     eq: tuple[str, ...],
+    ranges: tuple[str, ...],
     exact: bool,
     sample: int | None,
     seed: int,
@@ -67,7 +68,7 @@ def evaluate(
         options: dict[str, Any] = {
             "label": label,
             "k": _integers(ks),
-            "where": combined(collection, where, eq),
+            "where": combined(collection, where, eq, ranges),
             "exact": exact,
             "queries": images,
             "sample": sample,

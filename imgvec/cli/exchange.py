@@ -102,7 +102,15 @@ def import_(
 @filter_options
 @output_option("text", "json")
 @click.pass_context
-def export(ctx: click.Context, name: str, target: str, where: str | None, eq: tuple[str, ...], output: str) -> None:
+def export(
+    ctx: click.Context,
+    name: str,
+    target: str,
+    where: str | None,
+    eq: tuple[str, ...],
+    ranges: tuple[str, ...],
+    output: str,
+) -> None:
     """Write the rows to TARGET: FILE.parquet, FILE.npy (and FILE.ids.csv), or a folder of Parquet files.
 
     Parquet has every field as it is, and remembers the encoder and the definition. The same command goes on where a
@@ -111,7 +119,7 @@ def export(ctx: click.Context, name: str, target: str, where: str | None, eq: tu
     from imgvec.exchange import export_vectors
 
     with opened(ctx, name) as collection:
-        matching = combined(collection, where, eq)
+        matching = combined(collection, where, eq, ranges)
         with bar("Exporting", collection.count(matching)) as tell:
             report = export_vectors(
                 collection,

@@ -31,24 +31,35 @@ def output_option(*formats: str) -> Callable[[F], F]:
 
 
 def filter_options(command: F) -> F:
-    """`--where` and `--eq`; see `combined`."""
+    """`--where`, `--eq` and `--range`; see `combined`."""
     where = click.option("--where", metavar="EXPR", help="Only rows that match a Milvus boolean expression.")
     eq = click.option(
         "--eq", multiple=True, metavar="FIELD=VALUE", help="Only rows whose field is VALUE; for an array, contains it."
     )
-    return where(eq(command))
+    ranges = click.option(
+        "--range",
+        "ranges",
+        multiple=True,
+        metavar="FIELD=A..B",
+        help="Only rows whose field is from A up to and with B, numbers or dates: 2024-01..2024-03; A.. or ..B too.",
+    )
+    return where(eq(ranges(command)))
 
 
-def combined(collection: ImageCollection, where: str | None, eq: tuple[str, ...]) -> Filter | str | None:
-    """`--where` and every `--eq`, all of which must hold."""
-    from imgvec.filters import Raw, equals_text
+def combined(
+    collection: ImageCollection, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
+) -> Filter | None:
+    """`--where` and every `--eq` and `--range`, all of which must hold."""
+    from imgvec.filters import Raw, equals_text, range_text
 
     parts: list[Filter] = [Raw(where)] if where else []
-    for pair in eq:
-        name, sign, value = pair.partition("=")
-        if not sign:
-            raise click.BadParameter(f"{pair!r} is not FIELD=VALUE", param_hint="--eq")
-        parts.append(equals_text(name, value, collection.store.fields, dynamic=collection.store.dynamic))
+    for option, pairs, of_text in (("--eq", eq, equals_text), ("--range", ranges, range_text)):
+        for pair in pairs:
+            name, sign, value = pair.partition("=")
+            if not sign:
+                form = "FIELD=VALUE" if option == "--eq" else "FIELD=A..B"
+                raise click.BadParameter(f"{pair!r} is not {form}", param_hint=option)
+            parts.append(of_text(name, value, collection.store.fields, dynamic=collection.store.dynamic))
     if not parts:
         return None
     whole = parts[0]

@@ -6,9 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from imgvec.dates import iso
+
+if TYPE_CHECKING:
+    from imgvec.filters import FieldType
 
 
 def print_json(data: Any) -> None:
@@ -22,6 +27,23 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
     for row in rows:
         writer.writerow([_cell(row.get(column), digits=None) for column in columns])
     click.echo(text.getvalue(), nl=False)
+
+
+def with_dates(fields: Mapping[str, Any], kinds: Mapping[str, FieldType]) -> dict[str, Any]:
+    """Fields with their dates as ISO 8601 in UTC, and the Unix milliseconds that are stored beside them as NAME_ms.
+
+    The number that stands for no date has no ISO form: the date is None.
+    """
+    shown: dict[str, Any] = {}
+    for name, value in fields.items():
+        kind = kinds.get(name)
+        if kind is None or not kind.is_date:
+            shown[name] = value
+            continue
+        shown[name] = None if value is None or value == kind.unknown else iso(value)
+        if f"{name}_ms" not in fields:  # the collection may have a field of that name
+            shown[f"{name}_ms"] = value
+    return shown
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
-from imgvec.cli.output import print_csv, print_json, print_table
+from imgvec.cli.output import print_csv, print_json, print_table, with_dates
 
 if TYPE_CHECKING:
+    from imgvec.filters import FieldType
     from imgvec.search import Hit
 
 
@@ -32,6 +33,7 @@ def search(
     offset: int,
     where: str | None,
     eq: tuple[str, ...],
+    ranges: tuple[str, ...],
     min_score: float | None,
     param: tuple[str, ...],
     output: str,
@@ -45,11 +47,12 @@ def search(
             query,
             limit=limit,
             offset=offset,
-            where=combined(collection, where, eq),
+            where=combined(collection, where, eq, ranges),
             min_score=min_score,
             params=_params(param),
         )
-    _print(hits, output)
+        kinds = collection.store.fields
+    _print(hits, kinds, output)
 
 
 def _params(given: Sequence[str]) -> dict[str, Any]:
@@ -67,22 +70,27 @@ def _params(given: Sequence[str]) -> dict[str, Any]:
     return params
 
 
-def _print(hits: Sequence[Hit], output: str) -> None:
+def _print(hits: Sequence[Hit], kinds: Mapping[str, FieldType], output: str) -> None:
     if output == "paths":
         for hit in hits:
             click.echo(hit.uri)
         return
+    fields = [with_dates(hit.fields, kinds) for hit in hits]
     rows = [
-        {"id": hit.id, "score": hit.score, "distance": hit.distance, "uri": hit.uri, "fields": dict(hit.fields)}
-        for hit in hits
+        {"id": hit.id, "score": hit.score, "distance": hit.distance, "uri": hit.uri, "fields": shown}
+        for hit, shown in zip(hits, fields, strict=True)
     ]
     if output == "json":
         print_json(rows)
     elif output == "csv":
         own = ["id", "score", "distance", "uri"]
         # a dynamic field may be called like one of these
-        columns = {name: f"fields.{name}" if name in own else name for hit in hits for name in hit.fields}
-        named = [{columns[name]: value for name, value in hit.fields.items()} for hit in hits]
-        print_csv([*own, *columns.values()], ({**row, **fields} for row, fields in zip(rows, named, strict=True)))
+        columns = {name: f"fields.{name}" if name in own else name for shown in fields for name in shown}
+        named = [{columns[name]: value for name, value in shown.items()} for shown in fields]
+        print_csv([*own, *columns.values()], ({**row, **shown} for row, shown in zip(rows, named, strict=True)))
     else:
-        print_table(["score", "uri", "id"], rows)
+        dated = [name for name, kind in kinds.items() if kind.is_date and name != "ingested_at"]
+        shorter = (
+            {**{name: shown.get(name) for name in dated}, **row} for row, shown in zip(rows, fields, strict=True)
+        )
+        print_table(["score", *dated, "uri", "id"], shorter)

@@ -15,18 +15,23 @@ What a filter means, whichever backend answers:
 * `in_([])` matches no row and `not_in([])` every row.
 * Text is compared by code point, which is the order of its UTF-8 bytes.
 * FLOAT fields compare with the 32-bit float nearest to the operand, which is what the field stores.
+* A field with `format: unix_ms` compares with dates: `date`, `datetime`, NumPy's `datetime64`, and ISO text. A date is
+  the whole of what it names: `== date(2024, 6, 1)` is that day, `<= "2024-06"` goes up to the end of June, `> "2024"`
+  begins with 2025; a `datetime` is a moment. Without a zone it is in UTC. Rows that hold the field's default, which
+  stands for no date, match no comparison with one.
 * `&`, `|` and `~` have no third value: `~` turns every comparison below it round (De Morgan), so the rules above hold.
 
 Two differences between backends stay, for values of JSON and of the dynamic field: Milvus Lite takes `true` for 1 and
 `false` for 0, and Milvus 2.3 takes an explicit JSON null for a value in `is_null()`.
 
-A `Raw` filter, or a plain string, is a Milvus expression. Its names and brackets are checked; its meaning is the
-backend's own.
+A `Raw` filter, or a plain string, is a Milvus expression. Its names and brackets are checked, and so is a plain
+comparison of a field with values: there dates, 32-bit floats and whole numbers mean the same as above. Everything else
+means what it means to the backend.
 """
 
-from imgvec.filters.equals import equals_text
+from imgvec.filters.equals import equals_text, range_text
 from imgvec.filters.expressions import Field, Filter, Raw, dynamic, field
 from imgvec.filters.fields import FieldType
 from imgvec.filters.render import render
 
-__all__ = ["Field", "FieldType", "Filter", "Raw", "dynamic", "equals_text", "field", "render"]
+__all__ = ["Field", "FieldType", "Filter", "Raw", "dynamic", "equals_text", "field", "range_text", "render"]

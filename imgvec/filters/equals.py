@@ -1,16 +1,20 @@
-"""FIELD=VALUE as a person types it: the text becomes a value of the field's type."""
+"""FIELD=VALUE and FIELD=A..B as a person types them: the text becomes a value of the field's type."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
+from imgvec.dates import Span
 from imgvec.errors import FilterError
-from imgvec.filters.expressions import Field, Filter, Scalar, dynamic, field
+from imgvec.filters.expressions import Field, Filter, Scalar, field
+from imgvec.filters.expressions import dynamic as dynamic_field
 from imgvec.filters.fields import Fields, FieldType
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE"})
+_DATES = FieldType("INT64", format="unix_ms")
 _TRUTH = {"true": True, "false": False}
 
 
@@ -24,6 +28,9 @@ def equals_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynami
         FilterError: no such field, a JSON field, or text that is no value of the field's type.
     """
     declared = fields.get(name)
+    if declared is not None and declared.is_date:
+        _when(name, text, declared)
+        return field(name) == text
     if declared is None:
         return _equals_dynamic(name, text, Fields(fields, dynamic))
     if declared.type == "ARRAY":
@@ -33,9 +40,57 @@ def equals_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynami
     return field(name) == _value(name, text, declared.type)
 
 
+def range_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynamic: bool = False) -> Filter:
+    """The filter for `name=A..B`: from A up to and with B, of which one may be left out.
+
+    Numbers, and dates: the whole of the day, month or year that B names. With `dynamic`, a name that is not declared
+    is a key of the dynamic field, where dates are Unix milliseconds.
+
+    Raises:
+        FilterError: no such field, a field of another type, an end that is no value of it, or A beyond B.
+    """
+    declared = fields.get(name)
+    if declared is None:
+        Fields(fields, dynamic).check_key(name)
+    elif not declared.is_date and declared.type not in _NUMBERS:
+        raise FilterError(f"{name!r} holds {declared}, and a range is of numbers or dates: write an expression instead")
+    low, dots, high = text.partition("..")
+    low, high = low.strip(), high.strip()
+    if not dots or not (low or high):
+        raise FilterError(f"{text!r} is not a range for {name!r}: write A..B, A.. or ..B, as in 2024-01..2024-03")
+    ends = [_end(name, each, declared) if each else None for each in (low, high)]
+    first = ends[0].start if isinstance(ends[0], Span) else ends[0]
+    last = ends[1].end - 1 if isinstance(ends[1], Span) else ends[1]
+    if first is not None and last is not None and first > last:
+        raise FilterError(f"the range {text!r} for {name!r} is empty: {low} comes after {high}")
+    place: Field = dynamic_field(name) if declared is None else field(name)
+    parts = [place >= ends[0]] if low else []
+    parts += [place <= ends[1]] if high else []
+    return parts[0] if len(parts) == 1 else parts[0] & parts[1]
+
+
+def _end(name: str, text: str, declared: FieldType | None) -> Span | int | float:
+    if declared is not None and declared.is_date:
+        return _when(name, text, declared)
+    if declared is None and not _NUMBER.fullmatch(text):
+        return _when(name, text, _DATES)
+    if declared is None:
+        return int(text) if _INTEGER.fullmatch(text) else float(text)
+    found = _value(name, text, declared.type)
+    assert isinstance(found, int | float)  # a range is of numbers
+    return found
+
+
+def _when(name: str, text: str, declared: FieldType) -> Span | int:
+    try:
+        return declared.when(text)
+    except ValueError as exc:
+        raise FilterError(f"{name!r} holds dates, and {text!r} {exc}") from None
+
+
 def _equals_dynamic(name: str, text: str, fields: Fields) -> Filter:
     fields.check_key(name)
-    place: Field = dynamic(name)
+    place: Field = dynamic_field(name)
     same_text = place == text
     if text in _TRUTH:
         return same_text | (place == _TRUTH[text])

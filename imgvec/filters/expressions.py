@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Literal, NoReturn
 
+from imgvec import dates
+from imgvec.dates import Span
 from imgvec.errors import FilterError
 
-Scalar = str | bool | int | float
+Scalar = str | bool | int | float | Span
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 
 
@@ -126,8 +128,8 @@ class Not(Filter):
 class Field:
     """A place to compare; make one with `field` or `dynamic`. Comparing it gives a `Filter`.
 
-    Values are str, bool, int or finite float (NumPy's scalars of these kinds too). Their type is checked against the
-    collection's when the filter is rendered.
+    Values are str, bool, int or finite float (NumPy's scalars of these kinds too), and for fields of dates `date`,
+    `datetime` or ISO text. Their type is checked against the collection's when the filter is rendered.
     """
 
     __slots__ = ("_path",)
@@ -220,8 +222,13 @@ class Field:
     def _scalar(self, value: object) -> Scalar:
         if value is None:
             raise FilterError(f"{self}: nothing compares with None; write is_null() or is_not_null()")
-        if isinstance(value, bool):
+        if isinstance(value, bool | Span):
             return value
+        if dates.is_date(value):
+            try:
+                return dates.span(value)
+            except (ValueError, TypeError):  # NaT, or beyond every calendar
+                raise FilterError(f"{self}: {value!r} is not a date to compare with") from None
         if isinstance(value, str):
             return str.__str__(value)  # the characters, even of an enum member that prints as its name
         if isinstance(value, Integral):
@@ -231,7 +238,7 @@ class Field:
             if not math.isfinite(number):
                 raise FilterError(f"{self}: {number} is not a number that can be compared with")
             return number
-        raise FilterError(f"{self}: a value is text, a number or a truth value, not {type(value).__name__}")
+        raise FilterError(f"{self}: a value is text, a number, a truth value or a date, not {type(value).__name__}")
 
 
 def field(name: str) -> Field:

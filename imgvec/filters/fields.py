@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from imgvec.dates import Span, span
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import Path, Scalar
 
-_INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
-_FLOATS = {"FLOAT", "DOUBLE"}
-_SCALARS = {*_INT_BITS, *_FLOATS, "BOOL", "VARCHAR"}
+INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+FLOATS = {"FLOAT", "DOUBLE"}
+_SCALARS = {*INT_BITS, *FLOATS, "BOOL", "VARCHAR"}
 _MAX_INT = 2**63 - 1  # and the least is its negative: Milvus 2.3 cannot read -2**63
 
 # Words that Milvus or Milvus Lite reads as something other than a name, in lower case. Functions are listed apart.
@@ -24,6 +25,7 @@ FUNCTIONS = frozenset(
     | {f"st_{act}" for act in ("equals", "touches", "overlaps", "crosses", "contains", "intersects", "within")}
     | {"st_dwithin", "st_isvalid"}
 )
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -33,16 +35,36 @@ class FieldType:
 
     `type` is BOOL, INT8, INT16, INT32, INT64, FLOAT, DOUBLE, VARCHAR, JSON or ARRAY, and `element` the type of an
     ARRAY's elements. `max_length` (of VARCHAR) is carried for those who read a field's type; a filter may ask for
-    longer text, which no row has.
+    longer text, which no row has. An INT64 of the `format` unix_ms holds dates, and is asked for them; `unknown` is the
+    number in it that stands for none.
     """
 
     type: str
     element: str | None = None
     nullable: bool = False
     max_length: int | None = None
+    format: str | None = None
+    unknown: int | None = None
+
+    @property
+    def is_date(self) -> bool:
+        return self.format == "unix_ms"
+
+    def when(self, value: object) -> Span | int:
+        """What `value` means to a date field: a date, or a number of milliseconds as it is; raises `ValueError`.
+
+        Text that spells a number is that number.
+        """
+        if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+            value = int(value)
+        if isinstance(value, int) and value == self.unknown:
+            return value
+        found = value if isinstance(value, Span) else span(value)
+        return value if isinstance(value, int) and (found.start, found.end) == (value, value + 1) else found
 
     def __str__(self) -> str:
         detail = f"({self.max_length})" if self.max_length else f"<{self.element}>" if self.element else ""
+        detail = " of Unix ms" if self.is_date else detail
         return self.type + detail + (" or null" if self.nullable else "")
 
 
@@ -58,6 +80,8 @@ class Operand:
     nullable: bool = False
     open: bool = False
     element: str | None = None
+    date: FieldType | None = None
+    """The field, where it holds dates."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +105,8 @@ class Fields:
             raise FilterError(f"the field {path.name!r} holds {declared.type}, which filters cannot look into")
         text = path.name + _subscripts(path.keys)
         if not path.keys:
-            return Operand(text, declared.type, declared.nullable, element=declared.element)
+            date = declared if declared.is_date else None
+            return Operand(text, declared.type, declared.nullable, element=declared.element, date=date)
         if declared.type == "JSON":
             return Operand(text, "JSON", open=True)
         if declared.type == "ARRAY" and len(path.keys) == 1 and isinstance(path.keys[0], int):
@@ -152,16 +177,18 @@ def literal(value: Scalar, type_: str, place: str) -> str:
     Raises:
         FilterError: the value is of another kind, or outside the type's range.
     """
+    if isinstance(value, Span):
+        raise FilterError(f"{place} holds {type_}, which does not compare with the date {value!r}")
     if isinstance(value, bool):
         fits, text = type_ in {"BOOL", "JSON"}, "true" if value else "false"
     elif isinstance(value, str):
         fits, text = type_ in {"VARCHAR", "JSON"}, text_literal(value)
-    elif type_ in _FLOATS:
+    elif type_ in FLOATS:
         fits, text = True, _float_literal(value, type_, place)
     elif isinstance(value, float):
         fits, text = type_ == "JSON", repr(value)
     else:
-        fits, text = type_ == "JSON" or type_ in _INT_BITS, str(value)
+        fits, text = type_ == "JSON" or type_ in INT_BITS, str(value)
         low, high = _int_range(type_)
         if fits and not low <= value <= high:
             raise FilterError(f"{place}: {value} is outside {low} to {high}, what {type_} can be compared with")
@@ -171,7 +198,7 @@ def literal(value: Scalar, type_: str, place: str) -> str:
 
 
 def _int_range(type_: str) -> tuple[int, int]:
-    high = 2 ** (_INT_BITS.get(type_, 64) - 1) - 1
+    high = 2 ** (INT_BITS.get(type_, 64) - 1) - 1
     return (-high if high == _MAX_INT else -high - 1), high
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from imgvec.errors import FilterError
+from imgvec.filters.comparisons import Compare, Token, check_arithmetic, rewritten, unquoted
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference, suggestion
 
 _TOKEN = re.compile(
@@ -21,18 +21,15 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r"[\w.$]+")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt]\w*$|\b\d{4}\.\d{1,2}\.\d{1,2}$|\b\d{1,2}\.\d{1,2}\.\d{4}$")
 _CLOSING = {"(": ")", "[": "]"}
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    column: int  # from 1
-
-
-def checked(text: str, fields: Fields, *, max_depth: int) -> str:
+def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> str:
     """`text` in the form that every backend reads: keywords in lower case, dynamic keys by their bare name.
+
+    Comparisons of a field with plain values are checked, and written so that backends agree (`comparisons`); `compare`
+    renders those with dates.
 
     Raises:
         FilterError: a character, string or bracket does not belong where it stands, a name is no field of the
@@ -56,17 +53,19 @@ def checked(text: str, fields: Fields, *, max_depth: int) -> str:
         else:
             called = bool(following) and tokens[following[0]].text == "("
             words[index] = _name(tokens[index], called, fields)
+    check_arithmetic(tokens)
+    rewritten(tokens, significant, words, fields, compare)
     return "".join(words)
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
+def _tokens(text: str) -> list[Token]:
+    tokens: list[Token] = []
     position = 0
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise _unexpected(text, position)
-        tokens.append(_Token(str(match.lastgroup), match[0], position + 1))
+        tokens.append(Token(str(match.lastgroup), match[0], position + 1))
         position = match.end()
     return tokens
 
@@ -74,6 +73,9 @@ def _tokens(text: str) -> list[_Token]:
 def _unexpected(text: str, position: int) -> FilterError:
     word = _WORD.match(text, position)
     found = word[0] if word else text[position]
+    # a time behind a date, a date with dots
+    if date := _DATE.search(text[:position] + found):
+        return unquoted(date[0], date.start() + 1)
     if found in "\"'":
         return FilterError(f"the string that begins at column {position + 1} is not closed on its line")
     if found == "{":
@@ -85,8 +87,8 @@ def _unexpected(text: str, position: int) -> FilterError:
     return FilterError(f"unexpected {found!r} at column {position + 1} of the filter expression{hint}")
 
 
-def _check_brackets(tokens: list[_Token], max_depth: int) -> None:
-    opened: list[_Token] = []
+def _check_brackets(tokens: list[Token], max_depth: int) -> None:
+    opened: list[Token] = []
     for token in tokens:
         if token.kind == "open":
             opened.append(token)
@@ -98,7 +100,7 @@ def _check_brackets(tokens: list[_Token], max_depth: int) -> None:
         raise FilterError(f"{opened[-1].text!r} at column {opened[-1].column} is never closed")
 
 
-def _name(token: _Token, called: bool, fields: Fields) -> str:
+def _name(token: Token, called: bool, fields: Fields) -> str:
     if token.text.lower() in KEYWORDS:
         return token.text.lower()  # Milvus 2.3 knows them in lower case only
     if called:
@@ -111,7 +113,7 @@ def _name(token: _Token, called: bool, fields: Fields) -> str:
     return token.text
 
 
-def _dynamic_key(token: _Token, following: list[_Token], fields: Fields) -> str | None:
+def _dynamic_key(token: Token, following: list[Token], fields: Fields) -> str | None:
     """The key in `$meta["key"]` as every backend reads it, or None to leave it as it is written."""
     if [t.kind for t in following] != ["open", "string", "close"] or following[0].text != "[":
         raise FilterError(f'$meta at column {token.column} needs a key in double quotes: $meta["key"]')

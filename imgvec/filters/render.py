@@ -7,9 +7,10 @@ and each condition has its own negative form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from imgvec.dates import Span
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import (
     All,
@@ -72,7 +73,12 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> _
         case Any(parts):
             return _junction(parts, fields, "and" if negated else "or", negated, depth)
         case Raw(text):
-            expression = checked(text, fields, max_depth=MAX_DEPTH - depth)
+            expression = checked(
+                text,
+                fields,
+                max_depth=MAX_DEPTH - depth,
+                compare=lambda path, operator, value: _compare(fields.operand(path), path, operator, value),
+            )
             return f"not ({expression})" if negated else expression
         case Compare(path, operator, value):
             return _compare(fields.operand(path), path, _OPPOSITE[operator] if negated else operator, value)
@@ -121,14 +127,59 @@ def _nothing(fields: Fields) -> str:
 
 def _compare(operand: Operand, path: Path, operator: Operator, value: Scalar) -> str:
     _require_scalar(operand, path)
+    value = _when(operand, path, value)
+    if isinstance(value, Span):
+        return _compare_date(operand, operator, value)
     if isinstance(value, bool) and operator not in {"==", "!="}:
         raise FilterError(f"{path}: truth values have no order; {operator} {value} means nothing")
     comparison = f"{operand.text} {operator} {literal(value, operand.type, str(path))}"
     return _guarded(operand, (value,), comparison) if operator == "!=" else comparison
 
 
+def _when(operand: Operand, path: Path, value: Scalar) -> Scalar:
+    """A value for a date field as a date or a number of milliseconds; any other value as it is."""
+    if operand.date is not None and not isinstance(value, bool | float):
+        try:
+            return operand.date.when(value)
+        except ValueError as exc:
+            raise FilterError(f"{path} holds dates, and {value!r} {exc}") from None
+    if isinstance(value, Span) and not (operand.open and operand.type == "JSON"):
+        raise FilterError(
+            f"{path} holds {operand.type}, which does not compare with the date {value!r}: only an INT64 with "
+            "format: unix_ms does"
+        )
+    return value
+
+
+def _compare_date(operand: Operand, operator: Operator, when: Span) -> str:
+    """A comparison with the whole of a date: `<=` up to its end, `>` from there on, `==` within it.
+
+    Rows that hold the number which stands for no date match nothing, as those without a value.
+    """
+    place, first, last = operand.text, when.start, when.end - 1
+    unknown = operand.date.unknown if operand.date else None
+    holds: Mapping[Operator, tuple[str, Callable[[int], bool]]] = {
+        "==": (f"{place} >= {first} and {place} <= {last}", lambda ms: first <= ms <= last),
+        "!=": (f"{place} < {first} or {place} > {last}", lambda ms: not first <= ms <= last),
+        "<": (f"{place} < {first}", lambda ms: ms < first),
+        "<=": (f"{place} <= {last}", lambda ms: ms <= last),
+        ">": (f"{place} > {last}", lambda ms: ms > last),
+        ">=": (f"{place} >= {first}", lambda ms: ms >= first),
+    }
+    condition, matches = holds[operator]
+    if operator in {"==", "!="}:
+        condition = f"{place} {operator} {first}" if first == last else f"({condition})"
+    if unknown is not None and matches(unknown):
+        condition = f"({condition} and {place} != {unknown})"
+    return _guarded(operand, (first,), condition) if operator == "!=" else condition
+
+
 def _member(operand: Operand, path: Path, values: Sequence[Scalar], negated: bool) -> _Condition:
     _require_scalar(operand, path)
+    values = [_when(operand, path, value) for value in values]
+    if any(isinstance(value, Span) for value in values):
+        each = [_compare(operand, path, "!=" if negated else "==", value) for value in values]
+        return f"({_chain(each, 'and' if negated else 'or')})"
     literals = [literal(value, operand.type, str(path)) for value in values]
     if not values:
         return negated

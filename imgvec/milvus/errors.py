@@ -20,7 +20,7 @@ from pymilvus.exceptions import (
 )
 from pymilvus.grpc_gen import common_pb2
 
-from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, ImgvecError
+from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, FilterError, ImgvecError
 
 #: merr codes that mean: not now, the same request may succeed later; with the text that merr gives them.
 _LATER = {
@@ -84,6 +84,14 @@ _LATER_TEXT = re.compile(
 )
 #: What follows it is the caller's own text, under the same code.
 _NOT_PARSED = "cannot parse expression"
+#: How a filter is refused. Milvus Lite draws an arrow below it, a server repeats it.
+_LITE_REFUSAL = re.compile(r"(?P<why>[^\n]* at column \d+)\n(?P<filter>[^\n]*)\n *\^")
+_SERVER_REFUSAL = re.compile(r"(?s)cannot parse expression: (?P<filter>.*?), error: (?P<why>.*)")
+_SERVER_PREDICATE = re.compile(r"(?s)predicate is not a boolean expression: (?P<filter>.*?), data type")
+_LITE_UNFIT = re.compile(
+    r"Function '\w+' has no kernel matching input types .*|Python int too large to convert to C long|"
+    r"Integer value -?\d+ not in range.*"
+)
 _CLOSED = "should create connection first"
 _RETRIED_IN_VAIN = "Retry timeout"
 
@@ -104,7 +112,7 @@ def translated(doing: str) -> Iterator[None]:
         raise BackendError(f"Milvus's client refused to {doing}: {reason_of(exc)}") from exc
 
 
-def translate(exc: BaseException, doing: str) -> BackendError:
+def translate(exc: BaseException, doing: str) -> BackendError | FilterError:
     """The imgvec error for what pymilvus or gRPC raised."""
     state, code, reason = grpc_state(exc), milvus_code(exc), reason_of(exc)
     legacy = exc.compatible_code if isinstance(exc, MilvusException) else common_pb2.UnexpectedError
@@ -120,8 +128,25 @@ def translate(exc: BaseException, doing: str) -> BackendError:
         return CollectionNotFound(f"Milvus has no such collection: it failed to {doing}", code=code)
     if is_retryable(code, legacy) or _LATER_TEXT.search(_said(exc).partition(_NOT_PARSED)[0]):
         return BackendUnavailable(f"Milvus is not ready to {doing}: {reason}", code=code, retryable=True)
+    if refused := filter_refusal(_said(exc)):
+        return FilterError(f"Milvus does not take the filter {_one_line(refused)}")
     retryable = state in _LATER_STATES or (isinstance(exc, MilvusException) and exc.retriable)
     return BackendError(f"Milvus failed to {doing}: {reason}", code=code, retryable=retryable)
+
+
+def filter_refusal(said: str) -> str | None:
+    """The filter and what is wrong with it, where that is what Milvus said; None for every other failure."""
+    if match := _LITE_REFUSAL.match(said):
+        return f"{match['filter'].strip()}: {match['why']}"
+    if match := _SERVER_REFUSAL.search(said):
+        # ANTLR counts columns from 0
+        why = re.sub(r"^line 1:(\d+) ", lambda at: f"at column {int(at[1]) + 1}: ", match["why"])
+        return f"{match['filter']}: {why}"
+    if match := _SERVER_PREDICATE.search(said):
+        return f"{match['filter']}: it is not a condition, which is true or false"
+    if match := _LITE_UNFIT.match(said):
+        return f"that is given: {match[0]}"
+    return None
 
 
 def is_retryable(code: int | None, legacy: int) -> bool:

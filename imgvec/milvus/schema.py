@@ -33,7 +33,7 @@ _FIXED = MappingProxyType(
         "width": FieldType("INT32"),
         "height": FieldType("INT32"),
         "media_type": FieldType("VARCHAR", max_length=32),
-        "ingested_at": FieldType("INT64"),
+        "ingested_at": FieldType("INT64", format="unix_ms"),
     }
 )
 
@@ -240,14 +240,17 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
         raise BackendError(f"the collection {name!r} was not made by imgvec: it has no text key `id` and no `vector`")
     if not index:
         raise BackendError(f"the collection {name!r} has no vector index: build one")
+    description = description_of(described)
+    formats = {**_date_fields(description), "ingested_at": (_FIXED["ingested_at"].format, None)}
+    fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in (VECTOR, FROM_IMAGE)}
     return Schema(
         name=name,
-        description=description_of(described),
+        description=description,
         dim=int(vector["params"]["dim"]),
         vector_type=vector["type"].name,
         metric_type=index["metric_type"],
         index=index_info(index),
-        fields=MappingProxyType({n: _field_type(each) for n, each in by_name.items() if n not in (VECTOR, FROM_IMAGE)}),
+        fields=MappingProxyType(fields),
         dynamic=bool(described.get("enable_dynamic_field")),
         consistency_level=described.get("consistency_level_name", "Strong"),
         partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
@@ -301,7 +304,20 @@ def _typed(parameter: Parameter, value: Any) -> Any:
     return {"int": int, "float": float}.get(parameter.kind, str)(value)
 
 
-def _field_type(described: Mapping[str, Any]) -> FieldType:
+def _date_fields(description: str) -> dict[str, tuple[str | None, int | None]]:
+    """Format, and the number that stands for none, of the fields of dates; Milvus knows them for integers only."""
+    try:
+        declared = Definition.load(json.loads(description)["definition"]).fields
+    except (ValueError, TypeError, KeyError, DefinitionError):  # not imgvec's, or a later one's
+        return {}
+    return {
+        name: (each.format, each.default if isinstance(each.default, int) else None)
+        for name, each in declared.items()
+        if each.format
+    }
+
+
+def _field_type(described: Mapping[str, Any], format: str | None = None, unknown: int | None = None) -> FieldType:
     element = described.get("element_type")
     length = described["params"].get("max_length")
     return FieldType(
@@ -309,4 +325,6 @@ def _field_type(described: Mapping[str, Any]) -> FieldType:
         element=DataType(element).name if element else None,
         nullable=bool(described.get("nullable")),
         max_length=int(length) if length is not None else None,
+        format=format,
+        unknown=unknown,
     )

@@ -176,7 +176,9 @@ class Store(Collection):
         # each page goes over all rows on Milvus Lite, so there are few
         page = max(batch_size, _LITE_PAGE) if self.capabilities.kind == "lite" else batch_size
         page = max(1, min(page, self.capabilities.max_limit, _ANSWER_BYTES // columns.row_bytes))
-        self.count()  # a Strong read: the pages see what it saw, and cannot be Strong themselves
+        # a Strong read: the pages see what it saw, and cannot be Strong themselves; with the filter alone, so that what
+        # Milvus says of it is said of the caller's own words
+        self.count(filter)
         last: str | None = None
         while rows := self._query(
             reading.after(last, filter),

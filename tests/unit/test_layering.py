@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "imgvec"
 
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
-    "cli": {"collection", "database", "definition", "demo", "doctor", "encoders", "engines", "errors", "evaluate",
-            "exchange", "filters", "images", "indexes", "ingest", "report", "search", "settings"},
+    "cli": {"collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines", "errors",
+            "evaluate", "exchange", "filters", "images", "indexes", "ingest", "report", "search", "settings"},
     "demo": {"collection", "errors", "gallery", "images", "report", "search", "settings"},
     "doctor": {"collection", "database", "definition", "encoders", "errors", "milvus", "settings"},
     "gallery": {"errors", "images"},
@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "encoders": {"errors"},
     "images": {"errors", "formats"},
     "formats": set(),
-    "filters": {"errors"},
+    "filters": {"dates", "errors"},
     "indexes": {"errors"},
     "threads": set(),
     "settings": {"errors"},

@@ -10,6 +10,7 @@ from imgvec.filters import FieldType, render
 FIELDS = {
     "id": FieldType("VARCHAR"),
     "width": FieldType("INT32"),
+    "share": FieldType("DOUBLE"),
     "tags": FieldType("ARRAY", element="VARCHAR"),
     "meta": FieldType("JSON"),
 }
@@ -29,8 +30,8 @@ FIELDS = {
         'id like "a%" and id not in ["x", "y"]',
         "width in [1, -2, 3,]",
         "width + 1 == 2 and width % 2 == 0 and width ** 2 > 4 and -width < 3",
-        "width == 0x1F or width == 1e5 or width == .5 or width == 1.",
-        "0 < width < 10",
+        "width == 0x1F or share == 1e5 or share == .5 or share == 1.",
+        "0 < width or -1 > width or 3 -1 < width",
         'meta["a"]["b"][0] == 1 and exists meta["a"]',
         "array_contains(tags, 'x') and array_length(tags) == 2",
         'json_contains_any(meta["a"], [1, 2])',
@@ -69,7 +70,7 @@ def test_what_some_backend_cannot_read_is_rewritten(text: str, expression: str) 
         ("", "empty"),
         (" \n", "empty"),
         ("widht > 5", r"no field 'widht', did you mean 'width'\? \(fields: .*\$meta\[\"widht\"\]"),
-        ('id == "a" and nope == 1', r"no field 'nope' \(fields: id, width, tags, meta\); .*\$meta\[\"nope\"\]"),
+        ('id == "a" and nope == 1', r"no field 'nope' \(fields: id, width, share, tags, meta\); .*\$meta\[\"nope\"\]"),
         ("WIDTH > 5", "no field 'WIDTH'"),
         ("id == abc", "no field 'abc'"),
         ('colour["x"] == 1', "no field 'colour'"),
@@ -108,7 +109,7 @@ def test_bad_expressions_say_what_and_where(text: str, message: str) -> None:
 
 
 def test_without_a_dynamic_field_no_dynamic_key_is_offered_or_taken() -> None:
-    with pytest.raises(FilterError, match=r"no field 'colour' \(fields: id, width, tags, meta\)$"):
+    with pytest.raises(FilterError, match=r"no field 'colour' \(fields: id, width, share, tags, meta\)$"):
         render("colour == 1", FIELDS, dynamic=False)
     with pytest.raises(FilterError, match="no field 'colour'"):
         render('$meta["colour"] == 1', FIELDS, dynamic=False)

@@ -10,7 +10,7 @@ import pytest
 from pymilvus.exceptions import ErrorCode, MilvusException
 from pymilvus.grpc_gen import common_pb2
 
-from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, QueryError
+from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, FilterError, QueryError
 from imgvec.milvus.errors import translate, translated
 
 #: milvus 2.3.5, pkg/util/merr/errors.go: code to whether the same request may succeed later.
@@ -125,8 +125,40 @@ def test_a_component_that_the_server_cannot_reach_is_a_reason_to_try_again(said:
 def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
     said = 'failed to create query plan: cannot parse expression: nope == "rate limit", error: field nope not exist'
     error = translate(MilvusException(code=65535, message=said), "search")
-    assert not isinstance(error, BackendUnavailable)
-    assert not error.retryable
+    assert isinstance(error, FilterError)
+    assert str(error) == 'Milvus does not take the filter nope == "rate limit": field nope not exist'
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "shown"),
+    [
+        (
+            6,  # Milvus Lite draws an arrow
+            "comparison '==' between incompatible types at column 7\n  n + 1 == \"a\"\n        ^^\nleft side is int",
+            "n + 1 == \"a\": comparison '==' between incompatible types at column 7",
+        ),
+        (
+            6,
+            "unexpected end of expression at column 5\n  n ==\n      ^",
+            "n ==: unexpected end of expression at column 5",
+        ),
+        (1, "Python int too large to convert to C long", "that is given: Python int too large to convert to C long"),
+        (
+            65535,
+            "failed to create query plan: cannot parse expression: n ==, error: line 1:4 mismatched input '<EOF>'",
+            "n ==: at column 5: mismatched input '<EOF>'",
+        ),
+        (
+            65535,
+            "failed to create query plan: predicate is not a boolean expression: n, data type: Int32",
+            "n: it is not a condition, which is true or false",
+        ),
+    ],
+)
+def test_a_filter_that_milvus_refuses_is_a_filter_error(code: int, said: str, shown: str) -> None:
+    with pytest.raises(FilterError) as raised, translated("search"):
+        raise MilvusException(code=code, message=said)
+    assert str(raised.value) == f"Milvus does not take the filter {shown}"
 
 
 def test_own_errors_pass_and_client_side_checks_are_translated() -> None:
