@@ -11,7 +11,7 @@ import pytest
 from milvus_rows import FIELDS, definition, full_row, unit_vectors
 from rows import row
 
-from imgvec.errors import BackendError, WriteFailed
+from imgvec.errors import FilterError, WriteFailed
 from imgvec.milvus import Connection, Store, connect
 
 NASTY_IDS = [
