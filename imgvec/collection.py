@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -408,12 +408,13 @@ class ImageCollection:
         defaults.write(self._store, search, about or {})
 
     @contextmanager
-    def scratch(self) -> Iterator[Store]:
-        """A copy of all rows in a collection of its own, to try indexes on (`store.build_index`); dropped at the end.
+    def scratch(self, *, without: Collection[str] = (), only: Sequence[str] | None = None) -> Iterator[Store]:
+        """A copy of the rows in a collection of its own, to try indexes on (`store.build_index`); dropped at the end.
 
-        Its index is FLAT at first. It takes the place of the collection once more, on disk and in memory.
+        The ids in `without` are left out; `only` names those to copy, if not all. Its index is FLAT at first. It takes
+        the place of the collection once more, on disk and in memory.
         """
-        with scratch.scratch(self._connection, self._store, self.definition) as copy:
+        with scratch.scratch(self._connection, self._store, self.definition, without=without, only=only) as copy:
             yield copy
 
     def index_status(self) -> dict[str, Any]:

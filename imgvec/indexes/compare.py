@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from imgvec.errors import BackendError, DefinitionError, QueryError
 from imgvec.indexes import catalog
-from imgvec.indexes.measure import questions
+from imgvec.indexes.measure import check_rows, questions, shuffled
 from imgvec.indexes.plan import plan
-from imgvec.indexes.protocol import BuildStore, SearchStore, Vectors
+from imgvec.indexes.protocol import SearchStore, Vectors
 from imgvec.indexes.tune import OnProgress, Tuned, Tuning, check, silent
+from imgvec.indexes.unseen import Ask, Scratch, Unseen, unseen_copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Comparison:
 
 def compare(
     store: SearchStore,
-    scratch: Callable[[], AbstractContextManager[BuildStore]],
+    scratch: Scratch,
     types: Mapping[str, Mapping[str, Any]],
     *,
     recall: float = 0.95,
@@ -45,25 +47,39 @@ def compare(
 ) -> Comparison:
     """Build each of `types` (with its build parameters) over a copy of `store` in turn, and `tune` it.
 
-    `scratch` makes the copy, for as long as its block; nothing is built on `store` itself. The other arguments, and
-    what is raised, are those of `tune`; a type that cannot be built or searched is named in `failed` instead.
+    `scratch` makes the copy, for as long as its block; nothing is built on `store` itself. Where stored rows are the
+    queries the copy lacks them. The other arguments, and what is raised, are those of `tune`; a type that cannot be
+    built or searched is named in `failed` instead.
     """
     tell = on_progress or silent
     check(recall, queries, confidence)
-    asked = questions(store, queries, filters, limit=limit, seed=seed, device=device, on_progress=tell)
-    tell("a copy of all rows to try the types on")
-    with scratch() as copy:
+    check_rows(store, filters)
+    ask = partial(questions, filters=filters, limit=limit, device=device, on_progress=tell)
+    with _copies(store, scratch, queries, ask, seed, tell) as made:
         found, failed = [], {}
         for name, build in types.items():
             tell(f"{name}: building")
             try:
-                seconds = copy.build_index(name, build)
-                tuned = Tuning(copy, asked, recall, confidence, tell).tuned()
+                seconds = [copy.build_index(name, build) for copy in made.copies]
+                tuned = Tuning(made.copies[0], made.asked, recall, confidence, tell, basis=made.basis).tuned()
             except (BackendError, DefinitionError, QueryError) as exc:
                 failed[name] = str(exc)
                 continue
-            found.append(replace(tuned, collection=store.name, build_seconds=seconds))
+            found.append(replace(tuned, collection=store.name, build_seconds=max(seconds)))
     return Comparison(tuple(sorted(found, key=_rank)), failed)
+
+
+@contextmanager
+def _copies(
+    store: SearchStore, scratch: Scratch, queries: Vectors | int, ask: Ask, seed: int, tell: OnProgress
+) -> Iterator[Unseen]:
+    if isinstance(queries, int):
+        with unseen_copies(store, scratch, queries, ask, seed=seed, tell=tell) as made:
+            yield made
+        return
+    tell("a copy of all rows to try the types on")
+    with scratch() as copy:
+        yield Unseen("given", ask(copy, shuffled(queries, seed)), [copy])
 
 
 def suggested(store: SearchStore, types: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from imgvec.errors import FilterError, QueryError
 from imgvec.indexes.exact import Neighbours, nearest
 from imgvec.indexes.protocol import Found, SearchStore, Vectors
-from imgvec.indexes.recall import MARGIN, recalls
-from imgvec.indexes.scores import WHOLE, tolerance
+from imgvec.indexes.recall import MARGIN, Estimate, estimate, recalls
+from imgvec.indexes.scores import MIN_NORM, WHOLE, tolerance
 
 Half = Literal["choice", "held out"]
+HALVES: tuple[Half, Half] = ("choice", "held out")
 
 _BATCH = 64
 """Queries in a call that measures recall: a slow setting's call must still end before the client gives up."""
 _TURN, _WARM_CALLS = 20, 3
 """Timed calls in a row with one setting, and those before them that are not timed."""
-_MIN_NORM = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,36 @@ class Queries:
         return slice(0, middle) if which == "choice" else slice(middle, None)
 
 
+class Asked(Protocol):
+    """Queries under one filter, whose true neighbours are known: what tuning measures a setting by."""
+
+    @property
+    def filter(self) -> str: ...
+    @property
+    def rows(self) -> int:
+        """That match the filter."""
+
+    @property
+    def limit(self) -> int: ...
+    @property
+    def asked(self) -> int:
+        """Hits that a search has to ask for."""
+
+    def size(self, which: Half) -> int:
+        """How many queries that half has."""
+
+    def measured(self, params: Mapping[str, Any], which: Half, confidence: float) -> Estimate:
+        """The recall of one half, with one-sided bounds."""
+
+    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
+        """Times of searches of one query each, with each of the settings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """The queries with their true neighbours under one filter."""
+    """The queries with their true neighbours in one store, under one filter."""
 
+    store: SearchStore
     queries: Queries
     filter: str
     rows: int
@@ -63,36 +89,48 @@ class Questions:
         """Hits to ask for, so that `limit` are left without the query's own row."""
         return self.limit if self.queries.own is None else self.limit + 1
 
-    def recall(self, store: SearchStore, params: Mapping[str, Any], which: Half) -> NDArray[np.float64]:
+    def size(self, which: Half) -> int:
+        return len(self.queries.vectors[self.queries.half(which)])
+
+    def measured(self, params: Mapping[str, Any], which: Half, confidence: float) -> Estimate:
+        return estimate(self.recall(params, which), confidence=confidence, sides=1)
+
+    def recall(self, params: Mapping[str, Any], which: Half) -> NDArray[np.float64]:
         """The recall of each query of one half."""
         half = self.queries.half(which)
         vectors = self.queries.vectors[half]
         found: list[Sequence[Found]] = []
         for start in range(0, len(vectors), _BATCH):
-            found += store.search(vectors[start : start + _BATCH], limit=self.asked, filter=self.filter, params=params)
+            part = vectors[start : start + _BATCH]
+            found += self.store.search(part, limit=self.asked, filter=self.filter, params=params)
         if self.queries.own is not None:
             pairs = zip(found, self.queries.own[half], strict=True)
             found = [[hit for hit in hits if hit.id != own][: self.limit] for hits, own in pairs]
         exact = Neighbours(self.exact.ids[half], self.exact.scores[half])
         # more copies of one image than `exact` knows of: their scores tell, where the index scores whole vectors
-        return recalls(found, exact, self.limit, exact_scores=tolerance(store.index) == WHOLE)
+        return recalls(found, exact, self.limit, exact_scores=tolerance(self.store.index) == WHOLE)
 
     def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
-        """Time at least `calls` searches of one query with each of the settings.
+        return latencies(store, self.queries.vectors, settings, calls, limit=self.limit, filter=self.filter)
 
-        They take turns, so that whatever else the machine does slows all of them alike.
-        """
-        vectors = self.queries.vectors
-        seconds: list[list[float]] = [[] for _ in settings]
-        for start in range(0, calls, _TURN):
-            for params, timed in zip(settings, seconds, strict=True):
-                for number in range(start - _WARM_CALLS, start + _TURN):
-                    query = vectors[number % len(vectors)][None]
-                    began = time.perf_counter()
-                    store.search(query, limit=self.limit, filter=self.filter, params=params)
-                    if number >= start:
-                        timed.append(time.perf_counter() - began)
-        return [_latency(timed) for timed in seconds]
+
+def latencies(
+    store: SearchStore, vectors: Vectors, settings: Sequence[Mapping[str, Any]], calls: int, *, limit: int, filter: str
+) -> list[Latency]:
+    """Time at least `calls` searches of one of the (n, dim) vectors with each of the settings.
+
+    They take turns, so that whatever else the machine does slows all of them alike.
+    """
+    seconds: list[list[float]] = [[] for _ in settings]
+    for start in range(0, calls, _TURN):
+        for params, timed in zip(settings, seconds, strict=True):
+            for number in range(start - _WARM_CALLS, start + _TURN):
+                query = vectors[number % len(vectors)][None]
+                began = time.perf_counter()
+                store.search(query, limit=limit, filter=filter, params=params)
+                if number >= start:
+                    timed.append(time.perf_counter() - began)
+    return [_latency(timed) for timed in seconds]
 
 
 def _latency(seconds: Sequence[float]) -> Latency:
@@ -102,46 +140,43 @@ def _latency(seconds: Sequence[float]) -> Latency:
 
 def questions(
     store: SearchStore,
-    queries: Vectors | int,
+    queries: Queries,
     filters: Sequence[str],
     *,
     limit: int,
-    seed: int,
     device: str,
     on_progress: Callable[[str], None],
 ) -> list[Questions]:
-    """The queries, or that many stored rows as queries, with their true neighbours under each filter.
-
-    Raises `QueryError` where there is no row, `FilterError` for a filter that no row matches.
-    """
-    matching = {filter_: store.count(filter_) for filter_ in dict.fromkeys(filters)}
-    for filter_, rows in matching.items():
-        if rows < 1 and filter_:
-            raise FilterError(f"no row of {store.name!r} matches {filter_}: there is nothing to tune for it")
-        if rows < 1:
-            raise QueryError(f"{store.name!r} has no rows: there is nothing to tune")
-    asked = _sampled(store, queries, seed) if isinstance(queries, int) else _shuffled(queries, seed)
+    """The queries with their true neighbours in `store` under each filter."""
     prepared = []
-    for filter_, rows in matching.items():
+    for filter_ in dict.fromkeys(filters):
+        rows = store.count(filter_)
         among = f"the {rows:,} rows that match {filter_}" if filter_ else f"{rows:,} rows"
-        on_progress(f"exact neighbours of {len(asked.vectors):,} queries among {among}")
-        own = asked.own
-        exact = nearest(store, asked.vectors, limit=limit + MARGIN + (own is not None), filter=filter_, device=device)
-        prepared.append(Questions(asked, filter_, rows, limit, exact if own is None else exact.without(own)))
+        on_progress(f"exact neighbours of {len(queries.vectors):,} queries among {among}")
+        own = queries.own
+        exact = nearest(store, queries.vectors, limit=limit + MARGIN + (own is not None), filter=filter_, device=device)
+        prepared.append(Questions(store, queries, filter_, rows, limit, exact if own is None else exact.without(own)))
     return prepared
 
 
-def _sampled(store: SearchStore, number: int, seed: int) -> Queries:
-    """A random sample of the stored rows; those that no search can be made with are left out."""
-    ids = np.array([row["id"] for rows in store.scan(["id"]) for row in rows], dtype=object)
-    chosen = np.random.default_rng(seed).permutation(len(ids))[:number]
-    rows = store.get(list(ids[chosen]), with_vector=True)
+def check_rows(store: SearchStore, filters: Sequence[str]) -> None:
+    """Raise `QueryError` where there is no row, `FilterError` for a filter that no row matches."""
+    if not store.count():
+        raise QueryError(f"{store.name!r} has no rows: there is nothing to tune")
+    for filter_ in filters:
+        if filter_ and not store.count(filter_):
+            raise FilterError(f"no row of {store.name!r} matches {filter_}: there is nothing to tune for it")
+
+
+def sampled(store: SearchStore, ids: Sequence[str]) -> Queries:
+    """Stored rows as queries; those that no search can be made with are left out."""
+    rows = store.get(ids, with_vector=True)
     usable = {id_: row["vector"] for id_, row in rows.items() if _usable(row["vector"])}
     vectors = np.stack(list(usable.values())) if usable else np.empty((0, store.dim), np.float32)
     return Queries(vectors.astype(np.float32, copy=False), list(usable))
 
 
-def _shuffled(vectors: Vectors, seed: int) -> Queries:
+def shuffled(vectors: Vectors, seed: int) -> Queries:
     """The queries in random order: files of one kind stand side by side in a folder, and both halves want of each."""
     order = np.random.default_rng(seed).permutation(len(vectors))
     return Queries(np.ascontiguousarray(vectors[order], np.float32), None)
@@ -149,4 +184,4 @@ def _shuffled(vectors: Vectors, seed: int) -> Queries:
 
 def _usable(vector: Vectors) -> bool:
     norm = np.linalg.norm(vector.astype(np.float64))
-    return bool(np.isfinite(norm) and norm >= _MIN_NORM)
+    return bool(np.isfinite(norm) and norm >= MIN_NORM)

@@ -1,4 +1,4 @@
-"""The cheapest search parameters that reach a recall, on the collection's own rows and the user's own queries.
+"""The cheapest search parameters that reach a recall, on queries that the index does not hold (`unseen`).
 
 One half of the queries chooses: the grid of settings is bisected, since recall and cost grow with every value. The
 other half, which no choice was made by, confirms: the choice stands if the lower confidence bound of its recall there
@@ -13,6 +13,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,20 @@ import numpy as np
 from imgvec.errors import QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
-from imgvec.indexes.measure import Half, Latency, Questions, questions
+from imgvec.indexes.measure import HALVES, Asked, Half, Latency, check_rows, questions, shuffled
 from imgvec.indexes.protocol import SearchStore, Vectors
 from imgvec.indexes.recall import Estimate, estimate
+from imgvec.indexes.unseen import Basis, Scratch, unseen
 
 CALLS = 100
 """Searches timed for each setting."""
 _MOST_QUERIES = 1_000_000
+_BASES: Mapping[Basis, str] = {
+    "given": "queries",
+    "stored": "stored rows",
+    "left out": "rows that were left out of a copy",
+    "carried over": "stored rows, less what a copy showed that they are easier",
+}
 
 OnProgress = Callable[[str], None]
 
@@ -75,6 +83,7 @@ class Tuned:
     confidence: float
     queries: tuple[int, int]
     """How many chose, and how many were held out."""
+    basis: Basis
     choices: tuple[Choice, ...]
     params: Mapping[str, Any] | None
     """The cheapest setting that reaches the target under every filter; None where none does."""
@@ -109,7 +118,7 @@ class Tuned:
             worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
             return (
                 f"{self.type} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
-                f"with {self.confidence:.0%} confidence, on {worst.recall.queries} held-out queries"
+                f"with {self.confidence:.0%} confidence, on {worst.recall.queries} held-out {_BASES[self.basis]}"
             )
         missed = [choice for choice in self.choices if choice.chosen is None] or self.choices
         worst = min((choice.best for choice in missed), key=lambda point: point.recall.low)
@@ -127,6 +136,7 @@ class Tuned:
 
 def tune(
     store: SearchStore,
+    scratch: Scratch,
     *,
     recall: float = 0.95,
     limit: int = 10,
@@ -136,26 +146,42 @@ def tune(
     seed: int = 0,
     device: str = "auto",
     on_progress: OnProgress | None = None,
+    on_notice: OnProgress | None = None,
 ) -> Tuned:
     """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
 
-    `queries` is an (n, dim) float32 array, or how many stored rows to take as queries, each without itself among its
-    neighbours. Each filter is measured against its own exact neighbours. `device` is where those are computed. Raises
-    `QueryError` where there are too few queries to show it, `FilterError` for a filter that no row matches.
+    `queries` is an (n, dim) float32 array, or how many stored rows to take as queries. Stored rows stand for pictures
+    like them that are not stored: `scratch` (`ImageCollection.scratch`) makes a copy without them to measure on, and
+    `on_notice` is told before that is filled (`imgvec.indexes.unseen` says why, and what is done with more than 100,000
+    rows). Times are always the store's own. Each filter is measured against its own exact neighbours. `device` is where
+    those are computed. Raises `QueryError` where there are too few queries to show it, `FilterError` for a filter that
+    no row matches.
     """
     tell = on_progress or silent
     check(recall, queries, confidence)
-    asked = questions(store, queries, filters, limit=limit, seed=seed, device=device, on_progress=tell)
-    return Tuning(store, asked, recall, confidence, tell).tuned()
+    check_rows(store, filters)
+    ask = partial(questions, filters=filters, limit=limit, device=device, on_progress=tell)
+    if not isinstance(queries, int):
+        return Tuning(store, ask(store, shuffled(queries, seed)), recall, confidence, tell).tuned()
+    enough(min(queries, store.count()), recall, confidence, store.count())
+    with unseen(store, scratch, queries, ask, target=recall, seed=seed, tell=tell, notice=on_notice or silent) as found:
+        return Tuning(store, found.asked, recall, confidence, tell, basis=found.basis).tuned()
 
 
 class Tuning:
     """One index, its grid of settings, and what was measured of them so far."""
 
     def __init__(
-        self, store: SearchStore, asked: Sequence[Questions], target: float, confidence: float, tell: OnProgress
+        self,
+        store: SearchStore,
+        asked: Sequence[Asked],
+        target: float,
+        confidence: float,
+        tell: OnProgress,
+        *,
+        basis: Basis = "given",
     ) -> None:
-        self._began = time.perf_counter()
+        self._began, self._basis = time.perf_counter(), basis
         self._store, self._asked, self._target, self._confidence, self._tell = store, asked, target, confidence, tell
         self._kind = catalog.index_type(store.index.type)
         self._build = dict(store.index.params)
@@ -164,7 +190,7 @@ class Tuning:
         self._grid = grid(self._kind, self._build, rows=self._rows, limit=hits)
         self._recalls: dict[tuple[int, Half, Cell], Estimate] = {}
         self._latencies: dict[tuple[int, Cell], Latency] = {}
-        _enough(len(asked[0].queries.vectors), target, confidence, self._rows)
+        enough(sum(asked[0].size(half) for half in HALVES), target, confidence, self._rows)
 
     def tuned(self) -> Tuned:
         every = range(len(self._asked))
@@ -173,8 +199,7 @@ class Tuning:
         choices = tuple(self._choice(each, cells[each], overall) for each in every)
         width, _ = catalog.VECTOR_TYPES[self._store.vector_type]
         build = {**self._kind.defaults("build"), **self._build}
-        queries = self._asked[0].queries
-        chose = len(queries.vectors[queries.half("choice")])
+        chose, held_out = (self._asked[0].size(half) for half in HALVES)
         return Tuned(
             collection=self._store.name,
             type=self._kind.name,
@@ -182,7 +207,8 @@ class Tuning:
             target=self._target,
             limit=self._asked[0].limit,
             confidence=self._confidence,
-            queries=(chose, len(queries.vectors) - chose),
+            queries=(chose, held_out),
+            basis=self._basis,
             choices=choices,
             params=None if overall is None else self._grid.setting(overall),
             names=self._grid.names,
@@ -238,8 +264,7 @@ class Tuning:
     def _recall(self, which: int, half: Half, cell: Cell) -> Estimate:
         if (which, half, cell) not in self._recalls:
             asked, params = self._asked[which], self._grid.setting(cell)
-            values = asked.recall(self._store, params, half)
-            measured = estimate(values, confidence=self._confidence, sides=1)
+            measured = asked.measured(params, half, self._confidence)
             self._recalls[which, half, cell] = measured
             place = f" where {asked.filter}" if asked.filter else ""
             self._tell(f"{self._kind.name} {text(params)}{place}: recall {measured.mean:.4f} ({half})")
@@ -256,10 +281,10 @@ def check(recall: float, queries: Vectors | int, confidence: float) -> None:
     """Refuse what cannot be shown, before any work; raises `QueryError`."""
     if not 0 < recall < 1:
         raise QueryError(f"a recall of {recall:g} cannot be shown: give one above 0 and below 1")
-    _enough(queries if isinstance(queries, int) else len(queries), recall, confidence)
+    enough(queries if isinstance(queries, int) else len(queries), recall, confidence)
 
 
-def _enough(queries: int, target: float, confidence: float, rows: int = _MOST_QUERIES) -> None:
+def enough(queries: int, target: float, confidence: float, rows: int = _MOST_QUERIES) -> None:
     """Refuse so few queries that even perfect answers would not show the target; a sample has `rows` at most."""
 
     def shown(half: int) -> bool:

@@ -9,8 +9,9 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")
 _ABANDONED_SECONDS = 24 * 3600.0
 """After which a copy of another machine's is taken for left behind: whether its process lives cannot be seen."""
 _BATCH = 1000
+_COPIED = ("*", VECTOR, FROM_IMAGE)
 
 _ours: set[str] = set()
 """The copies that this process has made and not dropped."""
@@ -33,11 +35,19 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def scratch(connection: Connection, store: Store, definition: Definition) -> Iterator[Store]:
-    """A store of all the collection's rows, with its fields, and an index FLAT to begin with.
+def scratch(
+    connection: Connection,
+    store: Store,
+    definition: Definition,
+    *,
+    without: Collection[str] = (),
+    only: Sequence[str] | None = None,
+) -> Iterator[Store]:
+    """A store of the collection's rows, with its fields, and an index FLAT to begin with.
 
-    Rows are read and written in batches, and what is written to the original meanwhile may be missing. The copy is
-    dropped at the end; one that a killed process has left behind is dropped first. `collections list` shows none.
+    Those whose ids are in `without` are left out; `only` names those to copy, if not all. Rows are read and written in
+    batches, and what is written to the original meanwhile may be missing. The copy is dropped at the end; one that a
+    killed process has left behind is dropped first. `collections list` shows none.
     """
     drop_leftovers(connection, store.name)
     name = f"{store.name[:230]}_scratch_{secrets.token_hex(4)}"
@@ -47,7 +57,10 @@ def scratch(connection: Connection, store: Store, definition: Definition) -> Ite
     try:
         copy = connection.create(name, flat, dim=store.dim, description=json.dumps(made_by))
         try:
-            for rows in store.scan(["*", VECTOR, FROM_IMAGE], batch_size=_BATCH):
+            for found in _rows(store, only):
+                rows = [row for row in found if row["id"] not in without]
+                if not rows:
+                    continue
                 vectors = np.stack([row.pop(VECTOR) for row in rows])
                 if store.vector_type == "INT8_VECTOR" and store.metric_type != "L2":
                     # rounded to steps they are no unit vectors as they are read back
@@ -59,6 +72,14 @@ def scratch(connection: Connection, store: Store, definition: Definition) -> Ite
             _drop(copy)
     finally:
         _ours.discard(name)
+
+
+def _rows(store: Store, only: Sequence[str] | None) -> Iterator[list[dict[str, Any]]]:
+    if only is None:
+        yield from store.scan(_COPIED, batch_size=_BATCH)
+        return
+    for start in range(0, len(only), _BATCH):
+        yield list(store.get(only[start : start + _BATCH], output_fields=_COPIED).values())
 
 
 def drop_leftovers(connection: Connection, name: str) -> None:

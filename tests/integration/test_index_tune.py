@@ -19,7 +19,7 @@ from imgvec.cli.index.tune import _some, _vectors
 from imgvec.indexes import catalog
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
-from imgvec.indexes.measure import questions
+from imgvec.indexes.measure import questions, shuffled
 from imgvec.indexes.protocol import Vectors
 from imgvec.indexes.recall import estimate, recalls
 from imgvec.indexes.tune import tune
@@ -71,7 +71,7 @@ def ivf(backend_uri: str) -> Iterator[ImageCollection]:
 
 
 def test_the_choice_holds_on_fresh_queries(ivf: ImageCollection) -> None:
-    tuned = tune(ivf.store, recall=0.9, queries=600)
+    tuned = tune(ivf.store, ivf.scratch, recall=0.9, queries=600)
     assert tuned.params is not None
     assert 1 < tuned.params["nprobe"] < 64
     found = ivf.store.search(FRESH, limit=10, params=tuned.params)
@@ -87,13 +87,14 @@ def test_the_choice_holds_on_fresh_queries(ivf: ImageCollection) -> None:
 def test_it_chooses_as_the_whole_grid_does(lite_uri: str, type_: str, params: dict[str, Any]) -> None:
     with made(lite_uri, type_, **params) as collection:
         store, target = collection.store, 0.85
-        tuned = tune(store, recall=target, queries=FRESH[:200])
-        (asked,) = questions(store, FRESH[:200], [""], limit=10, seed=0, device="cpu", on_progress=lambda _: None)
+        tuned = tune(store, collection.scratch, recall=target, queries=FRESH[:200])
+        wanted = shuffled(FRESH[:200], 0)
+        (asked,) = questions(store, wanted, [""], limit=10, device="cpu", on_progress=lambda _: None)
         cells = grid(catalog.INDEX_TYPES[type_], params, rows=ROWS, limit=10)
         assert tuned.grid == len(cells)
 
         def passes(setting: Mapping[str, Any]) -> bool:
-            halves = (asked.recall(store, setting, "choice"), asked.recall(store, setting, "held out"))
+            halves = (asked.recall(setting, "choice"), asked.recall(setting, "held out"))
             return all(estimate(values, sides=1).low >= target for values in halves)
 
         every = [cells.setting((i, 0)) for i in range(len(cells.first))]

@@ -43,7 +43,8 @@ _INDEX_SECONDS = 3600.0
     default=SAMPLE,
     show_default=True,
     metavar="FOLDER|FILE.npy|sample",
-    help="Images, or (n, dim) vectors, to search for; or a sample of the stored rows.",
+    help="Images, or (n, dim) vectors, to search for: the best there is. Or a sample of the stored rows, left out of a "
+    "copy.",
 )
 @click.option(
     "--sample", type=click.IntRange(min=2), default=1000, show_default=True, help="How many queries to take at most."
@@ -70,6 +71,9 @@ def tune(
     output: str,
 ) -> None:
     """Find the cheapest search parameters that reach a recall.
+
+    Pictures of your own are the best queries. Without them stored rows stand for such: a copy of the collection that
+    lacks them is made and indexed first, since an index finds the neighbours of a row that it holds too easily.
 
     Half of the queries chooses; the choice stands if, on the other half, recall is at least --recall with 95 %
     confidence. It reaches it without a filter and under every --where. Exit status 1 where no setting does: then the
@@ -141,7 +145,7 @@ def _measured(
             "on_progress": on_progress,
         }
         if not names:
-            return [run(store, **options)], {}
+            return [run(store, collection.scratch, on_notice=notice, **options)], {}
         comparison = compare(store, collection.scratch, builds, **options)
         return list(comparison.ranking), dict(comparison.failed)
 
@@ -252,6 +256,7 @@ def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
             "at_least": round(lowest, 4),
             "limit": best.limit,
             "queries": best.queries[1],
+            "basis": best.basis,
             "filters": [choice.filter for choice in best.choices],
         },
     )

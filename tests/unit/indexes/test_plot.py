@@ -34,6 +34,7 @@ def tuned(type_: str = "HNSW", *, reached: bool = True, filter: str = "") -> Tun
         limit=10,
         confidence=0.95,
         queries=(500, 500),
+        basis="given",
         choices=(choice,),
         params={"ef": 40} if reached else None,
         names=("ef",),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class CurveStore:
     """Rows searched exactly, of which a search loses the share that `curve` says; its searches take what `cost` says.
 
     Which neighbours a query loses is fixed by a number for each pair: what a poor setting finds, a better one finds
-    too. The one filter that is known is `even`: rows of even number.
+    too. For a query that is a stored row the odds of a loss are `easier` times smaller. The one filter that is known is
+    `even`: rows of even number. `scratch` makes a store of other rows, which shares the curve and the clock.
     """
 
     curve: Callable[[Params, str], float]
@@ -53,23 +54,33 @@ class CurveStore:
     vector_type: str = "FLOAT_VECTOR"
     metric_type: str = "COSINE"
     rows: int = 600
-    clock: float = 0.0
+    easier: float = 1.0
+    clock: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(now=0.0))
+    kept: np.ndarray[Any, Any] | None = None
+    copies: list[CurveStore] = field(default_factory=list)
+    """That `scratch` has made."""
     batches: list[tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=list)
     """Of every search of many queries: its filter and parameters."""
 
     def __post_init__(self) -> None:
-        rng = np.random.default_rng(7)
-        drawn = rng.standard_normal((self.rows, self.dim))
-        self.vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        self.vectors = unit(7, self.rows)
         self.ids = [f"{number:06}" for number in range(self.rows)]
-        self._lost = rng.random((self.rows, 101))
+        self._lost = np.random.default_rng(9).random((self.rows, 101))
         self._answers: dict[tuple[str, bytes], tuple[list[list[Hit]], np.ndarray[Any, Any]]] = {}
+
+    @contextmanager
+    def scratch(self, *, without: Collection[str] = (), only: Sequence[str] | None = None) -> Iterator[CurveStore]:
+        kept = [i for i, id_ in enumerate(self.ids) if id_ not in without and (only is None or id_ in set(only))]
+        copy = replace(self, index=Built("FLAT", {}), kept=np.array(kept), copies=[], batches=self.batches)
+        self.copies.append(copy)
+        yield copy
 
     def count(self, filter: str = "") -> int:
         return len(self._matching(filter))
 
     def _matching(self, filter: str) -> np.ndarray[Any, Any]:
-        return {"": np.arange(self.rows), "even": np.arange(0, self.rows, 2), "none": np.arange(0)}[filter]
+        rows = np.arange(self.rows) if self.kept is None else self.kept
+        return {"": rows, "even": rows[rows % 2 == 0], "none": rows[:0]}[filter]
 
     def scan(
         self, output_fields: Sequence[str], filter: str = "", batch_size: int = 1000
@@ -86,14 +97,17 @@ class CurveStore:
     ) -> list[list[Hit]]:
         params = params or {}
         INDEX_TYPES[self.index.type].check_search(params, limit=limit)
-        self.clock += self.cost(params)
+        self.clock.now += self.cost(params)
         if len(vectors) > 1:
             self.batches.append((filter, tuple(params.items())))
         key = filter, vectors.tobytes()
         if key not in self._answers:
             self._answers[key] = self._exact(vectors, filter)
         answers, numbers = self._answers[key]
-        kept = numbers < self.curve(params, filter)
+        found = self.curve(params, filter)
+        stored = np.array([hits[0].score > 1 - 1e-6 for hits in answers])
+        shares = np.where(stored, found / (found + (1 - found) / self.easier), found)
+        kept = numbers < shares[:, None]
         return [[hits[i] for i in np.flatnonzero(row)[:limit]] for hits, row in zip(answers, kept, strict=True)]
 
     def _exact(self, vectors: Vectors, filter: str) -> tuple[list[list[Hit]], np.ndarray[Any, Any]]:
@@ -128,7 +142,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[[CurveStore], CurveStor
     """Makes tuning read the store's clock."""
 
     def use(store: CurveStore) -> CurveStore:
-        monkeypatch.setattr(measure.time, "perf_counter", lambda: store.clock)
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: store.clock.now)
         monkeypatch.setattr("imgvec.indexes.tune.CALLS", 20)  # a clock like this needs no more
         return store
 
@@ -147,23 +161,35 @@ def rising(params: Params, filter: str) -> float:
     return float(1 - np.exp(-params["nprobe"] / 6.4))
 
 
-def asked_of(store: CurveStore, queries: int) -> list[measure.Questions]:
-    return measure.questions(store, queries, [""], limit=10, seed=0, device="cpu", on_progress=lambda _: None)
+def unit(seed: int, number: int) -> Vectors:
+    drawn = np.random.default_rng(seed).standard_normal((number, 6))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+STRANGERS = unit(8, 1000)
+"""Queries that no store holds."""
+
+
+def no_copy(**_: Any) -> AbstractContextManager[CurveStore]:
+    raise AssertionError("a copy was made")
+
+
+def asked_of(store: CurveStore, queries: Vectors) -> list[measure.Questions]:
+    shuffled = measure.shuffled(queries, 0)
+    return measure.questions(store, shuffled, [""], limit=10, device="cpu", on_progress=lambda _: None)
 
 
 def every_setting(store: CurveStore, tuned: Tuned, half: measure.Half) -> list[tuple[dict[str, Any], float]]:
     """The lower bound of every setting of the whole grid, on the same queries."""
-    (asked,) = measure.questions(
-        store, sum(tuned.queries), [""], limit=10, seed=0, device="cpu", on_progress=lambda _: None
-    )
+    (asked,) = asked_of(store, STRANGERS[: sum(tuned.queries)])
     cells = grid(INDEX_TYPES[tuned.type], tuned.build, rows=store.rows, limit=asked.asked)
     settings = [cells.setting((i, j)) for i in range(len(cells.first)) for j in range(len(cells.second))]
-    return [(each, estimate(asked.recall(store, each, half), sides=1).low) for each in settings]
+    return [(each, estimate(asked.recall(each, half), sides=1).low) for each in settings]
 
 
 def test_the_choice_is_that_of_the_full_grid_at_a_fraction_of_its_searches(clocked: Clocked) -> None:
     store = clocked(ivf(rising))
-    tuned = tune(store, recall=0.95)
+    tuned = tune(store, no_copy, recall=0.95, queries=STRANGERS)
     ran = len(set(store.batches))
     chose, held_out = every_setting(store, tuned, "choice"), every_setting(store, tuned, "held out")
     wanted = next(
@@ -175,7 +201,7 @@ def test_the_choice_is_that_of_the_full_grid_at_a_fraction_of_its_searches(clock
 
 
 def test_the_chosen_point_is_measured_on_queries_that_did_not_choose(clocked: Clocked) -> None:
-    tuned = tune(clocked(ivf(rising)), recall=0.9, queries=500)
+    tuned = tune(clocked(ivf(rising)), no_copy, recall=0.9, queries=STRANGERS[:500])
     (choice,) = tuned.choices
     assert choice.chosen is not None
     assert choice.chosen == choice.best == choice.applied
@@ -192,7 +218,7 @@ def test_the_chosen_point_is_measured_on_queries_that_did_not_choose(clocked: Cl
 def test_what_the_held_out_queries_do_not_confirm_gives_way_to_a_dearer_setting(clocked: Clocked) -> None:
     """The half that chooses finds everything at once; the other half follows the curve."""
     store = clocked(ivf(rising))
-    (asked,) = asked_of(store, 1000)
+    (asked,) = asked_of(store, STRANGERS)
     easy = {vector.tobytes() for vector in asked.queries.vectors[asked.queries.half("choice")]}
     search = CurveStore.search
 
@@ -202,7 +228,7 @@ def test_what_the_held_out_queries_do_not_confirm_gives_way_to_a_dearer_setting(
         return search(store, vectors, **options)
 
     store.search = lucky  # type: ignore[method-assign,assignment]
-    tuned = tune(store, recall=0.95)
+    tuned = tune(store, no_copy, recall=0.95, queries=STRANGERS)
     first = next(setting for setting, low in every_setting(store, tuned, "held out") if low >= 0.95)
     assert tuned.params == first
     assert first["nprobe"] > 10
@@ -210,7 +236,7 @@ def test_what_the_held_out_queries_do_not_confirm_gives_way_to_a_dearer_setting(
 
 
 def test_what_no_setting_reaches_is_said_with_the_best_that_was_seen(clocked: Clocked) -> None:
-    tuned = tune(clocked(ivf(lambda params, _: min(0.8, params["nprobe"] / 20))), recall=0.95)
+    tuned = tune(clocked(ivf(lambda params, _: min(0.8, params["nprobe"] / 20))), no_copy, queries=STRANGERS)
     assert not tuned.reached
     assert tuned.params is None
     (choice,) = tuned.choices
@@ -226,7 +252,7 @@ def test_each_filter_has_its_choice_and_one_setting_reaches_them_all(clocked: Cl
     def collapsing(params: Params, filter: str) -> float:
         return rising({"nprobe": params["nprobe"] / (3 if filter else 1)}, filter)
 
-    tuned = tune(clocked(ivf(collapsing)), recall=0.95, filters=["", "even"])
+    tuned = tune(clocked(ivf(collapsing)), no_copy, queries=STRANGERS, filters=["", "even"])
     plain, even = tuned.choices
     assert plain.chosen is not None
     assert even.chosen is not None
@@ -240,7 +266,8 @@ def test_each_filter_has_its_choice_and_one_setting_reaches_them_all(clocked: Cl
 
 
 def test_one_filter_that_is_not_reached_leaves_nothing_to_apply(clocked: Clocked) -> None:
-    tuned = tune(clocked(ivf(lambda params, filter: 0.5 if filter else rising(params, filter))), filters=["", "even"])
+    store = clocked(ivf(lambda params, filter: 0.5 if filter else rising(params, filter)))
+    tuned = tune(store, no_copy, queries=STRANGERS, filters=["", "even"])
     assert tuned.params is None
     assert tuned.choices[0].chosen is not None
     assert tuned.choices[1].chosen is None
@@ -261,7 +288,7 @@ def test_two_parameters_are_chosen_by_latency(clocked: Clocked) -> None:
 
     for costs in ((1.0, 0.001), (0.001, 1.0), (0.01, 0.003)):
         searched = store(*costs)
-        tuned = tune(searched, recall=0.9, queries=300)
+        tuned = tune(searched, no_copy, recall=0.9, queries=STRANGERS[:300])
         assert tuned.params is not None
         confirmed = {tuple(s.items()): low for s, low in every_setting(searched, tuned, "held out")}
         good = [
@@ -274,7 +301,8 @@ def test_two_parameters_are_chosen_by_latency(clocked: Clocked) -> None:
 
 
 def test_an_exact_index_is_measured_and_has_nothing_to_tune(clocked: Clocked) -> None:
-    tuned = tune(clocked(CurveStore(lambda *_: 1.0, lambda _: 0.004, Built("FLAT", {}))))
+    tuned = tune(clocked(CurveStore(lambda *_: 1.0, lambda _: 0.004, Built("FLAT", {}))), no_copy)
+    assert tuned.basis == "stored"
     assert tuned.params == {}
     assert tuned.names == ()
     assert tuned.reached
@@ -284,13 +312,13 @@ def test_an_exact_index_is_measured_and_has_nothing_to_tune(clocked: Clocked) ->
 
 
 def test_a_least_setting_that_will_do_is_marked(clocked: Clocked) -> None:
-    assert tune(clocked(ivf(lambda *_: 1.0))).least
-    assert not tune(clocked(ivf(rising))).least
+    assert tune(clocked(ivf(lambda *_: 1.0)), no_copy, queries=STRANGERS).least
+    assert not tune(clocked(ivf(rising)), no_copy, queries=STRANGERS).least
 
 
 def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
     store = clocked(ivf(rising))
-    tuned = tune(store, queries=store.vectors[:600])
+    tuned = tune(store, no_copy, queries=store.vectors[:600])
     assert tuned.queries == (300, 300)
     assert tuned.reached
 
@@ -311,17 +339,17 @@ def test_what_cannot_be_shown_is_refused(
     clocked: Clocked, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        tune(clocked(ivf(rising)), **options)
+        tune(clocked(ivf(rising)), no_copy, **options)
 
 
 def test_the_queries_that_an_error_asks_for_are_enough(clocked: Clocked) -> None:
     with pytest.raises(QueryError) as refused:
-        tune(clocked(ivf(rising)), queries=40)
+        tune(clocked(ivf(rising)), no_copy, queries=40)
     wanted = int(str(refused.value).rsplit("give ", 1)[1].split()[0])
     perfect = clocked(ivf(lambda *_: 1.0))
-    assert tune(perfect, queries=wanted).reached
+    assert tune(perfect, perfect.scratch, queries=wanted).reached
     with pytest.raises(QueryError):
-        tune(perfect, queries=wanted - 2)
+        tune(perfect, no_copy, queries=wanted - 2)
 
 
 def test_types_are_ranked_by_latency_among_those_that_reach(clocked: Clocked) -> None:
@@ -335,7 +363,7 @@ def test_types_are_ranked_by_latency_among_those_that_reach(clocked: Clocked) ->
 
     store = clocked(CurveStore(curve, cost, Built("FLAT", {})))
     types = {"IVF_FLAT": {"nlist": 64}, "FLAT": {}, "DISKANN": {}, "HNSW": {"M": 16, "efConstruction": 100}}
-    comparison = compare(store, partial(nullcontext, store), types)
+    comparison = compare(store, store.scratch, types, queries=STRANGERS)
     assert [tuned.type for tuned in comparison.ranking] == ["HNSW", "IVF_FLAT", "FLAT"]
     assert [tuned.reached for tuned in comparison.ranking] == [True, True, False]
     assert comparison.winner is comparison.ranking[0]
@@ -345,9 +373,10 @@ def test_types_are_ranked_by_latency_among_those_that_reach(clocked: Clocked) ->
 
 
 def test_the_outcome_is_json(clocked: Clocked) -> None:
-    tuned = tune(clocked(ivf(rising)))
+    tuned = tune(clocked(ivf(rising)), no_copy, queries=STRANGERS)
     data = json.loads(json.dumps(tuned.to_dict(), allow_nan=False))
     assert data["params"] == tuned.params
     assert data["reached"] is True
     assert data["choices"][0]["chosen"]["recall"]["low"] >= 0.95
     assert data["build"] == {"nlist": 256}
+    assert data["basis"] == "given"
