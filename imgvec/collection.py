@@ -428,6 +428,7 @@ class ImageCollection:
             "state": state.state,
             "indexed_rows": state.indexed_rows,
             "pending_rows": state.pending_rows,
+            "rewritten_rows": state.rewritten_rows,
             "total_rows": state.total_rows,
             "loaded": state.loaded,
             "rows": self.count(),

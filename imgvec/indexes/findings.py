@@ -56,7 +56,9 @@ class Verification:
     rows: int
     """That were read."""
     recall: Estimate | None
-    """recall@`limit` with its 95 % interval; None where no row can be a query."""
+    """recall@`limit` of stored rows, with its 95 % interval; None where no row can be a query. An approximate index
+    finds the neighbours of the rows that it holds more easily than those of other pictures: `tune` measures the latter.
+    """
     findings: tuple[Finding, ...]
     checked: Mapping[str, int]
     """How many vectors, searches, probes and scores were looked at."""

@@ -262,6 +262,8 @@ def _carried(
     """The queries to the store itself, and what a copy of some of its rows tells of how much easier they are."""
     number, name, built_with = _TAUGHT * len(queries.vectors), store.index.type, store.index.params
     strangers, kept = ids[:number], ids[number:][:COPIED]
+    if len(kept) < number:
+        raise QueryError(f"{number:,} of {len(ids):,} rows are too many to leave out of a copy: ask for fewer queries")
     tell(f"copying {len(kept):,} rows")
     copy = stack.enter_context(scratch(only=kept))
     tell(f"{name}: building over the copy")

@@ -49,7 +49,9 @@ def verify(
     `probes` random rows are searched for by their own vectors; one that is not found is searched for again, with the
     most generous parameters. The first `queries` of these searches are held against exact search: their true
     neighbours, themselves left out, with `recall` as the least lower bound of recall@`limit`, and the scores of
-    their hits. `params` are the search parameters, by default the index's. Rows stream by twice, once without their
+    their hits. That recall is of stored rows, whose neighbours an approximate index finds more easily than those of
+    other pictures: it tells a broken index, and not what a new picture will find, which is for `tune`. `params` are the
+    search parameters, by default the index's. Rows stream by twice, once without their
     vectors; memory holds a block of them. Raises `QueryError` for what cannot be searched with.
     """
     if queries < 1 or limit < 1:

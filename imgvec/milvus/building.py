@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
@@ -41,15 +41,25 @@ class IndexState:
     """Milvus's word for it."""
     indexed_rows: int
     pending_rows: int
+    """Of `total_rows`, that the index does not cover."""
     total_rows: int
     """Rows of sealed segments, deleted ones among them until a server compacts; it lags behind what was written."""
     loaded: bool
     reason: str = ""
     """Why it failed."""
+    rewritten_rows: int = 0
+    """That a server has compacted into new segments, whose index it is building; until then it searches the former
+    segments by theirs. Milvus's own statistic counts them as pending beside the indexed ones."""
+
+    @classmethod
+    def counted(cls, state: str, indexed: int, pending: int, total: int, *, loaded: bool, reason: str = "") -> Self:
+        """From Milvus's own counts, in which rows can be indexed and pending at once, or indexed and gone."""
+        missing = max(0, total - indexed)
+        return cls(state, min(indexed, total), missing, total, loaded, reason, max(0, pending - missing))
 
     def covers(self, rows: int) -> bool:
         """Whether the index is built over that many rows: while the statistic tells of fewer, it does not tell all."""
-        return self.total_rows >= rows and self.indexed_rows == self.total_rows and not self.pending_rows
+        return self.total_rows >= rows and not self.pending_rows and not self.rewritten_rows
 
 
 def build(
@@ -130,13 +140,13 @@ def state(store: Collection) -> IndexState:
         # which `describe_index` leaves out
         with translated(f"read why the index of {store.name!r} failed"):
             _, reason = store._client._get_connection().get_index_state(store.name, VECTOR, timeout=store.timeout)
-    return IndexState(
+    return IndexState.counted(
         described["state"],
         int(described["indexed_rows"]),
         int(described["pending_index_rows"]),
         int(described["total_rows"]),
-        loaded,
-        reason or "",
+        loaded=loaded,
+        reason=reason or "",
     )
 
 

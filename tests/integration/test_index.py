@@ -94,14 +94,17 @@ def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> No
     told = json.loads(imgvec("index", "status", "-c", "trip", "-o", "json").stdout)
     assert (told["type"], told["params"], told["rows"]) == ("HNSW", {"M": 8, "efConstruction": 40}, ROWS)
     assert (told["indexed_rows"], told["pending_rows"], told["loaded"]) == (told["total_rows"], 0, True)
+    assert told["rewritten_rows"] == 0
     assert (told["search"]["params"], told["search"]["from"]) == ({"ef": 64}, "catalogue")
     text = imgvec("index", "status", "-c", "trip").stdout
+    assert f"; {ROWS:,} of {ROWS:,} rows indexed\n" in text
     assert "trip: HNSW M=8 efConstruction=40, COSINE\n" in text
     assert "  search: ef=64 (the index type's defaults)\n" in text
 
     again = imgvec("index", "build", "-c", "trip").stdout  # the definition's own
     assert again.startswith("trip: IVF_FLAT nlist=8 built over")
-    assert "  recall@10: " in again
+    assert "  recall@10 of stored rows: " in again
+    assert "; other pictures' are harder to find: `imgvec index tune` measures those\n" in again
     assert "  nothing is wrong\n" in again
     # chosen for this very index, so it holds again
     assert "  search: nprobe=5 (chosen for this index)\n" in imgvec("index", "status", "-c", "trip").stdout

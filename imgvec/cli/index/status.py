@@ -32,8 +32,10 @@ def status(ctx: click.Context, name: str, output: str) -> None:
     click.echo(f"{name}: {data['type']} {_said(data['params'])}, {data['metric_type']}")
     click.echo(
         f"  state: {data['state']}, {'loaded' if data['loaded'] else 'not loaded'}; {data['indexed_rows']:,} of "
-        f"{data['total_rows']:,} rows indexed, {data['pending_rows']:,} pending"
+        f"{data['total_rows']:,} rows indexed"
     )
+    if again := data["rewritten_rows"]:
+        click.echo(f"  the server has compacted {again:,} rows into new segments, and is building their index")
     click.echo(f"  rows: {data['rows']:,}")
     click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
     if search["about"]:

@@ -99,9 +99,14 @@ def verify(
 
 def print_verification(found: Verification) -> None:
     """For a person."""
+    from imgvec.indexes.catalog import INDEX_TYPES
+
+    kind = INDEX_TYPES.get(found.index.split()[0])
+    exact = kind is not None and kind.family == "exact"
     click.echo(f"{found.name}: {found.rows:,} rows, {found.index}")
     if found.recall is not None:
-        click.echo(f"  recall@{found.limit}: {found.recall}")
+        easier = "" if exact else "; other pictures' are harder to find: `imgvec index tune` measures those"
+        click.echo(f"  recall@{found.limit} of stored rows: {found.recall}{easier}")
     checked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
     click.echo(f"  checked: {checked}, in {found.seconds:.1f} s")
     for finding in found.findings:
