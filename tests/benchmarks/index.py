@@ -34,7 +34,7 @@ from rows import id_of
 
 from imgvec import ImageCollection, Settings
 from imgvec.indexes.exact import ExactSearch, Neighbours
-from imgvec.indexes.measure import Questions, questions
+from imgvec.indexes.measure import Questions, questions, shuffled
 from imgvec.indexes.recall import MARGIN, recalls
 from imgvec.indexes.tune import Tuned, Tuning, silent
 from imgvec.indexes.verify import verify
@@ -187,9 +187,7 @@ class Bench:
         return Tuning(self.store, [asked], target, 0.95, silent).tuned()
 
     def _questions(self, queries: Vectors, filter: str) -> Questions:
-        [asked] = questions(
-            self.store, queries, [filter], limit=LIMIT, seed=0, device="cpu", on_progress=lambda _: None
-        )
+        [asked] = questions(self.store, shuffled(queries, 0), [filter], limit=LIMIT, device="cpu", on_progress=silent)
         return asked
 
     def _recall(self, params: Any, filter: str = "", truth: Neighbours | None = None) -> float:
