@@ -61,7 +61,9 @@ def compare(
             tell(f"{name}: building")
             try:
                 seconds = [copy.build_index(name, build) for copy in made.copies]
-                tuned = Tuning(made.copies[0], made.asked, recall, confidence, tell, basis=made.basis).tuned()
+                tuned = Tuning(
+                    made.copies[0], made.asked, recall, confidence, tell, basis=made.basis, indexed=store.count()
+                ).tuned()
             except (BackendError, DefinitionError, QueryError) as exc:
                 failed[name] = str(exc)
                 continue

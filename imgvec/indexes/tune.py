@@ -180,12 +180,14 @@ class Tuning:
         tell: OnProgress,
         *,
         basis: Basis = "given",
+        indexed: int | None = None,
     ) -> None:
+        """`indexed` is how many rows the index is wanted for, where `store` is a copy that lacks some."""
         self._began, self._basis = time.perf_counter(), basis
         self._store, self._asked, self._target, self._confidence, self._tell = store, asked, target, confidence, tell
         self._kind = catalog.index_type(store.index.type)
         self._build = dict(store.index.params)
-        self._rows, hits = store.count(), asked[0].asked
+        self._rows, hits = indexed or store.count(), asked[0].asked
         self._kind.check_search({}, limit=hits)
         self._grid = grid(self._kind, self._build, rows=self._rows, limit=hits)
         self._recalls: dict[tuple[int, Half, Cell], Estimate] = {}

@@ -16,13 +16,13 @@ from rows import numbered
 from imgvec import ImageCollection
 from imgvec.cli import main
 from imgvec.cli.index.tune import _some, _vectors
-from imgvec.indexes import catalog
+from imgvec.indexes import catalog, unseen
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
-from imgvec.indexes.measure import questions, shuffled
+from imgvec.indexes.measure import questions, sampled, shuffled
 from imgvec.indexes.protocol import Vectors
-from imgvec.indexes.recall import estimate, recalls
-from imgvec.indexes.tune import tune
+from imgvec.indexes.recall import Estimate, estimate, recalls
+from imgvec.indexes.tune import Tuning, silent, tune
 
 ROWS, DIM = 3000, 32
 _RNG = np.random.default_rng(5)
@@ -81,6 +81,51 @@ def test_the_choice_holds_on_fresh_queries(ivf: ImageCollection) -> None:
     assert choice.chosen is not None
     assert abs(choice.chosen.recall.mean - fresh) < 0.03
     assert choice.chosen.p50_ms <= choice.chosen.p99_ms
+
+
+def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
+    backend_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen, "_MOST_COPIES", 3)  # each takes a server some seconds
+    said: list[str] = []
+    with made(backend_uri, "HNSW", M=6, efConstruction=40) as photos:
+        store = photos.store
+        tuned = tune(store, photos.scratch, recall=0.9, queries=600, on_notice=said.append)
+        assert tuned.basis == "left out"
+        assert tuned.params is not None
+        point = tuned.choices[0].applied
+        assert point is not None
+        truth = nearest(store, FRESH, limit=10)
+
+        def fresh(params: Mapping[str, Any]) -> Estimate:
+            return estimate(recalls(store.search(FRESH, limit=10, params=params), truth, 10), sides=1)
+
+        assert fresh(tuned.params).high >= point.recall.low >= 0.9
+        # the rows as they are, searched in the index that holds them, would have taken a cheaper setting that fails
+        ids = [row["id"] for rows in store.scan(["id"]) for row in rows][:600]
+        stored = questions(store, sampled(store, ids), [""], limit=10, device="cpu", on_progress=silent)
+        misled = Tuning(store, stored, 0.9, 0.95, silent).tuned()
+        assert misled.params is not None
+        assert misled.params["ef"] < tuned.params["ef"]
+        assert fresh(misled.params).high < 0.9
+        assert not [name for name in store._client.list_collections() if "scratch" in name]
+    assert len(said) == 1
+    assert "HNSW is built over the 3 copies" in said[0]
+
+
+def test_what_a_small_copy_teaches_is_carried_over(backend_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of collections with more rows than are copied."""
+    monkeypatch.setattr(unseen, "COPIED", 1500)
+    with made(backend_uri, "HNSW", M=6, efConstruction=40) as photos:
+        tuned = tune(photos.store, photos.scratch, recall=0.85, queries=600)
+        assert tuned.basis == "carried over"
+        assert tuned.params is not None
+        point = tuned.choices[0].applied
+        assert point is not None
+        found = photos.store.search(FRESH, limit=10, params=tuned.params)
+        fresh = estimate(recalls(found, nearest(photos.store, FRESH, limit=10), 10), sides=1)
+        assert fresh.high >= point.recall.low >= 0.85
+        assert fresh.mean < 0.95
 
 
 @pytest.mark.parametrize(("type_", "params"), [("IVF_FLAT", {"nlist": 64}), ("HNSW", {"M": 8, "efConstruction": 40})])
