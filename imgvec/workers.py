@@ -7,6 +7,7 @@ is faster than that, and for images that bring a decoder down: a crash then cost
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -84,7 +85,12 @@ class WorkerProcesses:
                 _settle(attempt, result)
 
     def _made(self, processes: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(processes, mp_context=self._context)
+        return ProcessPoolExecutor(processes, mp_context=self._context, initializer=_deaf)
+
+
+def _deaf() -> None:
+    """A terminal sends Ctrl-C to every process: what is to be done about it is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _settle(attempt: Future[Any], result: Future[Any]) -> None:

@@ -20,17 +20,46 @@ from imgvec.cli.encoders import encoders
 from imgvec.cli.evaluate import evaluate
 from imgvec.cli.index import index
 from imgvec.cli.ingest import ingest
+from imgvec.cli.interrupts import INTERRUPTED
 from imgvec.cli.search import search
+from imgvec.cli.streams import Streams
 from imgvec.errors import ImgvecError
+
+streams: Streams | None = None
+"""Where the command is the whole program."""
 
 
 class _Group(click.Group):
-    """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1."""
+    """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1.
+
+    Of the whole program it looks after the streams too; called by another one, as by a test, it leaves them alone.
+    """
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        global streams
+        if not standalone_mode or sys.stdout is not sys.__stdout__:
+            return super().main(*args, standalone_mode=standalone_mode, **extra)  # type: ignore[call-overload]
+        streams = Streams()
+        try:
+            super().main(*args, **extra)
+            status = 0
+        except SystemExit as exc:
+            status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        except OSError:
+            if not streams.failed:  # else `finish` says it
+                raise
+            status = 1
+        sys.exit(streams.finish(status))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            ctx.exit(INTERRUPTED)
         except (ImgvecError, OSError) as exc:
+            if streams and streams.failed:
+                ctx.exit(1)
             if ctx.params.get("debug"):
                 traceback.print_exc()
             click.echo("Error: " + " ".join(str(exc).split()), err=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
+from imgvec.cli.interrupts import interruptible
 from imgvec.cli.options import (
     collection_option,
     confirmed,
@@ -29,9 +26,6 @@ from imgvec.cli.progress import progress
 
 if TYPE_CHECKING:
     from imgvec.report import IngestReport
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 @click.command()
@@ -139,7 +133,7 @@ def ingest(
         counted = sources if part is None and is_listed_fast(sources) else None
         # what Ray has to say of its cluster goes to sys.stdout, which belongs to results
         quiet = redirect_stdout(sys.stderr) if ray else nullcontext()
-        with quiet, _interruptible() as stop, progress(counted) as on_progress:
+        with quiet, interruptible() as stop, progress(counted) as on_progress:
             report = collection.ingest(
                 sources,
                 metadata=metadata,
@@ -166,7 +160,7 @@ def ingest(
     _print(report, name, output)
     if report.interrupted:
         notice("stopped before the end; the same command goes on from here")
-        ctx.exit(INTERRUPTED)
+        ctx.exit(stop.status)
 
 
 def _mapping(pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -201,21 +195,3 @@ def _print(report: IngestReport, name: str, output: str) -> None:
         click.echo(f"  slowest stage: {report.bottleneck}{idle}{repeated}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that the batch in hand is finished; a second one interrupts at once."""
-    stop = threading.Event()
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        click.echo("Finishing the batch in hand; Ctrl-C again stops at once.", err=True)
-
-    former = signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, former)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,22 @@ if TYPE_CHECKING:
 
 
 def print_json(data: Any) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False))
+    text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # JSON can say every character in ASCII
+        text = json.dumps(data, indent=2, allow_nan=False)
+    click.echo(text)
+
+
+def print_paths(paths: Iterable[str]) -> None:
+    """One a line, in the names' own bytes whatever stdout's encoding, as `find` prints them."""
+    for path in paths:
+        try:
+            name = os.fsencode(path)
+        except UnicodeEncodeError:
+            name = path.encode(errors="surrogateescape")
+        click.echo(name)
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
-from imgvec.cli.output import print_csv, print_json, print_table, with_dates
+from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
 
 if TYPE_CHECKING:
     from imgvec.filters import FieldType
@@ -72,8 +72,7 @@ def _params(given: Sequence[str]) -> dict[str, Any]:
 
 def _print(hits: Sequence[Hit], kinds: Mapping[str, FieldType], output: str) -> None:
     if output == "paths":
-        for hit in hits:
-            click.echo(hit.uri)
+        print_paths(hit.uri for hit in hits)
         return
     fields = [with_dates(hit.fields, kinds) for hit in hits]
     rows = [

@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM while an ingest runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+UNWINDING_SECONDS = 2.0
+"""For how long a second Ctrl-C waits for what is in hand, which may hang: on a network, on a frozen server."""
+
+
+class Stop(threading.Event):
+    """Set by the first signal."""
+
+    status = 0
+    """The exit status that the signal asks for, once there was one."""
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    """The first Ctrl-C, or SIGTERM, sets the event: the batch in hand is finished. A second one stops at once.
+
+    At once is within two seconds: what is encoded is written in that time if it can be. What Milvus has acknowledged
+    is kept in either case, as after `kill -9`.
+    """
+    stop, leaving = Stop(), threading.Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if leaving.is_set():
+            _leave(stop.status)
+        if stop.is_set():
+            leaving.set()
+            timer = threading.Timer(UNWINDING_SECONDS, _leave, [stop.status])
+            timer.daemon = True
+            timer.start()
+            raise KeyboardInterrupt
+        stop.status = 128 + number
+        stop.set()
+        # not by sys.stderr, which the signal may have found in the middle of a write
+        with suppress(OSError):
+            os.write(2, b"Finishing the batch in hand; Ctrl-C again stops at once.\n")
+
+    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        # while it is left the second time, a third signal still ends it
+        if not leaving.is_set():
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+def _leave(status: int) -> None:
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"\x1b[?25h\n")  # the progress bar has hidden the cursor
+    os._exit(status)
