@@ -85,7 +85,7 @@ _LATER_TEXT = re.compile(
 #: What follows it is the caller's own text, under the same code.
 _NOT_PARSED = "cannot parse expression"
 #: How a filter is refused. Milvus Lite draws an arrow below it, a server repeats it.
-_LITE_REFUSAL = re.compile(r"(?P<why>[^\n]* at column \d+)\n(?P<filter>[^\n]*)\n *\^")
+_LITE_REFUSAL = re.compile(r"(?s)(?P<why>[^\n]* at column \d+)\n(?P<filter>.*?)\n[ \t]*\^")
 _SERVER_REFUSAL = re.compile(r"(?s)cannot parse expression: (?P<filter>.*?), error: (?P<why>.*)")
 _SERVER_PREDICATE = re.compile(r"(?s)predicate is not a boolean expression: (?P<filter>.*?), data type")
 _LITE_UNFIT = re.compile(

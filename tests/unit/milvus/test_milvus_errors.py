@@ -142,6 +142,7 @@ def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
             "unexpected end of expression at column 5\n  n ==\n      ^",
             "n ==: unexpected end of expression at column 5",
         ),
+        (6, "unexpected token 'or' at column 1\n  or\n  n\n  ^^\nexpected", "or n: unexpected token 'or' at column 1"),
         (1, "Python int too large to convert to C long", "that is given: Python int too large to convert to C long"),
         (
             65535,
