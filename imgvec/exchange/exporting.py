@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from imgvec.dates import iso
 from imgvec.errors import BackendError, SourceError
 from imgvec.exchange import arrow
 from imgvec.exchange.parquet import STATE, opened
@@ -110,7 +111,7 @@ def export_vectors(
         if finish is None:
             _write_state(folder, {**about, "complete": True, "rows": rows})
             return ExportReport(rows, resumed, tuple(_parts(folder)))
-        files = finish(folder, target, rows, store.dim)
+        files = finish(folder, target, rows, store)
     shutil.rmtree(folder)
     return ExportReport(rows, resumed, files)
 
@@ -241,7 +242,7 @@ def _batches(folder: Path) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(1000, use_threads=False)
 
 
-def _one_parquet(folder: Path, target: Path, _rows: int, _dim: int) -> tuple[Path, ...]:
+def _one_parquet(folder: Path, target: Path, _rows: int, _store: arrow.Described) -> tuple[Path, ...]:
     import pyarrow.parquet as pq
 
     with opened(_parts(folder)[0]) as first:
@@ -257,8 +258,12 @@ def _one_parquet(folder: Path, target: Path, _rows: int, _dim: int) -> tuple[Pat
     return (target,)
 
 
-def _npy(folder: Path, target: Path, rows: int, dim: int) -> tuple[Path, ...]:
-    """The vectors as (rows, dim) float32, and every other field beside them as CSV, row by row."""
+def _npy(folder: Path, target: Path, rows: int, store: arrow.Described) -> tuple[Path, ...]:
+    """The vectors as (rows, dim) float32, and every other field beside them as CSV, row by row.
+
+    Declared dates are ISO 8601 there: as bare numbers those of January 1970 would not be taken for milliseconds again.
+    """
+    dates = {name: kind for name, kind in store.fields.items() if kind.is_date and name != "ingested_at"}
     table = target.with_suffix(IDS_SUFFIX)
     with (
         _whole(target) as vectors_file,
@@ -266,7 +271,7 @@ def _npy(folder: Path, target: Path, rows: int, dim: int) -> tuple[Path, ...]:
         vectors_file.open("wb") as vectors,
         table_file.open("w", encoding="utf-8", newline="") as text,
     ):
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, store.dim)}
         np.lib.format.write_array_header_1_0(vectors, header)
         writer = csv.writer(text)  # with its own line ends it quotes each of those in a text
         with opened(_parts(folder)[0]) as first:
@@ -275,6 +280,9 @@ def _npy(folder: Path, target: Path, rows: int, dim: int) -> tuple[Path, ...]:
             flat = batch.column(arrow.VECTOR).flatten().to_numpy(zero_copy_only=False)
             vectors.write(flat.astype("<f4").tobytes())
             for row in batch.drop_columns([arrow.VECTOR]).to_pylist():
+                for name, kind in dates.items():
+                    if row[name] is not None and row[name] != kind.unknown:
+                        row[name] = iso(row[name])
                 writer.writerow([_cell(value) for value in row.values()])
     return target, table
 

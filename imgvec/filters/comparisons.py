@@ -79,9 +79,9 @@ def check_arithmetic(tokens: Sequence[Token]) -> None:
 
 def unquoted(found: str, column: int) -> FilterError:
     """The error for a date that is written without quotes."""
+    example = found if _YEAR.match(found) and "T" not in found else "2024-06-01"
     return FilterError(
-        f"{found} at column {column} is arithmetic to Milvus, not a date: write it in quotes, as in "
-        'taken_at >= "2024-06-01"'
+        f'{found} at column {column} is arithmetic to Milvus, not a date: write it in quotes, as in "{example}"'
     )
 
 

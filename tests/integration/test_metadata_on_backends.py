@@ -86,6 +86,17 @@ def test_dates_travel_with_an_export(backend_uri: str, tmp_path: Path) -> None:
         assert taken(second) == {"a": SCAN, "b": 0}
 
 
+def test_dates_travel_with_vectors_and_a_csv(lite_uri: str, tmp_path: Path) -> None:
+    a, b = (saved(tmp_path / "s" / f"{name}.jpg", seed) for seed, name in enumerate("ab"))
+    with made(lite_uri, "first", definition(dynamic=False)) as first:
+        first.ingest(a.parent, metadata={str(a): {"taken_at": "1970-01-10T12:00:00.5"}})
+        export_vectors(first, tmp_path / "out.npy")
+        assert "1970-01-10T12:00:00.500Z" in (tmp_path / "out.ids.csv").read_text()
+    with made(lite_uri, "second", definition(dynamic=False)) as second:
+        assert import_vectors(second, open_source(tmp_path / "out.npy")).written == 2
+        assert taken(second) == {"a": 9 * 86_400_000 + 43_200_500, "b": 0}
+
+
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_dates_in_a_folder_of_bulk_files(lite_uri: str, tmp_path: Path, dynamic: bool) -> None:
     pytest.importorskip("minio", reason="the extra `bulk` is not installed")

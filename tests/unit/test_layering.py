@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "loading": {"definition", "description", "encoders", "errors", "settings"},
     "database": {"definition", "description", "encoders", "errors", "milvus", "settings"},
     "evaluate": {"errors", "filters", "images"},
-    "exchange": {"definition", "description", "encoders", "errors", "fields", "filters", "images", "retry"},
+    "exchange": {"dates", "definition", "description", "encoders", "errors", "fields", "filters", "images", "retry"},
     "engines": {"encoders", "errors", "images", "ingest", "report"},
     "description": {"definition", "encoders", "errors"},
     "ingest": {"encoders", "errors", "fields", "images", "report", "retry", "threads", "workers"},
