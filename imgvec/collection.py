@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from imgvec import description
 from imgvec.database import connected, lite_file, must_exist, settings_with
-from imgvec.definition import Definition, bundled
+from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder, Vectors
 from imgvec.errors import CollectionExists, DefinitionError, SourceError
 from imgvec.filters import Filter, render
@@ -23,7 +23,7 @@ from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadat
 from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
-from imgvec.ingest.source import UntilBroken, read_but_for
+from imgvec.ingest.source import UntilBroken, hints, read_but_for
 from imgvec.loading import first_encoder, loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
@@ -200,6 +200,8 @@ class ImageCollection:
         image_column: str | None = None,
         mapping: Mapping[str, str] | None = None,
         part: tuple[int, int] | None = None,
+        follow_links: bool = False,
+        exclude: Iterable[str] = (),
         engine: RayEngine | None = None,
         via: str | Path | None = None,
         prune: bool = False,
@@ -214,19 +216,22 @@ class ImageCollection:
         New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
         `metadata` is a CSV or JSON-lines file with a `path` column, or a mapping from path to fields. uris are absolute
         paths, or relative to `root`. `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what
-        a manifest's columns are; `part` = (rank, of) brings in one of `of` disjoint parts. `prune` then deletes this
-        source's rows whose file is gone. `strict` raises the first refused image, `errors` names a JSON-lines file for
-        all of them. `on_progress` gets the report so far, `on_notice` what a person should know; `stop`, once set, ends
-        the run after the batch in hand. Raises `SourceError` where the source cannot be read, or breaks off: after
-        what came before is written. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via`
-        names a folder that the rows are written to as Milvus's bulk-import Parquet files, for `import_folder`.
+        a manifest's and the metadata's columns are; `part` = (rank, of) brings in one of `of` disjoint parts.
+        `follow_links` follows symbolic links below folders, `exclude` are patterns as in .gitignore for paths below the
+        source. `prune` then deletes this source's rows whose file is gone. `strict` raises the first refused image,
+        `errors` names a JSON-lines file for all of them. `on_progress` gets the report so far, `on_notice` what a
+        person should know; `stop`, once set, ends the run after the batch in hand. Raises `SourceError` where the
+        source cannot be read, or breaks off: after what came before is written. `engine` runs it on a cluster:
+        `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a folder that the rows are written to as Milvus's
+        bulk-import Parquet files, for `import_folder`.
         """
         if prune and (part is not None or via is not None):
             raise SourceError("prune with the whole source, and the collection itself: not with part or via")
         if (prune or engine) and not isinstance(source, str | Path):
             source = list(source)
         self._store.check_same()
-        known: Metadata | None = load_metadata(metadata) if metadata is not None else None
+        exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+        known: Metadata | None = None if metadata is None else load_metadata(metadata, path_column=uri_column)
         read = partial(
             read_source,
             source,
@@ -239,6 +244,9 @@ class ImageCollection:
             max_bytes=self.settings.max_file_bytes,
             policy=FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout),
             part=part,
+            follow_links=follow_links,
+            exclude=exclude,
+            field_problem=field_problem,
         )
         options: dict[str, Any] = {
             "threads": self.settings.threads,
@@ -249,6 +257,7 @@ class ImageCollection:
             "strict": strict,
             "errors": errors,
             "on_progress": on_progress,
+            "on_notice": on_notice,
             "stop": stop,
         }
         own, broken = self._own_files(root), None
@@ -272,10 +281,21 @@ class ImageCollection:
                 broken = records.error
         if broken is not None:
             raise broken
+        if on_notice and not report.interrupted:
+            for hint in hints(report) if part is None or report.seen else ():
+                on_notice(hint)
         if on_notice and known is not None and known.unused and not report.interrupted and part is None:
             on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {known.unused[0]})")
         if prune and not report.interrupted:
-            report.pruned = self.prune(source, root=root, uri_column=uri_column, image_column=image_column)
+            report.pruned = self.prune(
+                source,
+                root=root,
+                uri_column=uri_column,
+                id_column=id_column,
+                image_column=image_column,
+                follow_links=follow_links,
+                exclude=exclude,
+            )
         return report
 
     def prune(
@@ -284,24 +304,37 @@ class ImageCollection:
         *,
         root: str | Path | None = None,
         uri_column: str | None = None,
+        id_column: str | None = None,
         image_column: str | None = None,
+        follow_links: bool = False,
+        exclude: Iterable[str] = (),
         confirm: Callable[[int, int], bool] | None = None,
     ) -> int:
         """Delete this source's rows whose file, or member of an archive, is gone; returns how many.
 
-        `confirm` is asked first, with the rows to delete and the rows looked at. Relative uris are taken to lie below
+        What `exclude` matches is left as it is. A link is there as long as it is, wherever it leads. `confirm` is asked
+        first, with the rows to delete and the rows looked at. Relative uris are taken to lie below
         `root`, whichever root they were ingested with. Raises `SourceError` where a folder of the source holds none of
         the collection's images: a disk that is not mounted looks just like that.
         """
         source = [source] if isinstance(source, str | Path) else list(source)
+        exclude = [exclude] if isinstance(exclude, str) else list(exclude)
         for one in source:
-            found = read_source(one, root=root, uri_column=uri_column, image_column=image_column)
+            found = read_source(
+                one,
+                root=root,
+                uri_column=uri_column,
+                id_column=id_column,
+                image_column=image_column,
+                follow_links=follow_links,
+                exclude=exclude,
+            )
             if not self._knows_any(item.id for item in found if isinstance(item, Record)):
                 raise SourceError(
                     f"nothing was pruned: {one} holds none of the collection's images; is its disk there? If its rows "
                     "are to go, delete them"
                 )
-        return run_prune(self._store, gone_from(source, root=root), confirm=confirm)
+        return run_prune(self._store, gone_from(source, root=root, exclude=exclude), confirm=confirm)
 
     def import_folder(self, folder: str | Path, *, on_progress: Callable[[int], None] | None = None) -> int:
         """Bring in the rows of a folder that `ingest(via=folder)` wrote, by upsert; returns how many were written.

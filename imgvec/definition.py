@@ -228,6 +228,15 @@ class Definition(Section):
         }
 
 
+def field_problem(name: str) -> str | None:
+    """Why metadata cannot be stored in a field of this name; None where it can."""
+    if name in RESERVED_FIELDS:
+        return "imgvec fills it in"
+    if not _IDENTIFIER.match(name):
+        return "a field's name is a letter or _, then letters, digits and _"
+    return "a word of Milvus's own" if name.lower() in _MILVUS_WORDS else None
+
+
 class _MisplacedError(ValueError):
     """A problem that belongs to a place deeper than the model whose validator found it."""
 

@@ -21,6 +21,13 @@ class IngestReport:
     """Given again, with the same metadata."""
     refused: Counter[str] = field(default_factory=Counter)
     """How many for each of `UnreadableImage.REASONS`."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """What was left out on purpose and is not `seen`: how many for each reason, such as `symbolic link`. A folder
+    counts once, whatever is in it."""
+    first_passed_over: dict[str, str] = field(default_factory=dict)
+    """The uri of the first of each."""
+    notices: list[str] = field(default_factory=list)
+    """What a person should know about the source, such as columns that are passed over."""
     pruned: int = 0
     bytes_read: int = 0
     retries: int = 0
@@ -67,6 +74,7 @@ class IngestReport:
         return {
             **vars(self),
             "refused": dict(sorted(self.refused.items())),
+            "passed_over": dict(sorted(self.passed_over.items())),
             "stage_seconds": {name: round(value, 3) for name, value in sorted(self.stage_seconds.items())},
             "seconds": round(self.seconds, 3),
             "bottleneck": self.bottleneck,

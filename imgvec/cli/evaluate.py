@@ -115,8 +115,10 @@ def _labelled_images(
     refused: list[UnreadableImage] = []
     bare = 0
     for item in read_source(folder, metadata=known):
-        if not isinstance(item, Record):
+        if isinstance(item, UnreadableImage):
             refused.append(item)
+        elif not isinstance(item, Record):
+            continue
         elif (value := item.metadata.get(label, item.metadata.get("label"))) is None:
             bare += 1
         else:

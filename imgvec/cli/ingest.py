@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 @collection_option
 @definition_option
 @gpu_option
-@click.option("--metadata", metavar="FILE", help="CSV or JSON lines with a `path` column and the fields' values.")
+@click.option(
+    "--metadata",
+    metavar="FILE",
+    help="CSV or JSON lines with a `path` column (or --uri-column) and the fields' values.",
+)
 @click.option("--root", metavar="DIR", help="Store paths relative to this folder.")
 @click.option("--uri-column", metavar="COLUMN", help="A manifest's column that says where the image is.")
 @click.option("--id-column", metavar="COLUMN", help="A manifest's column of ids, in place of ids made from uris.")
@@ -43,7 +48,14 @@ if TYPE_CHECKING:
     "mapped",
     metavar="COLUMN=FIELD",
     multiple=True,
-    help="Store a manifest's or a sidecar's COLUMN in FIELD; only those mapped are stored then.",
+    help="Store COLUMN of a manifest, a sidecar or the metadata in FIELD; only those mapped are stored then.",
+)
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links below a folder, each thing once.")
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave out paths below the source that match, as in .gitignore ('raw/', '*.png', '/top'); repeatable.",
 )
 @click.option("--rank", type=click.IntRange(min=0), metavar="I", help="Bring in one of --of parts, counted from 0.")
 @click.option("--of", "parts", type=click.IntRange(min=1), metavar="N", help="How many parts the source is split into.")
@@ -79,6 +91,8 @@ def ingest(
     id_column: str | None,
     image_column: str | None,
     mapped: tuple[str, ...],
+    follow_links: bool,
+    exclude: tuple[str, ...],
     rank: int | None,
     parts: int | None,
     engine: str,
@@ -101,8 +115,9 @@ def ingest(
     not there is made, from the definition of the same name or else from `photos`.
     """
     from imgvec.collection import ImageCollection
+    from imgvec.definition import field_problem
     from imgvec.engines import RayEngine
-    from imgvec.images import is_listed_fast, read_source
+    from imgvec.images import Record, is_listed_fast, read_source
 
     def confirm(rows: int, of: int) -> bool:
         return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
@@ -122,7 +137,8 @@ def ingest(
     mapping = _mapping(mapped)
     sources = source[0] if len(source) == 1 else list(source)
     # before a collection is made and weights are loaded: what the command names is there, or can be written
-    read_source(sources, root=root)
+    reading: dict[str, Any] = {"root": root, "follow_links": follow_links, "exclude": exclude}
+    read_source(sources, mapping=mapping, field_problem=field_problem, **reading)
     for file in filter(None, (errors, stats)):
         Path(file).open("a").close()
     if metadata is not None:
@@ -130,14 +146,18 @@ def ingest(
     with ImageCollection.create(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:
-        counted = sources if part is None and is_listed_fast(sources) else None
+        counted = part is None and is_listed_fast(sources)
+
+        def listed() -> Iterator[Record]:
+            return (item for item in read_source(sources, **reading) if isinstance(item, Record))
+
         # what Ray has to say of its cluster goes to sys.stdout, which belongs to results
         quiet = redirect_stdout(sys.stderr) if ray else nullcontext()
-        with quiet, interruptible() as stop, progress(counted) as on_progress:
+        with quiet, interruptible() as stop, progress(listed if counted else None) as on_progress:
             report = collection.ingest(
                 sources,
                 metadata=metadata,
-                root=root,
+                **reading,
                 uri_column=uri_column,
                 id_column=id_column,
                 image_column=image_column,
@@ -153,7 +173,12 @@ def ingest(
             )
         if prune and not report.interrupted:
             report.pruned = collection.prune(
-                sources, root=root, uri_column=uri_column, image_column=image_column, confirm=confirm
+                sources,
+                uri_column=uri_column,
+                id_column=id_column,
+                image_column=image_column,
+                confirm=confirm,
+                **reading,
             )
     if stats is not None:
         Path(stats).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
@@ -195,3 +220,5 @@ def _print(report: IngestReport, name: str, output: str) -> None:
         click.echo(f"  slowest stage: {report.bottleneck}{idle}{repeated}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
+    for reason, number in report.passed_over.most_common():
+        click.echo(f"  passed over, {reason}: {number:,}")

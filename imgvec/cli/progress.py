@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,11 +40,11 @@ def bar(doing: str, total: int | None = None) -> Iterator[Tell]:
 
 
 @contextmanager
-def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestReport], None] | None]:
+def progress(listed: Callable[[], Iterable[object]] | None) -> Iterator[Callable[[IngestReport], None] | None]:
     """The bar of an ingest: gives what `ingest` calls with its report; None where stderr is no terminal.
 
-    The images of `source` are counted beside the work, so that the time left appears as soon as their number is known;
-    None is not counted.
+    The images that `listed` gives are counted beside the work, so that the time left appears as soon as their number is
+    known; None is not counted.
     """
     if not sys.stderr.isatty():
         yield None
@@ -64,11 +64,9 @@ def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestRep
         task = shown.add_task("Ingesting", total=None, rate="")
 
         def count() -> None:
-            from imgvec.images import read_source
-
             total = 0
             try:
-                for _ in read_source(source or []):
+                for _ in listed() if listed else ():
                     total += 1
                     if done.is_set():
                         return
@@ -82,11 +80,11 @@ def progress(source: str | Sequence[str] | None) -> Iterator[Callable[[IngestRep
             shown.update(task, completed=handled, rate=rate)
 
         counter = threading.Thread(target=count, name="imgvec-count", daemon=True)
-        if source is not None:
+        if listed is not None:
             counter.start()
         try:
             yield on_progress
         finally:
             done.set()
-            if source is not None:
+            if listed is not None:
                 counter.join(timeout=1)

@@ -64,6 +64,7 @@ class RayEngine:
         strict: bool = False,
         errors: str | Path | None = None,
         on_progress: Callable[[IngestReport], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
         """`imgvec.ingest.ingest` on the cluster.
@@ -92,7 +93,10 @@ class RayEngine:
                 folder=str(Path.cwd()),
             )
             for outcome in self._outcomes(ray, records, work):
-                _add(total, outcome.report)
+                told = _add(total, outcome.report)
+                if on_notice:
+                    for notice in told:
+                        on_notice(notice)
                 total.seconds = time.perf_counter() - start
                 if log:
                     log.write(outcome.refused)
@@ -186,12 +190,18 @@ def _source(records: Callable[[], Iterable[Item]], folder: str) -> Any:
     return Records()
 
 
-def _add(total: IngestReport, part: IngestReport) -> None:
+def _add(total: IngestReport, part: IngestReport) -> list[str]:
+    """Adds up; gives the notices that are new."""
     for name in ("seen", "written", "updated", "unchanged", "duplicates", "bytes_read", "retries"):
         setattr(total, name, getattr(total, name) + getattr(part, name))
     total.refused.update(part.refused)
+    total.passed_over.update(part.passed_over)
+    total.first_passed_over = part.first_passed_over | total.first_passed_over
+    new = [notice for notice in part.notices if notice not in total.notices]
+    total.notices += new
     for stage, seconds in part.stage_seconds.items():
         total.stage_seconds[stage] += seconds
+    return new
 
 
 def _ray() -> Any:

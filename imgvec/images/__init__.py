@@ -4,12 +4,26 @@ from imgvec.formats import FORMATS
 from imgvec.images.decode import MAX_PIXELS, Decoded, DecodePolicy, as_image, decode
 from imgvec.images.fetch import FetchPolicy, UrlReader
 from imgvec.images.metadata import Metadata, load_metadata
-from imgvec.images.records import Again, BytesReader, FileReader, Item, Reader, Record, content_hash, record_id
+from imgvec.images.records import (
+    LINK,
+    Again,
+    BytesReader,
+    FileReader,
+    Found,
+    Item,
+    Notice,
+    PassedOver,
+    Reader,
+    Record,
+    content_hash,
+    record_id,
+)
 from imgvec.images.sources import IMAGE_SUFFIXES, gone_from, is_listed_fast, read_source
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
+    "LINK",
     "MAX_PIXELS",
     "Again",
     "BytesReader",
@@ -17,8 +31,11 @@ __all__ = [
     "Decoded",
     "FetchPolicy",
     "FileReader",
+    "Found",
     "Item",
     "Metadata",
+    "Notice",
+    "PassedOver",
     "Reader",
     "Record",
     "UrlReader",

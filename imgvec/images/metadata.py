@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from imgvec.errors import SourceError
-from imgvec.images.tables import csv_rows, fail, json_rows
+from imgvec.images.tables import column_of, csv_rows, fail, json_rows
 
 
 class Metadata:
@@ -42,6 +42,11 @@ class Metadata:
         return {}
 
     @property
+    def columns(self) -> list[str]:
+        """The names of all fields, in the order in which they come."""
+        return list(dict.fromkeys(name for row in self._rows.values() for name in row))
+
+    @property
     def unused(self) -> list[str]:
         """Paths of rows that no lookup has matched so far, in the order of the file."""
         return [key for key in self._rows if key not in self._used]
@@ -57,8 +62,16 @@ class Metadata:
             yield os.path.relpath(path, folder)
 
 
-def load_metadata(metadata: str | Path | Mapping[str, Mapping[str, Any]]) -> Metadata:
-    """Read a CSV (comma, semicolon, tab) or JSON-lines file with a `path` column, or take a mapping by path.
+PATH_COLUMNS = ("path", "SourceFile", "file_name", "uri", "url")
+"""Columns that say which image a row is about, where none is named: the first that is there."""
+
+
+def load_metadata(
+    metadata: str | Path | Mapping[str, Mapping[str, Any]], *, path_column: str | None = None
+) -> Metadata:
+    """Read a CSV (comma, semicolon, tab) or JSON-lines file with a column of paths, or take a mapping by path.
+
+    The column of paths is `path_column`, or else the first of `PATH_COLUMNS`, however it is capitalized.
 
     A mapping's relative paths start from the working directory. Raises `SourceError`, with the line where there is
     one: no such file, not UTF-8, no `path`, the same path twice, a broken line.
@@ -67,7 +80,7 @@ def load_metadata(metadata: str | Path | Mapping[str, Mapping[str, Any]]) -> Met
         where, folder, rows = "metadata", Path.cwd(), _mapping_rows(metadata)
     else:
         file = Path(os.path.abspath(Path(metadata).expanduser()))  # noqa: PTH100 - resolve() would follow links
-        where, folder, rows = str(file), file.parent, _file_rows(file)
+        where, folder, rows = str(file), file.parent, _file_rows(file, path_column)
     found: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
     for line, path, fields in rows:
@@ -88,14 +101,16 @@ def _mapping_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[i
         yield number, os.fspath(path), dict(fields)
 
 
-def _file_rows(file: Path) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+def _file_rows(file: Path, path_column: str | None) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    wanted = PATH_COLUMNS if path_column is None else (path_column, *PATH_COLUMNS)
     try:
         # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             where = str(file)
-            rows = json_rows(where, lines) if _is_json(file, lines) else csv_rows(where, lines, ["path"])
+            rows = json_rows(where, lines) if _is_json(file, lines) else csv_rows(where, lines, wanted)
             for line, row in rows:
-                yield line, row.pop("path", None), row
+                column = column_of(row, wanted)
+                yield line, row.pop(column) if column else None, row
     except UnicodeDecodeError as exc:
         raise SourceError(f"{file}: the metadata is not UTF-8; save it as UTF-8") from exc
     except OSError as exc:

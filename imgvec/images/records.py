@@ -37,6 +37,33 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Something of the source that could be an image, or hold some, and is left out on purpose."""
+
+    uri: str
+    why: str
+    """One of `PASSED_OVER`."""
+
+
+LINK, TAKEN, DANGLING, SYSTEM, EXCLUDED = (
+    "symbolic link",  # not followed
+    "taken already",  # a link to what the source has by itself, or has from another link
+    "dangling link",
+    "system folder",  # thumbnails, recycle bins and the like, of a NAS or of an operating system
+    "excluded",
+)
+PASSED_OVER = (LINK, TAKEN, DANGLING, SYSTEM, EXCLUDED)
+"""Every reason to pass over something; stable enough to count by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a person should know about the source; each text is told once."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """A record whose id an earlier one of the source has."""
 
@@ -104,7 +131,9 @@ class BytesReader:
         return self.data
 
 
-Item = Record | UnreadableImage | Again
+Found = Record | UnreadableImage | PassedOver | Notice
+"""What a source gives."""
+Item = Found | Again
 """What a run over a source comes across."""
 
 

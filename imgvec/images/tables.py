@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from imgvec.errors import SourceError
 
 _DELIMITERS = (",", ";", "\t")
+
+MAX_CELL = 16 * 2**20
+"""Characters of one cell; more is a quote that nobody closed."""
 
 Row = dict[str, Any]
 
@@ -28,34 +32,60 @@ def json_rows(where: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
         yield number, {name: value for name, value in row.items() if value is not None}
 
 
-def csv_rows(where: str, lines: Iterable[str], wanted: Collection[str]) -> Iterator[tuple[int, Row]]:
+def column_of(names: Collection[str], wanted: Iterable[str]) -> str | None:
+    """The first of `wanted` among `names`: as it is written, or else whatever its case, spaces, `_` and `-`."""
+    wanted = list(wanted)
+    exact = next((one for one in wanted if one in names), None)
+    if exact is not None:
+        return exact
+    loose = {_loose(name): name for name in reversed(list(names))}
+    return next((loose[_loose(one)] for one in wanted if _loose(one) in loose), None)
+
+
+def _loose(name: str) -> str:
+    return re.sub(r"[ _-]+", "", name).casefold()
+
+
+def csv_rows(
+    where: str, lines: Iterable[str], wanted: Collection[str], *, on_header: Callable[[list[str]], None] | None = None
+) -> Iterator[tuple[int, Row]]:
     """Line number and cells by column, as text; empty cells are left out. Raises `SourceError` with the line.
 
-    The delimiter is the comma, semicolon or tab (for `.tsv` the tab) by which the header has a column of `wanted`.
+    The delimiter is the comma, semicolon or tab (for `.tsv` the tab) by which the header has a column of `wanted`
+    (`column_of`), or what a line `sep=;` before it names, as spreadsheets write it. `on_header` is told the columns.
     """
-    lines = iter(lines)
+    lines, first = iter(lines), 1
     head = next(lines, "")
-    delimiters = ("\t",) if where.lower().endswith(".tsv") else _DELIMITERS
+    delimiters: Sequence[str] = ("\t",) if where.lower().endswith(".tsv") else _DELIMITERS
+    if said := re.fullmatch(r"\"?sep=(.)\"?\s*", head, re.IGNORECASE):
+        head, first, delimiters = next(lines, ""), 2, (said[1],)
     readings = [([name.strip() for name in next(csv.reader([head], delimiter=one), [])], one) for one in delimiters]
-    columns, delimiter = max(readings, key=lambda reading: any(name in reading[0] for name in wanted))
-    if not any(name in columns for name in wanted):
+    columns, delimiter = max(readings, key=lambda reading: column_of(reading[0], wanted) is not None)
+    if column_of(columns, wanted) is None:
         names = " or ".join(f"`{name}`" for name in wanted)
-        fail(where, 1, f"the header has no column {names}; it has {', '.join(columns) or 'nothing'}")
+        fail(where, first, f"the header has no column {names}; it has {', '.join(columns) or 'nothing'}")
     named = [name for name in columns if name]
     if len(set(named)) < len(named):
-        fail(where, 1, "two columns of the header have the same name")
+        fail(where, first, "two columns of the header have the same name")
+    if on_header is not None:
+        on_header(named)
+    # the module's own 128 KiB end a file for one long text, which a field's length is there to refuse; it is the
+    # process's, so it is only ever raised
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     reader = csv.reader(lines, delimiter=delimiter)
+    start = first + 1
     try:
         for cells in reader:
+            start = first + reader.line_num + 1
             if not cells:
                 continue
             if len(cells) > len(columns):
-                fail(where, reader.line_num + 1, f"{len(cells)} cells, the header has {len(columns)}")
+                fail(where, first + reader.line_num, f"{len(cells)} cells, the header has {len(columns)}")
             # Columns without a name are row numbers that a data frame wrote, or the end of lines that end in a comma.
             row = {name: cell for name, cell in zip(columns, cells, strict=False) if name and cell}
-            yield reader.line_num + 1, row
+            yield first + reader.line_num, row
     except csv.Error as exc:
-        raise SourceError(f"{where}:{reader.line_num + 1}: not a line of CSV: {exc}") from exc
+        raise SourceError(f"{where}:{start}: not a line of CSV: {exc} (is a quote not closed?)") from exc
 
 
 def fail(where: str, line: int, problem: str) -> NoReturn:

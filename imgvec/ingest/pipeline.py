@@ -52,16 +52,17 @@ def ingest(
     strict: bool = False,
     errors: str | Path | None = None,
     on_progress: Callable[[IngestReport], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> IngestReport:
     """Bring `records` in; returns what became of each.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
-    ten times a second, from any thread, one call at a time. `stop`, once set, ends the run after the batch in hand.
-    Decoding runs in `threads`, or in so many `processes`, where an image that kills its decoder is refused. What Milvus
-    refuses for the moment is tried again for `retry_seconds`. Raises the store's and the encoder's errors; what was
-    acknowledged before stays.
+    ten times a second, `on_notice` what the source has to say, from any thread, one call at a time. `stop`, once set,
+    ends the run after the batch in hand. Decoding runs in `threads`, or in so many `processes`, where an image that
+    kills its decoder is refused. What Milvus refuses for the moment is tried again for `retry_seconds`. Raises the
+    store's and the encoder's errors; what was acknowledged before stays.
     """
     closing = threading.Event()
 
@@ -70,7 +71,7 @@ def ingest(
 
     with ExitStack() as stack:
         log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
-        run = Run(strict, log, on_progress, retry_seconds, stopped)
+        run = Run(strict, log, on_progress, retry_seconds, stopped, on_notice)
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
         decoders = workers(threads, processes)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
 from imgvec.fields import FROM_IMAGE
-from imgvec.images import Again, Item, Record, content_hash
+from imgvec.images import Again, Item, Notice, PassedOver, Record, content_hash
 from imgvec.ingest.items import Image, IngestStore, Ready, Result, RowFields
 from imgvec.ingest.run import Run
 
@@ -41,7 +41,7 @@ def loaded(
 ) -> Iterator[list[Loaded]]:
     """Chunks of records with their bytes, each chunk bounded in rows, bytes and the time that it took."""
 
-    def read(record: Item) -> Loaded:
+    def read(record: Item) -> Loaded | PassedOver | Notice:
         if not isinstance(record, Record):
             return record
         with run.timed("read"):
@@ -56,6 +56,9 @@ def loaded(
         if run.stopped():
             run.cut_short = True
             return
+        if isinstance(item, PassedOver | Notice):
+            run.tell(item)
+            continue
         length = len(item[1]) if isinstance(item, tuple) else 0
         run.count(seen=1, bytes_read=length)
         chunk.append(item)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from imgvec.errors import BackendError, UnreadableImage
+from imgvec.images import Notice, PassedOver
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.threads import ByteBudget
@@ -31,6 +32,7 @@ class Run:
         on_progress: Callable[[IngestReport], None] | None,
         retry_seconds: float,
         stopped: Callable[[], bool],
+        on_notice: Callable[[str], None] | None = None,
     ) -> None:
         self.report = IngestReport()
         self.retry = Retry(retry_seconds, on_retry=self._retrying, stopped=stopped)
@@ -38,7 +40,7 @@ class Run:
         self.decoding = ByteBudget(DECODE_BYTES)
         self.encoded = 0
         self.cut_short = False
-        self._strict, self._log, self._on_progress = strict, log, on_progress
+        self._strict, self._log, self._on_progress, self._on_notice = strict, log, on_progress, on_notice
         self._lock = threading.Lock()
         self._start = time.perf_counter()
         self._told = 0.0
@@ -52,6 +54,17 @@ class Run:
                 self._told = now
                 self.report.seconds = now - self._start
                 self._on_progress(self.report)
+
+    def tell(self, item: PassedOver | Notice) -> None:
+        """What a source says besides its images; told further the first time."""
+        with self._lock:
+            if isinstance(item, PassedOver):
+                self.report.passed_over[item.why] += 1
+                self.report.first_passed_over.setdefault(item.why, item.uri)
+            elif item.text not in self.report.notices:
+                self.report.notices.append(item.text)
+                if self._on_notice:
+                    self._on_notice(item.text)
 
     def _retrying(self, error: BackendError, wait: float) -> None:
         self.count(retries=1)

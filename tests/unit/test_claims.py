@@ -22,6 +22,7 @@ from imgvec.encoders.protocol import Vectors
 from imgvec.engines import worker
 from imgvec.errors import ImgvecError, WriteFailed
 from imgvec.images import Again, BytesReader, Item, Record, content_hash, read_source, record_id
+from imgvec.images.seen import Seen
 from imgvec.ingest import claimed, claims, ingest
 from imgvec.report import IngestReport
 
@@ -40,7 +41,7 @@ def run(records: Iterator[Item], store: FakeStore, **options: Any) -> IngestRepo
 
 class TestClaims:
     def test_the_first_has_it_however_many_come_between(self) -> None:
-        table = claims.Claims(slots=4)
+        table = Seen(slots=4)
         keys = [int(key) for key in np.random.default_rng(0).integers(0, 2**64, 5000, np.uint64)]
         keys += [0, 2**64 - 1, *range(2, 2000)]
         assert all(table.claim(key, key ^ 1) is None for key in keys)
@@ -48,7 +49,7 @@ class TestClaims:
         assert len(table) == len(keys)
 
     def test_what_a_million_take(self) -> None:
-        table = claims.Claims()
+        table = Seen()
         for key in np.random.default_rng(0).integers(1, 2**64, 200_000, np.uint64).tolist():
             table.claim(key, key)
         size = sum(sys.getsizeof(each) for each in (table._keys, table._marks))

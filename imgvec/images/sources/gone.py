@@ -9,21 +9,24 @@ from pathlib import Path
 
 from imgvec.errors import SourceError
 from imgvec.images.sources.braces import expand
-from imgvec.images.sources.files import MAGIC, matches
+from imgvec.images.sources.files import MAGIC, matches, split_glob
 from imgvec.images.sources.named import path_of, scheme_of
+from imgvec.images.sources.passing import Excludes
 from imgvec.images.sources.places import Place, kind_of, split_member
 from imgvec.images.sources.reading import absolute
 from imgvec.images.sources.tars import tar_names
 from imgvec.images.sources.zips import zip_names
 
 
-def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | None = None) -> Callable[[str], bool]:
+def gone_from(
+    source: str | Path | Iterable[str | Path], *, root: str | Path | None = None, exclude: Iterable[str] = ()
+) -> Callable[[str], bool]:
     """A test of uris: whether an image that this source had is no longer there.
 
     True only where the uri belongs to the source and the file system says that there is no such file, or the archive,
     which is there and whole, that it has no such member. What is there but refused, or cannot be asked about, is not
-    gone; nor is anything below a folder of the source, or in an archive, that is gone itself; nor what a URL, an
-    object store, a list or a manifest named.
+    gone, a link that leads nowhere among it; nor is anything below a folder of the source, or in an archive, that is
+    gone itself; nor what a URL, an object store, a list or a manifest named; nor what `exclude` matches.
     """
     base = None if root is None else absolute(root)
     paths = list(_paths([source] if isinstance(source, str | Path) else source))
@@ -31,9 +34,14 @@ def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | N
     folders = tuple(path.rstrip("/") + "/" for path in paths if os.path.isdir(path))  # noqa: PTH112
     members = cache(_members)  # of this test's own: an archive may change before the next one is made
     globs = [path.split("/") for path in paths if MAGIC.search(path) and not os.path.lexists(path)]
+    starts = [*folders, *(found[0].rstrip("/") + "/" for path in paths if (found := split_glob(path)))]
+    excludes = Excludes.of(exclude)
 
     def is_ours(path: str) -> bool:
         return path in named or any(matches(path.split("/"), glob) for glob in globs)
+
+    def is_excluded(path: str) -> bool:
+        return any(path.startswith(start) and excludes.match(path.removeprefix(start)) for start in starts)
 
     def is_gone(uri: str) -> bool:
         # No file's uri has an empty component, so this one is a URL.
@@ -43,15 +51,28 @@ def gone_from(source: str | Path | Iterable[str | Path], *, root: str | Path | N
         if member := split_member(uri):
             archive = os.path.abspath(os.path.join(base or "/", member[0]))  # noqa: PTH100, PTH118
             known = members(archive) if is_ours(archive) else None
-            return known is not None and member[1] not in known
-        try:
-            return (is_ours(path) or path.startswith(folders)) and not os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except (OSError, ValueError):
+            if known is None or member[1] in known or excludes.match(member[1]):
+                return False
+        elif not (is_ours(path) or path.startswith(folders)) or is_excluded(path):
             return False
+        return _is_there(path) is False
 
     return is_gone
+
+
+def _is_there(path: str) -> bool | None:
+    """Whether the file system has something at `path`; None where it cannot be asked, or a link on the way leads
+    nowhere: to a disk, say, that is not mounted.
+    """
+    try:
+        return bool(os.lstat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        above = os.path.dirname(path)  # noqa: PTH120
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)  # noqa: PTH120
+        return None if os.path.islink(above) and not os.path.exists(above) else False  # noqa: PTH110, PTH114
+    except (OSError, ValueError):
+        return None
 
 
 def _paths(sources: Iterable[str | Path]) -> Iterable[str]:

@@ -6,14 +6,15 @@ import io
 from collections.abc import Iterator
 
 from imgvec.errors import SourceError
+from imgvec.images.records import Found
 from imgvec.images.sources.named import read_named
 from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading
+from imgvec.images.sources.reading import Reading
 
 _LINE_CHARACTERS = 64 * 2**10
 
 
-def read_list(place: Place, reading: Reading) -> Iterator[Item]:
+def read_list(place: Place, reading: Reading) -> Iterator[Found]:
     """The images that the lines name: paths (relative ones start from the list's folder), http(s) URLs, objects.
 
     Blank lines are passed over. Raises `SourceError` where the list cannot be read.

@@ -6,16 +6,17 @@ import io
 from collections.abc import Iterator
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.records import Found
 from imgvec.images.sources.named import read_named
 from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading
-from imgvec.images.tables import csv_rows, json_rows
+from imgvec.images.sources.reading import Reading
+from imgvec.images.tables import column_of, csv_rows, json_rows
 
-#: Columns that say where the image is, where none is named: the first that is there.
-URI_COLUMNS = ("uri", "url", "path", "file_name")
+#: Columns that say where the image is, where none is named: the first that is there (`SourceFile` is exiftool's).
+URI_COLUMNS = ("uri", "url", "path", "SourceFile", "file_name")
 
 
-def read_manifest(place: Place, reading: Reading) -> Iterator[Item]:
+def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
     """The images that the rows name, relative paths starting from the manifest's folder; raises `SourceError`.
 
     Without a mapping every other column is a field of its own name; with one, only the columns that it names are.
@@ -26,9 +27,14 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Item]:
         lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         where = str(place)
         is_json = where.lower().endswith((".jsonl", ".ndjson"))
+
+        def on_header(names: list[str]) -> None:
+            columns.look_at(names, frozenset({column_of(names, wanted), columns.id}))
+
         try:
-            for line, row in json_rows(where, lines) if is_json else csv_rows(where, lines, wanted):
-                column = next((name for name in wanted if name in row), None)
+            rows = json_rows(where, lines) if is_json else csv_rows(where, lines, wanted, on_header=on_header)
+            for line, row in rows:
+                column = column_of(row, wanted)
                 text = row[column] if column else None
                 if not isinstance(text, str) or not text.strip():
                     said = " or ".join(f"`{name}`" for name in wanted)

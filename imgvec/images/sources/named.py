@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from imgvec.errors import UnreadableImage
 from imgvec.images.fetch import UrlReader, url_trouble, without_userinfo
-from imgvec.images.records import Record
+from imgvec.images.records import EXCLUDED, PassedOver
 from imgvec.images.sources import files, remote
 from imgvec.images.sources.places import Place
 from imgvec.images.sources.reading import Item, Reading, printable
@@ -27,30 +27,30 @@ def path_of(url: str) -> str:
 
 def read_named(
     text: str, place: Place, reading: Reading, fields: Mapping[str, Any], row: Mapping[str, Any] | None = None
-) -> Item:
+) -> Item | PassedOver:
     """The image that `place` calls `text`, with `fields`; whether it is there shows when it is read."""
     name = text.strip()
     scheme = scheme_of(name)
     if scheme in ("http", "https"):
-        found = read_url(name, reading)
-    elif scheme == "file":
-        found = files.read_file(path_of(name), reading)
-    elif scheme is not None and scheme not in remote.OBJECT_STORES:
+        if reading.excludes.match(name.partition("://")[2].partition("?")[0]):
+            return PassedOver(without_userinfo(printable(name)), EXCLUDED)
+        return read_url(name, reading, fields, row)
+    if scheme not in (None, "file", *remote.OBJECT_STORES):
         return UnreadableImage(
             without_userinfo(printable(name)), "unusable name", f"{scheme}:// is not read from lists"
         )
-    elif "\0" in name:
+    if "\0" in name:
         return UnreadableImage(printable(name), "unusable name", "it has a NUL")
-    else:
-        where = place.beside(name)
-        found = remote.read_object(where, reading) if "://" in where else files.read_file(where, reading)
-    if isinstance(found, UnreadableImage):
-        return found
-    return reading.record(found.uri, found.reader, {**fields, **found.metadata}, row)
+    where = path_of(name) if scheme == "file" else place.beside(name)
+    if reading.excludes.match(place.below(where)):
+        return PassedOver(printable(where if "://" in where else reading.uri(where)), EXCLUDED)
+    return (remote.read_object if "://" in where else files.read_file)(where, reading, fields, row)
 
 
-def read_url(url: str, reading: Reading) -> Record | UnreadableImage:
+def read_url(
+    url: str, reading: Reading, fields: Mapping[str, Any] | None = None, row: Mapping[str, Any] | None = None
+) -> Item:
     """The image at an http(s) URL; nothing is fetched before it is read."""
     if problem := url_trouble(url):
         return UnreadableImage(without_userinfo(printable(url)), "unusable name", problem)
-    return reading.record(url, UrlReader(url, reading.policy, reading.connections), reading.known(url, url))
+    return reading.image(url, UrlReader(url, reading.policy, reading.connections), url, fields=fields, row=row)

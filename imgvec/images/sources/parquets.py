@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.records import BytesReader, record_id
+from imgvec.images.records import EXCLUDED, BytesReader, Found, PassedOver, record_id
 from imgvec.images.sources.manifests import URI_COLUMNS
 from imgvec.images.sources.named import read_named
 from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading
+from imgvec.images.sources.reading import Reading
+from imgvec.images.tables import column_of
 
 _ROWS = 16
 """Rows held at a time, whose images are all in memory."""
 
 
-def read_parquet(place: Place, reading: Reading) -> Iterator[Item]:
+def read_parquet(place: Place, reading: Reading) -> Iterator[Found]:
     """The images of a Parquet file; raises `SourceError` where it cannot be read, or has no column of images.
 
     An image column holds bytes, or `{bytes, path}` as Hugging Face writes it; the uri of such an image is
@@ -29,16 +30,15 @@ def read_parquet(place: Place, reading: Reading) -> Iterator[Item]:
         image = _image_column(place, reading, names)
         if image is not None:
             _check_type(place, file, image)
-        uri = next(
-            (name for name in ((reading.columns.uri,) if reading.columns.uri else URI_COLUMNS) if name in names), None
-        )
+        uri = column_of(names, (reading.columns.uri,) if reading.columns.uri else URI_COLUMNS)
+        used = frozenset({uri, reading.columns.id})
+        reading.columns.look_at(names, used | {image})
         keyed = image is not None and _keys_are_unique(file, image, reading.columns.uri)
         number = 0
         for batch in file.iter_batches(batch_size=_ROWS, use_threads=False):
             images = batch.column(image) if image is not None else None
             others = [name for name in names if name != image]
             for index, row in enumerate(batch.select(others).to_pylist()):
-                used = frozenset({uri, reading.columns.id})
                 fields = reading.columns.fields(row, used)
                 if images is None:
                     yield _named(row.get(uri), number, place, reading, fields, row)
@@ -55,23 +55,25 @@ def read_parquet(place: Place, reading: Reading) -> Iterator[Item]:
 
 def _held(
     value: Any, key: str, place: Place, reading: Reading, fields: Mapping[str, Any], row: Mapping[str, Any]
-) -> Iterator[Item]:
+) -> Iterator[Found]:
     """The image whose bytes the row holds; nothing where it is another part's."""
     uri = f"{place.uri}!{key}"
     if reading.may_skip(uri):
+        return
+    if reading.excludes.match(key):
+        yield PassedOver(uri, EXCLUDED)
         return
     data = b"" if value is None else value.as_buffer()
     size = len(data)
     if size > reading.max_bytes:
         yield UnreadableImage(uri, "too large", f"{size:,} bytes, the limit is {reading.max_bytes:,}")
         return
-    known = reading.known(f"{place.where}!{key}", uri, member=key)
-    yield reading.record(uri, BytesReader(bytes(data), uri), {**fields, **known}, row)
+    yield reading.image(uri, BytesReader(bytes(data), uri), f"{place.where}!{key}", member=key, fields=fields, row=row)
 
 
 def _named(
     text: Any, number: int, place: Place, reading: Reading, fields: Mapping[str, Any], row: Mapping[str, Any]
-) -> Item:
+) -> Found:
     if not isinstance(text, str) or not text.strip():
         return UnreadableImage(f"{place.uri}!{number}", "unusable name", "the row does not say where its image is")
     return read_named(text, place, reading, fields, row)
@@ -100,7 +102,7 @@ def _image_column(place: Place, reading: Reading, names: list[str]) -> str | Non
         return None
     if "image" in names:
         return "image"
-    if not any(name in names for name in URI_COLUMNS):
+    if column_of(names, URI_COLUMNS) is None:
         raise SourceError(
             f"{place}: which column has the images? It has {', '.join(names)}; name it with --image-column, or with "
             "--uri-column where it says where they are"

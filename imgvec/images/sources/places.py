@@ -67,6 +67,11 @@ class Place:
             return posixpath.join(self.where.rpartition("/")[0], name)
         return os.path.abspath(os.path.join(self.where, "..", os.path.expanduser(name)))  # noqa: PTH100, PTH111, PTH118
 
+    def below(self, path: str) -> str:
+        """A path or URL relative to this file's folder where it lies below, or from the root."""
+        folder = self.where.rpartition("/")[0] + "/"
+        return path.removeprefix(folder).partition("://")[2] or path.removeprefix(folder).lstrip("/")
+
 
 def _open_file(path: str) -> BinaryIO:
     return cast("BinaryIO", open(path, "rb"))  # noqa: PTH123

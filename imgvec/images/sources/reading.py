@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.connections import Connections
 from imgvec.images.fetch import FetchPolicy
 from imgvec.images.metadata import Metadata
-from imgvec.images.records import Reader, Record, record_id
+from imgvec.images.records import Found, Notice, PassedOver, Reader, Record, record_id
+from imgvec.images.sources.passing import Excludes
 
 #: Longest uri in UTF-8 bytes: the length of the collection's `uri` field, and of a path on Linux (PATH_MAX).
 MAX_URI_BYTES = 4096
@@ -25,7 +27,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a manifest, or keys of a sidecar, mean what."""
+    """Which columns of a manifest or of the metadata, or keys of a sidecar, mean what."""
 
     uri: str | None = None
     """Where the image is; None for the first of `manifests.URI_COLUMNS` that is there."""
@@ -35,12 +37,74 @@ class Columns:
     """A Parquet column of image bytes; None for `image`, where no column says where the image is."""
     mapping: Mapping[str, str] | None = None
     """Column to field; None for every other column under its own name, otherwise only these."""
+    problem: Callable[[str], str | None] = lambda _: None
+    """Why there can be no field of a name; such a column is passed over, and said."""
+    _seen: dict[str, None] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
+    _mapped: set[str] = field(default_factory=set)
+
+    def check(self) -> None:
+        """Raise `SourceError` where a field that `mapping` names cannot be."""
+        for column, name in (self.mapping or {}).items():
+            if why := self.problem(name):
+                raise SourceError(f"--map {column}={name}: {why}; choose another FIELD")
 
     def fields(self, row: Row, used: frozenset[str | None] = frozenset()) -> dict[str, Any]:
         """The metadata that a row gives, without the columns `used` for the image itself."""
         if self.mapping is not None:
-            return {name: row[column] for column, name in self.mapping.items() if row.get(column) is not None}
-        return {name: value for name, value in row.items() if value is not None and name not in used}
+            found = {column: name for column, name in self.mapping.items() if row.get(column) is not None}
+            self._mapped.update(found)
+            return {name: row[column] for column, name in found.items()}
+        self.look_at(row, used)
+        return {
+            name: value
+            for name, value in row.items()
+            if value is not None and name not in used and name not in self._problems and not self._is_late(name)
+        }
+
+    def look_at(self, names: Iterable[str], used: frozenset[str | None] = frozenset()) -> None:
+        """Judge the names of columns, once each."""
+        if self.mapping is not None:
+            return
+        for name in names:
+            if name not in self._seen and name not in used and len(self._seen) < _MOST_NAMES:
+                self._seen[name] = None
+                if why := self.problem(name):
+                    self._problems[name] = why
+
+    def _is_late(self, name: str) -> bool:
+        return name not in self._seen and self.problem(name) is not None
+
+    def passed_over(self, told: int) -> str | None:
+        """What to say of the columns that are passed over, from the one numbered `told` on."""
+        by_reason: dict[str, list[str]] = {}
+        for name in islice(self._problems, told, None):
+            by_reason.setdefault(self._problems[name], []).append(repr(name))
+        if not by_reason:
+            return None
+        said = "; ".join(f"{_some(names)} ({why})" for why, names in by_reason.items())
+        return (
+            f"columns that are passed over: {said}. --map COLUMN=FIELD (in Python mapping=) stores one under another "
+            "name; only those mapped are stored then"
+        )
+
+    @property
+    def problems(self) -> int:
+        """How many columns are passed over so far."""
+        return len(self._problems)
+
+    @property
+    def never_seen(self) -> list[str]:
+        """Columns of `mapping` that no row has had a value in."""
+        return [column for column in self.mapping or {} if column not in self._mapped]
+
+
+_MOST_NAMES, _MOST_NOTICES = 10_000, 5
+"""Names of columns that are remembered, and notices about them; sidecars may have others in every image."""
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +122,8 @@ class Reading:
     """What fetches of this source share; closed at its end."""
     part: tuple[int, int] | None = None
     """Rank and number of the parts that the source is split into; None for all of it."""
+    follow_links: bool = False
+    excludes: Excludes = field(default_factory=Excludes)
 
     def uri(self, path: str) -> str:
         """What records call the absolute `path`; raises `SourceError` where it is outside the root."""
@@ -72,9 +138,26 @@ class Reading:
             )
         return path.removeprefix(prefix)
 
-    def known(self, path: str, uri: str, *, folder: str | None = None, member: str | None = None) -> Row:
-        """What the metadata file says about an image."""
-        return {} if self.metadata is None else self.metadata.lookup(path, uri, folder=folder, member=member)
+    def image(
+        self,
+        uri: str,
+        reader: Reader,
+        path: str,
+        *,
+        folder: str | None = None,
+        member: str | None = None,
+        fields: Row | None = None,
+        row: Row | None = None,
+    ) -> Item:
+        """A record, or its refusal: `fields` from `row`, and over them what the metadata file says of `path`."""
+        if self.metadata is None:
+            return self.record(uri, reader, fields or {}, row)
+        try:
+            known = self.metadata.lookup(path, uri, folder=folder, member=member)
+        except ValueError as exc:
+            return UnreadableImage(printable(uri), "metadata refused", str(exc))
+        used = frozenset({self.columns.id})
+        return self.record(uri, reader, {**(fields or {}), **self.columns.fields(known, used)}, row)
 
     def record(self, uri: str, reader: Reader, fields: Row, row: Row | None = None) -> Item:
         """A record, or the refusal of its name or id; the id is taken from `row` where a column is named for it."""
@@ -98,11 +181,30 @@ class Reading:
         """Whether the image is another part's, said before its bytes are read."""
         return self.part is not None and self.columns.id is None and not self.is_mine(record_id(uri))
 
-    def own(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Those items that belong to the part; a refusal, which has no id, goes by its uri."""
+    def own(self, items: Iterator[Found]) -> Iterator[Found]:
+        """Those items that belong to the part; what has no id goes by its uri, and notices are everybody's."""
         if self.part is None:
             return items
-        return (one for one in items if self.is_mine(one.id if isinstance(one, Record) else record_id(one.uri)))
+        return (one for one in items if isinstance(one, Notice) or self.is_mine(_key(one)))
+
+    def told(self, items: Iterator[Found]) -> Iterator[Found]:
+        """The items, and notices about the columns as they turn up."""
+        columns, told, notices = self.columns, 0, 0
+        if self.metadata is not None:
+            columns.look_at(self.metadata.columns, frozenset({columns.id}))
+        for item in items:
+            if columns.problems > told and notices < _MOST_NOTICES:
+                if text := columns.passed_over(told):
+                    yield Notice(text)
+                told, notices = columns.problems, notices + 1
+            yield item
+        if columns.never_seen:
+            names = _some([repr(name) for name in columns.never_seen])
+            yield Notice(f"no row has a value in {names}, which --map (in Python mapping=) names: check the spelling")
+
+
+def _key(item: Record | UnreadableImage | PassedOver) -> str:
+    return item.id if isinstance(item, Record) else record_id(item.uri)
 
 
 def name_trouble(uri: str) -> tuple[str, str] | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.fetch import without_userinfo
-from imgvec.images.records import BytesReader
+from imgvec.images.records import EXCLUDED, SYSTEM, BytesReader, PassedOver
 from imgvec.images.sources.files import MAGIC, OTHER_SUFFIXES
+from imgvec.images.sources.passing import is_system
 from imgvec.images.sources.reading import Item, Reading
 
 #: What a list or a manifest may name besides http(s) and paths. Its lines may be a stranger's: they do not choose among
@@ -54,12 +55,14 @@ def open_object(url: str) -> BinaryIO:
         return cast("BinaryIO", filesystem.open(path, "rb"))
 
 
-def read_object(url: str, reading: Reading) -> Item:
+def read_object(
+    url: str, reading: Reading, fields: Mapping[str, Any] | None = None, row: Mapping[str, Any] | None = None
+) -> Item:
     """The object at `url`; whether it is there shows when it is read."""
-    return reading.record(url, ObjectReader(url), reading.known(url, url))
+    return reading.image(url, ObjectReader(url), url, fields=fields, row=row)
 
 
-def find(url: str, *, recursive: bool = True, every_suffix: bool = False) -> Iterator[str]:
+def find(url: str, reading: Reading, *, every_suffix: bool = False) -> Iterator[str | PassedOver]:
     """URLs of the objects: one, those below a folder, or those that match a glob; hidden ones are passed over.
 
     One folder's names are held at a time, all of a glob's. Raises `SourceError` where they cannot be listed.
@@ -71,18 +74,40 @@ def find(url: str, *, recursive: bool = True, every_suffix: bool = False) -> Ite
             prefix = url[: url.rindex(path)] if path in url else url.partition("://")[0] + "://"
             if filesystem.isfile(path):
                 yield url
-            elif MAGIC.search(path):
+            elif magic := MAGIC.search(path):
+                fixed = path[: path.rfind("/", 0, magic.start()) + 1]
                 for found in sorted(filesystem.glob(path)):
                     if _is_taken(found, every_suffix) and filesystem.isfile(found):
-                        yield prefix + found
+                        why = _passed(found.removeprefix(fixed), reading)
+                        yield PassedOver(prefix + found, why) if why else prefix + found
             else:
-                for folder, folders, names in filesystem.walk(path, maxdepth=None if recursive else 1):
-                    folders[:] = sorted(name for name in folders if not name.startswith("."))
+                base = path.strip("/")
+                for folder, folders, names in filesystem.walk(path, maxdepth=None if reading.recursive else 1):
+                    below = folder.strip("/").removeprefix(base).lstrip("/")
+                    below = below and below + "/"
+                    taken = []
+                    for name in sorted(name for name in folders if not name.startswith(".")):
+                        if not reading.recursive:
+                            continue
+                        if why := _passed(below + name, reading, folder=True):
+                            yield PassedOver(f"{prefix}{folder.rstrip('/')}/{name}", why)
+                        else:
+                            taken.append(name)
+                    folders[:] = taken
                     for name in sorted(names):
                         if _is_taken(name, every_suffix):
-                            yield f"{prefix}{folder.rstrip('/')}/{name}"
+                            found = f"{prefix}{folder.rstrip('/')}/{name}"
+                            why = EXCLUDED if reading.excludes.match(below + name) else None
+                            yield PassedOver(found, why) if why else found
     except OSError as exc:
         raise SourceError(f"{url}: cannot be listed: {exc}") from exc
+
+
+def _passed(relative: str, reading: Reading, *, folder: bool = False) -> str | None:
+    """Why what lies there below the source is passed over."""
+    if any(map(is_system, relative.split("/") if folder else relative.split("/")[:-1])):
+        return SYSTEM
+    return EXCLUDED if reading.excludes.match(relative, folder=folder) else None
 
 
 def _is_taken(path: str, every_suffix: bool) -> bool:

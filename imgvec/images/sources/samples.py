@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.records import BytesReader, record_id
+from imgvec.images.records import EXCLUDED, SYSTEM, BytesReader, Found, PassedOver, record_id
 from imgvec.images.sources.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
+from imgvec.images.sources.passing import is_system
 from imgvec.images.sources.places import Place
 from imgvec.images.sources.reading import Item, Reading, printable
 
@@ -42,16 +43,24 @@ class Choice:
         self._place, self._reading = place, reading
         self._seen: set[int] = set()
 
-    def skips(self, name: str, mode: int) -> bool:
-        """Passed over without a word: folders, hidden members, what is surely no image, other parts' images."""
-        suffix = _suffix(name)
-        if stat.S_ISDIR(mode) or any(part.startswith(".") and part not in (".", "..") for part in name.split("/")):
-            return True
+    def skips(self, name: str, mode: int) -> str | None:
+        """Why a member is passed over, None where it is taken: "" for what is left out without a word.
+
+        That are folders, hidden members, what is surely no image, and other parts' images.
+        """
+        suffix, parts = _suffix(name), name.split("/")
+        if stat.S_ISDIR(mode) or (suffix in OTHER_SUFFIXES and suffix not in _SIDECARS):
+            return ""
+        is_other = suffix in _SIDECARS or self._reading.may_skip(member_uri(self._place, name))
+        if any(map(is_system, parts[:-1])):
+            return "" if is_other else SYSTEM
+        if any(part.startswith(".") and part not in (".", "..") for part in parts):
+            return ""
+        if self._reading.excludes.match(name.lstrip("/")):
+            return "" if is_other else EXCLUDED
         if not stat.S_ISREG(mode):
-            return suffix not in IMAGE_SUFFIXES  # as in a folder, a link or device is refused if it is named like one
-        if suffix in _SIDECARS:
-            return False
-        return suffix in OTHER_SUFFIXES or self._reading.may_skip(member_uri(self._place, name))
+            return None if suffix in IMAGE_SUFFIXES else ""  # as in a folder, refused if it is named like an image
+        return "" if is_other and suffix not in _SIDECARS else None
 
     def trouble(self, name: str, mode: int, size: int) -> tuple[str, str] | None:
         """Why the member is refused before it is read; its bytes are never asked for then."""
@@ -93,7 +102,7 @@ def member_uri(place: Place, name: str) -> str:
     return f"{place.uri}!{name}"
 
 
-def read_samples(members: Iterator[Member], place: Place, reading: Reading) -> Iterator[Item]:
+def read_samples(members: Iterator[Member | PassedOver], place: Place, reading: Reading) -> Iterator[Found]:
     """The images of each sample with its sidecars; what was read before the archive broke is given before its error."""
     broken: SourceError | None = None
     sample: list[Member] = []
@@ -106,6 +115,9 @@ def read_samples(members: Iterator[Member], place: Place, reading: Reading) -> I
             broken, member = exc, None
         if member is None:
             break
+        if isinstance(member, PassedOver):
+            yield member
+            continue
         if sample and (sample_key(member.name) != key or len(sample) >= _SAMPLE_MEMBERS or size >= _SAMPLE_BYTES):
             yield from _records(sample, place, reading)
             sample, size = [], 0
@@ -134,9 +146,9 @@ def _records(sample: list[Member], place: Place, reading: Reading) -> Iterator[I
         if why := member.trouble or trouble:
             yield UnreadableImage(printable(uri), *why)
             continue
-        known = reading.known(f"{place.where}!{member.name}", uri, member=member.name)
-        fields = {**reading.columns.fields(row, frozenset({reading.columns.id})), **known}
-        yield reading.record(uri, BytesReader(member.data, uri), fields, row)
+        fields = reading.columns.fields(row, frozenset({reading.columns.id}))
+        path = f"{place.where}!{member.name}"
+        yield reading.image(uri, BytesReader(member.data, uri), path, member=member.name, fields=fields, row=row)
 
 
 def _sidecar(member: Member) -> dict[str, Any]:

@@ -11,22 +11,23 @@ from pathlib import Path
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.fetch import FetchPolicy, without_userinfo
 from imgvec.images.metadata import Metadata
-from imgvec.images.records import Record
+from imgvec.images.records import Found, PassedOver
 from imgvec.images.sources import files, remote
 from imgvec.images.sources.braces import expand, has_braces
 from imgvec.images.sources.lists import read_list
 from imgvec.images.sources.manifests import read_manifest
 from imgvec.images.sources.named import path_of, read_url, scheme_of
 from imgvec.images.sources.parquets import read_parquet
+from imgvec.images.sources.passing import Excludes
 from imgvec.images.sources.places import Place, kind_of
-from imgvec.images.sources.reading import Columns, Item, Reading, absolute, printable
+from imgvec.images.sources.reading import Columns, Reading, absolute, printable
 from imgvec.images.sources.tars import read_tar
 from imgvec.images.sources.zips import read_zip
 
 MAX_BYTES = 256 * 2**20
 """A larger image is refused."""
 
-_READERS: Mapping[str, Callable[[Place, Reading], Iterator[Item]]] = {
+_READERS: Mapping[str, Callable[[Place, Reading], Iterator[Found]]] = {
     "tar": read_tar,
     "zip": read_zip,
     "parquet": read_parquet,
@@ -48,13 +49,17 @@ def read_source(
     max_bytes: int = MAX_BYTES,
     policy: FetchPolicy | None = None,
     part: tuple[int, int] | None = None,
-) -> Iterator[Record | UnreadableImage]:
-    """Stream the images of a source, and what is refused before it is read, in a stable order.
+    follow_links: bool = False,
+    exclude: Iterable[str] = (),
+    field_problem: Callable[[str], str | None] | None = None,
+) -> Iterator[Found]:
+    """Stream the images of a source, what is refused before it is read, and what is passed over, in a stable order.
 
     By its scheme or its ending a source is
 
-    - a folder, walked in the order of names, whatever the file system; hidden entries are passed over, symbolic links
-      below it are not followed; archives and manifests in it are not opened
+    - a folder, walked in the order of names, whatever the file system; hidden entries are left out without a word,
+      folders of systems (`SYSTEM_FOLDERS`) and symbolic links are passed over and said; archives and manifests in it
+      are not opened
     - a file: an image, or with the ending of one an archive (`.tar`, `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`, `.zip`),
       a manifest (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`) or a list (`.txt`)
     - a glob of `*`, `?`, `[…]` and `**`, which takes files only; one that ends like an archive, a manifest or a list
@@ -66,10 +71,15 @@ def read_source(
     `~` is expanded; a link that is named itself is followed. A record's uri is the absolute path without resolving
     links, or, with `root`, the path relative to it; the URL; or `archive.tar!member`.
 
-    `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what the columns of manifests and the
-    keys of sidecars mean. `part` = (rank, of) reads one of `of` disjoint parts that together are the source; the
-    record's id alone decides. Refusals are values: nothing that could be an image is lost without a word, and a folder
-    that cannot be listed is one too.
+    With `follow_links` links below a folder are followed; the uri is the link's own path, and what a link leads to is
+    taken once: not where the source has it by itself, or from another link. `exclude` are patterns as in .gitignore for
+    paths below the source (in an archive: its members; in a manifest or list: what it names, below its folder).
+
+    `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what the columns of manifests, of the
+    metadata and the keys of sidecars mean. `field_problem` says why there can be no field of a name: such a column is
+    passed over, with one `Notice`. `part` = (rank, of) reads one of `of` disjoint parts that together are the source;
+    the record's id alone decides. Refusals are values: nothing that could be an image is lost without a word, and a
+    folder that cannot be listed is one too.
 
     Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside `root`;
     and where an archive or a manifest breaks off, after what came before.
@@ -79,20 +89,24 @@ def read_source(
         raise SourceError(f"{base}: the root is not a folder")
     if part is not None and not 0 <= part[0] < part[1]:
         raise SourceError(f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts")
+    columns = Columns(uri_column, id_column, image_column, mapping, field_problem or (lambda _: None))
+    columns.check()
     reading = Reading(
         root=base,
         recursive=recursive,
         metadata=metadata,
-        columns=Columns(uri_column, id_column, image_column, mapping),
+        columns=columns,
         max_bytes=max_bytes,
         policy=policy or FetchPolicy(),
         part=part,
+        follow_links=follow_links,
+        excludes=Excludes.of(exclude),
     )
     if isinstance(source, str | Path) and not has_braces(source):
         found = _read(source, reading, single=True)
     else:
         found = _each([source] if isinstance(source, str | Path) else source, reading)
-    return _to_the_end(reading.own(found), reading)
+    return _to_the_end(reading.told(reading.own(found)), reading)
 
 
 def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
@@ -101,18 +115,18 @@ def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
     return all(scheme_of(str(one)) is None and kind_of(str(one)) is None for one in sources)
 
 
-def _to_the_end(items: Iterator[Item], reading: Reading) -> Iterator[Item]:
+def _to_the_end(items: Iterator[Found], reading: Reading) -> Iterator[Found]:
     with closing(reading.connections):
         yield from items
 
 
-def _each(sources: Iterable[str | Path], reading: Reading) -> Iterator[Item]:
+def _each(sources: Iterable[str | Path], reading: Reading) -> Iterator[Found]:
     for source in sources:
         for one in expand(source):
             yield from _read(one, reading, single=False)
 
 
-def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Item]:
+def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Found]:
     """One source, checked now; what is not there is an error where it is the single one, otherwise a refusal."""
     scheme = scheme_of(source) if isinstance(source, str) else None
     if scheme in ("http", "https"):
@@ -125,23 +139,38 @@ def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Ite
     if kind is not None and os.path.isfile(path):  # noqa: PTH113
         return _READERS[kind](Place(path, uri), reading)
     if kind is not None and files.MAGIC.search(path) and not os.path.lexists(path):
-        matching = files.files_matching(path)
-        if (first := next(matching, None)) is not None:
-            places = (Place(one, reading.uri(one)) for one in chain([first], matching))
-            return (item for place in places for item in _READERS[kind](place, reading))
+        matching = files.files_matching(path, reading)
+        passed: list[PassedOver] = []
+        for one in matching:
+            if isinstance(one, str):
+                return chain(passed, _contents(kind, chain([one], matching), reading))
+            passed.append(one)
+        if passed and not single:
+            return iter(passed)
+        if passed:
+            raise SourceError(f"{printable(path)}: nothing matches the pattern; {files.instead(passed)}")
     return (files.read_single if single else files.read_one)(path, reading)
 
 
-def _fetched(url: str, reading: Reading) -> Iterator[Item]:
+def _contents(kind: str, places: Iterable[str | PassedOver], reading: Reading) -> Iterator[Found]:
+    """What the archives, manifests or lists hold or name."""
+    for one in places:
+        if isinstance(one, PassedOver):
+            yield one
+        else:
+            yield from _READERS[kind](Place(one, one if "://" in one else reading.uri(one)), reading)
+
+
+def _fetched(url: str, reading: Reading) -> Iterator[Found]:
     if kind_of(url.partition("?")[0]):
         shown = without_userinfo(printable(url))
         raise SourceError(f"{shown}: archives, manifests and lists are read from disk or an object store: download it")
     return iter([read_url(url, reading)])
 
 
-def _remote(url: str, reading: Reading, *, single: bool) -> Iterator[Item]:
+def _remote(url: str, reading: Reading, *, single: bool) -> Iterator[Found]:
     kind = kind_of(url)
-    found = remote.find(url, recursive=reading.recursive, every_suffix=kind is not None)
+    found = remote.find(url, reading, every_suffix=kind is not None)
     first = next(found, None)
     if first is None:
         if single:
@@ -149,5 +178,5 @@ def _remote(url: str, reading: Reading, *, single: bool) -> Iterator[Item]:
         return iter([UnreadableImage(url, "missing")])
     urls = chain([first], found)
     if kind is None:
-        return (remote.read_object(one, reading) for one in urls)
-    return (item for one in urls for item in _READERS[kind](Place(one, one), reading))
+        return (one if isinstance(one, PassedOver) else remote.read_object(one, reading) for one in urls)
+    return _contents(kind, urls, reading)

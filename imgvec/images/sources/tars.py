@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from imgvec.errors import SourceError
+from imgvec.images.records import Found, PassedOver
 from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading
-from imgvec.images.sources.samples import Choice, Member, is_sidecar, plain_name, read_samples
+from imgvec.images.sources.reading import Reading, printable
+from imgvec.images.sources.samples import Choice, Member, is_sidecar, member_uri, plain_name, read_samples
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,7 +37,7 @@ _EXTENDED = (
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, RecursionError, ValueError, OverflowError)
 
 
-def read_tar(place: Place, reading: Reading) -> Iterator[Item]:
+def read_tar(place: Place, reading: Reading) -> Iterator[Found]:
     """The images of a tar, with their sidecars' metadata; raises `SourceError` where the archive is broken or cut off.
 
     Compression is told by the first bytes. Links, devices, and names that lead out of the archive are refused; of a
@@ -55,12 +56,15 @@ def tar_names(place: Place) -> frozenset[str]:
     return frozenset(names)
 
 
-def _members(place: Place, reading: Reading) -> Iterator[Member]:
+def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver]:
     choice = Choice(place, reading)
     with _listed(place) as (archive, progress):
         for header in _headers(archive):
             name, mode = plain_name(header.name), _mode(header)
-            if choice.skips(name, mode):
+            why = choice.skips(name, mode)
+            if why is not None:
+                if why:
+                    yield PassedOver(printable(member_uri(place, name)), why)
                 continue
             trouble = choice.trouble(name, mode, header.size)
             file = None if trouble else archive.extractfile(header)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from imgvec.errors import SourceError
+from imgvec.images.records import Found, PassedOver
 from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading
-from imgvec.images.sources.samples import Choice, Member, plain_name, read_samples, sample_key
+from imgvec.images.sources.reading import Reading, printable
+from imgvec.images.sources.samples import Choice, Member, member_uri, plain_name, read_samples, sample_key
 
 _EXPANSION, _FREE_BYTES = 200, 16 * 2**20
 """Images hardly compress. A larger member that expands by more than this is a bomb."""
@@ -20,7 +21,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
 
-def read_zip(place: Place, reading: Reading) -> Iterator[Item]:
+def read_zip(place: Place, reading: Reading) -> Iterator[Found]:
     """The images of a zip, with their sidecars' metadata; raises `SourceError` where its directory cannot be read.
 
     A cut-off zip has lost its directory, so nothing of it is read. A broken member is a refusal.
@@ -34,14 +35,17 @@ def zip_names(place: Place) -> frozenset[str]:
         return frozenset(plain_name(name) for name in archive.namelist())
 
 
-def _members(place: Place, reading: Reading) -> Iterator[Member]:
+def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver]:
     choice = Choice(place, reading)
     with _opened(place) as archive:
         # the directory is in memory anyway; in this order the members of a sample follow each other
         infos = sorted(archive.infolist(), key=lambda info: (sample_key(plain_name(info.filename)), info.filename))
         for info in infos:
             name, mode = plain_name(info.filename), _mode(info)
-            if choice.skips(name, mode):
+            why = choice.skips(name, mode)
+            if why is not None:
+                if why:
+                    yield PassedOver(printable(member_uri(place, name)), why)
                 continue
             trouble = choice.trouble(name, mode, info.file_size) or _trouble(info)
             yield Member(name, trouble=trouble) if trouble else _read(archive, info, name)
