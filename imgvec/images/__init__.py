@@ -1,9 +1,10 @@
 """Pixels: what to read (`sources`), what is known about it (`metadata`), and bytes to upright RGB (`decode`)."""
 
 from imgvec.formats import FORMATS
-from imgvec.images.decode import MAX_PIXELS, Decoded, DecodePolicy, as_image, decode
+from imgvec.images.decode import MAX_PIXELS, DecodePolicy, as_image, decode
 from imgvec.images.fetch import FetchPolicy, UrlReader
 from imgvec.images.metadata import Metadata, load_metadata
+from imgvec.images.pixels import Decoded
 from imgvec.images.records import (
     LINK,
     Again,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Collection
+from importlib.util import find_spec
 
 from PIL import (  # noqa: F401 - importing a plugin registers its format in Image.OPEN
     AvifImagePlugin,
@@ -26,6 +27,8 @@ from imgvec.images.camera import raw_kind
 # Pillow's plain PPM test lets any text through that begins with "Py".
 _PNM = re.compile(rb"P([1-6f]|0CMYK)\s")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+
+_LIBRARIES = {"HEIF": "pi_heif", "JXL": "pillow_jxl", "RAW": "rawpy"}
 
 _SVG = rb"""(?isx) (\xef\xbb\xbf)? \s*
     # atomic, so that a file of nothing but comments is read once and not in every way to pair their ends
@@ -75,7 +78,10 @@ def recognised(data: bytes, uri: str, formats: Collection[str]) -> str:
     if name not in formats:
         raise UnreadableImage(uri, "format not allowed", _why_not(name, data))
     if name in EXTRAS:
-        raise UnreadableImage(uri, "format not allowed", f"{_titled(name, data)}; convert it to JPEG")
+        if find_spec(_LIBRARIES[name]) is None:
+            said = f"{_titled(name, data)}: pip install 'imgvec[{EXTRAS[name]}]' to read it"
+            raise UnreadableImage(uri, "format not allowed", said)
+        return name
     if name not in Image.OPEN:
         Image.init()
     if isinstance(_accepts(name, data), str):
