@@ -19,7 +19,7 @@ from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder, Vectors
 from imgvec.errors import CollectionExists, DefinitionError, SourceError
 from imgvec.filters import Filter, render
-from imgvec.images import FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
+from imgvec.images import DecodePolicy, FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
@@ -59,7 +59,11 @@ class ImageCollection:
         self._connection, self._store = connection, store
         self._encoder, self._encoder_lock = encoder, threading.Lock()
         self._searcher = Searcher(
-            store, lambda: self.encoder, max_pixels=settings.max_pixels, max_bytes=settings.max_file_bytes
+            store,
+            lambda: self.encoder,
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_file_bytes,
+            decoding=self._decoding,
         )
 
     @classmethod
@@ -154,7 +158,7 @@ class ImageCollection:
     ) -> Self:
         store = connection.open(name)
         definition, binding = description.read(name, store.description)
-        if wanted is not None and wanted != definition:
+        if wanted is not None and not description.is_made_from(definition, wanted):
             raise DefinitionError(
                 f"the collection {name!r} was made from another definition: leave the definition out, or choose "
                 "another name"
@@ -171,6 +175,10 @@ class ImageCollection:
     def uri(self) -> str:
         """Where the collection is, without a password."""
         return self._connection.uri
+
+    @property
+    def _decoding(self) -> DecodePolicy:
+        return DecodePolicy(self.settings.formats, self.definition.images.sixteen_bit)
 
     @property
     def store(self) -> Store:
@@ -252,6 +260,7 @@ class ImageCollection:
             "threads": self.settings.threads,
             "processes": self.settings.decode_processes,
             "max_pixels": self.settings.max_pixels,
+            "decoding": self._decoding,
             "max_bytes": self.settings.max_file_bytes,
             "retry_seconds": self.settings.retry_seconds,
             "strict": strict,

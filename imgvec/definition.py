@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -53,6 +53,14 @@ class EncoderSection(Section):
     pooling: Literal["cls", "mean", "pooler", "features"] | None = None
     image_size: int | None = Field(default=None, ge=16, le=4096)
     projection: str | None = None
+
+
+class ImagesSection(Section):
+    """How pictures are read, rows' and queries' alike."""
+
+    sixteen_bit: Literal["auto", "full"] | Annotated[int, Field(ge=8, le=16)] = "auto"
+    """Channels of 16 bits to 8: `auto` by the bits that each picture's values use (the least of 8, 10, 12, 14 and 16
+    that holds the largest), `full` by the high byte, a number by so many bits."""
 
 
 class VectorSection(Section):
@@ -95,6 +103,7 @@ class Definition(Section):
     fields: dict[str, FieldSection] = Field(default_factory=dict)
     dynamic: bool = True
     """Keep metadata that no field declares in Milvus's dynamic field; where false, it is refused."""
+    images: ImagesSection = ImagesSection()
     vector: VectorSection = VectorSection()
     index: IndexChoice = IndexChoice()
     partition_key: str | None = None

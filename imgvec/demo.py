@@ -9,7 +9,7 @@ from pathlib import Path
 from imgvec.collection import ImageCollection
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.gallery import Picture, Section, page
-from imgvec.images import FileReader, Record, decode, read_source, record_id
+from imgvec.images import DecodePolicy, FileReader, Record, decode, read_source, record_id
 from imgvec.images.edits import EDITS
 from imgvec.report import IngestReport
 from imgvec.search import Hit
@@ -105,7 +105,7 @@ def _copies(path: Path, folder: Path, settings: Settings) -> Iterator[tuple[str,
     uri = str(path)
     try:
         data = FileReader(path, uri).read(settings.max_file_bytes)
-        image = decode(data, uri=uri, max_pixels=settings.max_pixels).image
+        image = decode(data, uri=uri, max_pixels=settings.max_pixels, policy=DecodePolicy(settings.formats)).image
     except UnreadableImage:  # ingest has refused and counted it
         return
     for edit, made in EDITS.items():

@@ -17,6 +17,7 @@ from imgvec.encoders.protocol import Binding
 from imgvec.errors import CollectionNotFound, DefinitionError, EncoderMismatch
 
 FORMAT = 1
+_IMAGES_OF_0_1_0 = {"sixteen_bit": "full"}
 
 
 def write(definition: Definition, binding: Binding) -> str:
@@ -25,7 +26,8 @@ def write(definition: Definition, binding: Binding) -> str:
         "imgvec": FORMAT,
         "incarnation": token_hex(16),
         "encoder": binding.to_dict(),
-        "definition": definition.model_dump(exclude_defaults=True),
+        # how pictures are read is said even where it is the default: 0.1.0 knew one way, and said nothing
+        "definition": {**definition.model_dump(exclude_defaults=True), "images": definition.images.model_dump()},
         "about": definition.about,
     }
     return json.dumps(remembered, ensure_ascii=False, separators=(",", ":"))
@@ -37,12 +39,20 @@ def read(name: str, text: str) -> tuple[Definition, Binding]:
         data = json.loads(text)
         version = data["imgvec"]
         if version == FORMAT:
-            return Definition.load(data["definition"]), Binding.from_dict(data["encoder"])
+            definition = {"images": _IMAGES_OF_0_1_0, **data["definition"]}
+            return Definition.load(definition), Binding.from_dict(data["encoder"])
     except (ValueError, TypeError, KeyError, DefinitionError) as exc:
         raise CollectionNotFound(
             f"the collection {name!r} is there, but imgvec did not make it: its description names no encoder"
         ) from exc
     raise CollectionNotFound(f"the collection {name!r} was made by a later imgvec (format {version}): upgrade imgvec")
+
+
+def is_made_from(remembered: Definition, given: Definition) -> bool:
+    """Whether `given` is the definition that is remembered; how pictures are read counts where `given` says it."""
+    if "images" not in given.model_fields_set:
+        given = given.model_copy(update={"images": remembered.images})
+    return given == remembered
 
 
 def incarnation(text: str) -> str:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.filters import FieldType, Filter, render
-from imgvec.images import IMAGE_SUFFIXES, FileReader, as_image, decode
+from imgvec.images import IMAGE_SUFFIXES, DecodePolicy, FileReader, as_image, decode
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -89,9 +89,18 @@ class SearchStore(Protocol):
 class Searcher:
     """Searches one collection; `encoder` is called when the first query needs it, since loading one takes seconds."""
 
-    def __init__(self, store: SearchStore, encoder: Callable[[], Encoder], *, max_pixels: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        store: SearchStore,
+        encoder: Callable[[], Encoder],
+        *,
+        max_pixels: int,
+        max_bytes: int,
+        decoding: DecodePolicy | None = None,
+    ) -> None:
         self._store, self._encoder = store, encoder
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
+        self._decoding = decoding or DecodePolicy()
 
     def search_many(
         self,
@@ -163,7 +172,7 @@ class Searcher:
         if isinstance(query, bytes | bytearray | memoryview):
             return "image", self._decoded(bytes(query), "<bytes>")
         if isinstance(query, Image.Image):
-            return "image", as_image(query, max_pixels=self._max_pixels).image
+            return "image", as_image(query, max_pixels=self._max_pixels, policy=self._decoding).image
         if isinstance(query, Path):
             return "image", self._file(query)
         if isinstance(query, str):
@@ -177,7 +186,7 @@ class Searcher:
                 raise QueryError(f"the vector has {len(array)} dimensions, the collection's have {self._store.dim}")
             return "vector", array
         if array.ndim in (2, 3):
-            return "image", as_image(array, max_pixels=self._max_pixels).image
+            return "image", as_image(array, max_pixels=self._max_pixels, policy=self._decoding).image
         raise QueryError(
             f"a {type(query).__name__} is no query: give a path, bytes, a PIL image, an array, a vector or a text"
         )
@@ -208,7 +217,7 @@ class Searcher:
 
     def _decoded(self, data: bytes, uri: str) -> Image.Image:
         size = self._encoder().binding.image_size
-        return decode(data, uri=uri, max_pixels=self._max_pixels, min_side=size).image
+        return decode(data, uri=uri, max_pixels=self._max_pixels, min_side=size, policy=self._decoding).image
 
     def _images(self, images: list[Image.Image]) -> Vectors:
         return self._encoder().encode_images(images)

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imgvec.errors import SettingsError
+from imgvec.formats import FORMATS, allow_list
 
 
 class Settings(BaseSettings):
@@ -43,6 +44,8 @@ class Settings(BaseSettings):
     """An image with more pixels is refused from its header."""
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
     """A file with more bytes is refused."""
+    formats: Annotated[tuple[str, ...], NoDecode] = FORMATS
+    """Formats that are decoded: names between commas, or `+NAME` and `-NAME` to change the usual list."""
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that read and decode; 0 for one a processor, 16 at most."""
 
@@ -56,6 +59,11 @@ class Settings(BaseSettings):
     def _networks(cls, given: Any) -> tuple[str, ...]:
         texts = given.split(",") if isinstance(given, str) else given
         return tuple(str(ip_network(text.strip())) for text in texts if text.strip())
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _allow_list(cls, given: Any) -> tuple[str, ...]:
+        return allow_list(given)
 
     @classmethod
     def load(cls, **given: Any) -> Settings:

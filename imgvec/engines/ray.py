@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from imgvec.engines.stores import served
 from imgvec.engines.worker import Outcome, Work, Worker, read
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.images import Item
+from imgvec.images import DecodePolicy, Item
 from imgvec.ingest import IngestStore, RowFields
 from imgvec.report import IngestReport
 
@@ -59,6 +59,7 @@ class RayEngine:
         threads: int,
         processes: int = 0,
         max_pixels: int,
+        decoding: DecodePolicy | None = None,
         max_bytes: int,
         retry_seconds: float = 60.0,
         strict: bool = False,
@@ -87,6 +88,7 @@ class RayEngine:
                 threads=threads,
                 processes=processes,
                 max_pixels=max_pixels,
+                decoding=decoding or DecodePolicy(),
                 max_bytes=max_bytes,
                 retry_seconds=retry_seconds,
                 strict=strict,

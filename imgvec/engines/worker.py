@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.images import Item
+from imgvec.images import DecodePolicy, Item
 from imgvec.ingest import IngestStore, RowFields, claimed, ingest
 from imgvec.report import IngestReport
 
@@ -60,6 +60,7 @@ class Work:
     threads: int
     processes: int
     max_pixels: int
+    decoding: DecodePolicy
     max_bytes: int
     retry_seconds: float
     strict: bool
@@ -107,6 +108,7 @@ class Worker:
                     threads=work.threads,
                     processes=work.processes,
                     max_pixels=work.max_pixels,
+                    decoding=work.decoding,
                     max_bytes=work.max_bytes,
                     retry_seconds=work.retry_seconds,
                     strict=work.strict,

@@ -32,6 +32,9 @@ class DecodePolicy:
 
     formats: tuple[str, ...] = FORMATS
     """Those that are decoded at all, by the names of `imgvec.formats`."""
+    sixteen_bit: str | int = "auto"
+    """How 16-bit channels become 8-bit (`depth.py`): `auto` by the bits that the values use, `full` by the high byte,
+    a number from 8 to 16 by so many bits."""
 
 
 def decode(
@@ -76,7 +79,7 @@ def decode(
     except ValueError as exc:
         raise UnreadableImage(uri, "broken", str(exc)) from exc
     try:
-        seen, orientation = decoded_by(name, stream, uri, max_pixels, min_side)
+        seen, orientation = decoded_by(name, stream, uri, max_pixels, min_side, policy.sixteen_bit)
         if seen.taken_at is None:
             seen = replace(seen, taken_at=told.taken_at)
         return turned(seen, told.orientation or orientation)
@@ -88,12 +91,18 @@ def decode(
         raise UnreadableImage(uri, reason, detail_of(exc)) from exc
 
 
-def as_image(image: Image.Image | NDArray[Any], *, uri: str = "<image>", max_pixels: int = MAX_PIXELS) -> Decoded:
+def as_image(
+    image: Image.Image | NDArray[Any],
+    *,
+    uri: str = "<image>",
+    max_pixels: int = MAX_PIXELS,
+    policy: DecodePolicy | None = None,
+) -> Decoded:
     """A PIL image or an array as `decode` would have it: the pixels of an opened file are those of its bytes.
 
     Arrays are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or float from 0 to 1; anything else is
     a `QueryError`. The image is left as it is, except that an opened file is loaded. Raises `UnreadableImage`
-    where that fails.
+    where that fails. Of 16-bit colour that was loaded before, Pillow has kept the high bytes, and they are what counts.
     """
     if isinstance(image, np.ndarray):
         image = _from_array(image)
@@ -101,7 +110,7 @@ def as_image(image: Image.Image | NDArray[Any], *, uri: str = "<image>", max_pix
         raise QueryError(f"an image is a PIL image or a NumPy array, not {type(image).__name__}")
     try:
         check_image(image, uri, max_pixels)
-        return turned(*as_it_lies(image, image.size, max_pixels))
+        return turned(*as_it_lies(image, image.size, max_pixels, (policy or DecodePolicy()).sixteen_bit))
     except UnreadableImage:
         raise
     except Exception as exc:

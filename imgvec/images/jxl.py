@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
+from typing import Any
 
 import brotli
 from PIL import ImageFile
@@ -11,6 +13,9 @@ from pillow_jxl.JpegXLImagePlugin import JXLImageFile
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Width to height, by the number in the header (ISO/IEC 18181-1, A.2)."""
+
+
+_TIFF = (b"II\x2a\0", b"MM\0\x2a")
 
 
 class _Bits:
@@ -54,7 +59,13 @@ def opened(data: bytes) -> ImageFile.ImageFile:
     Where it says nothing, EXIF is followed: so write programs that know only EXIF, and so does a JPEG that was packed
     into JPEG XL without loss, whose pixels come as they lie in the JPEG.
     """
-    image = JXLImageFile(BytesIO(data), "")
+    image: ImageFile.ImageFile = JXLImageFile(BytesIO(data), "")
+    with suppress(Exception):  # EXIF that cannot be read costs what it says, never the picture
+        _settle_orientation(image, data)
+    return image
+
+
+def _settle_orientation(image: Any, data: bytes) -> None:
     if "exif" not in image.info and (packed := _packed_exif(data)):
         image.info["exif"] = packed
     orientation = header(data)[2]
@@ -64,7 +75,6 @@ def opened(data: bytes) -> ImageFile.ImageFile:
         exif[0x0112] = orientation
     elif not from_jpeg and orientation != 1:
         exif[0x0112] = 1
-    return image
 
 
 def _codestream(data: bytes) -> bytes:
@@ -83,7 +93,8 @@ def _packed_exif(data: bytes) -> bytes | None:
     for kind, start, end in _boxes(data):
         if kind == b"brob" and data[start : start + 4] == b"Exif":
             box: bytes = brotli.decompress(data[start + 4 : end])
-            return box[4 + int.from_bytes(box[:4]) :]
+            # where TIFF's header lies should stand before it, and does not always
+            return box if box[:4] in _TIFF else box[4 + int.from_bytes(box[:4]) :]
     return None
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgvec.images.depth import bits_of, eight_bits
+
 #: Rows of `_stretch` are done a million pixels at a time, since its float64 would be eight times the image.
 _BLOCK = 1 << 20
 
@@ -15,18 +17,18 @@ _LOOSE_ALPHA = frozenset({"BMP", "DIB", "TGA", "ICO", "CUR"})
 """Formats whose fourth channel many programs leave at zero without meaning transparent."""
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, sixteen_bit: str | int = "auto") -> Image.Image:
     """A new RGB image with empty `info`; `image` stays as it is, except that its pixels are loaded.
 
     Transparent parts show white; where the alpha of a BMP (or TGA, ICO) is 0 throughout, nobody set it. 16-bit grey
-    keeps its high byte, as Pillow's decoders do with 16-bit colour, where `convert` would clip at 255. 32-bit integers
-    are taken as 16-bit grey where they fit, floats as grey from 0 to 1 where they fit; else their finite range is
-    stretched to 0-255. ICC profiles are not applied: the encoders were trained on pixels as decoded.
+    is made 8-bit as `sixteen_bit` says (`depth.py`), where `convert` would clip at 255. 32-bit integers are taken as
+    16-bit grey where they fit, floats as grey from 0 to 1 where they fit; else their finite range is stretched to
+    0-255. ICC profiles are not applied: the encoders were trained on pixels as decoded.
     """
     if image.mode.startswith("I;16"):
-        rgb = _from_16_bit(image).convert("RGB")
+        rgb = _from_16_bit(image, sixteen_bit).convert("RGB")
     elif image.mode in ("I", "F"):
-        rgb = _from_32_bit(image).convert("RGB")
+        rgb = _from_32_bit(image, sixteen_bit).convert("RGB")
     elif image.has_transparency_data and not _has_unset_alpha(image):
         rgb = _on_white(image)
     else:
@@ -36,20 +38,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _from_16_bit(image: Image.Image, sixteen_bit: str | int) -> Image.Image:
     values: NDArray[np.uint16] = np.asarray(image)
-    grey = (values >> 8).astype(np.uint8)
+    grey = eight_bits(values, bits_of(values, sixteen_bit))
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey[values == transparent] = 255
     return Image.fromarray(grey)
 
 
-def _from_32_bit(image: Image.Image) -> Image.Image:
+def _from_32_bit(image: Image.Image, sixteen_bit: str | int) -> Image.Image:
     values: NDArray[Any] = np.asarray(image)
     low, high = _finite_range(values)
     if image.mode == "I" and low >= 0 and high <= 0xFFFF:
-        return Image.fromarray((values >> 8).astype(np.uint8))
+        return Image.fromarray(eight_bits(values, bits_of(values, sixteen_bit)))
     if image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     return Image.fromarray(_stretch(values, low, high))

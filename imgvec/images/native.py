@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -34,7 +33,7 @@ def decode_native(
 
 
 def _heif(data: bytes, max_pixels: int, min_side: int | None) -> tuple[Decoded, int]:
-    """The primary image. libheif turns it by `irot` and `imir`; EXIF may only repeat these (ISO/IEC 23008-12, 6.5.10)."""
+    """The primary image, turned by libheif as `irot` and `imir` say, which alone count (ISO/IEC 23008-12, 6.5.10)."""
     from pi_heif.as_plugin import HeifImageFile
 
     with HeifImageFile(BytesIO(data), "") as image:

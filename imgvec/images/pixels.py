@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from imgvec.errors import UnreadableImage
 from imgvec.images.complete import HeaderStream, lacks_strips
+from imgvec.images.depth import deepened, is_wide, reopening, told_bits
 from imgvec.images.exif import UPRIGHT, read_exif
 from imgvec.images.modes import to_rgb
 from imgvec.images.pages import shown
@@ -41,29 +43,38 @@ class Decoded:
     """When the photo was taken, in Unix milliseconds."""
 
 
-def decoded_by(name: str, stream: HeaderStream, uri: str, max_pixels: int, min_side: int | None) -> tuple[Decoded, int]:
+def decoded_by(
+    name: str, stream: HeaderStream, uri: str, max_pixels: int, min_side: int | None, sixteen_bit: str | int = "auto"
+) -> tuple[Decoded, int]:
+    """The image as it lies in the file, and its EXIF orientation."""
     # Not Image.open, which calls the factory too, and checks a cap of its own, made of a global and a warning.
     with Image.OPEN[name][0](stream, "") as image:
         stream.in_header = False
         check_image(image, uri, max_pixels)
         if lacks_strips(image, stream.getbuffer().nbytes):
             raise UnreadableImage(uri, "truncated", "strips or tiles lie beyond the end of the file")
-        _scale_png_key(image)
         size = None
         if min_side is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             size = image.size
             image.draft(None, (2 * min_side, 2 * min_side))
-        return as_it_lies(image, size, max_pixels)
+        return as_it_lies(image, size, max_pixels, sixteen_bit)
 
 
-def as_it_lies(image: Image.Image, size: tuple[int, int] | None, max_pixels: int) -> tuple[Decoded, int]:
+def as_it_lies(
+    image: Image.Image, size: tuple[int, int] | None, max_pixels: int, sixteen_bit: str | int = "auto"
+) -> tuple[Decoded, int]:
     """The image as it lies in the file, which has `size` pixels there if it has not its own, and its orientation."""
+    reopen = reopening(image) if is_wide(image) else None
+    sixteen_bit = told_bits(image) or sixteen_bit
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        _scale_png_key(image)
     image.load()
     media_type = image.get_format_mimetype() if isinstance(image, ImageFile.ImageFile) else None
     # An MPO is a JPEG with more pictures behind it, as phones make them.
     media_type = "image/jpeg" if media_type == "image/mpo" else media_type or ""
     orientation, taken_at = read_exif(image)  # after loading: PNG may have its EXIF behind the pixels
-    seen = shown(image, to_rgb, max_pixels)
+    deep = image if reopen is None else deepened(image, reopen, sixteen_bit)
+    seen = shown(image, partial(to_rgb, sixteen_bit=sixteen_bit), max_pixels) if deep is image else to_rgb(deep)
     return Decoded(seen, *(size or seen.size), media_type, taken_at), orientation
 
 
@@ -97,10 +108,10 @@ def check_size(size: tuple[int, int], uri: str, max_pixels: int, what: str = "")
         raise UnreadableImage(uri, "too many pixels", f"{pixels}, the limit is {max_pixels:,}; raise IMGVEC_MAX_PIXELS")
 
 
-def _scale_png_key(image: ImageFile.ImageFile) -> None:
+def _scale_png_key(image: PngImagePlugin.PngImageFile) -> None:
     """Bring a PNG's transparent colour to the depth of the pixels that Pillow will hold; it keeps the file's."""
     key = image.info.get("transparency")
-    if key is None or not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+    if key is None or not image.tile:
         return
     match image.tile[0].args:
         case "L;2":

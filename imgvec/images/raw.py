@@ -83,13 +83,15 @@ def _preview(raw: Any, upright: tuple[int, int], jpeg: Jpeg) -> tuple[Image.Imag
 
 
 def _lies(flip: int, size: tuple[int, int], own: int, upright: tuple[int, int]) -> int:
-    """The orientation of a preview of this size: its own EXIF, or the sensor's where it was not turned already."""
-    if own != 1:
+    """The orientation of a preview of this size: its own EXIF, or the sensor's where it was not turned already.
+
+    LibRaw writes the sensor's into a preview without EXIF, so where both agree, the shape has the last word.
+    """
+    sensor = _ORIENTATIONS.get(flip, 1)
+    if own not in (1, sensor):
         return own
     sideways = bool(flip & 4) and upright[0] != upright[1] and size[0] != size[1]
-    if sideways and (size[0] > size[1]) == (upright[0] > upright[1]):
-        return 1
-    return _ORIENTATIONS.get(flip, 1)
+    return 1 if sideways and (size[0] > size[1]) == (upright[0] > upright[1]) else sensor
 
 
 def _is_cut(data: bytes) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from imgvec.errors import UnreadableImage
 from imgvec.fields import FROM_IMAGE
-from imgvec.images import Record, decode
+from imgvec.images import DecodePolicy, Record, decode
 from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
 from imgvec.workers import WorkerDiedError, Workers
@@ -30,12 +30,19 @@ class Decoder:
     row_fields: RowFields
     max_pixels: int
     min_side: int
+    policy: DecodePolicy
 
     def __call__(self, image: Image) -> tuple[Result, float]:
         """What became of the image, and the seconds that it took."""
         start = time.perf_counter()
         try:
-            decoded = decode(image.data, uri=image.record.uri, max_pixels=self.max_pixels, min_side=self.min_side)
+            decoded = decode(
+                image.data,
+                uri=image.record.uri,
+                max_pixels=self.max_pixels,
+                min_side=self.min_side,
+                policy=self.policy,
+            )
         except UnreadableImage as exc:
             # a new one: the traceback of this would keep the file's bytes for as long as the refusal lives
             return UnreadableImage(exc.uri, exc.reason, exc.detail), time.perf_counter() - start
@@ -63,7 +70,7 @@ class Decoder:
         }
 
 
-def decoding(
+def under_way(
     images: Iterable[Image | Result], pool: Workers, decoder: Decoder, run: Run
 ) -> Iterator[Callable[[], Result]]:
     """Decoding under way, in the order of the images; each is called for its result."""

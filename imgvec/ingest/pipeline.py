@@ -15,9 +15,9 @@ import numpy as np
 
 from imgvec.encoders.protocol import Tunable
 from imgvec.errors import EncoderError, UnreadableImage
-from imgvec.images import Item
+from imgvec.images import DecodePolicy, Item
 from imgvec.ingest.claims import claimed
-from imgvec.ingest.decoding import Decoder, decoding
+from imgvec.ingest.decoding import Decoder, under_way
 from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields, Vectors
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
 from imgvec.ingest.run import Run
@@ -47,6 +47,7 @@ def ingest(
     threads: int,
     processes: int = 0,
     max_pixels: int,
+    decoding: DecodePolicy | None = None,
     max_bytes: int,
     retry_seconds: float = 60.0,
     strict: bool = False,
@@ -82,9 +83,11 @@ def ingest(
 
         read = loaded(claimed(records), readers, threads, run, max_bytes)
         to_decode = changed(read, store, row_fields, lookups, run)
-        decoder = Decoder(encoder.prepare, row_fields, max_pixels, encoder.binding.image_size)
-        under_way = decoding(to_decode, decoders, decoder, run)
-        ahead = stack.enter_context(Ahead(under_way, 2 * encoder.batch_size + threads, stopped))
+        decoder = Decoder(
+            encoder.prepare, row_fields, max_pixels, encoder.binding.image_size, decoding or DecodePolicy()
+        )
+        decoded = under_way(to_decode, decoders, decoder, run)
+        ahead = stack.enter_context(Ahead(decoded, 2 * encoder.batch_size + threads, stopped))
         # the first to run on the way out: whatever waits then, for Milvus or for room, waits no longer
         stack.callback(closing.set)
         tuned_at = TUNE_AFTER

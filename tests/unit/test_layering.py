@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "filters": {"dates", "errors"},
     "indexes": {"errors"},
     "threads": set(),
-    "settings": {"errors"},
+    "settings": {"errors", "formats"},
     "errors": set(),
 }  # fmt: skip
 # ingest and search know the encoder's protocol, and only when types are checked; it is passed in
@@ -58,6 +58,10 @@ FOREIGN = {
     "click": {"cli"},
     "rich": {"cli"},
     "PIL": {"images", "encoders", "search", "ingest"},
+    "pi_heif": {"images"},
+    "pillow_jxl": {"images"},
+    "rawpy": {"images"},
+    "brotli": {"images"},
 }
 
 

@@ -30,8 +30,9 @@ from imgvec.images.sources.reading import Item, Reading, printable
 
 #: File name endings, in lower case, that say image: such a file is never passed over without a word.
 IMAGE_SUFFIXES = frozenset(
-    ".apng .avif .bmp .gif .heic .heif .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg .jpx .jxl .mpo .pbm .pfm .pgm .png .pnm "
-    ".ppm .tif .tiff .webp".split()
+    ".3fr .apng .arw .avif .bmp .cr2 .cr3 .crw .dcr .dds .dng .erf .gif .heic .heics .heif .heifs .hif .ico .iiq .j2k "
+    ".jfif .jp2 .jpe .jpeg .jpf .jpg .jpx .jxl .kdc .mef .mos .mpo .mrw .nef .nrw .orf .pbm .pef .pfm .pgm .png .pnm "
+    ".ppm .psd .raf .rw2 .rwl .sr2 .srf .srw .svg .svgz .tga .tif .tiff .webp .x3f".split()
 )
 
 #: Endings that are surely no images. Folder walks and globs pass over them without a word; every other file is

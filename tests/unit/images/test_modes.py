@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from imgvec.images import decode
+from imgvec.images import DecodePolicy, decode
 from imgvec.images.modes import to_rgb
 
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -117,7 +117,7 @@ def test_transparent_colour_of_png_is_in_the_file_s_depth() -> None:
     two_bit = decode(_png(2, 0, bytes([0, 1]), bytes([0b01_10_00_00]), 2), uri="x").image
     assert np.asarray(two_bit)[0, :, 0].tolist() == [255, 170]
     black, other = bytes([0x12, 0x34] * 3), bytes([0x34, 0x12] * 3)
-    sixteen_bit = decode(_png(16, 2, black, black + other, 2), uri="x").image
+    sixteen_bit = decode(_png(16, 2, black, black + other, 2), uri="x", policy=DecodePolicy(sixteen_bit="full")).image
     assert np.asarray(sixteen_bit)[0].tolist() == [[255] * 3, [0x34] * 3]
 
 
