@@ -62,6 +62,13 @@ class ImagesSection(Section):
     """Channels of 16 bits to 8: `auto` by the bits that each picture's values use (the least of 8, 10, 12, 14 and 16
     that holds the largest), `full` by the high byte, a number by so many bits."""
 
+    @field_validator("sixteen_bit", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if value in ("auto", "full") or (type(value) is int and 8 <= value <= 16):
+            return value
+        raise ValueError(f"{value!r} is not auto, full, or a number of bits from 8 to 16")
+
 
 class VectorSection(Section):
     type: Literal["FLOAT_VECTOR", "FLOAT16_VECTOR", "BFLOAT16_VECTOR", "INT8_VECTOR"] = "FLOAT_VECTOR"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imgvec.errors import SettingsError
+from imgvec.formats import FORMATS
 from imgvec.settings import Settings
 
 
@@ -30,3 +31,13 @@ def test_the_token_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 <= Settings.load().threads <= 16
     assert Settings.load(decode_threads=3).threads == 3
+
+
+def test_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().formats == FORMATS
+    monkeypatch.setenv("IMGVEC_FORMATS", "+tga,-gif")
+    assert set(Settings.load().formats) == {*FORMATS, "TGA"} - {"GIF"}
+    assert Settings.load(formats=("JPEG",)).formats == ("JPEG",)
+    monkeypatch.setenv("IMGVEC_FORMATS", "jpg,eps")
+    with pytest.raises(SettingsError, match=r"IMGVEC_FORMATS: .*EPS.*another program"):
+        Settings.load()

@@ -256,8 +256,7 @@ class TestJpegXl:
 
     def test_the_orientation_of_the_codestream(self, tmp_path: Path) -> None:
         needs("pillow-jxl-plugin (extra `jxl`)", find_spec("pillow_jxl") is not None)
-        if shutil.which("cjxl") is None:
-            pytest.skip("cjxl (Debian: libjxl-tools) is missing: nothing else writes it")
+        needs("cjxl (Debian: libjxl-tools)", shutil.which("cjxl") is not None)
         lies(6, photo()).save(tmp_path / "a.jpg", quality=100, exif=exif(6))
         command = ["cjxl", str(tmp_path / "a.jpg"), str(tmp_path / "a.jxl"), "-j", "0"]
         subprocess.run(command, check=True, capture_output=True)
