@@ -19,6 +19,7 @@ MAX_JSON_DEPTH = 64
 """Of objects and lists in each other; far below what JSON readers on either side of Milvus take."""
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _SHOWN = 80
+_MOST_DIGITS = 20
 
 
 def is_absent(value: Any) -> bool:
@@ -27,7 +28,7 @@ def is_absent(value: Any) -> bool:
         return True
     if isinstance(value, str | bool | int | bytes | list | tuple | Mapping):
         return False
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas', which is not imported for it
+    if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):  # pandas' and NumPy's, not imported for it
         return True
     if isinstance(value, Decimal):
         return value.is_nan()
@@ -86,7 +87,10 @@ def plain(name: str, value: Any, *, depth: int = 0) -> Any:
             None if is_absent(each) else plain(f"{name}[{i}]", each, depth=depth + 1) for i, each in enumerate(value)
         ]
     if dates.is_date(value):
-        return dates.span(value).start
+        try:
+            return dates.span(value).start
+        except ValueError as exc:
+            raise ValueError(f"{name} = {shown(value)} {exc}") from None
     raise ValueError(f"{name} = {shown(value)} is of the type {kind(value)}, which Milvus cannot store")
 
 
@@ -95,9 +99,9 @@ def python(value: Any) -> Any:
     if isinstance(value, bool | int | float | str | list) or dates.is_date(value):
         return _base(value)
     if isinstance(value, Decimal):
-        # 10 is whole, and 10.00 is a number that happens to be
+        # 10 is whole, and 10.00 is a number that happens to be; 1E+1000000 would be a million digits
         exponent = value.as_tuple().exponent
-        return int(value) if isinstance(exponent, int) and exponent >= 0 else float(value)
+        return int(value) if isinstance(exponent, int) and 0 <= exponent <= _MOST_DIGITS else float(value)
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, set | frozenset):
@@ -110,11 +114,15 @@ def python(value: Any) -> Any:
         return str(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, Mapping | bytes | time | timedelta):
+    if isinstance(value, Mapping | bytes | bytearray | memoryview | time | timedelta):
         return value
     for method in ("as_py", "tolist", "to_list"):  # Arrow's, NumPy's and pandas', Polars'
         if callable(convert := getattr(value, method, None)):
-            return python(convert())
+            found = convert()
+            if type(found) is not type(value):
+                return python(found)
+            real = getattr(getattr(found, "dtype", None), "kind", "") == "f"
+            return float(found) if real else found  # NumPy's long numbers stay what they are
     return value
 
 

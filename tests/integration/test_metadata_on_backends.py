@@ -87,7 +87,7 @@ def test_dates_travel_with_an_export(backend_uri: str, tmp_path: Path) -> None:
 
 
 def test_dates_travel_with_vectors_and_a_csv(lite_uri: str, tmp_path: Path) -> None:
-    a, b = (saved(tmp_path / "s" / f"{name}.jpg", seed) for seed, name in enumerate("ab"))
+    a, _ = (saved(tmp_path / "s" / f"{name}.jpg", seed) for seed, name in enumerate("ab"))
     with made(lite_uri, "first", definition(dynamic=False)) as first:
         first.ingest(a.parent, metadata={str(a): {"taken_at": "1970-01-10T12:00:00.5"}})
         export_vectors(first, tmp_path / "out.npy")

@@ -29,6 +29,7 @@ class Colour(enum.StrEnum):
         (np.int64(3), 3),
         (np.uint8(3), 3),
         (np.float32(0.5), 0.5),
+        (np.longdouble(0.5), 0.5),
         (np.bool_(True), True),
         (np.str_("a"), "a"),
         (Colour.RED, "red"),
@@ -83,6 +84,10 @@ def nested(depth: int) -> Any:
         (dt.time(1), "of the type time"),
         (np.timedelta64(1, "s"), "of the type timedelta"),
         (1j, "of the type complex"),
+        (np.clongdouble(1), "of the type clongdouble"),
+        (memoryview(b"abc"), "of the type memoryview"),
+        (np.datetime64(10**18, "s"), r"x = np\.datetime64.* is not a date: write"),
+        (Decimal("1E+1000000"), "inf is not a finite number"),
         (nested(65), r"nested deeper than 64 levels"),
         (nested(5000), r"nested deeper than 64 levels"),
         (["x" * 10_000, b"y" * 10_000], r"x\[1\] = b'y{70,80}… is of the type bytes"),
@@ -97,7 +102,7 @@ def test_what_cannot_be_stored_is_refused_by_field_and_type(given: Any, says: st
 def test_missing_cells_of_every_library() -> None:
     pandas = pytest.importorskip("pandas")
     nothing = (None, float("nan"), np.float32("nan"), np.datetime64("NaT"), Decimal("NaN"), Decimal("sNaN"), pandas.NA,
-               pandas.NaT)  # fmt: skip
+               pandas.NaT, np.ma.masked)  # fmt: skip
     assert all(map(is_absent, nothing))
     something = (0, "", False, [], (), {}, np.array([np.nan]), np.array(1), pandas.Timestamp(0), b"", object())
     assert not any(map(is_absent, something))
