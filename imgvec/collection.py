@@ -19,7 +19,7 @@ from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder, Vectors
 from imgvec.errors import CollectionExists, DefinitionError, SourceError
 from imgvec.filters import Filter, render
-from imgvec.images import DecodePolicy, FetchPolicy, Metadata, Record, gone_from, load_metadata, read_source
+from imgvec.images import DecodePolicy, FetchPolicy, Metadata, Record, Table, gone_from, load_metadata, read_source
 from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
@@ -201,7 +201,7 @@ class ImageCollection:
         self,
         source: Source,
         *,
-        metadata: str | Path | Mapping[str, Mapping[str, Any]] | None = None,
+        metadata: str | Path | Mapping[str, Mapping[str, Any]] | Table | None = None,
         root: str | Path | None = None,
         uri_column: str | None = None,
         id_column: str | None = None,
@@ -222,16 +222,16 @@ class ImageCollection:
         """Bring in a folder, a file, a glob, an archive, a manifest, a list, a URL, or an iterable of these.
 
         New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
-        `metadata` is a CSV or JSON-lines file with a `path` column, or a mapping from path to fields. uris are absolute
-        paths, or relative to `root`. `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what
-        a manifest's and the metadata's columns are; `part` = (rank, of) brings in one of `of` disjoint parts.
-        `follow_links` follows symbolic links below folders, `exclude` are patterns as in .gitignore for paths below the
-        source. `prune` then deletes this source's rows whose file is gone. `strict` raises the first refused image,
-        `errors` names a JSON-lines file for all of them. `on_progress` gets the report so far, `on_notice` what a
-        person should know; `stop`, once set, ends the run after the batch in hand. Raises `SourceError` where the
-        source cannot be read, or breaks off: after what came before is written. `engine` runs it on a cluster:
-        `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a folder that the rows are written to as Milvus's
-        bulk-import Parquet files, for `import_folder`.
+        `metadata` is a CSV, JSON-lines or Parquet file with a `path` column, a data frame of pandas or polars, an Arrow
+        table, or a mapping from path to fields. uris are absolute paths, or relative to `root`. `uri_column`,
+        `id_column`, `image_column` and `mapping` (column to field) say what a manifest's and the metadata's columns
+        are; `part` = (rank, of) brings in one of `of` disjoint parts. `follow_links` follows symbolic links below
+        folders, `exclude` are patterns as in .gitignore for paths below the source. `prune` then deletes this source's
+        rows whose file is gone. `strict` raises the first refused image, `errors` names a JSON-lines file for all of
+        them. `on_progress` gets the report so far, `on_notice` what a person should know; `stop`, once set, ends the
+        run after the batch in hand. Raises `SourceError` where the source cannot be read, or breaks off: after what
+        came before is written. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a
+        folder that the rows are written to as Milvus's bulk-import Parquet files, for `import_folder`.
         """
         if prune and (part is not None or via is not None):
             raise SourceError("prune with the whole source, and the collection itself: not with part or via")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metadata",
     metavar="FILE",
-    help="CSV or JSON lines with a `path` column (or --uri-column) and the fields' values.",
+    help="CSV, JSON lines or Parquet with a `path` column (or --uri-column) and the fields' values.",
 )
 @click.option("--root", metavar="DIR", help="Store paths relative to this folder.")
 @click.option("--uri-column", metavar="COLUMN", help="A manifest's column that says where the image is.")

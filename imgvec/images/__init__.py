@@ -3,6 +3,7 @@
 from imgvec.formats import FORMATS
 from imgvec.images.decode import MAX_PIXELS, DecodePolicy, as_image, decode
 from imgvec.images.fetch import FetchPolicy, UrlReader
+from imgvec.images.frames import Table
 from imgvec.images.metadata import Metadata, load_metadata
 from imgvec.images.pixels import Decoded
 from imgvec.images.records import (
@@ -39,6 +40,7 @@ __all__ = [
     "PassedOver",
     "Reader",
     "Record",
+    "Table",
     "UrlReader",
     "as_image",
     "content_hash",

@@ -1,13 +1,14 @@
-"""What is known about images besides their pixels: rows of a CSV or JSON-lines file, found by path."""
+"""What is known about images besides their pixels: rows of a table, found by path."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from imgvec.errors import SourceError
+from imgvec.images.frames import Table, frame_rows, parquet_rows
 from imgvec.images.tables import column_of, csv_rows, fail, json_rows
 
 
@@ -67,20 +68,24 @@ PATH_COLUMNS = ("path", "SourceFile", "file_name", "uri", "url")
 
 
 def load_metadata(
-    metadata: str | Path | Mapping[str, Mapping[str, Any]], *, path_column: str | None = None
+    metadata: str | Path | Mapping[str, Mapping[str, Any]] | Table, *, path_column: str | None = None
 ) -> Metadata:
-    """Read a CSV (comma, semicolon, tab) or JSON-lines file with a column of paths, or take a mapping by path.
+    """Read a CSV (comma, semicolon, tab), JSON-lines or Parquet file with a column of paths, or take a mapping by path,
+    or a data frame (pandas, polars) or Arrow table with such a column.
 
     The column of paths is `path_column`, or else the first of `PATH_COLUMNS`, however it is capitalized.
 
-    A mapping's relative paths start from the working directory. Raises `SourceError`, with the line where there is
-    one: no such file, not UTF-8, no `path`, the same path twice, a broken line.
+    Relative paths of a mapping or a data frame start from the working directory. Raises `SourceError`, with the line
+    where there is one: no such file, not UTF-8, no `path`, the same path twice, a broken line.
     """
+    wanted = PATH_COLUMNS if path_column is None else (path_column, *PATH_COLUMNS)
     if isinstance(metadata, Mapping):
         where, folder, rows = "metadata", Path.cwd(), _mapping_rows(metadata)
+    elif isinstance(metadata, Table):
+        where, folder, rows = "metadata", Path.cwd(), _with_paths(frame_rows(metadata, wanted), wanted)
     else:
         file = Path(os.path.abspath(Path(metadata).expanduser()))  # noqa: PTH100 - resolve() would follow links
-        where, folder, rows = str(file), file.parent, _file_rows(file, path_column)
+        where, folder, rows = str(file), file.parent, _file_rows(file, wanted)
     found: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
     for line, path, fields in rows:
@@ -101,18 +106,35 @@ def _mapping_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[i
         yield number, os.fspath(path), dict(fields)
 
 
-def _file_rows(file: Path, path_column: str | None) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    wanted = PATH_COLUMNS if path_column is None else (path_column, *PATH_COLUMNS)
+def _with_paths(
+    rows: Iterator[tuple[int, dict[str, Any]]], wanted: Sequence[str]
+) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    for number, row in rows:
+        column = column_of(row, wanted)
+        path = row.pop(column) if column else None
+        yield number, os.fspath(path) if isinstance(path, os.PathLike) else path, row
+
+
+def _file_rows(file: Path, wanted: Sequence[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    if _is_parquet(file):
+        yield from _with_paths(parquet_rows(file), wanted)
+        return
     try:
         # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             where = str(file)
             rows = json_rows(where, lines) if _is_json(file, lines) else csv_rows(where, lines, wanted)
-            for line, row in rows:
-                column = column_of(row, wanted)
-                yield line, row.pop(column) if column else None, row
+            yield from _with_paths(rows, wanted)
     except UnicodeDecodeError as exc:
         raise SourceError(f"{file}: the metadata is not UTF-8; save it as UTF-8") from exc
+    except OSError as exc:
+        raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
+
+
+def _is_parquet(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(4) == b"PAR1"
     except OSError as exc:
         raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
 

@@ -21,7 +21,8 @@ from fakes import FakeEncoder, FakeStore
 from pictures import picture
 
 from imgvec.definition import Definition
-from imgvec.images import load_metadata, read_source
+from imgvec.errors import SourceError
+from imgvec.images import Table, load_metadata, read_source
 from imgvec.ingest import ingest
 
 DEFINITION = Definition.load(
@@ -57,7 +58,7 @@ EXPECTED = [
     ("1999", "9", 2.0, 3.0, -3, True, -14_182_940_000, 946_684_800_000),
 ]
 
-Made = Path | Mapping[str, Any]
+Made = Path | Mapping[str, Any] | Table
 """A file, or what is given as `metadata=`."""
 
 
@@ -131,6 +132,11 @@ FORMS: dict[str, Callable[[list[str], Path], Made]] = {
     "pandas dict": lambda paths, _: pandas_frame(paths).set_index("path").to_dict("index"),
     "pandas nullable dict": lambda paths, _: pandas_frame(paths, nullable=True).set_index("path").to_dict("index"),
     "pandas object dict": lambda paths, _: pandas_frame(paths).astype(object).set_index("path").to_dict("index"),
+    "pandas frame": lambda paths, _: pandas_frame(paths),
+    "pandas frame, paths as index": lambda paths, _: pandas_frame(paths).set_index("path"),
+    "pandas frame, nullable": lambda paths, _: pandas_frame(paths, nullable=True),
+    "polars frame": lambda paths, _: polars_frame(paths),
+    "arrow table": lambda paths, _: arrow_table(paths),
     "pandas csv": to_file("t.csv", lambda paths, file: pandas_frame(paths).to_csv(file, index=False)),
     "pandas csv with numbers": to_file("t.csv", lambda paths, file: pandas_frame(paths).to_csv(file)),
     "pandas json, iso": to_file(
@@ -194,9 +200,7 @@ def test_the_same_rows(form: str, photos: Path, tmp_path: Path) -> None:
     paths = [str(photos / f"{i}.jpg") for i in range(3)]
     made = FORMS[form](paths, tmp_path)
     store, encoder = FakeStore(), FakeEncoder()
-    ways: list[Callable[[], Any]] = []
-    if not isinstance(made, Path) or made.suffix != ".parquet":
-        ways.append(lambda: read_source(photos, metadata=load_metadata(made)))
+    ways: list[Callable[[], Any]] = [lambda: read_source(photos, metadata=load_metadata(made))]
     if isinstance(made, Path):
         columns = {name: name for name in COLUMNS}
         ways.append(lambda: read_source(made, mapping=columns if "numbers" in form else None))
@@ -210,3 +214,16 @@ def test_the_same_rows(form: str, photos: Path, tmp_path: Path) -> None:
         assert [[type(value) for value in row] for row in found] == [[type(value) for value in row] for row in EXPECTED]
     again = ingest(ways[-1](), store, encoder, DEFINITION.row_fields, threads=2, max_pixels=10**7, max_bytes=10**7)
     assert again.unchanged == 3
+
+
+def test_what_is_no_table_is_refused(photos: Path, tmp_path: Path) -> None:
+    class Columned:
+        columns = ("path",)
+
+    with pytest.raises(SourceError, match="a Columned is no table"):
+        load_metadata(Columned())
+    with pytest.raises(SourceError, match="`path` is empty or not a text"):
+        load_metadata(pd.DataFrame({"album": ["a"]}))
+    (tmp_path / "m.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(SourceError, match=r"m\.parquet: not Parquet, or broken"):
+        load_metadata(tmp_path / "m.parquet")
