@@ -2,6 +2,7 @@
 
     python tests/benchmarks/tuning.py --crops FILE.npy [--backend server|lite] [--data cifar10,whitened,crops]
                                       [--types …] [--targets 0.90,0.95,0.99] [--rows 40000] [--fresh 8000] [--carried N]
+                                      [--no-stored]
 
 Three sets of real vectors from IMGVEC_TEST_DATA: CIFAR-10's (384 dimensions), the same whitened (256), and some 43,000
 crops of the clothing photos (384; encoded first, some minutes, and kept in FILE.npy). `--rows` random ones of each are
@@ -9,7 +10,7 @@ stored, and `--fresh` others (the 4,206 that are left of the crops) are neither 
 default queries: 1,000 stored rows, left out of a copy. For each index type and target: what was chosen, the recall and
 the lower bound that were declared, and the recall of the fresh queries on the collection's own index. The last two
 columns are what stored rows searched as they are would have chosen, as imgvec 0.1.0 did, and what fresh queries find
-with that. `--carried N` has tune copy N rows only and carry over what it learned, as it does above 100,000 rows.
+with that; `--no-stored` leaves them out. `--carried N` has tune copy N rows only and carry over what it learned, as it does above 100,000 rows.
 
 Exit status 1 where fewer than 95 % of the declared bounds hold, or where a fresh recall is more than 0.01 below its
 target.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--fresh", type=int, default=8000)
     parser.add_argument("--carried", type=int)
+    parser.add_argument("--no-stored", action="store_true")
     args = parser.parse_args()
     if args.carried:
         unseen_module.COPIED = args.carried
-    table = Table()
+    table = Table(stored=not args.no_stored)
     with tempfile.TemporaryDirectory() as folder, backend(args.backend, Path(folder)) as uri:
         for name in args.data.split(","):
             rows, fresh = data(name, args.crops, args.rows, args.fresh)
@@ -96,7 +98,8 @@ def data(name: str, cache: Path | None, rows: int, fresh: int) -> tuple[Vectors,
 class Table:
     """A line for each set, index type and target, and the verdict."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stored: bool) -> None:
+        self._stored = stored
         self._held: list[bool] = []
         self._short: list[str] = []
         print("| data | index | target | chosen | declared | at least | fresh | holds | by stored rows | fresh |")
@@ -112,14 +115,16 @@ class Table:
                 hits += store.search(fresh[start : start + 250], limit=LIMIT, params=params)
             return float(recalls(hits, truth, LIMIT).mean())
 
-        ids = np.array([row["id"] for some in store.scan(["id"]) for row in some])
-        stored = ask(store, sampled(store, list(np.random.default_rng(0).permutation(ids)[:QUERIES])))
+        stored = None
+        if self._stored:
+            ids = np.array([row["id"] for some in store.scan(["id"]) for row in some])
+            stored = ask(store, sampled(store, list(np.random.default_rng(0).permutation(ids)[:QUERIES])))
         with unseen(
             store, photos.scratch, QUERIES, ask, target=0.95, seed=0, tell=silent, notice=partial(print, flush=True)
         ) as made:
             for target in targets:
                 tuned = Tuning(store, made.asked, target, CONFIDENCE, silent, basis=made.basis).tuned()
-                before = Tuning(store, stored, target, CONFIDENCE, silent).tuned()
+                before = Tuning(store, stored, target, CONFIDENCE, silent).tuned() if stored else None
                 self._line(name, tuned, found, before)
 
     def judged(self) -> bool:
@@ -129,9 +134,11 @@ class Table:
             print(f"WRONG: {short}")
         return share >= HOLDING and not self._short
 
-    def _line(self, name: str, tuned: Tuned, found: Any, before: Tuned) -> None:
-        old = "not reached" if before.params is None else text(before.params)
-        old_fresh = "" if before.params is None else f"{found(before.params):.4f}"
+    def _line(self, name: str, tuned: Tuned, found: Callable[[Mapping[str, Any]], float], before: Tuned | None) -> None:
+        old = old_fresh = ""
+        if before is not None:
+            old = "not reached" if before.params is None else text(before.params)
+            old_fresh = "" if before.params is None else f"{found(before.params):.4f}"
         (choice,) = tuned.choices
         if tuned.params is None:
             best = f"best {choice.best.recall.mean:.4f}"
