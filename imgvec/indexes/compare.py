@@ -38,7 +38,7 @@ def compare(
     *,
     recall: float = 0.95,
     limit: int = 10,
-    queries: Vectors | int = 1000,
+    queries: Vectors | int = 2000,
     filters: Sequence[str] = ("",),
     confidence: float = 0.95,
     seed: int = 0,

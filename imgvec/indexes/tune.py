@@ -21,9 +21,9 @@ import numpy as np
 from imgvec.errors import QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
-from imgvec.indexes.measure import HALVES, Asked, Half, Latency, check_rows, questions, shuffled
+from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_rows, questions, shuffled
 from imgvec.indexes.protocol import SearchStore, Vectors
-from imgvec.indexes.recall import Estimate, estimate
+from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis, Scratch, unseen
 
 CALLS = 100
@@ -45,7 +45,7 @@ class Point:
 
     params: Mapping[str, Any]
     recall: Estimate
-    """Its `low` is the one-sided bound that the target is compared with."""
+    """Its `low` is what the target is compared with (`measure.bounded`)."""
     held_out: bool
     """Measured on the queries that nothing was chosen by."""
     p50_ms: float
@@ -140,7 +140,7 @@ def tune(
     *,
     recall: float = 0.95,
     limit: int = 10,
-    queries: Vectors | int = 1000,
+    queries: Vectors | int = 2000,
     filters: Sequence[str] = ("",),
     confidence: float = 0.95,
     seed: int = 0,
@@ -164,7 +164,17 @@ def tune(
     if not isinstance(queries, int):
         return Tuning(store, ask(store, shuffled(queries, seed)), recall, confidence, tell).tuned()
     enough(min(queries, store.count()), recall, confidence, store.count())
-    with unseen(store, scratch, queries, ask, target=recall, seed=seed, tell=tell, notice=on_notice or silent) as found:
+    with unseen(
+        store,
+        scratch,
+        queries,
+        ask,
+        target=recall,
+        confidence=confidence,
+        seed=seed,
+        tell=tell,
+        notice=on_notice or silent,
+    ) as found:
         return Tuning(store, found.asked, recall, confidence, tell, basis=found.basis).tuned()
 
 
@@ -290,7 +300,7 @@ def enough(queries: int, target: float, confidence: float, rows: int = _MOST_QUE
     """Refuse so few queries that even perfect answers would not show the target; a sample has `rows` at most."""
 
     def shown(half: int) -> bool:
-        return half > 0 and estimate(np.ones(half), confidence=confidence, sides=1).low >= target
+        return half > 0 and bounded(np.ones(half), confidence).low >= target
 
     if not shown(queries // 2):
         wanted = 2 * bisect_left(range(_MOST_QUERIES), True, queries // 2 + 1, key=shown)

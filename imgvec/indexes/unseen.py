@@ -27,9 +27,9 @@ import numpy as np
 from imgvec.errors import QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Grid, grid
-from imgvec.indexes.measure import HALVES, Asked, Half, Latency, Queries, Questions, latencies, sampled
+from imgvec.indexes.measure import HALVES, Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
 from imgvec.indexes.protocol import BuildStore, SearchStore
-from imgvec.indexes.recall import Estimate, estimate
+from imgvec.indexes.recall import Estimate
 
 COPIED = 100_000
 """The most rows that are copied to measure on."""
@@ -74,7 +74,7 @@ class LeftOut:
 
     def measured(self, params: Mapping[str, Any], which: Half, confidence: float) -> Estimate:
         shares = np.concatenate([part.recall(params, which) for part in self.parts])
-        return estimate(shares, confidence=confidence, sides=1)
+        return bounded(shares, confidence)
 
     def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         vectors = np.concatenate([part.queries.vectors for part in self.parts])
@@ -134,13 +134,22 @@ class Unseen:
 
 @contextmanager
 def unseen(
-    store: SearchStore, scratch: Scratch, number: int, ask: Ask, *, target: float, seed: int, tell: Tell, notice: Tell
+    store: SearchStore,
+    scratch: Scratch,
+    number: int,
+    ask: Ask,
+    *,
+    target: float,
+    confidence: float,
+    seed: int,
+    tell: Tell,
+    notice: Tell,
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to tune the store's own index by, for as long as the block.
 
     An index that compares with every row is searched with them as they are. For any other, copies are made and an
     index like it is built over them first: `notice` is told before that starts. `target` is where a copy is asked how
-    much easier stored rows are.
+    much easier stored rows are, with that confidence.
     """
     kind, name, built_with = catalog.index_type(store.index.type), store.index.type, store.index.params
     ids = _shuffled_ids(store, seed)
@@ -160,7 +169,7 @@ def unseen(
     )
     with ExitStack() as stack:
         if many:
-            yield _carried(store, scratch, stack, ids, queries, ask, target, tell)
+            yield _carried(store, scratch, stack, ids, queries, ask, target, confidence, tell)
             return
         left_out = _left_out(scratch, stack, queries, copies, tell)
         for copy, _ in left_out:
@@ -230,13 +239,14 @@ def _left_out(
     scratch: Scratch, stack: ExitStack, queries: Queries, copies: int, tell: Tell
 ) -> list[tuple[BuildStore, Queries]]:
     """Copies, each with the queries that it lacks."""
-    made = []
+    made, ids = [], np.array(queries.own, dtype=object)
+    # in pairs, so that both halves of the queries are as large as they can be
+    pairs = np.arange(len(ids)) // 2
     for number in range(copies):
-        mine = slice(number, None, copies)
-        lacking = list(queries.own or [])[mine]
-        tell(f"copying the rows without {len(lacking):,} of them")
-        copy = stack.enter_context(scratch(without=frozenset(lacking)))
-        made.append((copy, Queries(np.ascontiguousarray(queries.vectors[mine]), None)))
+        mine = pairs % copies == number
+        tell(f"copying the rows without {mine.sum():,} of them")
+        copy = stack.enter_context(scratch(without=frozenset(ids[mine])))
+        made.append((copy, Queries(queries.vectors[mine], None)))
     return made
 
 
@@ -257,6 +267,7 @@ def _carried(
     queries: Queries,
     ask: Ask,
     target: float,
+    confidence: float,
     tell: Tell,
 ) -> Unseen:
     """The queries to the store itself, and what a copy of some of its rows tells of how much easier they are."""
@@ -271,7 +282,7 @@ def _carried(
     stored = ask(copy, sampled(copy, kept[:number]))
     other = ask(copy, Queries(sampled(store, strangers).vectors, None))
     cells = grid(catalog.index_type(name), built_with, rows=len(kept), limit=stored[0].asked)
-    learned = [_learned(cells, mine, theirs, target) for mine, theirs in zip(stored, other, strict=True)]
+    learned = [_learned(cells, mine, theirs, target, confidence) for mine, theirs in zip(stored, other, strict=True)]
     # where few rows match, the copy may find all of them, and teaches nothing
     most = max(filter(None, learned), key=lambda easier: easier.log_odds, default=None)
     if most is None:
@@ -283,13 +294,13 @@ def _carried(
     return Unseen("carried over", [Carried(each, easier or most) for each, easier in zip(own, learned, strict=True)])
 
 
-def _learned(cells: Grid, stored: Questions, other: Questions, target: float) -> Easier | None:
+def _learned(cells: Grid, stored: Questions, other: Questions, target: float, confidence: float) -> Easier | None:
     """What the copy tells with the cheapest setting that reaches the target; None where it misses nothing."""
     row = len(cells.second) - 1
 
     def recall(asked: Questions, place: int) -> Estimate:
         shares = [asked.recall(cells.setting((place, row)), half) for half in HALVES]
-        return estimate(np.concatenate(shares), sides=1)
+        return bounded(np.concatenate(shares), confidence)
 
     places = range(len(cells.first) - 1)
     place = bisect_left(places, True, key=lambda place: recall(other, place).mean >= target)

@@ -7,7 +7,7 @@
 Three sets of real vectors from IMGVEC_TEST_DATA: CIFAR-10's (384 dimensions), the same whitened (256), and 44,206
 crops of the clothing photos (384; encoded first, some minutes, and kept in FILE.npy). `--rows` random ones of each are
 stored, and `--fresh` others (the 4,206 that are left of the crops) are neither stored nor seen by `tune`, which has its
-default queries: 1,000 stored rows, left out of a copy. For each index type and target: what was chosen, the recall and
+default queries: 2,000 stored rows, left out of a copy. For each index type and target: what was chosen, the recall and
 the lower bound that were declared, and the recall of the fresh queries on the collection's own index. The last two
 columns are what stored rows searched as they are would have chosen, as imgvec 0.1.0 did, and what fresh queries find
 with that; `--no-stored` leaves them out. `--carried N` has tune copy N rows only and carry over what it learned, as it
@@ -39,7 +39,7 @@ from imgvec.indexes.recall import recalls
 from imgvec.indexes.tune import Tuned, Tuning, silent
 from imgvec.indexes.unseen import unseen
 
-LIMIT, QUERIES, CONFIDENCE = 10, 1000, 0.95
+LIMIT, QUERIES, CONFIDENCE = 10, 2000, 0.95
 SLACK, HOLDING = 0.01, 0.95
 APPROXIMATE = ("HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "SCANN")
 
@@ -121,7 +121,15 @@ class Table:
             ids = np.array([row["id"] for some in store.scan(["id"]) for row in some])
             stored = ask(store, sampled(store, list(np.random.default_rng(0).permutation(ids)[:QUERIES])))
         with unseen(
-            store, photos.scratch, QUERIES, ask, target=0.95, seed=0, tell=silent, notice=partial(print, flush=True)
+            store,
+            photos.scratch,
+            QUERIES,
+            ask,
+            target=0.95,
+            confidence=CONFIDENCE,
+            seed=0,
+            tell=silent,
+            notice=partial(print, flush=True),
         ) as made:
             for target in targets:
                 tuned = Tuning(store, made.asked, target, CONFIDENCE, silent, basis=made.basis).tuned()

@@ -47,7 +47,7 @@ _INDEX_SECONDS = 3600.0
     "copy.",
 )
 @click.option(
-    "--sample", type=click.IntRange(min=2), default=1000, show_default=True, help="How many queries to take at most."
+    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="How many queries to take at most."
 )
 @click.option("--where", multiple=True, metavar="EXPR", help="A filter to reach the recall under too; repeatable.")
 @click.option("--types", metavar="A,B", help="Compare these index types, each built over a copy of the collection.")

@@ -18,7 +18,6 @@ from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.compare import compare
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.protocol import Vectors
-from imgvec.indexes.recall import estimate
 from imgvec.indexes.tune import Tuned, tune
 
 Params = Mapping[str, Any]
@@ -184,7 +183,7 @@ def every_setting(store: CurveStore, tuned: Tuned, half: measure.Half) -> list[t
     (asked,) = asked_of(store, STRANGERS[: sum(tuned.queries)])
     cells = grid(INDEX_TYPES[tuned.type], tuned.build, rows=store.rows, limit=asked.asked)
     settings = [cells.setting((i, j)) for i in range(len(cells.first)) for j in range(len(cells.second))]
-    return [(each, estimate(asked.recall(each, half), sides=1).low) for each in settings]
+    return [(each, measure.bounded(asked.recall(each, half), 0.95).low) for each in settings]
 
 
 def test_the_choice_is_that_of_the_full_grid_at_a_fraction_of_its_searches(clocked: Clocked) -> None:

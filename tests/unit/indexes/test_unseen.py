@@ -102,8 +102,7 @@ class TestMoreRowsThanAreCopied:
         (choice,) = tuned.choices
         assert choice.applied is not None
         assert truly(large, tuned) >= choice.applied.recall.low >= 0.95
-        # and no more is asked for than the doubt is worth
-        assert truly(large, tuned) < 0.98
+        assert truly(large, tuned) == pytest.approx(choice.applied.recall.mean, abs=0.01)
         assert "1,500 rows are copied" in said[0]
         assert "less what a copy showed that they are easier" in tuned.summary()
 
