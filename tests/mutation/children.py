@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -22,20 +23,22 @@ import pytest
 
 # What imgvec and its tests import, and takes long. Whatever is missing costs time alone.
 _HEAVY = (
-    "numpy", "PIL.Image", "pydantic", "pydantic_settings", "yaml", "click.testing", "rich.progress", "torch", "transformers",
-    "pyarrow.parquet", "pyarrow.dataset", "fsspec", "pymilvus", "milvus_lite.server_manager", "hypothesis.strategies",
-    "hypothesis.extra.numpy", "sklearn.metrics", "pytrec_eval", "skimage", "pandas", "coverage",
+    "numpy", "PIL.Image", "pydantic", "pydantic_settings", "yaml", "click.testing", "rich.progress", "torch",
+    "transformers", "pyarrow.parquet", "pyarrow.dataset", "fsspec", "pymilvus", "pymilvus.bulk_writer",
+    "milvus_lite.server_manager", "hypothesis.strategies", "hypothesis.extra.numpy", "sklearn.metrics", "pytrec_eval",
+    "skimage", "pandas", "coverage", "pytest_timeout", "_hypothesis_pytestplugin", "anyio._backends._asyncio",
 )  # fmt: skip
 
 
 def preload() -> None:
     """Import the heavy libraries, and nothing of imgvec: what a fork then need not do."""
-    os.environ.update(
-        OMP_NUM_THREADS="1", CI="1", TOKENIZERS_PARALLELISM="false"
-    )  # CI: Hypothesis draws the same each time
+    # CI: Hypothesis draws the same each time, and keeps nothing
+    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", CI="1")
     for name in _HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    gc.freeze()  # a fork's collections need not look through all of that again
+    sys.dont_write_bytecode = False
     assert not any(name.partition(".")[0] == "imgvec" for name in sys.modules)
 
 
@@ -150,7 +153,7 @@ def fork(tree: Tree, job: Callable[[], int]) -> int:
         sys.modules["__main__"] = types.ModuleType("__main__")
         sys.path[:] = [str(tree.path), *(each for each in sys.path if each != str(Path(__file__).parent))]
         code = job()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a fork must never run on as its parent
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -158,24 +161,9 @@ def fork(tree: Tree, job: Callable[[], int]) -> int:
 
 def pytest_main(tree_tests: Sequence[str], *plugins: object, options: Sequence[str] = ()) -> int:
     """Run tests in this process, which is a fork."""
-    base = Path.cwd().with_suffix(".tmp")
-    return int(
-        pytest.main(
-            [
-                "-q",
-                "--no-header",
-                "-p",
-                "no:cacheprovider",
-                "--basetemp",
-                str(base),
-                "-W",
-                "ignore::pytest.PytestAssertRewriteWarning",
-                *options,
-                *tree_tests,
-            ],
-            plugins=list(plugins),
-        )  # fmt: skip
-    )
+    quiet = ["-q", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    base = ["--basetemp", str(Path.cwd().with_suffix(".tmp"))]
+    return int(pytest.main([*quiet, *base, *options, *tree_tests], plugins=list(plugins)))
 
 
 def _run(tests: Sequence[str], seconds: Mapping[str, float], seen: Path) -> int:

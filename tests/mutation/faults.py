@@ -23,6 +23,7 @@ import ast
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -35,7 +36,12 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 _FORM_METHODS = frozenset("lower upper casefold strip lstrip rstrip expanduser resolve copy removeprefix".split())
 _FORM_FUNCTIONS = frozenset("sorted reversed abs round escape bytes float int".split())
+_BUILT_IN_TYPES = frozenset("str bytes bytearray memoryview int float bool list tuple dict set frozenset".split())
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+_DESCRIBING = frozenset({"annotation", "returns", "decorator_list", "type_params", "type_comment", "bases"})
 _Change = tuple[str, ast.AST]
+_Steps = tuple[tuple[str, int | None], ...]
+"""From a node to one below it: fields, and positions in lists."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +85,9 @@ def faults_in(file: str, text: str) -> list[Fault]:
             seen[place.function, before, after] = nth + 1
             found.append(
                 Fault(
-                    file,
-                    place.function,
-                    kind,
-                    before,
-                    after,
-                    nth,
-                    place.lines,
-                    place.at_import,
-                    place.binds,
-                    lambda p=place, c=changed: p.planted(tree, c),  # type: ignore[misc]
-                )  # fmt: skip
+                    *(file, place.function, kind, before, after, nth, place.lines, place.at_import, place.binds),
+                    source=partial(place.planted, tree, changed),
+                )
             )
     return found
 
@@ -105,10 +103,10 @@ class _Place:
 
     node: ast.AST
     parent: ast.AST
-    path: tuple[tuple[str, int | None], ...]
-    """From the statement to the node: fields, and positions in lists."""
+    path: _Steps
+    """From the statement to the node."""
     statement: ast.stmt
-    statement_path: tuple[tuple[str, int | None], ...]
+    statement_path: _Steps
     function: str
     at_import: bool
     binds: str
@@ -122,7 +120,7 @@ class _Place:
         if changed is not None:
             replaced = _replace(statement, self.path, changed)
             statement = replaced  # type: ignore[assignment]
-        for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for name in _BLOCKS:
             if isinstance(getattr(statement, name, None), list):
                 setattr(statement, name, [ast.Pass()] if name == "body" else [])
         if isinstance(statement, ast.Try):
@@ -134,7 +132,7 @@ class _Place:
         return ast.unparse(ast.fix_missing_locations(whole)) + "\n"
 
 
-def _replace(root: ast.AST, path: tuple[tuple[str, int | None], ...], changed: ast.AST) -> ast.AST:
+def _replace(root: ast.AST, path: _Steps, changed: ast.AST) -> ast.AST:
     if not path:
         return copy.deepcopy(changed)
     node = root
@@ -159,67 +157,34 @@ def _header_lines(statement: ast.stmt) -> range:
     return range(statement.lineno, last + 1)
 
 
-_SKIPPED_FIELDS = {
-    "annotation",
-    "returns",
-    "decorator_list",
-    "type_params",
-    "type_comment",
-    "bases",
-    "keywords_of_class",
-}
-
-
 def _places(tree: ast.Module) -> Iterator[_Place]:
-    yield from _in_block(tree, (), "", at_import=True, binds="", docstring=True)
+    yield from _in_blocks(tree, (), "", at_import=True, binds="")
 
 
-def _in_block(
-    owner: ast.AST,
-    path: tuple[tuple[str, int | None], ...],
-    function: str,
-    *,
-    at_import: bool,
-    binds: str,
-    docstring: bool,
-) -> Iterator[_Place]:
-    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+def _in_blocks(owner: ast.AST, path: _Steps, function: str, *, at_import: bool, binds: str) -> Iterator[_Place]:
+    for name in _BLOCKS:
         block = getattr(owner, name, None)
-        if not isinstance(block, list):
-            continue
-        for position, statement in enumerate(block):
+        for position, statement in enumerate(block if isinstance(block, list) else ()):
             here = (*path, (name, position))
             if isinstance(statement, ast.ExceptHandler | ast.match_case):
-                yield from _of_clause(owner, statement, here, function, at_import=at_import, binds=binds)
-                yield from _in_block(statement, here, function, at_import=at_import, binds=binds, docstring=False)
+                yield from _of_clause(statement, here, function, at_import=at_import, binds=binds)
+                yield from _in_blocks(statement, here, function, at_import=at_import, binds=binds)
             elif not _only_describes(statement):
                 bound = binds or _bound(statement)
                 yield from _of_statement(owner, statement, here, function, at_import=at_import, binds=bound)
 
 
 def _of_clause(
-    owner: ast.AST,
-    clause: ast.AST,
-    path: tuple[tuple[str, int | None], ...],
-    function: str,
-    *,
-    at_import: bool,
-    binds: str,
+    clause: ast.ExceptHandler | ast.match_case, path: _Steps, function: str, *, at_import: bool, binds: str
 ) -> Iterator[_Place]:
-    """The types of an `except`, the guard of a `case`; shown as the statement around it would be too long."""
-    field_name = "type" if isinstance(clause, ast.ExceptHandler) else "guard"
-    node = getattr(clause, field_name)
+    """The types of an `except`, the guard of a `case`; shown alone, as the statement around them is too long."""
+    name, node = ("type", clause.type) if isinstance(clause, ast.ExceptHandler) else ("guard", clause.guard)
     if node is None:
         return
     holder = ast.Expr(node, lineno=node.lineno, end_lineno=node.end_lineno, col_offset=0, end_col_offset=0)
-    inner = isinstance(clause, ast.ExceptHandler)
-    for place in _expressions(node, holder, (("value", None),)):
-        child, parent, where = place
-        # in the tree the clause's own field stands where the holder has `value`
-        yield _ClausePlace(
-            child, clause if inner and parent is holder else parent, where, holder, path, function or "<module>",
-            at_import, binds, field_name,
-        )  # fmt: skip
+    for child, parent, where in _expressions(node, clause, (("value", None),)):
+        rest = (function or "<module>", at_import, binds)
+        yield _ClausePlace(child, parent, where, holder, path, *rest, clause_field=name)
 
 
 @dataclass(frozen=True)
@@ -234,31 +199,18 @@ class _ClausePlace(_Place):
 
 
 def _of_statement(
-    owner: ast.AST,
-    statement: ast.stmt,
-    path: tuple[tuple[str, int | None], ...],
-    function: str,
-    *,
-    at_import: bool,
-    binds: str,
+    owner: ast.AST, statement: ast.stmt, path: _Steps, function: str, *, at_import: bool, binds: str
 ) -> Iterator[_Place]:
-    name = function or "<module>"
-    scope = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    if scope:
-        name = f"{function}.{statement.name}" if function else statement.name
-    yield _Place(statement, owner, (), statement, path, name, at_import, binds)
+    inner = function
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        inner = f"{function}.{statement.name}" if function else statement.name
     for child, parent, where in _expressions(statement, owner, ()):
-        if child is not statement:
-            yield _Place(child, parent, where, statement, path, name, at_import, binds)
-    inner_import = at_import and not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
-    yield from _in_block(
-        statement, path, name if scope else function, at_import=inner_import, binds=binds, docstring=scope
-    )
+        yield _Place(child, parent, where, statement, path, inner or "<module>", at_import, binds)
+    runs = at_import and not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+    yield from _in_blocks(statement, path, inner, at_import=runs, binds=binds)
 
 
-def _expressions(
-    node: ast.AST, parent: ast.AST, path: tuple[tuple[str, int | None], ...]
-) -> Iterator[tuple[ast.AST, ast.AST, tuple[tuple[str, int | None], ...]]]:
+def _expressions(node: ast.AST, parent: ast.AST, path: _Steps) -> Iterator[tuple[ast.AST, ast.AST, _Steps]]:
     """The node and what it holds, without the blocks below it and what only describes."""
     yield node, parent, path
     if isinstance(node, ast.JoinedStr):
@@ -268,23 +220,19 @@ def _expressions(
                 yield from _expressions(part.value, part, (*path, ("values", position), ("value", None)))
         return
     for name, value in ast.iter_fields(node):
-        if name in _SKIPPED_FIELDS or (isinstance(node, ast.ClassDef) and name == "keywords"):
+        if name in _DESCRIBING or (isinstance(node, ast.ClassDef) and name == "keywords"):
             continue
-        if name in {"body", "orelse", "handlers", "finalbody", "cases"} and isinstance(value, list):
-            continue
-        if isinstance(value, ast.AST) and not isinstance(
-            value, ast.expr_context | ast.operator | ast.boolop | ast.unaryop
-        ):
-            yield from _expressions(value, node, (*path, (name, None)))
-        elif isinstance(value, list):
+        if isinstance(value, list) and name not in _BLOCKS:
             for position, item in enumerate(value):
-                if isinstance(item, ast.AST) and not isinstance(item, ast.cmpop):
+                if isinstance(item, ast.AST):
                     yield from _expressions(item, node, (*path, (name, position)))
+        elif isinstance(value, ast.AST):
+            yield from _expressions(value, node, (*path, (name, None)))
 
 
 def _only_describes(statement: ast.stmt) -> bool:
     match statement:
-        case ast.Expr(value=ast.Constant(value=str() | ast.Constant())) | ast.Expr(value=ast.Constant()):
+        case ast.Expr(value=ast.Constant()):  # a docstring, or ...
             return True
         case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Global() | ast.Nonlocal():
             return True
@@ -397,25 +345,7 @@ def _names_types(node: ast.AST) -> bool:
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
             return _names_types(left) and _names_types(right)
         case ast.Name(id=name):
-            return (
-                name[:1].isupper()
-                and not name.isupper()
-                or name
-                in {
-                    "str",
-                    "bytes",
-                    "bytearray",
-                    "memoryview",
-                    "int",
-                    "float",
-                    "bool",
-                    "list",
-                    "tuple",
-                    "dict",
-                    "set",
-                    "frozenset",
-                }
-            )
+            return name in _BUILT_IN_TYPES or (name[:1].isupper() and not name.isupper())
         case ast.Attribute(attr=attr):
             return attr[:1].isupper() and not attr.isupper()
         case ast.Subscript(value=value):

@@ -77,6 +77,8 @@ def test_an_empty_key_is_named(tmp_path: Path) -> None:
         ("vector: {type: INT8_VECTOR}\nindex:\n  cpu: {type: IVF_FLAT}\n", "index.cpu.type", 4, "not INT8_VECTOR"),
         ("vector: {metric_type: HAMMING}\n", "vector.metric_type", 2, "COSINE"),
         ("fields:\n  uri: {type: VARCHAR, default: ''}\n", "fields.uri", 3, "is reserved"),
+        ("fields:\n  Uri: {type: VARCHAR, default: ''}\n", "fields.Uri", 3, "is reserved"),
+        ("fields:\n  IN: {type: VARCHAR, default: ''}\n", "fields.IN", 3, "word of Milvus"),
         ("fields:\n  in: {type: VARCHAR, default: ''}\n", "fields.in", 3, "word of Milvus"),
         ("fields:\n  a-b: {type: VARCHAR, default: ''}\n", "fields.a-b", 3, "a letter or _"),
         ("fields:\n  price: {type: MONEY, default: 0}\n", "fields.price.type", 3, "'INT8'"),
