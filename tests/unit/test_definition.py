@@ -156,6 +156,7 @@ def definition(**fields: Any) -> Definition:
         ({"type": "VARCHAR"}, "é", "é"),
         ({"type": "ARRAY", "element_type": "VARCHAR"}, "a; b;", ["a", "b"]),
         ({"type": "ARRAY", "element_type": "INT8"}, "[1, 2]", [1, 2]),
+        ({"type": "ARRAY", "element_type": "INT8"}, " \n[1, 2] ", [1, 2]),
         ({"type": "JSON"}, '{"a": [1]}', {"a": [1]}),
         ({"type": "INT64", "format": "unix_ms"}, "1970-01-02", 86_400_000),
         ({"type": "INT64", "format": "unix_ms"}, "1970-01-01T01:00:00+01:00", 0),

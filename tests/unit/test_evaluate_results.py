@@ -47,6 +47,13 @@ def test_an_evaluation_as_data() -> None:
     assert evaluate(three(), label="label", k=(1,), exact=True).to_dict()["ranking"] == "exact"
 
 
+def test_classes_come_by_label() -> None:
+    found = evaluate(noisy(40, 7), label="label", k=(1,))
+    assert [each.label for each in found.classes] == [f"c{n}" for n in range(7)]
+    several = Collection(at(0, 1, 2), [{"tags": ["z", "b", "m", "a"]}, {"tags": ["q", "z", "a"]}, {"tags": ["m"]}])
+    assert [each.label for each in evaluate(several, label="tags", k=(1,)).classes] == ["a", "b", "m", "q", "z"]
+
+
 def test_unreadable_images_as_data(tmp_path: Path) -> None:
     collection = noisy(20, 2)
     with pytest.raises(QueryError, match=r"^no query is left to measure: 20 rows, 0 without label; 0 queries without a "

@@ -103,7 +103,7 @@ class TestLookup:
         ("m.csv", "path,n\na.jpg,1\nb.jpg,2\n./a.jpg,3\n", "m.csv:4: .*'./a.jpg' stands in row 2"),
         ("m.csv", "path,n\na.jpg,1\n,2\n", "m.csv:3: `path` is empty"),
         ("m.csv", "path,n\na.jpg,1,2\n", "m.csv:2: 3 cells, the header has 2"),
-        ("m.csv", "path,n,n\na.jpg,1,2\n", "same name"),
+        ("m.csv", "path,n,n\na.jpg,1,2\n", "m.csv:1: two columns .* the same name"),
         ("m.csv", 'path,n\nb.jpg,1\na.jpg,"' + "x\n" * 9_000_000, "m.csv:3: .*field larger.*a quote not closed"),
         ("m.csv", "path,n\nä.jpg,1\n".encode("latin-1"), "not UTF-8"),
         ("m.jsonl", '{"path": "a.jpg"}\n{"path": \n', "m.jsonl:2: not a line of JSON"),

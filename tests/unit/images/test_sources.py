@@ -299,6 +299,13 @@ class TestGone:
         assert not is_gone("https://example.org/b.jpg")
         assert not is_gone("nul\0byte")
 
+    def test_sources_that_are_file_urls(self, tmp_path: Path) -> None:
+        make(tmp_path, "x y/a.jpg")
+        is_gone = gone_from([f"file://{tmp_path}/x%20y", "https://example.org/x"])
+        assert not is_gone(f"{tmp_path}/x y/a.jpg")
+        assert is_gone(f"{tmp_path}/x y/b.jpg")
+        assert not is_gone(f"{tmp_path}/z/b.jpg")
+
     def test_with_root(self, tmp_path: Path) -> None:
         make(tmp_path, "x/a.jpg")
         assert not gone_from(tmp_path, root=tmp_path)("https://example.org/b.jpg")
