@@ -69,11 +69,11 @@ def digest(root: Path) -> str:
     return blake2b(b"\0".join(path.read_bytes() for path in files if "mutation" not in path.parts)).hexdigest()
 
 
-def learn(trees: Sequence[Tree], files: Sequence[str]) -> Baseline:
+def learn(trees: Sequence[Tree], files: Sequence[str], tests: Sequence[str]) -> Baseline:
     """Run the tests, shared out among the trees, under coverage of `files`."""
     modules = sorted(
         str(path.relative_to(trees[0].path))
-        for folder in TESTS
+        for folder in tests
         for path in (trees[0].path / folder).rglob("test_*.py")
         if not any(path.is_relative_to(trees[0].path / one) for one in LEFT_OUT)
     )

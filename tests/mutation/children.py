@@ -79,12 +79,14 @@ class Tree:
 class Child:
     """The tests of one fault, under way."""
 
-    def __init__(self, tree: Tree, tests: Sequence[str], seconds: Mapping[str, float], limit: float) -> None:
+    def __init__(
+        self, tree: Tree, tests: Sequence[str], seconds: Mapping[str, float], patience: int, limit: float
+    ) -> None:
         self.tree = tree
         self._start, self._limit = time.monotonic(), limit
         self._seen = tree.path.with_suffix(".seen")
         self._seen.unlink(missing_ok=True)
-        self._pid = fork(tree, lambda: _run(tests, seconds, self._seen))
+        self._pid = fork(tree, lambda: _run(tests, seconds, patience, self._seen))
         self.seconds = 0.0
 
     def finished(self) -> str | None:
@@ -166,18 +168,19 @@ def pytest_main(tree_tests: Sequence[str], *plugins: object, options: Sequence[s
     return int(pytest.main([*quiet, *base, *options, *tree_tests], plugins=list(plugins)))
 
 
-def _run(tests: Sequence[str], seconds: Mapping[str, float], seen: Path) -> int:
-    return pytest_main(tests, _FastestFirst(seconds, seen), options=["-x", "--tb=short"])
+def _run(tests: Sequence[str], seconds: Mapping[str, float], patience: int, seen: Path) -> int:
+    return pytest_main(tests, _FastestFirst(seconds, patience, seen), options=["-x", "--tb=short"])
 
 
 class _FastestFirst:
-    def __init__(self, seconds: Mapping[str, float], seen: Path) -> None:
-        self._seconds, self._seen = seconds, seen
+    def __init__(self, seconds: Mapping[str, float], patience: int, seen: Path) -> None:
+        self._seconds, self._patience, self._seen = seconds, patience, seen
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: (self._seconds.get(item.nodeid, 0.0), item.nodeid))
         for item in items:
-            item.add_marker(pytest.mark.timeout(15 + 10 * self._seconds.get(item.nodeid, 0.0)), append=False)
+            limit = self._patience * (15 + 10 * self._seconds.get(item.nodeid, 0.0))
+            item.add_marker(pytest.mark.timeout(limit), append=False)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

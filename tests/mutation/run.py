@@ -8,11 +8,11 @@ drawn, from each file in proportion to its lines of code. Each fault is written 
 that run its lines run there, fastest first, until one fails: in a fork of this process, which holds the heavy libraries
 already and nothing of imgvec, so that everything imports the faulty module as it would the sound one.
 
-A fault is noticed where a test fails, the import fails, the process dies (`crashed`) or does not come to an end
-(`hung`). It survives where every test passes, where no test runs its lines (`uncovered`), and where the tests of
-`--budget` seconds all pass, although there are slower ones. equivalents.yaml names survivors that no test can notice,
-with the proof; they are left out of the rate. `--controls` runs the tests of so many faults without the fault: what
-fails there is a false alarm of a busy machine, and makes the rate worth less.
+A fault is noticed where a test fails, the import fails, the process dies (`crashed`) or does not come to an end, in
+two tries (`hung`). It survives where every test passes, where no test runs its lines (`uncovered`), and where the
+tests of `--budget` seconds all pass, although there are slower ones. equivalents.yaml names survivors that no test can
+notice, with the proof; they are left out of the rate. `--controls` runs the tests of so many faults without the fault:
+what fails there is a false alarm of a busy machine, and makes the rate worth less.
 
 The same seed, tree and options draw the same sample. `results.jsonl` grows while it runs, `summary.json` comes last.
 """
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from baseline import Baseline, learn
+from baseline import TESTS, Baseline, learn
 from children import Child, Tree, preload
 from faults import Fault, faults_in, lines_of_code
 
@@ -107,12 +107,12 @@ def outcomes(
     work: Sequence[tuple[Fault, bool]], baseline: Baseline, trees: Sequence[Tree], budget: float
 ) -> Iterator[dict[str, Any]]:
     """What became of each fault (True: planted; False: a control, the tests alone), as they come in."""
-    waiting = list(reversed(work))
+    waiting = [(fault, planted, 1) for fault, planted in reversed(work)]
     idle = list(trees)
-    running: list[tuple[Fault, bool, Plan, Child]] = []
+    running: list[tuple[Fault, bool, int, Plan, Child]] = []
     while waiting or running:
         while waiting and idle:
-            fault, planted = waiting.pop()
+            fault, planted, patience = waiting.pop()
             plan = planned(fault, baseline, budget)
             if not plan.tests:
                 yield _record(fault, planted, plan, "uncovered", {}, 0.0)
@@ -120,14 +120,19 @@ def outcomes(
             tree = idle.pop()
             if planted:
                 tree.write(fault.file, fault.source())
-            running.append((fault, planted, plan, Child(tree, plan.tests, baseline.seconds, 60 + 6 * plan.seconds)))
+            child = Child(tree, plan.tests, baseline.seconds, patience, patience * (60 + 6 * plan.seconds))
+            running.append((fault, planted, patience, plan, child))
         for entry in list(running):
-            fault, planted, plan, child = entry
+            fault, planted, patience, plan, child = entry
             outcome = child.finished()
-            if outcome is not None:
-                running.remove(entry)
-                child.tree.restore(fault.file)
-                idle.append(child.tree)
+            if outcome is None:
+                continue
+            running.remove(entry)
+            child.tree.restore(fault.file)
+            idle.append(child.tree)
+            if outcome == "hung" and patience == 1:
+                waiting.insert(0, (fault, planted, 4))  # a busy machine looks like a hang: again, at the end
+            else:
                 yield _record(fault, planted, plan, outcome, child.seen(), child.seconds)
         time.sleep(0.01)
 
@@ -188,6 +193,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests for one fault, at most")
     parser.add_argument("--controls", type=int, default=20)
+    parser.add_argument("--tests", nargs="*", default=TESTS, help="the tests that may notice; fewer notice no more")
     parser.add_argument("--out", type=Path, default=Path("mutation-report"))
     parser.add_argument("--baseline", type=Path, help="the baseline.json of a run of the same code and tests")
     parser.add_argument("--only", nargs="*", default=SCOPE, help="files and folders to plant faults in")
@@ -224,7 +230,7 @@ def main() -> int:
         if given.baseline:
             baseline = Baseline.load(given.baseline, trees[0].path)
         else:
-            baseline = learn(trees, files)
+            baseline = learn(trees, files, given.tests)
             baseline.save(given.out / "baseline.json", trees[0].path)
         print(f"{baseline} ({time.monotonic() - start:.0f} s)", file=sys.stderr)
         with (given.out / "results.jsonl").open("w", encoding="utf-8") as log:

@@ -135,3 +135,11 @@ def test_output_fields(searcher: Searcher, filled: FakeStore) -> None:
     filled.dynamic = False
     with pytest.raises(QueryError, match="no field 'nothing'"):
         searcher.search_many([picture(1)], output_fields=["nothing"])
+
+
+@pytest.mark.parametrize(
+    "query", ["id:x", Path("a.jpg"), b"\xff\xd8", picture(1)], ids=lambda each: type(each).__name__
+)
+def test_one_query_is_not_many(searcher: Searcher, query: Any) -> None:
+    with pytest.raises(QueryError, match="search_many takes a sequence of queries; search takes one"):
+        searcher.search_many(query)

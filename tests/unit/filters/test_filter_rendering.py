@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import time
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,30 @@ def test_text_literals(text: str, literal: str) -> None:
 def test_what_cannot_be_is_refused(where: Filter, message: str) -> None:
     with pytest.raises(FilterError, match=message):
         rendered(where)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (7, "7.0"), (-7, "-7.0"), (2**53, "9007199254740992.0"), (-(2**53), "-9007199254740992.0"),
+        (2**53 + 1, "9007199254740993"), (-(2**53) - 1, "-9007199254740993"), (True, "true"), (0.5, "0.5"),
+    ],
+)  # fmt: skip
+def test_numbers_among_a_json_list_s_elements(value: Any, text: str) -> None:
+    # 1.0 finds 1 too; a whole number that no float is exactly finds itself alone
+    where = field("meta")["k"].contains(value)
+    assert rendered(where) == f'json_contains_any(meta["k"], [{text}])'
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        (FieldType("INT64"), "INT64"), (FieldType("VARCHAR", max_length=64), "VARCHAR(64)"),
+        (FieldType("ARRAY", "INT8", nullable=True), "ARRAY<INT8> or null"), (FieldType("JSON", nullable=True), "JSON or null"),
+    ],
+)  # fmt: skip
+def test_types_in_words(type_: FieldType, text: str) -> None:
+    assert str(type_) == text
 
 
 def test_without_a_dynamic_field_there_are_no_dynamic_keys() -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from imgvec import __version__
 from imgvec.errors import UnreadableImage
-from imgvec.images import FetchPolicy, UrlReader
+from imgvec.images import FetchPolicy, UrlReader, read_source
 from imgvec.images.addresses import may_connect, parse_networks
+from imgvec.images.fetch import url_trouble
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -172,6 +173,31 @@ def test_an_image_and_who_asks() -> None:
 def test_refused_without_a_connection(url: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("it connected"))
     assert refused(UrlReader(url)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://example.org/a b.jpg", "spaces and control characters do not belong in a URL"),
+        ("http://example.org/a\x7f.jpg", "spaces and control characters do not belong in a URL"),
+        ("http://example.org/a\x00.jpg", "spaces and control characters do not belong in a URL"),
+        ("http://example.org\\a.jpg", "spaces and control characters do not belong in a URL"),
+        ("ftp://example.org/a.jpg", "only http and https are fetched"),
+        ("https://me:hunter2@example.org/a.jpg", "a user name or password does not belong in a URL that is stored"),
+        ("http:///a.jpg", "it names no host"),
+        ("http://example.org:0/a.jpg", "it names no host"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url: str, why: str) -> None:
+    assert refused(UrlReader(url)).detail == why
+    [listed] = read_source(url) if url.startswith("http") else [refused(UrlReader(url))]
+    assert isinstance(listed, UnreadableImage)
+    assert (listed.reason, listed.detail) == ("unusable name", why)
+
+
+@pytest.mark.parametrize("url", ["http://example.org/!~a.jpg", "https://example.org:1/ä", "http://a"])
+def test_a_url_that_can_be_tried(url: str) -> None:
+    assert url_trouble(url) is None
 
 
 def test_a_password_is_shown_nowhere() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pictures import picture
+from PIL import Image
 
 from imgvec.errors import UnreadableImage
 from imgvec.formats import FORMATS, TRUSTED, allow_list
@@ -139,3 +140,26 @@ class TestAllowList:
     def test_what_it_cannot_be(self, given: str, says: str) -> None:
         with pytest.raises(ValueError, match=says):
             allow_list(given)
+
+
+def test_a_pillow_that_lacks_a_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    factory, _ = Image.OPEN["WEBP"]
+    monkeypatch.setitem(
+        Image.OPEN, "WEBP", (factory, lambda prefix: "no WEBP here" if prefix[8:12] == b"WEBP" else False)
+    )
+    assert refused(saved("WEBP")) == ("format not allowed", "WEBP; this Pillow was built without it")
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "is_tga"),
+    [
+        (0, 0, True), (1, 2, False), (2, 0, False), (2, 4, False), (2, 11, True), (16, 8, True), (16, 12, False),
+        (12, 0, False), (14, 0, False),
+    ],
+)  # fmt: skip
+def test_a_header_that_can_be_a_tga_s(at: int, value: int, is_tga: bool) -> None:
+    data = bytearray(saved("TGA")[:-26])
+    assert (data[12:14], data[14:16]) == (b"\x40\0", b"\x30\0")
+    data[at] = value
+    reason, detail = refused(bytes(data), "OLD.TGA")
+    assert (reason == "format not allowed" and detail.startswith("TGA")) is is_tga

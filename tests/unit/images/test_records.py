@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import FileReader, Record, content_hash, record_id
+from imgvec.images.records import describe_mode
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -124,6 +126,18 @@ def test_a_file_that_changes_after_the_look_at_its_size(
         assert len(FileReader(str(path), "x").read(1000)) == length
     else:
         assert reason_of(path) == ("too large" if change > 0 else "empty")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        (stat.S_IFDIR, "a directory"), (stat.S_IFIFO, "a FIFO"), (stat.S_IFSOCK, "a socket"),
+        (stat.S_IFBLK, "a block device"), (stat.S_IFCHR, "a character device"), (stat.S_IFLNK, "a symbolic link"),
+        (0, "of an unknown kind"),
+    ],
+)  # fmt: skip
+def test_kinds_of_files_in_words(mode: int, kind: str) -> None:
+    assert describe_mode(mode | 0o644) == kind
 
 
 def test_ids_and_hashes() -> None:
