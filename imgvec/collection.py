@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
-from imgvec import description
+from imgvec import description, pruning
 from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder, Vectors
@@ -304,6 +305,7 @@ class ImageCollection:
                 image_column=image_column,
                 follow_links=follow_links,
                 exclude=exclude,
+                on_notice=on_notice,
             )
         return report
 
@@ -318,32 +320,44 @@ class ImageCollection:
         follow_links: bool = False,
         exclude: Iterable[str] = (),
         confirm: Callable[[int, int], bool] | None = None,
+        on_notice: Callable[[str], None] | None = None,
     ) -> int:
         """Delete this source's rows whose file, or member of an archive, is gone; returns how many.
 
         What `exclude` matches is left as it is. A link is there as long as it is, wherever it leads. `confirm` is asked
-        first, with the rows to delete and the rows looked at. Relative uris are taken to lie below
-        `root`, whichever root they were ingested with. Raises `SourceError` where a folder of the source holds none of
-        the collection's images: a disk that is not mounted looks just like that.
+        first, with the rows to delete and the rows looked at. Relative uris are taken to lie below `root`, whichever
+        root they were ingested with. `on_notice` is told of rows that are left because nobody can say whether they are
+        gone. Raises `SourceError` where a source is not there or holds none of the collection's images: a disk that is
+        not mounted looks just like that, and so does a folder that was moved; the message says how to delete its rows.
         """
         source = [source] if isinstance(source, str | Path) else list(source)
         exclude = [exclude] if isinstance(exclude, str) else list(exclude)
         for one in source:
-            found = read_source(
-                one,
-                root=root,
-                uri_column=uri_column,
-                id_column=id_column,
-                image_column=image_column,
-                follow_links=follow_links,
-                exclude=exclude,
-            )
+            try:
+                found = read_source(
+                    one,
+                    root=root,
+                    uri_column=uri_column,
+                    id_column=id_column,
+                    image_column=image_column,
+                    follow_links=follow_links,
+                    exclude=exclude,
+                )
+            except SourceError as exc:
+                raise SourceError(f"nothing was pruned: {exc}; {pruning.way_out(self.name, one, root)}") from exc
             if not self._knows_any(item.id for item in found if isinstance(item, Record)):
                 raise SourceError(
-                    f"nothing was pruned: {one} holds none of the collection's images; is its disk there? If its rows "
-                    "are to go, delete them"
+                    f"nothing was pruned: {one} holds none of the collection's images; is its disk there? Otherwise, "
+                    + pruning.way_out(self.name, one, root)
                 )
-        return run_prune(self._store, gone_from(source, root=root, exclude=exclude), confirm=confirm)
+        left = Counter[str]()
+        is_gone = gone_from(
+            source, root=root, exclude=exclude, on_unsure=lambda uri: left.update([pruning.archive_of(uri)])
+        )
+        pruned = run_prune(self._store, is_gone, confirm=confirm)
+        if left and on_notice:
+            on_notice(pruning.unsure(self.name, left))
+        return pruned
 
     def import_folder(self, folder: str | Path, *, on_progress: Callable[[int], None] | None = None) -> int:
         """Bring in the rows of a folder that `ingest(via=folder)` wrote, by upsert; returns how many were written.

@@ -11,6 +11,7 @@ Forms of a query, in the order in which they are recognised:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.filters import FieldType, Filter, render
-from imgvec.images import IMAGE_SUFFIXES, DecodePolicy, FileReader, as_image, decode
+from imgvec.images import IMAGE_SUFFIXES, DecodePolicy, FileReader, as_image, decode, present
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -196,7 +197,7 @@ class Searcher:
             return "id", query.removeprefix(STORED)
         path = Path(query)
         try:
-            path = path.expanduser()
+            path = _as_present(path)
             is_path = path.exists()
         except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, nobody's home: some text
             is_path = False
@@ -212,7 +213,7 @@ class Searcher:
 
     def _file(self, path: Path) -> Image.Image:
         # a link that somebody names is meant; a reader itself follows none
-        path = path.expanduser()
+        path = _as_present(path)
         return self._decoded(FileReader(path.resolve(), str(path)).read(self._max_bytes), str(path))
 
     def _decoded(self, data: bytes, uri: str) -> Image.Image:
@@ -241,6 +242,19 @@ class Searcher:
                 if name not in known:
                     raise QueryError(f"no field {name!r} to output (fields: {', '.join(known)})")
         return list(dict.fromkeys([*given, "uri"]))
+
+
+def _as_present(path: Path) -> Path:
+    """The path of the file that is called so, however the accents of its name are composed."""
+    path = path.expanduser()
+    if os.path.exists(path):  # noqa: PTH110 - which knows no error, whatever the name
+        return path
+    there = absolute = str(path.absolute())
+    try:
+        there = present(absolute)
+    except ValueError as exc:
+        raise UnreadableImage(str(path), "unusable name", f"{exc}: name one exactly") from exc
+    return path if there == absolute else Path(there)
 
 
 def _hit(found: Found) -> Hit:

@@ -117,7 +117,9 @@ def ingest(
     from imgvec.collection import ImageCollection
     from imgvec.definition import field_problem
     from imgvec.engines import RayEngine
+    from imgvec.errors import SourceError
     from imgvec.images import Record, is_listed_fast, read_source
+    from imgvec.pruning import way_out
 
     def confirm(rows: int, of: int) -> bool:
         return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
@@ -138,7 +140,12 @@ def ingest(
     sources = source[0] if len(source) == 1 else list(source)
     # before a collection is made and weights are loaded: what the command names is there, or can be written
     reading: dict[str, Any] = {"root": root, "follow_links": follow_links, "exclude": exclude}
-    read_source(sources, mapping=mapping, field_problem=field_problem, **reading)
+    try:
+        read_source(sources, mapping=mapping, field_problem=field_problem, **reading)
+    except SourceError as exc:
+        if not prune or len(source) > 1:
+            raise
+        raise SourceError(f"{exc}; {way_out(name, source[0], root)}") from exc
     for file in filter(None, (errors, stats)):
         Path(file).open("a").close()
     if metadata is not None:
@@ -178,6 +185,7 @@ def ingest(
                 id_column=id_column,
                 image_column=image_column,
                 confirm=confirm,
+                on_notice=notice,
                 **reading,
             )
     if stats is not None:

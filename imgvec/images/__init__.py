@@ -5,6 +5,7 @@ from imgvec.images.decode import MAX_PIXELS, DecodePolicy, as_image, decode
 from imgvec.images.fetch import FetchPolicy, UrlReader
 from imgvec.images.frames import Table
 from imgvec.images.metadata import Metadata, load_metadata
+from imgvec.images.names import present
 from imgvec.images.pixels import Decoded
 from imgvec.images.records import (
     LINK,
@@ -48,6 +49,7 @@ __all__ = [
     "gone_from",
     "is_listed_fast",
     "load_metadata",
+    "present",
     "read_source",
     "record_id",
 ]

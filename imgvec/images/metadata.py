@@ -9,7 +9,12 @@ from typing import Any, TextIO
 
 from imgvec.errors import SourceError
 from imgvec.images.frames import Table, frame_rows, parquet_rows
+from imgvec.images.names import alike, composed, is_another, plain_path
 from imgvec.images.tables import column_of, csv_rows, fail, json_rows
+
+
+def _with_slashes(row: str) -> str:
+    return os.path.normpath(row.strip().replace("\\", "/"))
 
 
 class Metadata:
@@ -24,23 +29,51 @@ class Metadata:
         self._rows = rows
         self._folder = folder
         self._used: set[str] = set()
+        self._plain: dict[str, list[str]] = {}
+        for key in rows:
+            if not key.isascii() or "\\" in key or key != key.strip():
+                self._plain.setdefault(plain_path(key), []).append(key)
+        self._taken: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def lookup(self, path: str, uri: str, *, folder: str | None = None, member: str | None = None) -> Mapping[str, Any]:
-        """The fields for the image at the absolute `path`, called `uri`, found below the source's `folder`.
+        r"""The fields for the image at the absolute `path`, called `uri`, found below the source's `folder`.
 
         Of an archive's image `path` is `archive!member`, and its path in the archive alone, `member`, finds it too.
 
         Values are as the file has them (strings in CSV); empty CSV cells and JSON nulls are left out. No row gives
         no fields. Where several rows name the image, the most explicit path wins and the others stay unused.
+
+        A row that names no image exactly is found by one whose name differs in how accents are composed, `\` for `/`,
+        or spaces around it. Raises `ValueError` where that fits two images, or two rows.
         """
-        for key in self._keys(path, uri, folder, member):
+        keys = list(self._keys(path, uri, folder, member))
+        for key in keys:
             if key in self._rows:
-                self._used.add(key)
-                return self._rows[key]
+                return self._row(key, uri)
+        for key in keys if self._plain else ():
+            rows = self._plain.get(composed(key), ())
+            if len(rows) > 1:
+                raise ValueError(f"the metadata's rows {rows[0]!r} and {rows[1]!r} both fit it: give it one")
+            for row in rows:
+                on_disk = member is None and "://" not in path
+                others = alike(path) if on_disk else []
+                start = path.removesuffix(key)
+                if on_disk and (is_another(start + row, path) or start + _with_slashes(row) in others):
+                    continue  # another file, which the row names exactly
+                if others:
+                    raise ValueError(f"the metadata's row {row!r} fits {others[0]} as well: name one of them exactly")
+                self._taken.setdefault(row, uri)
+                return self._row(row, uri)
         return {}
+
+    def _row(self, key: str, uri: str) -> Mapping[str, Any]:
+        if self._taken.get(key, uri) != uri:
+            raise ValueError(f"the metadata's row {key!r} fits {self._taken[key]} as well: name one of them exactly")
+        self._used.add(key)
+        return self._rows[key]
 
     @property
     def columns(self) -> list[str]:

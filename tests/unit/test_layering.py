@@ -12,13 +12,15 @@ PACKAGE = Path(__file__).parents[2] / "imgvec"
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "cli": {"collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines", "errors",
-            "evaluate", "exchange", "filters", "images", "indexes", "ingest", "report", "search", "settings"},
+            "evaluate", "exchange", "filters", "images", "indexes", "ingest", "pruning", "report", "search",
+            "settings"},
     "demo": {"collection", "errors", "gallery", "images", "report", "search", "settings"},
     "doctor": {"collection", "database", "definition", "encoders", "errors", "milvus", "settings"},
     "gallery": {"errors", "images"},
     "collection": {"database", "definition", "description", "encoders", "engines", "errors", "filters", "images",
-                   "ingest", "loading", "milvus", "report", "retry", "search", "settings"},
+                   "ingest", "loading", "milvus", "pruning", "report", "retry", "search", "settings"},
     "loading": {"definition", "description", "encoders", "errors", "settings"},
+    "pruning": {"filters", "images"},
     "database": {"definition", "description", "encoders", "errors", "milvus", "settings"},
     "evaluate": {"errors", "filters", "images"},
     "exchange": {"dates", "definition", "description", "encoders", "errors", "fields", "filters", "images", "retry"},

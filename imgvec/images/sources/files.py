@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.names import composed, present
 from imgvec.images.records import (
     DANGLING,
     EXCLUDED,
@@ -162,6 +163,15 @@ def split_glob(pattern: str) -> tuple[str, list[str]] | None:
     return None if fixed is None else ("/".join(names[:fixed]) or "/", names[fixed:])
 
 
+def as_present(path: str) -> str:
+    """An absolute path, or a glob, as what is there is called (`present`); raises `SourceError`."""
+    found = None if os.path.lexists(path) else split_glob(path)
+    try:
+        return present(path) if found is None else "/".join((present(found[0]).rstrip("/"), *found[1]))
+    except ValueError as exc:
+        raise SourceError(f"{printable(path)}: {exc}: name one exactly") from exc
+
+
 def _glob(pattern: str, reading: Reading, *, every_suffix: bool = False) -> Iterator[_Entry]:
     """Files that match, nothing where `pattern` is none; only folders that can lead to a match are listed."""
     found = split_glob(pattern)
@@ -185,14 +195,18 @@ def matches(names: list[str], pattern: list[str]) -> bool:
         return not names
     if pattern[0] == "**":
         return any(matches(names[i:], pattern[1:]) for i in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], pattern[0]) and matches(names[1:], pattern[1:])
+    return bool(names) and _fits(names[0], pattern[0]) and matches(names[1:], pattern[1:])
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or (not name.isascii() and fnmatchcase(composed(name), composed(pattern)))
 
 
 def _leads(names: list[str], pattern: list[str]) -> bool:
     """Whether something below the folder `names` can match."""
     if not names or not pattern:
         return bool(pattern)
-    return pattern[0] == "**" or (fnmatchcase(names[0], pattern[0]) and _leads(names[1:], pattern[1:]))
+    return pattern[0] == "**" or (_fits(names[0], pattern[0]) and _leads(names[1:], pattern[1:]))
 
 
 def _walk(

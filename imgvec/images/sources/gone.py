@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imgvec.errors import SourceError
 from imgvec.images.sources.braces import expand
-from imgvec.images.sources.files import MAGIC, matches, split_glob
+from imgvec.images.sources.files import MAGIC, as_present, matches, split_glob
 from imgvec.images.sources.named import path_of, scheme_of
 from imgvec.images.sources.passing import Excludes
 from imgvec.images.sources.places import Place, kind_of, split_member
@@ -19,7 +19,11 @@ from imgvec.images.sources.zips import zip_names
 
 
 def gone_from(
-    source: str | Path | Iterable[str | Path], *, root: str | Path | None = None, exclude: Iterable[str] = ()
+    source: str | Path | Iterable[str | Path],
+    *,
+    root: str | Path | None = None,
+    exclude: Iterable[str] = (),
+    on_unsure: Callable[[str], None] | None = None,
 ) -> Callable[[str], bool]:
     """A test of uris: whether an image that this source had is no longer there.
 
@@ -27,9 +31,12 @@ def gone_from(
     which is there and whole, that it has no such member. What is there but refused, or cannot be asked about, is not
     gone, a link that leads nowhere among it; nor is anything below a folder of the source, or in an archive, that is
     gone itself; nor what a URL, an object store, a list or a manifest named; nor what `exclude` matches.
+
+    `on_unsure` is told uris below a folder of the source, such as `x.zip!y.jpg`, where there is neither such a file nor
+    such an archive: whether a member or a file was called so, nobody knows any longer, and they are not gone.
     """
-    base = None if root is None else absolute(root)
-    paths = list(_paths([source] if isinstance(source, str | Path) else source))
+    base = None if root is None else as_present(absolute(root))
+    paths = [as_present(path) for path in _paths([source] if isinstance(source, str | Path) else source)]
     named = frozenset(paths)
     folders = tuple(path.rstrip("/") + "/" for path in paths if os.path.isdir(path))  # noqa: PTH112
     members = cache(_members)  # of this test's own: an archive may change before the next one is made
@@ -50,6 +57,14 @@ def gone_from(
         path = os.path.abspath(os.path.join(base or "/", uri))  # noqa: PTH100, PTH118
         if member := split_member(uri):
             archive = os.path.abspath(os.path.join(base or "/", member[0]))  # noqa: PTH100, PTH118
+            if (
+                on_unsure
+                and path.startswith(folders)
+                and not is_excluded(path)
+                and not os.path.lexists(archive)
+                and _is_there(path) is False
+            ):
+                on_unsure(uri)
             known = members(archive) if is_ours(archive) else None
             if known is None or member[1] in known or excludes.match(member[1]):
                 return False

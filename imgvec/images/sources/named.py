@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from imgvec.errors import UnreadableImage
 from imgvec.images.fetch import UrlReader, url_trouble, without_userinfo
+from imgvec.images.names import is_windows, present
 from imgvec.images.records import EXCLUDED, PassedOver
 from imgvec.images.sources import files, remote
 from imgvec.images.sources.places import Place
@@ -42,6 +44,14 @@ def read_named(
     if "\0" in name:
         return UnreadableImage(printable(name), "unusable name", "it has a NUL")
     where = path_of(name) if scheme == "file" else place.beside(name)
+    if "://" not in where:
+        try:
+            where = present(where)
+        except ValueError as exc:
+            return UnreadableImage(printable(name), "unusable name", f"{exc}: name one exactly")
+        if is_windows(name) and not os.path.lexists(where):
+            detail = f"a path of Windows; give it relative to the folder of {place}, or as it is called here"
+            return UnreadableImage(printable(name), "missing", detail)
     if reading.excludes.match(place.below(where)):
         return PassedOver(printable(where if "://" in where else reading.uri(where)), EXCLUDED)
     return (remote.read_object if "://" in where else files.read_file)(where, reading, fields, row)

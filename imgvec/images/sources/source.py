@@ -84,7 +84,7 @@ def read_source(
     Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside `root`;
     and where an archive or a manifest breaks off, after what came before.
     """
-    base = None if root is None else absolute(root)
+    base = None if root is None else files.as_present(absolute(root))
     if base is not None and not os.path.isdir(base):  # noqa: PTH112
         raise SourceError(f"{base}: the root is not a folder")
     if part is not None and not 0 <= part[0] < part[1]:
@@ -133,7 +133,7 @@ def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Fou
         return _fetched(str(source), reading)
     if scheme not in (None, "file"):
         return _remote(str(source), reading, single=single)
-    path = absolute(path_of(str(source)) if scheme else source)
+    path = files.as_present(absolute(path_of(str(source)) if scheme else source))
     uri = reading.uri(path)
     kind = kind_of(path)
     if kind is not None and os.path.isfile(path):  # noqa: PTH113

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,44 @@ def test_the_python_side(library: Path) -> None:
         assert photos.ingest(library, follow_links=True, exclude=["raw/"]).written == 1
         assert photos.prune(library, follow_links=True, exclude=["raw/"]) == 0
     assert len(said) == 2
+
+
+def test_a_moved_folder_names_the_way_out_and_it_works(library: Path) -> None:
+    """Also where its name has what LIKE would take for wildcards, and quotes."""
+    moved = library.parent / 'it\'s "100%_of" them'
+    library.rename(moved)
+    lite = str(library.parent / "lite.db")
+    assert report(moved)["written"] == 3
+    near = library.parent / 'it\'s "100%_of" them, nearly'
+    near.mkdir()
+    picture(7).save(near / "n.png")
+    assert report(near)["written"] == 1
+    moved.rename(library.parent / "new")
+    for empty in (False, True):
+        if empty:
+            moved.mkdir()
+        arguments = ["--uri", lite, "ingest", str(moved), "-c", "photos", "--prune", "--yes"]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 1
+        assert "moved or is gone for good, this deletes its rows: imgvec collections delete" in result.stderr
+        _, *command = shlex.split(result.stderr.strip().rpartition(" rows: ")[2])
+    result = CliRunner().invoke(main, ["--uri", lite, *command, "--yes"])
+    assert result.exit_code == 0, result.output
+    with ImageCollection.open("photos", uri=lite, encoder=FakeEncoder()) as photos:
+        (row,) = (row for rows in photos.store.scan(["id", "uri"]) for row in rows)
+        assert row["uri"] == str(near / "n.png")
+
+
+def test_a_file_called_like_a_member_names_the_way_out(library: Path) -> None:
+    odd = library / "x.zip!y.png"
+    picture(9).save(odd)
+    assert report(library)["written"] == 4
+    assert "pruned" not in ingest(library, "--prune", "--yes").stdout
+    odd.unlink()
+    notice = ingest(library, "--prune", "--yes").stderr
+    assert f"1 rows were left whose archive is not there (the first: {library}/x.zip)" in notice
+    (line,) = (line for line in notice.splitlines() if "this deletes them: " in line)
+    _, *command = shlex.split(line.partition("this deletes them: ")[2])
+    result = CliRunner().invoke(main, ["--uri", str(library.parent / "lite.db"), *command, "--yes"])
+    assert result.exit_code == 0, result.output
+    assert uris(library) == {"a.png", "b.png", "raw/c.png"}

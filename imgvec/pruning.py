@@ -1,0 +1,49 @@
+"""The way out where `prune` deletes nothing: the command that deletes the rows of a folder or archive that is gone."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from imgvec.filters import FieldType, field, render
+from imgvec.images.sources.places import split_member
+
+
+def rows_below(prefix: str) -> str:
+    """The Milvus expression for rows whose uri begins with `prefix`: exact, where LIKE takes % and _ for any text."""
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return render((field("uri") >= prefix) & (field("uri") < after), {"uri": FieldType("VARCHAR")}, dynamic=False)
+
+
+def delete_command(collection: str, prefix: str) -> str:
+    """What deletes the rows whose uri begins with `prefix`, at the shell."""
+    return f"imgvec collections delete {collection} --where {shlex.quote(rows_below(prefix))}"
+
+
+def way_out(collection: str, source: str | Path, root: str | Path | None) -> str:
+    """What to do about the rows of a source that was moved, or is gone for good."""
+    text = str(source)
+    if "://" not in text:
+        text = os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+        if root is not None:
+            text = os.path.relpath(text, os.path.expanduser(root))  # noqa: PTH111
+    if text == ".":
+        return "if its rows are to go, delete the collection"
+    command = delete_command(collection, text.rstrip("/") + "/")
+    return f"if it was moved or is gone for good, this deletes its rows: {command}"
+
+
+def unsure(collection: str, uris: dict[str, int]) -> str:
+    """What to say of rows that may be a file's or an archive's, neither of which is there: their number by archive."""
+    number, first = sum(uris.values()), next(iter(uris))
+    return (
+        f"{number:,} rows were left whose archive is not there (the first: {first}); if it is gone for good, this "
+        f"deletes them: {delete_command(collection, first + '!')}"
+    )
+
+
+def archive_of(uri: str) -> str:
+    """The archive of an `archive!member` uri."""
+    found = split_member(uri)
+    return uri if found is None else found[0]
