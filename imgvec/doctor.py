@@ -18,8 +18,15 @@ from imgvec.errors import ImgvecError
 from imgvec.milvus import Connection, connect
 from imgvec.settings import Settings
 
-PACKAGES = ("imgvec", "pymilvus", "milvus-lite", "torch", "transformers", "pillow", "onnx")
-"""What a report of a problem should name; onnx belongs to the extra `offline`."""
+PACKAGES = ("imgvec", "pymilvus", "milvus-lite", "torch", "transformers", "pillow")
+"""What a report of a problem should name."""
+OPTIONAL = {
+    "onnx": "pypi: models need it (pip install 'imgvec[offline]')",
+    "pi-heif": "HEIC needs it (pip install 'imgvec[heif]')",
+    "rawpy": "camera RAW needs it (pip install 'imgvec[raw]')",
+    "pillow-jxl-plugin": "JPEG XL needs it (pip install 'imgvec[jxl]')",
+}
+"""The same of extras, with what is lost without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +68,12 @@ def _connected(settings: Settings, there: bool) -> Iterator[Connection]:
 
 def _packages() -> Iterator[Finding]:
     yield Finding("python", "ok", sys.version.split()[0])
-    for name in PACKAGES:
+    for name in (*PACKAGES, *OPTIONAL):
         try:
             yield Finding(name, "ok", version(name))
         except PackageNotFoundError:
-            optional = name == "onnx"
-            said = (
-                "not installed; pypi: models need it (pip install 'imgvec[offline]')" if optional else "not installed"
-            )
-            yield Finding(name, "warning" if optional else "wrong", said)
+            lost = OPTIONAL.get(name)
+            yield Finding(name, "warning" if lost else "wrong", f"not installed; {lost}" if lost else "not installed")
 
 
 def _device(settings: Settings) -> Finding:

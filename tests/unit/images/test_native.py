@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -370,6 +371,19 @@ assert not {"rawpy", "pi_heif", "pillow_jxl"} & sys.modules.keys()
             helper._process.wait()
         assert decode(dng(photo(640, 480)), uri="x").width == 640
 
+    def test_a_fork_has_helpers_of_its_own(self) -> None:
+        scene = dng(photo(640, 480))
+        decode(scene, uri="x")
+        code = decode_in_a_fork(scene)
+        assert code == 0
+        assert decode(scene, uri="x").width == 640
+
+    def test_threads_share_the_helpers(self) -> None:
+        scenes = [dng(photo(640, 480 + 2 * n)) for n in range(6)]
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda data: decode(data, uri="x").height, scenes))
+        assert found == [480 + 2 * n for n in range(6)]
+
     def test_one_that_takes_too_long_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(apart, "SECONDS", 0.0)
         with pytest.raises(UnreadableImage, match="it was not decoded in 0 s"):
@@ -381,6 +395,18 @@ assert not {"rawpy", "pi_heif", "pillow_jxl"} & sys.modules.keys()
         with pytest.raises(UnreadableImage) as caught:
             apart.decoded_apart("RAW", BOMB, uri="x", max_pixels=10**8, min_side=None)
         assert caught.value.reason in ("broken", "truncated", "format not allowed")
+
+
+def decode_in_a_fork(data: bytes) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = int(decode(data, uri="x").width != 640)
+            apart._helpers.end()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 BOMB = dng(photo(640, 480)).replace((640).to_bytes(4, "little"), (8000).to_bytes(4, "little"))
