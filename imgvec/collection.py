@@ -211,6 +211,7 @@ class ImageCollection:
         part: tuple[int, int] | None = None,
         follow_links: bool = False,
         exclude: Iterable[str] = (),
+        name_encoding: str | None = None,
         engine: RayEngine | None = None,
         via: str | Path | None = None,
         prune: bool = False,
@@ -227,7 +228,8 @@ class ImageCollection:
         table, or a mapping from path to fields. uris are absolute paths, or relative to `root`. `uri_column`,
         `id_column`, `image_column` and `mapping` (column to field) say what a manifest's and the metadata's columns
         are; `part` = (rank, of) brings in one of `of` disjoint parts. `follow_links` follows symbolic links below
-        folders, `exclude` are patterns as in .gitignore for paths below the source. `prune` then deletes this source's
+        folders, `exclude` are patterns as in .gitignore for paths below the
+        source, `name_encoding` is that of names in archives that do not say theirs. `prune` then deletes this source's
         rows whose file is gone. `strict` raises the first refused image, `errors` names a JSON-lines file for all of
         them. `on_progress` gets the report so far, `on_notice` what a person should know; `stop`, once set, ends the
         run after the batch in hand. Raises `SourceError` where the source cannot be read, or breaks off: after what
@@ -255,6 +257,7 @@ class ImageCollection:
             part=part,
             follow_links=follow_links,
             exclude=exclude,
+            name_encoding=name_encoding,
             field_problem=field_problem,
         )
         options: dict[str, Any] = {
@@ -305,6 +308,7 @@ class ImageCollection:
                 image_column=image_column,
                 follow_links=follow_links,
                 exclude=exclude,
+                name_encoding=name_encoding,
                 on_notice=on_notice,
             )
         return report
@@ -319,6 +323,7 @@ class ImageCollection:
         image_column: str | None = None,
         follow_links: bool = False,
         exclude: Iterable[str] = (),
+        name_encoding: str | None = None,
         confirm: Callable[[int, int], bool] | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> int:
@@ -342,6 +347,7 @@ class ImageCollection:
                     image_column=image_column,
                     follow_links=follow_links,
                     exclude=exclude,
+                    name_encoding=name_encoding,
                 )
             except SourceError as exc:
                 raise SourceError(f"nothing was pruned: {exc}; {pruning.way_out(self.name, one, root)}") from exc

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Leave out paths below the source that match, as in .gitignore ('raw/', '*.png', '/top'); repeatable.",
 )
+@click.option("--name-encoding", metavar="ENCODING", help="Of names in archives that do not say theirs, as cp932.")
 @click.option("--rank", type=click.IntRange(min=0), metavar="I", help="Bring in one of --of parts, counted from 0.")
 @click.option("--of", "parts", type=click.IntRange(min=1), metavar="N", help="How many parts the source is split into.")
 @click.option(
@@ -93,6 +94,7 @@ def ingest(
     mapped: tuple[str, ...],
     follow_links: bool,
     exclude: tuple[str, ...],
+    name_encoding: str | None,
     rank: int | None,
     parts: int | None,
     engine: str,
@@ -139,7 +141,12 @@ def ingest(
     mapping = _mapping(mapped)
     sources = source[0] if len(source) == 1 else list(source)
     # before a collection is made and weights are loaded: what the command names is there, or can be written
-    reading: dict[str, Any] = {"root": root, "follow_links": follow_links, "exclude": exclude}
+    reading: dict[str, Any] = {
+        "root": root,
+        "follow_links": follow_links,
+        "exclude": exclude,
+        "name_encoding": name_encoding,
+    }
     try:
         read_source(sources, mapping=mapping, field_problem=field_problem, **reading)
     except SourceError as exc:

@@ -124,6 +124,8 @@ class Reading:
     """Rank and number of the parts that the source is split into; None for all of it."""
     follow_links: bool = False
     excludes: Excludes = field(default_factory=Excludes)
+    name_encoding: str | None = None
+    """Of names in archives that do not say theirs."""
 
     def uri(self, path: str) -> str:
         """What records call the absolute `path`; raises `SourceError` where it is outside the root."""
@@ -212,7 +214,8 @@ def name_trouble(uri: str) -> tuple[str, str] | None:
     try:
         size = len(uri.encode())
     except UnicodeEncodeError:
-        return "unusable name", "it is not UTF-8; rename it"
+        hint = ", or name its encoding (--name-encoding)" if "!" in uri else ""
+        return "unusable name", f"it is not UTF-8; rename it{hint}"
     if size > MAX_URI_BYTES:
         return "unusable name", f"its path takes {size:,} bytes, the limit is {MAX_URI_BYTES:,}"
     return None

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.records import EXCLUDED, SYSTEM, BytesReader, Found, PassedOver, record_id
+from imgvec.images.records import EXCLUDED, SYSTEM, BytesReader, Found, Notice, PassedOver, record_id
 from imgvec.images.sources.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from imgvec.images.sources.passing import is_system
 from imgvec.images.sources.places import Place
@@ -102,7 +102,7 @@ def member_uri(place: Place, name: str) -> str:
     return f"{place.uri}!{name}"
 
 
-def read_samples(members: Iterator[Member | PassedOver], place: Place, reading: Reading) -> Iterator[Found]:
+def read_samples(members: Iterator[Member | PassedOver | Notice], place: Place, reading: Reading) -> Iterator[Found]:
     """The images of each sample with its sidecars; what was read before the archive broke is given before its error."""
     broken: SourceError | None = None
     sample: list[Member] = []
@@ -115,7 +115,7 @@ def read_samples(members: Iterator[Member | PassedOver], place: Place, reading: 
             broken, member = exc, None
         if member is None:
             break
-        if isinstance(member, PassedOver):
+        if isinstance(member, PassedOver | Notice):
             yield member
             continue
         if sample and (sample_key(member.name) != key or len(sample) >= _SAMPLE_MEMBERS or size >= _SAMPLE_BYTES):

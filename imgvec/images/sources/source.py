@@ -21,6 +21,7 @@ from imgvec.images.sources.parquets import read_parquet
 from imgvec.images.sources.passing import Excludes
 from imgvec.images.sources.places import Place, kind_of
 from imgvec.images.sources.reading import Columns, Reading, absolute, printable
+from imgvec.images.sources.spellings import check_encoding
 from imgvec.images.sources.tars import read_tar
 from imgvec.images.sources.zips import read_zip
 
@@ -51,6 +52,7 @@ def read_source(
     part: tuple[int, int] | None = None,
     follow_links: bool = False,
     exclude: Iterable[str] = (),
+    name_encoding: str | None = None,
     field_problem: Callable[[str], str | None] | None = None,
 ) -> Iterator[Found]:
     """Stream the images of a source, what is refused before it is read, and what is passed over, in a stable order.
@@ -74,6 +76,7 @@ def read_source(
     With `follow_links` links below a folder are followed; the uri is the link's own path, and what a link leads to is
     taken once: not where the source has it by itself, or from another link. `exclude` are patterns as in .gitignore for
     paths below the source (in an archive: its members; in a manifest or list: what it names, below its folder).
+    `name_encoding` is that of names in archives that do not say theirs, such as `cp932`; one of `ENCODINGS`.
 
     `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what the columns of manifests, of the
     metadata and the keys of sidecars mean. `field_problem` says why there can be no field of a name: such a column is
@@ -91,6 +94,7 @@ def read_source(
         raise SourceError(f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts")
     columns = Columns(uri_column, id_column, image_column, mapping, field_problem or (lambda _: None))
     columns.check()
+    check_encoding(name_encoding)
     reading = Reading(
         root=base,
         recursive=recursive,
@@ -101,6 +105,7 @@ def read_source(
         part=part,
         follow_links=follow_links,
         excludes=Excludes.of(exclude),
+        name_encoding=name_encoding,
     )
     if isinstance(source, str | Path) and not has_braces(source):
         found = _read(source, reading, single=True)

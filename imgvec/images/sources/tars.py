@@ -18,6 +18,7 @@ from imgvec.images.records import Found, PassedOver
 from imgvec.images.sources.places import Place
 from imgvec.images.sources.reading import Reading, printable
 from imgvec.images.sources.samples import Choice, Member, is_sidecar, member_uri, plain_name, read_samples
+from imgvec.images.sources.spellings import every_spelling
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -48,17 +49,17 @@ def read_tar(place: Place, reading: Reading) -> Iterator[Found]:
 
 def tar_names(place: Place) -> frozenset[str]:
     """The path of every member; raises `SourceError` where the archive cannot be read to its end."""
-    names = set()
+    names: set[str] = set()
     with _listed(place) as (archive, progress):
         for header in _headers(archive):
-            names.add(plain_name(header.name))
+            names.update(map(plain_name, every_spelling(header.name)))
             progress.images += 1
     return frozenset(names)
 
 
 def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver]:
     choice = Choice(place, reading)
-    with _listed(place) as (archive, progress):
+    with _listed(place, reading.name_encoding) as (archive, progress):
         for header in _headers(archive):
             name, mode = plain_name(header.name), _mode(header)
             why = choice.skips(name, mode)
@@ -89,12 +90,12 @@ class _Progress:
 
 
 @contextmanager
-def _listed(place: Place) -> Iterator[tuple[tarfile.TarFile, _Progress]]:
+def _listed(place: Place, encoding: str | None = None) -> Iterator[tuple[tarfile.TarFile, _Progress]]:
     """The open archive; whatever is wrong with it becomes a `SourceError` that says how far it came."""
     progress = _Progress()
     with place.opened() as file:
         try:
-            with _archive(file) as archive:
+            with _archive(file, encoding or "utf-8") as archive:
                 yield archive, progress
         except _BROKEN as exc:
             raise SourceError(
@@ -104,7 +105,7 @@ def _listed(place: Place) -> Iterator[tuple[tarfile.TarFile, _Progress]]:
 
 
 @contextmanager
-def _archive(file: BinaryIO) -> Iterator[tarfile.TarFile]:
+def _archive(file: BinaryIO, encoding: str) -> Iterator[tarfile.TarFile]:
     start = file.read(6)
     file.seek(0)
     expanded: io.BufferedIOBase | None = None
@@ -115,11 +116,11 @@ def _archive(file: BinaryIO) -> Iterator[tarfile.TarFile]:
     elif start == b"\xfd7zXZ\0":
         expanded = lzma.LZMAFile(file)  # noqa: SIM115 - needs no closing
     if expanded is None:
-        with tarfile.TarFile.open(fileobj=file, mode="r:", tarinfo=_Header, errorlevel=2) as archive:
+        with tarfile.TarFile.open(fileobj=file, mode="r:", tarinfo=_Header, errorlevel=2, encoding=encoding) as archive:
             yield archive
         return
     stream = cast("BinaryIO", io.BufferedReader(_Bounded(expanded, file), 2**16))
-    with tarfile.TarFile.open(fileobj=stream, mode="r|", tarinfo=_Header, errorlevel=2) as archive:
+    with tarfile.TarFile.open(fileobj=stream, mode="r|", tarinfo=_Header, errorlevel=2, encoding=encoding) as archive:
         yield archive
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from imgvec.errors import SourceError
-from imgvec.images.records import Found, PassedOver
+from imgvec.images.records import Found, Notice, PassedOver
 from imgvec.images.sources.places import Place
 from imgvec.images.sources.reading import Reading, printable
 from imgvec.images.sources.samples import Choice, Member, member_uri, plain_name, read_samples, sample_key
+from imgvec.images.sources.spellings import every_spelling, zip_spellings
 
 _EXPANSION, _FREE_BYTES = 200, 16 * 2**20
 """Images hardly compress. A larger member that expands by more than this is a bomb."""
@@ -32,16 +33,19 @@ def read_zip(place: Place, reading: Reading) -> Iterator[Found]:
 def zip_names(place: Place) -> frozenset[str]:
     """The path of every member; raises `SourceError`."""
     with _opened(place) as archive:
-        return frozenset(plain_name(name) for name in archive.namelist())
+        return frozenset(plain_name(one) for name in archive.namelist() for one in every_spelling(name))
 
 
-def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver]:
+def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver | Notice]:
     choice = Choice(place, reading)
     with _opened(place) as archive:
+        spelled, notice = zip_spellings(archive.infolist(), reading.name_encoding)
+        if notice:
+            yield Notice(f"{place}: {notice}")
+        named = [(plain_name(spelled.get(at, info.filename)), info) for at, info in enumerate(archive.infolist())]
         # the directory is in memory anyway; in this order the members of a sample follow each other
-        infos = sorted(archive.infolist(), key=lambda info: (sample_key(plain_name(info.filename)), info.filename))
-        for info in infos:
-            name, mode = plain_name(info.filename), _mode(info)
+        for name, info in sorted(named, key=lambda pair: (sample_key(pair[0]), pair[0])):
+            mode = _mode(info)
             why = choice.skips(name, mode)
             if why is not None:
                 if why:
