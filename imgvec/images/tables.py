@@ -15,6 +15,8 @@ _DELIMITERS = (",", ";", "\t")
 MAX_CELL = 16 * 2**20
 """Characters of one cell; more is a quote that nobody closed."""
 
+_MANY_DIGITS = 1000
+
 Row = dict[str, Any]
 
 
@@ -24,12 +26,17 @@ def json_rows(where: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(text, parse_int=_whole)
         except (ValueError, RecursionError) as exc:
             raise SourceError(f"{where}:{number}: not a line of JSON: {exc}") from exc
         if not isinstance(row, dict):
             fail(where, number, "JSON lines hold one object a line")
         yield number, {name: value for name, value in row.items() if value is not None}
+
+
+def _whole(digits: str) -> int:
+    """Python reads no more than thousands of digits: one such number is refused by its field, and ends no run."""
+    return int(digits) if len(digits) < _MANY_DIGITS else 10**_MANY_DIGITS
 
 
 def column_of(names: Collection[str], wanted: Iterable[str]) -> str | None:

@@ -128,3 +128,10 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_mapping_to_no_fields() -> None:
     with pytest.raises(SourceError, match="no mapping"):
         load_metadata({"a.jpg": ["cats"]})  # type: ignore[dict-item]
+
+
+def test_a_number_of_thousands_of_digits_ends_nothing(tmp_path: Path) -> None:
+    file = written(tmp_path, "m.jsonl", '{"path": "a.jpg", "n": ' + "9" * 5000 + '}\n{"path": "b.jpg", "n": 2}\n')
+    [huge, other] = rows(load_metadata(file), tmp_path, "a.jpg", "b.jpg")
+    assert huge["n"] > 2**64
+    assert other == {"n": 2}
