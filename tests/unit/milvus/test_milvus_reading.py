@@ -97,3 +97,18 @@ def test_pages_go_on_after_the_last_id() -> None:
     assert reading.after(None, "") == 'id >= ""'
     assert reading.after('a"b', "x == 1") == '(x == 1) and id > "a\\"b"'
     assert reading.among(["a", "b\\"]) == 'id in ["a", "b\\\\"]'
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_what_the_picture_filled_is_shown_to_who_asks_for_it_alone(dynamic: bool) -> None:
+    note = "imgvec_from_image"
+    row = {"id": "1", "uri": "u", note: "taken_at"}
+    kept = schema(dynamic=dynamic, noted=not dynamic)
+    assert reading.Columns(["*"], kept).of(row) == {"id": "1", "uri": "u"}
+    assert not reading.Columns(["*"], kept).plain or not dynamic
+    assert reading.Columns(["*", note], kept).of(row) == row
+    # the dynamic field as a whole brings it along, a column is asked for
+    assert (note in reading.Columns(["*", note], kept).names) is not dynamic
+    assert note in reading.Columns(["uri", note], kept).names
+    nowhere = schema(dynamic=False, noted=False)
+    assert reading.Columns([note], nowhere).names == ["id"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,23 @@ def test_no_rows_are_no_call() -> None:
     client = Client()
     assert store(client).upsert([], np.empty((0, 2), np.float32)) == 0
     assert client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "column", "sent"),
+    [
+        (True, False, {"id": "1", "imgvec_from_image": "taken_at"}),
+        (False, True, {"id": "1", "imgvec_from_image": "taken_at"}),
+        (False, False, {"id": "1"}),  # an earlier imgvec's collection, which has no place for it
+    ],
+)
+def test_what_the_picture_filled_is_noted_where_there_is_a_place(dynamic: bool, column: bool, sent: Any) -> None:
+    schema = replace(SCHEMA, fields={"id": FieldType("VARCHAR")}, dynamic=dynamic, noted=column)
+    row = {"id": "1", "imgvec_from_image": "taken_at"}
+    assert writing.checked_sizes([row], schema) > [8]
+    vectors = np.eye(2, dtype=np.float32)
+    [wire] = writing.wire_rows([row], vectors, [0], schema)
+    assert {name: value for name, value in wire.items() if name != "vector"} == sent
+    # a column wants a value, even if there is nothing to note
+    [bare] = writing.wire_rows([{"id": "2"}], vectors, [0], schema)
+    assert bare.get("imgvec_from_image") == ("" if column else None)
