@@ -18,19 +18,32 @@ MAX_CELL = 16 * 2**20
 _MANY_DIGITS = 1000
 
 Row = dict[str, Any]
+OnBad = Callable[[str, int, str], object]
+"""Is told the file, the line and what is wrong with it; one that returns leaves the line out."""
 
 
-def json_rows(where: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
-    """Line number and object of each line that is not blank; nulls are left out. Raises `SourceError` with the line."""
+def fail(where: str, line: int, problem: str) -> NoReturn:
+    """Raise what is wrong with a line."""
+    raise SourceError(f"{where}:{line}: {problem}")
+
+
+def json_rows(where: str, lines: Iterable[str], *, on_bad: OnBad = fail) -> Iterator[tuple[int, Row]]:
+    """Line number and object of each line that is not blank; nulls are left out.
+
+    `on_bad` is told of a line that is not an object of JSON; without it that raises `SourceError` with the line.
+    """
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
             row = json.loads(text, parse_int=_whole)
         except (ValueError, RecursionError) as exc:
-            raise SourceError(f"{where}:{number}: not a line of JSON: {exc}") from exc
+            row, problem = None, f"not a line of JSON: {exc}"
+        else:
+            problem = "JSON lines hold one object a line"
         if not isinstance(row, dict):
-            fail(where, number, "JSON lines hold one object a line")
+            on_bad(where, number, problem)
+            continue
         yield number, {name: value for name, value in row.items() if value is not None}
 
 
@@ -54,13 +67,23 @@ def _loose(name: str) -> str:
 
 
 def csv_rows(
-    where: str, lines: Iterable[str], wanted: Collection[str], *, on_header: Callable[[list[str]], None] | None = None
+    where: str,
+    lines: Iterable[str],
+    wanted: Collection[str],
+    *,
+    on_header: Callable[[list[str]], None] | None = None,
+    on_bad: OnBad = fail,
 ) -> Iterator[tuple[int, Row]]:
     """Line number and cells by column, as text; empty cells are left out. Raises `SourceError` with the line.
+
+    `on_bad` is told of a row with more cells than the header; without it that raises as well.
 
     The delimiter is the comma, semicolon or tab (for `.tsv` the tab) by which the header has a column of `wanted`
     (`column_of`), or what a line `sep=;` before it names, as spreadsheets write it. `on_header` is told the columns.
     """
+    # the module's own 128 KiB end a file for one long text, which a field's length is there to refuse; it is the
+    # process's, so it is only ever raised
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     lines, first = iter(lines), 1
     head = next(lines, "")
     delimiters: Sequence[str] = ("\t",) if where.lower().endswith(".tsv") else _DELIMITERS
@@ -76,9 +99,6 @@ def csv_rows(
         fail(where, first, "two columns of the header have the same name")
     if on_header is not None:
         on_header(named)
-    # the module's own 128 KiB end a file for one long text, which a field's length is there to refuse; it is the
-    # process's, so it is only ever raised
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     reader = csv.reader(lines, delimiter=delimiter)
     start = first + 1
     try:
@@ -87,14 +107,10 @@ def csv_rows(
             if not cells:
                 continue
             if len(cells) > len(columns):
-                fail(where, first + reader.line_num, f"{len(cells)} cells, the header has {len(columns)}")
+                on_bad(where, first + reader.line_num, f"{len(cells)} cells, the header has {len(columns)}")
+                continue
             # Columns without a name are row numbers that a data frame wrote, or the end of lines that end in a comma.
             row = {name: cell for name, cell in zip(columns, cells, strict=False) if name and cell}
             yield first + reader.line_num, row
     except csv.Error as exc:
         raise SourceError(f"{where}:{start}: not a line of CSV: {exc} (is a quote not closed?)") from exc
-
-
-def fail(where: str, line: int, problem: str) -> NoReturn:
-    """Raise what is wrong with a line."""
-    raise SourceError(f"{where}:{line}: {problem}")

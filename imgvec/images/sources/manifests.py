@@ -31,9 +31,21 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
         def on_header(names: list[str]) -> None:
             columns.look_at(names, frozenset({column_of(names, wanted), columns.id}))
 
+        # a broken line costs itself alone
+        broken: list[UnreadableImage] = []
+
+        def on_bad(_: str, line: int, problem: str) -> None:
+            broken.append(UnreadableImage(f"{place.uri}:{line}", "metadata refused", problem))
+
         try:
-            rows = json_rows(where, lines) if is_json else csv_rows(where, lines, wanted, on_header=on_header)
+            rows = (
+                json_rows(where, lines, on_bad=on_bad)
+                if is_json
+                else csv_rows(where, lines, wanted, on_header=on_header, on_bad=on_bad)
+            )
             for line, row in rows:
+                yield from broken
+                broken.clear()
                 column = column_of(row, wanted)
                 text = row[column] if column else None
                 if not isinstance(text, str) or not text.strip():
@@ -41,6 +53,7 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
                     yield UnreadableImage(f"{place.uri}:{line}", "unusable name", f"the row has no text in {said}")
                     continue
                 yield read_named(text, place, reading, columns.fields(row, frozenset({column, columns.id})), row)
+            yield from broken
         except UnicodeDecodeError as exc:
             raise SourceError(f"{place}: not UTF-8; save it as UTF-8") from exc
         except OSError as exc:

@@ -173,13 +173,27 @@ class TestManifest:
             next(stream)
 
 
-def test_a_broken_line_comes_after_the_rows_before_it(folder: Path) -> None:
-    for name, text in (("m.csv", "path,n\na.jpg,1\nb.jpg,1,2,3\n"), ("m.jsonl", '{"path": "a.jpg"}\n{"path": \n')):
-        (folder / name).write_text(text)
-        stream = read_source(folder / name)
-        assert next(stream).uri == f"{folder}/a.jpg"
-        with pytest.raises(SourceError, match=name.replace(".", r"\.") + ":[23]: "):
-            next(stream)
+@pytest.mark.parametrize(
+    ("name", "text", "broken"),
+    [
+        ("m.csv", "path,n\na.jpg,1\nb.jpg,1,2,3\n,1,2,3\nx/b.jpg,2\n1,2,3\n", [3, 4, 6]),
+        ("m.jsonl", '{"path": "a.jpg"}\n{"path": \n[1]\n{"path": "x/b.jpg"}\n' + "[" * 100_000, [2, 3, 5]),
+    ],
+)
+def test_a_broken_line_costs_itself_alone(folder: Path, name: str, text: str, broken: list[int]) -> None:
+    (folder / name).write_text(text)
+    found = list(read_source(folder / name))
+    assert [one.uri for one in found if isinstance(one, Record)] == [f"{folder}/a.jpg", f"{folder}/x/b.jpg"]
+    assert refused(folder / name) == [(f"{folder / name}:{line}", "metadata refused") for line in broken]
+    assert isinstance(found[1], UnreadableImage)  # in its place
+
+
+def test_what_ends_a_manifest_comes_after_the_rows_before_it(folder: Path) -> None:
+    (folder / "m.csv").write_text('path,n\na.jpg,1\nb.jpg,"' + "x\n" * 9_000_000)
+    stream = read_source(folder / "m.csv")
+    assert next(stream).uri == f"{folder}/a.jpg"
+    with pytest.raises(SourceError, match=r"m\.csv:3: .*a quote not closed"):
+        next(stream)
 
 
 class TestParquetImages:
