@@ -17,6 +17,7 @@ import threading
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -28,7 +29,7 @@ SECONDS = 120.0
 _IDLE_SECONDS = 300.0
 _IDLE_HELPERS = 16
 _BASE_BYTES, _BYTES_PER_PIXEL = 1 << 30, 64
-"""Of memory that a helper may have: libjxl holds several copies of an image in 32-bit floats."""
+"""Of memory that an image may take in a helper: libjxl holds several copies of it in 32-bit floats."""
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from imgvec.images.apart import serve; serve()"
 
@@ -142,18 +143,22 @@ def decoded_apart(
         raise UnreadableImage(uri, "read failed", f"no process to decode it in could be started: {exc}") from exc
     if "reason" in answer:
         raise UnreadableImage(uri, answer["reason"], answer["detail"])
-    return Image.frombytes("RGB", tuple(answer.pop("size")), pixels), answer
+    try:
+        return Image.frombytes("RGB", tuple(answer.pop("size")), pixels), answer
+    except (KeyError, TypeError, ValueError) as exc:  # a decoder that was made to write over its own memory
+        raise UnreadableImage(uri, "broken", "the process that decoded it answered nonsense") from exc
 
 
 def serve() -> None:
     """The helper's side: answers until the line is closed."""
     from imgvec.images.native import decode_native
 
+    at_first = _data_bytes()
     with Connection(int(sys.argv[1])) as line, suppress(EOFError, OSError):
         while line.poll(_IDLE_SECONDS):
             question = json.loads(line.recv_bytes())
             data = line.recv_bytes()
-            _bound_memory(_BASE_BYTES + _BYTES_PER_PIXEL * question["max_pixels"])
+            _bound_memory(at_first + _BASE_BYTES + _BYTES_PER_PIXEL * question["max_pixels"])
             try:
                 image, answer = decode_native(data, **question)
                 pixels = image.tobytes()
@@ -164,6 +169,13 @@ def serve() -> None:
                 answer, pixels = {"reason": "broken", "detail": detail}, b""
             line.send_bytes(json.dumps(answer).encode())
             line.send_bytes(pixels)
+
+
+def _data_bytes() -> int:
+    """What this process has allocated by itself, as RLIMIT_DATA counts it; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _bound_memory(limit: int) -> None:

@@ -31,7 +31,7 @@ def is_cut(data: bytes) -> bool:
     """
     if data[:4] == b"RIFF":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if data[4:8] in (b"ftyp", b"jP  ") and _end_of_boxes(data) > len(data):
+    if data[4:8] in (b"ftyp", b"jP  ", b"JXL ") and _end_of_boxes(data) > len(data):
         return True
     # No coded data holds a word from FF90 up, so a marker that is not there was cut off (ISO/IEC 15444-1, A.1).
     is_jpeg2000 = data[4:8] == b"jP  " or data[:4] == _CODESTREAM

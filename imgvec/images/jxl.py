@@ -7,9 +7,10 @@ from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
-import brotli
 from PIL import ImageFile
-from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+from pillow_jxl import JpegXLImagePlugin
+
+JpegXLImagePlugin.DECODE_THREADS = 4  # as for HEIF; one a processor is too many where several images are decoded
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Width to height, by the number in the header (ISO/IEC 18181-1, A.2)."""
@@ -59,7 +60,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
     Where it says nothing, EXIF is followed: so write programs that know only EXIF, and so does a JPEG that was packed
     into JPEG XL without loss, whose pixels come as they lie in the JPEG.
     """
-    image: ImageFile.ImageFile = JXLImageFile(BytesIO(data), "")
+    image: ImageFile.ImageFile = JpegXLImagePlugin.JXLImageFile(BytesIO(data), "")
     with suppress(Exception):  # EXIF that cannot be read costs what it says, never the picture
         _settle_orientation(image, data)
     return image
@@ -92,6 +93,8 @@ def _packed_exif(data: bytes) -> bytes | None:
     """EXIF that lies in a box compressed by Brotli, as libjxl's own encoder writes it; its plugin reads only others."""
     for kind, start, end in _boxes(data):
         if kind == b"brob" and data[start : start + 4] == b"Exif":
+            import brotli
+
             box: bytes = brotli.decompress(data[start + 4 : end])
             # where TIFF's header lies should stand before it, and does not always
             return box if box[:4] in _TIFF else box[4 + int.from_bytes(box[:4]) :]
