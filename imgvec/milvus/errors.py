@@ -86,7 +86,7 @@ _LATER_TEXT = re.compile(
 _NOT_PARSED = "cannot parse expression"
 #: How a filter is refused. Milvus Lite draws an arrow below it, a server repeats it.
 _LITE_REFUSAL = re.compile(r"(?s)(?P<why>[^\n]* at column \d+)\n(?P<filter>.*?)\n[ \t]*\^")
-_SERVER_REFUSAL = re.compile(r"(?s)cannot parse expression: (?P<filter>.*?), error: (?P<why>.*)")
+_SERVER_REFUSAL = re.compile(r"(?s)cannot parse expression: (?P<filter>.*?)(?:, error: (?P<why>.*))?\Z")
 _SERVER_PREDICATE = re.compile(r"(?s)predicate is not a boolean expression: (?P<filter>.*?), data type")
 _LITE_UNFIT = re.compile(
     r"Function '\w+' has no kernel matching input types .*|Python int too large to convert to C long|"
@@ -140,10 +140,13 @@ def filter_refusal(said: str) -> str | None:
         return f"{match['filter'].strip()}: {match['why']}"
     if match := _SERVER_REFUSAL.search(said):
         # ANTLR counts columns from 0
-        why = re.sub(r"^line 1:(\d+) ", lambda at: f"at column {int(at[1]) + 1}: ", match["why"])
+        said = match["why"] or "it is not an expression"
+        why = re.sub(r"^line 1:(\d+) ", lambda at: f"at column {int(at[1]) + 1}: ", said)
         return f"{match['filter']}: {why}"
     if match := _SERVER_PREDICATE.search(said):
         return f"{match['filter']}: it is not a condition, which is true or false"
+    if "unsupported expr proto node" in said:
+        return "that is given: it has a part that names no field"
     if match := _LITE_UNFIT.match(said):
         return f"that is given: {match[0]}"
     return None

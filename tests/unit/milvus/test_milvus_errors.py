@@ -143,6 +143,12 @@ def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
             "n ==: unexpected end of expression at column 5",
         ),
         (6, "unexpected token 'or' at column 1\n  or\n  n\n  ^^\nexpected", "or n: unexpected token 'or' at column 1"),
+        (65535, "failed to create query plan: cannot parse expression: not .5", "not .5: it is not an expression"),
+        (
+            65535,
+            "fail to Query, reason=worker(1) query failed:  => unsupported expr proto node: value_expr",
+            "that is given: it has a part that names no field",
+        ),
         (1, "Python int too large to convert to C long", "that is given: Python int too large to convert to C long"),
         (
             65535,
