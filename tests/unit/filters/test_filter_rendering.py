@@ -243,7 +243,8 @@ def test_numbers_among_a_json_list_s_elements(value: Any, text: str) -> None:
     ("type_", "text"),
     [
         (FieldType("INT64"), "INT64"), (FieldType("VARCHAR", max_length=64), "VARCHAR(64)"),
-        (FieldType("ARRAY", "INT8", nullable=True), "ARRAY<INT8> or null"), (FieldType("JSON", nullable=True), "JSON or null"),
+        (FieldType("ARRAY", "INT8", nullable=True), "ARRAY<INT8> or null"),
+        (FieldType("JSON", nullable=True), "JSON or null"),
     ],
 )  # fmt: skip
 def test_types_in_words(type_: FieldType, text: str) -> None:
