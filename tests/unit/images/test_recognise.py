@@ -13,6 +13,7 @@ from PIL import Image
 from imgvec.errors import UnreadableImage
 from imgvec.formats import FORMATS, TRUSTED, allow_list
 from imgvec.images import DecodePolicy, decode
+from imgvec.images.camera import MEDIA_TYPES
 
 
 def saved(format: str, **options: object) -> bytes:
@@ -163,3 +164,10 @@ def test_a_header_that_can_be_a_tga_s(at: int, value: int, is_tga: bool) -> None
     data[at] = value
     reason, detail = refused(bytes(data), "OLD.TGA")
     assert (reason == "format not allowed" and detail.startswith("TGA")) is is_tga
+
+
+def test_media_types_of_camera_raw() -> None:
+    # as shared-mime-info builds them: the maker, and the files' usual ending
+    for kind, media_type in MEDIA_TYPES.items():
+        assert re.fullmatch(rf"image/x-[a-z]{{4,}}-{kind.lower()}", media_type), kind
+    assert len(set(MEDIA_TYPES.values())) == len(MEDIA_TYPES) == 14
