@@ -11,6 +11,7 @@ import calendar
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -135,6 +136,7 @@ def _number(text: str, number: int) -> Span:
     raise ValueError(f"lies beyond every calendar in Unix milliseconds: {HINT}")
 
 
+@lru_cache(4096)  # an ingest reads the same date several times
 def _read(text: str) -> Span:
     for form in _FORMS:
         if match := form.fullmatch(text):

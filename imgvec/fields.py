@@ -126,6 +126,8 @@ def convert(name: str, declared: FieldSection, value: Any) -> Any:
 def is_missing(declared: FieldSection, value: Any) -> bool:
     """Whether a cell says nothing of the field: an empty text does not, but for a VARCHAR, where it is one."""
     if isinstance(value, str):
+        if value and declared.type not in ("FLOAT", "DOUBLE"):
+            return False
         if declared.type in ("FLOAT", "DOUBLE") and value.strip().lower() == "nan":
             return True  # as some write a missing number to CSV
         return not value and (declared.type != "VARCHAR" or declared.required)
@@ -193,8 +195,10 @@ def _unix_ms(name: str, declared: FieldSection, value: Any) -> int:
 def _text(name: str, value: Any, most: int) -> str:
     if isinstance(value, date):
         value = value.isoformat()
-    elif dates.is_date(value) or (isinstance(value, int) and not isinstance(value, bool)):
-        value = shown(value) if isinstance(value, int) else str(value)
+    elif type(value) is int:
+        value = shown(value)
+    elif type(value) is not str and dates.is_date(value):
+        value = str(value)
     if not isinstance(value, str):
         raise ValueError(f"{name} = {shown(value)} is no text")
     try:

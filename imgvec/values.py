@@ -18,6 +18,8 @@ from imgvec import dates
 MAX_JSON_DEPTH = 64
 """Of objects and lists in each other; far below what JSON readers on either side of Milvus take."""
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
+_OWN = frozenset({str, int, float, bool, list})
+_PRESENT = frozenset({str, int, bool, bytes, list, tuple, dict})
 _SHOWN = 80
 _MOST_DIGITS = 20
 
@@ -26,7 +28,7 @@ def is_absent(value: Any) -> bool:
     """Whether a cell holds no value."""
     if value is None:
         return True
-    if isinstance(value, str | bool | int | bytes | list | tuple | Mapping):
+    if type(value) in _PRESENT or isinstance(value, str | int | Mapping):
         return False
     if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):  # pandas' and NumPy's, not imported for it
         return True
@@ -68,7 +70,7 @@ def plain(name: str, value: Any, *, depth: int = 0) -> Any:
         return value
     if isinstance(value, str):
         return _text(name, value)
-    if isinstance(value, int):
+    if type(value) is int:
         if not _LEAST <= value <= _GREATEST:
             raise ValueError(f"{name} = {shown(value)} does not fit the 64 bits of Milvus's integers: store it as text")
         return value
@@ -96,7 +98,9 @@ def plain(name: str, value: Any, *, depth: int = 0) -> Any:
 
 def python(value: Any) -> Any:
     """Other libraries' scalars and sequences as Python's own: NumPy, Arrow, Decimal, Path, UUID, sets; dates stay."""
-    if isinstance(value, bool | int | float | str | list) or dates.is_date(value):
+    if type(value) in _OWN:
+        return value  # most of all there are
+    if isinstance(value, int | float | str | list) or dates.is_date(value):
         return _base(value)
     if isinstance(value, Decimal):
         # 10 is whole, and 10.00 is a number that happens to be; 1E+1000000 would be a million digits
