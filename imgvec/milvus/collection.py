@@ -28,6 +28,7 @@ from imgvec.milvus import schema as schemas
 from imgvec.milvus.building import IndexState
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.errors import translated
+from imgvec.milvus.forked import Owner
 from imgvec.milvus.schema import PROPERTY, IndexInfo, Schema
 
 _NOT_LOADED = 101
@@ -72,10 +73,15 @@ class Collection:
         self.capabilities = capabilities
         # Milvus Lite builds indexes within the call, and no network can swallow it
         self.timeout = max(timeout, _LITE_TIMEOUT) if capabilities.kind == "lite" else timeout
-        self._client, self._schema = client, schema
+        self._given, self._owner, self._schema = client, Owner(), schema
         self._writing: AbstractContextManager[object] = writing or nullcontext()
         self._written_at = self._deleted_at = -_OWN_WRITES_SECONDS
         self._params = reading.SearchParams(schema, capabilities.max_limit)
+
+    @property
+    def _client(self) -> MilvusClient:
+        self._owner.check(f"the collection {self.name!r}")
+        return self._given
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dim={self.dim}, {self.index.type}, {self.capabilities.name})"

@@ -18,6 +18,7 @@ from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, Co
 from imgvec.milvus import building, schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
+from imgvec.milvus.forked import Owner
 from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
 
@@ -33,8 +34,13 @@ class Connection:
         self, client: MilvusClient, uri: str, backend: Capabilities, *, timeout: float, lite: LiteFile | None = None
     ) -> None:
         self.uri, self.capabilities, self.timeout = uri, backend, timeout
-        self._client, self._lite = client, lite
+        self._given, self._owner, self._lite = client, Owner(), lite
         self._closed = False
+
+    @property
+    def _client(self) -> MilvusClient:
+        self._owner.check(f"the connection to {self.uri}")
+        return self._given
 
     def __repr__(self) -> str:
         return f"Connection({self.uri!r}, {self.capabilities.name})"
@@ -50,6 +56,8 @@ class Connection:
         if self._closed:
             return
         self._closed = True
+        if not self._owner.is_this:
+            return  # it is the parent's to close
         self._client.close()
         if self._lite:
             self._lite.release()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from imgvec.errors import BackendUnavailable
@@ -42,6 +45,8 @@ class LiteFile:
 
 _lock = threading.Lock()
 _open: dict[Path, LiteFile] = {}
+_parents: list[object] = []
+"""What a forked child has of its parent's databases: kept, since whatever closed them would write into their files."""
 
 
 def open_lite(location: str) -> LiteFile:
@@ -56,6 +61,7 @@ def open_lite(location: str) -> LiteFile:
     with _lock:
         found = _open.get(path)
         if found is None:
+            _leave_to_the_parent_at_fork()
             ours = str(path) not in server_manager_instance._servers
             with _Overheard() as overheard:
                 uri = server_manager_instance.start_and_get_uri(str(path))
@@ -64,6 +70,33 @@ def open_lite(location: str) -> LiteFile:
             found = _open[path] = LiteFile(path, uri, ours)
         found.users += 1
         return found
+
+
+@cache
+def _leave_to_the_parent_at_fork() -> None:
+    os.register_at_fork(after_in_child=_left_to_the_parent)
+
+
+def _left_to_the_parent() -> None:
+    """In a forked child: the files belong to the parent, whose threads serve them.
+
+    Milvus Lite closes what is open when a process exits, and that must not be the parent's database; a child that opens
+    the same file is told, by the file's lock, that another process has it.
+    """
+    global _lock
+    from milvus_lite.server_manager import server_manager_instance
+
+    _lock = threading.Lock()
+    _open.clear()
+    server_manager_instance._lock = threading.Lock()
+    for server, db, _ in server_manager_instance._servers.values():
+        _parents.extend((server, db))
+        # a copy of the parent's: with it the lock would outlive the parent
+        if isinstance(number := getattr(db, "_lock_fd", None), int):
+            with suppress(OSError):
+                os.close(number)
+            db._lock_fd = None
+    server_manager_instance._servers.clear()
 
 
 class _Overheard(logging.Filter):

@@ -77,6 +77,17 @@ def test_a_mistyped_path_is_not_searched_for_as_text(filled: FakeStore) -> None:
         searcher.search_many(["photos/cat.jpg"])
 
 
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize(
+    "url", ["https://example.org/cat.jpg", "HTTP://me:secret@example.org/", "s3://bucket/a", "file:///a.jpg"]
+)
+def test_a_url_is_neither_fetched_nor_a_text(filled: FakeStore, url: str, text: bool) -> None:
+    searcher = Searcher(filled, lambda: FakeEncoder(text=text), max_pixels=10**7, max_bytes=10**7)
+    with pytest.raises(QueryError, match="is a URL, and queries are not fetched: give the image's path") as raised:
+        searcher.search_many([url])
+    assert "secret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
