@@ -125,7 +125,7 @@ moments = st.datetimes(
 plain = st.none() | st.booleans() | integers | floats | texts
 json_values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
 foreign = (
-    st.decimals()
+    st.decimals(allow_nan=False)
     | moments
     | st.dates(date(1, 1, 1), date(9999, 12, 31))
     | st.binary(max_size=5)

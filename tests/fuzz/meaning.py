@@ -45,15 +45,16 @@ def absent(value: Any) -> bool:
 
 def meaning(declared: Declared, value: Any) -> Meaning:
     kind = declared["type"]
+    value = _python(value)
     if absent(value):
         return Meaning((ABSENT,), clear=True)
+    if isinstance(value, str) and value.strip().lower() == "nan" and kind in ("FLOAT", "DOUBLE"):
+        return Meaning((ABSENT,))
     if isinstance(value, str) and not value.strip() and kind != "VARCHAR":
         # a blank cell; the empty list and the empty object are no less fair
         return Meaning((ABSENT, *(([],) if kind == "ARRAY" else ())), clear=value == "")
-    if value == "" and kind == "VARCHAR":
+    if isinstance(value, str) and value == "" and kind == "VARCHAR":
         return Meaning((ABSENT, ""), clear=not declared.get("required"))
-    if isinstance(value, np.generic):
-        value = value.item() if not isinstance(value, np.datetime64) else value.astype("M8[ms]").item()
     if kind == "ARRAY":
         return _list(declared, value)
     if kind == "JSON":
@@ -61,6 +62,15 @@ def meaning(declared: Declared, value: Any) -> Meaning:
     if declared.get("format") == "unix_ms":
         return _moment(value)
     return _scalar(kind, value, declared)
+
+
+def _python(value: Any) -> Any:
+    """NumPy's scalars, also those with a shape, as Python's."""
+    if isinstance(value, np.datetime64):
+        return value.astype("M8[ms]").item()
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    )
 
 
 def _scalar(kind: str, value: Any, declared: Declared) -> Meaning:
@@ -146,16 +156,17 @@ def _moment(value: Any) -> Meaning:
     if isinstance(value, date):
         return Meaning(_milliseconds(datetime(value.year, value.month, value.day, tzinfo=UTC)))
     if not isinstance(value, str):
-        # seconds for milliseconds are as good as certain below some size, which is for the code to draw
-        return Meaning(_integer("INT64", value).values)
+        # whether so few milliseconds are a date at all is for the code to say
+        whole = _integer("INT64", value).values
+        return Meaning((*whole, *(_compact(str(whole[0])) if whole else ())))
     if found := re.fullmatch(
         r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(Z|[+-]\d\d:\d\d)?)?", value
     ):
         return _iso(*found.groups())
     if re.fullmatch(r"[+-]?[0-9]{1,400}", value.strip()):
-        compact = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", value.strip())
-        dates = _iso(*compact.groups()).values if compact else ()
-        return Meaning((*_integer("INT64", value).values, *dates))
+        return Meaning((*_integer("INT64", value).values, *_compact(value.strip().lstrip("+"))))
+    if re.fullmatch(r"\d{4}-\d\d", value.strip()):
+        return _iso(*value.strip().split("-"), "01")
     try:
         moment = datetime.fromisoformat(value.strip())
     except ValueError:
@@ -182,6 +193,12 @@ def _iso(year: str, month: str, day: str, *time: str | None) -> Meaning:
         except OverflowError:
             return IMPOSSIBLE
     return Meaning(_milliseconds(moment), clear=1900 < moment.year < 2100)
+
+
+def _compact(digits: str) -> tuple[int, ...]:
+    """A year, a day or a second without signs between: 2024, 20240601, 20240601101112."""
+    found = re.fullmatch(r"(\d{4})(?:(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?)?", digits)
+    return _iso(found[1], found[2] or "01", found[3] or "01", *found.groups()[3:]).values if found else ()
 
 
 def _iso_midnight(year: str, month: str, day: str) -> tuple[int, ...]:
@@ -235,7 +252,47 @@ def _object(value: Any) -> Meaning:
             return IMPOSSIBLE
     if not isinstance(value, dict):
         return IMPOSSIBLE
-    return Meaning((value,), clear and storable(value))
+    return Meaning((value, without_gaps(value)), clear and storable(value))
+
+
+def without_gaps(value: Any) -> Any:
+    """An object without the keys that hold nothing; in lists nothing is null."""
+    if isinstance(value, dict):
+        return {key: without_gaps(one) for key, one in value.items() if not absent(one)}
+    if isinstance(value, list | tuple):
+        return [None if absent(one) else without_gaps(one) for one in value]
+    return _python(value)
+
+
+def free(value: Any) -> Meaning:
+    """What a value means under a name that no field declares."""
+    value = _python(value)
+    if absent(value) or (isinstance(value, str) and not value):
+        return Meaning((ABSENT,), clear=True)
+    if isinstance(value, bool | int | float | str | list | dict):
+        return Meaning((value, without_gaps(value)) if _held(value) else (), clear=storable(value))
+    if isinstance(value, datetime | date):
+        return Meaning((value.isoformat(), str(value), *_moment(value).values))
+    if isinstance(value, Decimal):
+        return Meaning((str(value), *((float(value), int(value)) if math.isfinite(value) else ())))
+    if isinstance(value, np.ndarray):
+        return free(value.tolist())
+    if isinstance(value, tuple | set | range):
+        return Meaning((list(value), sorted(value, key=repr)))
+    return IMPOSSIBLE
+
+
+def _held(value: Any) -> bool:
+    """Whether JSON holds it: where it does, it may still be too large for Milvus."""
+    try:
+        json.dumps(without_gaps(value), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return _plain(value)
+    return True
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, list | dict) and not isinstance(value, str)
 
 
 def storable(value: Any) -> bool:
