@@ -1,10 +1,12 @@
 """What the fuzz tests share: how long they go on, and the figures at the end.
 
-By day each target has a few inputs, the same ones every time; `pytest -m nightly tests/fuzz` tries many new ones.
+By day each target has a few inputs, the same ones every time; `pytest -m nightly tests/fuzz` tries thousands of new
+ones, or as many as IMGVEC_TEST_FUZZ_EXAMPLES says.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +33,7 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     def run(check: Callable[[Any], None], strategy: st.SearchStrategy[Any], *, day: int, night: int) -> None:
         by_day = request.param == "day"
         profile = settings(
-            max_examples=day if by_day else night,
+            max_examples=day if by_day else int(os.environ.get("IMGVEC_TEST_FUZZ_EXAMPLES", night)),
             derandomize=by_day,
             database=None,
             deadline=None,

@@ -198,7 +198,7 @@ class Tree:
         for number, name in enumerate(names):
             path = os.fsdecode(os.fsencode(folder) + b"/" + name)
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "wb") as file:
+            with Path(path).open("wb") as file:
                 picture(number).save(file, "PNG")
             relative = os.fsdecode(name)
             if any(part.startswith(".") for part in relative.split("/")) or _other(relative) or _by_a_nas(relative):
@@ -214,7 +214,7 @@ class Tree:
 
 
 def _other(relative: str) -> bool:
-    return os.path.splitext(relative)[1].lower() in OTHER_SUFFIXES
+    return Path(relative).suffix.lower() in OTHER_SUFFIXES
 
 
 def _by_a_nas(relative: str) -> bool:
@@ -276,7 +276,7 @@ def test_a_folder_is_brought_in_searched_and_pruned(
         assert collection.prune(tree.folder) == 0
         gone = min(tree.images)
         if len(tree.images) > 1:
-            os.unlink(gone)
+            Path(gone).unlink()
             assert collection.prune(tree.folder) == 1
             assert _uris(collection) == set(tree.images) - {gone}
         _count(tally, tree, names)
@@ -286,7 +286,7 @@ def test_a_folder_is_brought_in_searched_and_pruned(
 
 def _kept_by_ending(path: str) -> bool:
     """An ending that names an archive, a manifest or a list."""
-    return os.path.splitext(path)[1].lower() in OTHER_SUFFIXES
+    return Path(path).suffix.lower() in OTHER_SUFFIXES
 
 
 def test_metadata_names_files_as_tables_spell_them(
