@@ -1,4 +1,4 @@
-"""Metadata tables: what is stored is what the cells mean, or the image alone is refused; the next run changes nothing."""
+"""Metadata tables: what is stored is what the cells mean, or that image is refused; a second run writes nothing."""
 
 from __future__ import annotations
 
