@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from imgvec.errors import SourceError
 from imgvec.exchange import npy, parquet
 from imgvec.exchange.source import Row
-from imgvec.images.tables import csv_rows, json_rows
+from imgvec.images.tables import csv_rows, header_cells, json_rows
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -62,8 +61,7 @@ def _text(file: Path) -> Iterator[Row]:
 
 def _columns(head: str) -> list[str]:
     """The names in a CSV's first line, by the delimiter that makes the most of them."""
-    readings = [next(csv.reader([head], delimiter=delimiter), []) for delimiter in ",;\t"]
-    return [name.strip() for name in max(readings, key=len)]
+    return max((header_cells(head, delimiter) for delimiter in ",;\t"), key=len)
 
 
 def _from_table(file: Path) -> Iterator[Row]:

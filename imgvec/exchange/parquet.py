@@ -12,6 +12,7 @@ import numpy as np
 
 from imgvec.errors import SourceError
 from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
+from imgvec.images.frames import arrow_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,8 +75,17 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def plain_rows(batch: Any) -> list[Row]:
-    """The rows of an Arrow table or batch as Python has them, without nulls; dates are ISO 8601 text."""
-    return [{name: _plain(value) for name, value in row.items() if value is not None} for row in batch.to_pylist()]
+    """The rows of an Arrow table or batch as Python has them, without nulls; dates are ISO 8601 text.
+
+    Raises `SourceError` for a row that Python cannot hold.
+    """
+    return [{name: _plain(value) for name, value in _held(row).items() if value is not None} for row in arrow_rows(batch)]
+
+
+def _held(row: Row | str) -> Row:
+    if isinstance(row, str):
+        raise SourceError(f"a row of the Parquet file: {row}")
+    return row
 
 
 def _plain(value: Any) -> Any:

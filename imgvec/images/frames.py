@@ -24,15 +24,16 @@ class Table(Protocol):
     def columns(self) -> Any: ...
 
 
-def frame_rows(table: Table, paths: Sequence[str]) -> Iterator[tuple[int, Row]]:
+def frame_rows(table: Table, paths: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
     """Number, from 1, and cells of each row by column; a pandas index that is called one of `paths` is a column too.
 
-    Raises `SourceError` where it is no such table.
+    A text says what is wrong with a row. Raises `SourceError` where it is no such table.
     """
-    return ((number, dict(row)) for number, row in enumerate(_rows(table, paths), 1))
+    rows = enumerate(_rows(table, paths), 1)
+    return ((number, row if isinstance(row, str) else dict(row)) for number, row in rows)
 
 
-def parquet_rows(file: Path) -> Iterator[tuple[int, Row]]:
+def parquet_rows(file: Path) -> Iterator[tuple[int, Row | str]]:
     """The same of a Parquet file, a batch at a time; raises `SourceError` where it cannot be read."""
     try:
         import pyarrow as pa
@@ -43,19 +44,43 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, Row]]:
     try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(_ROWS, use_threads=False):
-                for row in batch.to_pylist():
+                names = [name for name in batch.schema.names if not name.startswith(_INDEX_COLUMN)]
+                for row in arrow_rows(batch.select(names)):
                     number += 1
-                    yield number, {name: cell for name, cell in row.items() if not name.startswith(_INDEX_COLUMN)}
+                    yield number, row
     except (pa.ArrowException, OSError) as exc:
         raise SourceError(f"{file}: not Parquet, or broken: {exc}") from exc
 
 
-def _rows(table: Any, paths: Sequence[str]) -> Iterator[Row]:
+def arrow_rows(batch: Any) -> list[Row | str]:
+    """The rows of an Arrow batch or table as Python's values.
+
+    A text says what Python cannot hold of one: a date of the year 12000, a text that is not Unicode.
+    """
+    rows: list[Row | str]
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, OverflowError):
+        rows = [_arrow_row(batch, index) for index in range(batch.num_rows)]
+    return rows
+
+
+def _arrow_row(batch: Any, index: int) -> Row | str:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[index].as_py()
+        except (ValueError, OverflowError) as exc:
+            return f"`{name}` cannot be read: {exc}"
+    return row
+
+
+def _rows(table: Any, paths: Sequence[str]) -> Iterator[Row | str]:
     if hasattr(table, "iter_rows"):  # polars
         yield from table.iter_rows(named=True)
     elif hasattr(table, "to_batches"):  # Arrow
         for batch in table.to_batches(_ROWS):
-            yield from batch.to_pylist()
+            yield from arrow_rows(batch)
     elif hasattr(table, "itertuples"):  # pandas
         index = [str(name) for name in table.index.names if name is not None]
         named = table.reset_index() if column_of(index, paths) else table

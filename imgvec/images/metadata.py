@@ -115,7 +115,7 @@ def load_metadata(
     if isinstance(metadata, Mapping):
         where, folder, rows = "metadata", Path.cwd(), _mapping_rows(metadata)
     elif isinstance(metadata, Table):
-        where, folder, rows = "metadata", Path.cwd(), _with_paths(frame_rows(metadata, wanted), wanted)
+        where, folder, rows = "metadata", Path.cwd(), _with_paths(frame_rows(metadata, wanted), wanted, "metadata")
     else:
         file = Path(os.path.abspath(Path(metadata).expanduser()))  # noqa: PTH100 - resolve() would follow links
         where, folder, rows = str(file), file.parent, _file_rows(file, wanted)
@@ -140,9 +140,11 @@ def _mapping_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[i
 
 
 def _with_paths(
-    rows: Iterator[tuple[int, dict[str, Any]]], wanted: Sequence[str]
+    rows: Iterator[tuple[int, dict[str, Any] | str]], wanted: Sequence[str], where: str
 ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     for number, row in rows:
+        if isinstance(row, str):
+            fail(where, number, row)
         column = column_of(row, wanted)
         path = row.pop(column) if column else None
         yield number, os.fspath(path) if isinstance(path, os.PathLike) else path, row
@@ -150,14 +152,14 @@ def _with_paths(
 
 def _file_rows(file: Path, wanted: Sequence[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     if _is_parquet(file):
-        yield from _with_paths(parquet_rows(file), wanted)
+        yield from _with_paths(parquet_rows(file), wanted, str(file))
         return
     try:
         # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             where = str(file)
             rows = json_rows(where, lines) if _is_json(file, lines) else csv_rows(where, lines, wanted)
-            yield from _with_paths(rows, wanted)
+            yield from _with_paths(rows, wanted, where)
     except UnicodeDecodeError as exc:
         raise SourceError(f"{file}: the metadata is not UTF-8; save it as UTF-8") from exc
     except OSError as exc:
@@ -173,8 +175,8 @@ def _is_parquet(file: Path) -> bool:
 
 
 def _is_json(file: Path, lines: TextIO) -> bool:
-    if file.suffix.lower() in (".csv", ".tsv"):
-        return False
+    if (suffix := file.suffix.lower()) in (".csv", ".tsv", ".jsonl", ".ndjson"):
+        return "json" in suffix
     start = lines.read(4096).lstrip()
     lines.seek(0)
     return start[:1] in ("{", "[")

@@ -16,6 +16,9 @@ MAX_CELL = 16 * 2**20
 """Characters of one cell; more is a quote that nobody closed."""
 
 _MANY_DIGITS = 1000
+_NOT_UTF_8 = "not UTF-8; save the file as UTF-8"
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""How a UTF-16 file begins when its bytes are kept as surrogates."""
 
 Row = dict[str, Any]
 OnBad = Callable[[str, int, str], object]
@@ -31,9 +34,15 @@ def json_rows(where: str, lines: Iterable[str], *, on_bad: OnBad = fail) -> Iter
     """Line number and object of each line that is not blank; nulls are left out.
 
     `on_bad` is told of a line that is not an object of JSON; without it that raises `SourceError` with the line.
+    `lines` may hold bytes that are not UTF-8 as surrogates, which are bad as well; a file in UTF-16 always raises.
     """
     for number, text in enumerate(lines, 1):
+        if number == 1 and text.startswith(_UTF_16):
+            fail(where, number, _NOT_UTF_8)
         if not text.strip():
+            continue
+        if not _is_unicode(text):
+            on_bad(where, number, _NOT_UTF_8)
             continue
         try:
             row = json.loads(text, parse_int=_whole)
@@ -76,7 +85,8 @@ def csv_rows(
 ) -> Iterator[tuple[int, Row]]:
     """Line number and cells by column, as text; empty cells are left out. Raises `SourceError` with the line.
 
-    `on_bad` is told of a row with more cells than the header; without it that raises as well.
+    `on_bad` is told of a row with more cells than the header, and of one that is not UTF-8, whose bytes `lines` holds
+    as surrogates; without it that raises as well.
 
     The delimiter is the comma, semicolon or tab (for `.tsv` the tab) by which the header has a column of `wanted`
     (`column_of`), or what a line `sep=;` before it names, as spreadsheets write it. `on_header` is told the columns.
@@ -89,7 +99,9 @@ def csv_rows(
     delimiters: Sequence[str] = ("\t",) if where.lower().endswith(".tsv") else _DELIMITERS
     if said := re.fullmatch(r"\"?sep=(.)\"?\s*", head, re.IGNORECASE):
         head, first, delimiters = next(lines, ""), 2, (said[1],)
-    readings = [([name.strip() for name in next(csv.reader([head], delimiter=one), [])], one) for one in delimiters]
+    if not _is_unicode(head):
+        fail(where, first, _NOT_UTF_8)
+    readings = [(header_cells(head, one), one) for one in delimiters]
     columns, delimiter = max(readings, key=lambda reading: column_of(reading[0], wanted) is not None)
     if column_of(columns, wanted) is None:
         names = " or ".join(f"`{name}`" for name in wanted)
@@ -109,8 +121,29 @@ def csv_rows(
             if len(cells) > len(columns):
                 on_bad(where, first + reader.line_num, f"{len(cells)} cells, the header has {len(columns)}")
                 continue
+            if not all(map(_is_unicode, cells)):
+                on_bad(where, first + reader.line_num, _NOT_UTF_8)
+                continue
             # Columns without a name are row numbers that a data frame wrote, or the end of lines that end in a comma.
             row = {name: cell for name, cell in zip(columns, cells, strict=False) if name and cell}
             yield first + reader.line_num, row
     except csv.Error as exc:
         raise SourceError(f"{where}:{start}: not a line of CSV: {exc} (is a quote not closed?)") from exc
+
+
+def header_cells(head: str, delimiter: str) -> list[str]:
+    """The names in the first line of a CSV; none where it cannot be one."""
+    try:
+        return [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

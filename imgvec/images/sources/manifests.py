@@ -24,7 +24,7 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
     columns = reading.columns
     wanted = (columns.uri,) if columns.uri else URI_COLUMNS
     with place.opened() as file:
-        lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         where = str(place)
         is_json = where.lower().endswith((".jsonl", ".ndjson"))
 
@@ -54,7 +54,8 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
                     continue
                 yield read_named(text, place, reading, columns.fields(row, frozenset({column, columns.id})), row)
             yield from broken
-        except UnicodeDecodeError as exc:
-            raise SourceError(f"{place}: not UTF-8; save it as UTF-8") from exc
+        except SourceError:
+            yield from broken
+            raise
         except OSError as exc:
             raise SourceError(f"{place}: cannot be read on: {exc}") from exc

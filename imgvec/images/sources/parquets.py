@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.frames import arrow_rows
 from imgvec.images.records import EXCLUDED, BytesReader, Found, PassedOver, record_id
 from imgvec.images.sources.manifests import URI_COLUMNS
 from imgvec.images.sources.named import read_named
@@ -38,12 +39,21 @@ def read_parquet(place: Place, reading: Reading) -> Iterator[Found]:
         for batch in file.iter_batches(batch_size=_ROWS, use_threads=False):
             images = batch.column(image) if image is not None else None
             others = [name for name in names if name != image]
-            for index, row in enumerate(batch.select(others).to_pylist()):
+            for index, row in enumerate(arrow_rows(batch.select(others))):
+                if isinstance(row, str):
+                    yield UnreadableImage(f"{place.uri}!{number}", "metadata refused", row)
+                    number += 1
+                    continue
                 fields = reading.columns.fields(row, used)
                 if images is None:
-                    yield _named(row.get(uri), number, place, reading, fields, row)
+                    yield _named(row.get(uri or ""), number, place, reading, fields, row)
                 else:
-                    path, value = _cell(images[index])
+                    try:
+                        path, value = _cell(images[index])
+                    except UnicodeDecodeError:
+                        yield UnreadableImage(f"{place.uri}!{number}", "unusable name", "its path is not UTF-8")
+                        number += 1
+                        continue
                     name = row[reading.columns.uri] if reading.columns.uri else path
                     key = str(name) if keyed else str(number)
                     if value is None and path:
@@ -119,7 +129,11 @@ def _keys_are_unique(file: Any, image: str, uri_column: str | None) -> bool:
         return False
     for batch in file.iter_batches(columns=[leaf], use_threads=False):
         column = batch.column(0) if uri_column else batch.column(0).field("path")
-        for path in column.to_pylist():
+        try:
+            paths = column.to_pylist()
+        except UnicodeDecodeError:
+            return False
+        for path in paths:
             key = int(record_id(path)[:16], 16) if isinstance(path, str) and path else None
             if key is None or key in seen:
                 return False
