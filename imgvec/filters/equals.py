@@ -12,6 +12,8 @@ from imgvec.filters.expressions import dynamic as dynamic_field
 from imgvec.filters.fields import Fields, FieldType
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_DIGITS = 400
+"""More than any number has that Milvus holds; Python itself refuses to read some thousands."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE"})
 _DATES = FieldType("INT64", format="unix_ms")
@@ -75,7 +77,7 @@ def _end(name: str, text: str, declared: FieldType | None) -> Span | int | float
     if declared is None and not _NUMBER.fullmatch(text):
         return _when(name, text, _DATES)
     if declared is None:
-        return int(text) if _INTEGER.fullmatch(text) else float(text)
+        return _number(name, text)
     found = _value(name, text, declared.type)
     assert isinstance(found, int | float)  # a range is of numbers
     return found
@@ -94,9 +96,15 @@ def _equals_dynamic(name: str, text: str, fields: Fields) -> Filter:
     same_text = place == text
     if text in _TRUTH:
         return same_text | (place == _TRUTH[text])
-    if _NUMBER.fullmatch(text):
-        return same_text | (place == (int(text) if _INTEGER.fullmatch(text) else float(text)))
+    if _NUMBER.fullmatch(text) and len(text) <= _DIGITS:
+        return same_text | (place == _number(name, text))
     return same_text
+
+
+def _number(name: str, text: str) -> int | float:
+    if len(text) > _DIGITS:
+        raise FilterError(f"{name!r}: a number of {len(text):,} digits is beyond what Milvus holds")
+    return int(text) if _INTEGER.fullmatch(text) else float(text)
 
 
 def _value(name: str, text: str, type_: str) -> Scalar:
@@ -105,7 +113,7 @@ def _value(name: str, text: str, type_: str) -> Scalar:
     if type_ == "BOOL" and text.lower() in _TRUTH:
         return _TRUTH[text.lower()]
     if type_.startswith("INT") and _INTEGER.fullmatch(text):
-        return int(text)
+        return _number(name, text)
     if type_ in {"FLOAT", "DOUBLE"} and _NUMBER.fullmatch(text):
         return float(text)
     raise FilterError(f"{text!r} is no value for the field {name!r}, which holds {type_}")

@@ -227,6 +227,8 @@ def _list(declared: Declared, value: Any) -> Meaning:
             items, clear = [item.strip() for item in value.split(";") if item.strip()], True
     elif isinstance(value, list | tuple):
         items, clear = list(value), isinstance(value, list)
+    elif isinstance(value, set | frozenset | range):
+        items, clear = sorted(value, key=repr), False
     elif isinstance(value, np.ndarray) and value.ndim == 1:
         items, clear = value.tolist(), False
     else:

@@ -47,6 +47,7 @@ def test_the_fields_type_says_what_the_text_is(name: str, text: str, where: Filt
         ("0.5", (dynamic("colour") == "0.5") | (dynamic("colour") == 0.5)),
         ("true", (dynamic("colour") == "true") | (dynamic("colour") == True)),  # noqa: E712
         ("nan", dynamic("colour") == "nan"),
+        ("9" * 5000, dynamic("colour") == "9" * 5000),
     ],
 )
 def test_a_dynamic_key_may_hold_what_the_text_can_be_read_as(text: str, where: Filter) -> None:
@@ -60,6 +61,7 @@ def test_a_dynamic_key_may_hold_what_the_text_can_be_read_as(text: str, where: F
         ("width", "1_000", "no value"),
         ("width", " 5", "no value"),
         ("width", "٣", "no value"),
+        ("width", "9" * 5000, "'width': a number of 5,000 digits is beyond what Milvus holds"),
         ("width", "", "no value"),
         ("score", "nan", "no value"),
         ("score", "inf", "no value"),

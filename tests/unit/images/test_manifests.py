@@ -196,6 +196,63 @@ def test_what_ends_a_manifest_comes_after_the_rows_before_it(folder: Path) -> No
         next(stream)
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "why"),
+    [
+        ("m.csv", [b"path,n", b"a.jpg,1", b"b.jpg,1,2,3", b"x/b.jpg,2"], "4 cells, the header has 2"),
+        ("m.csv", [b"path,n", b"a.jpg,1", b"caf\xe9.jpg,1", b"x/b.jpg,2"], "not UTF-8; save the file as UTF-8"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b'{"path": ', b'{"path": "x/b.jpg"}'], "not a line of JSON"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b"[" * 100_000, b'{"path": "x/b.jpg"}'], "not a line of JSON"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b"[]", b'{"path": "x/b.jpg"}'], "one object a line"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b'{"path": "\xe9"}', b'{"path": "x/b.jpg"}'], "not UTF-8"),
+    ],
+)
+def test_a_line_that_cannot_be_read_costs_itself_alone(folder: Path, name: str, lines: list[bytes], why: str) -> None:
+    (folder / name).write_bytes(b"\n".join(lines))
+    first, refused, last = read_source(folder / name)
+    assert [first.uri, last.uri] == [f"{folder}/a.jpg", f"{folder}/x/b.jpg"]
+    assert isinstance(refused, UnreadableImage)
+    assert (refused.uri, refused.reason) == (f"{folder}/{name}:3", "metadata refused")
+    assert why in refused.detail
+
+
+def test_a_file_that_is_not_utf_8_from_its_start_is_refused_as_a_whole(folder: Path) -> None:
+    for name, data in (
+        ("m.csv", "pfad,größe,path\n1,2,a.jpg\n".encode("cp1252")),
+        ("m.csv", "path,n\na.jpg,1\n".encode("utf-16")),
+        ("m.jsonl", '{"path": "a.jpg"}\n'.encode("utf-16")),
+    ):
+        (folder / name).write_bytes(data)
+        with pytest.raises(SourceError, match=r":1: not UTF-8; save the file as UTF-8"):
+            list(read_source(folder / name))
+
+
+def test_a_header_that_no_table_has_is_refused(folder: Path) -> None:
+    for text in (f"path,{'x' * 20_000_000}\na.jpg,1\n", "\0,\0\n"):
+        (folder / "m.csv").write_text(text)
+        with pytest.raises(SourceError, match=r"m\.csv:1: the header has no column"):
+            list(read_source(folder / "m.csv"))
+        with pytest.raises(SourceError, match=r"m\.csv:1: the header has no column"):
+            load_metadata(folder / "m.csv")
+
+
+def test_an_empty_file_of_json_lines_is_metadata_without_rows(folder: Path) -> None:
+    (folder / "m.jsonl").write_text("")
+    assert len(load_metadata(folder / "m.jsonl")) == 0
+
+
+def test_a_row_of_parquet_that_python_cannot_hold_costs_itself_alone(folder: Path) -> None:
+    offsets = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in range(4)))
+    latin = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"a\xe9b")])
+    for column in (pa.array([0, 2**60, 1], pa.timestamp("us")), pa.array([0, 2**30, 1], pa.date32()), latin):
+        pq.write_table(pa.table({"path": ["a.jpg", "c.jpg", "x/b.jpg"], "odd": column}), folder / "m.parquet")
+        first, refused, last = read_source(folder / "m.parquet")
+        assert [first.uri, last.uri] == [f"{folder}/a.jpg", f"{folder}/x/b.jpg"]
+        assert isinstance(refused, UnreadableImage)
+        assert (refused.uri, refused.reason) == (f"{folder}/m.parquet!1", "metadata refused")
+        assert "`odd` cannot be read" in refused.detail
+
+
 class TestParquetImages:
     def written(self, path: Path, images: pa.Array, **columns: list[Any]) -> Path:
         pq.write_table(pa.table({"image": images, **columns}), path, row_group_size=3)
