@@ -79,7 +79,9 @@ def plain_rows(batch: Any) -> list[Row]:
 
     Raises `SourceError` for a row that Python cannot hold.
     """
-    return [{name: _plain(value) for name, value in _held(row).items() if value is not None} for row in arrow_rows(batch)]
+    return [
+        {name: _plain(value) for name, value in _held(row).items() if value is not None} for row in arrow_rows(batch)
+    ]
 
 
 def _held(row: Row | str) -> Row:
