@@ -202,9 +202,12 @@ def test_encodings(fuzz: Fuzz, tally: Tally, collection: ImageCollection, images
         _emptied(collection)
         with tally.expecting(SourceError):
             report = collection.ingest(file) if is_manifest else collection.ingest(images, metadata=file)
-            assert not report.refused
             stored = _albums(collection)
-            assert [stored[number] for number in range(len(albums))] == albums
+            # a line of a manifest that is not UTF-8 costs itself alone
+            assert set(report.refused) <= ({"metadata refused"} if is_manifest else set())
+            assert report.written + report.refused.total() == (len(albums) if is_manifest else IMAGES)
+            for number, album in enumerate(albums):
+                assert stored.get(number, album) == album
 
     tables = st.tuples(
         st.sampled_from([".csv", ".tsv", ".jsonl"]),
