@@ -4,6 +4,9 @@ The helper is a fresh interpreter that imports neither the application's main mo
 first such image comes, serves one image after another, and ends with this process, or after some minutes without work.
 What comes back is a header in JSON and pixels; nothing is unpickled. A helper that dies costs the image that it was
 given; so does one that takes too long. Its memory is bounded where the system does that (Linux).
+
+The way there and back costs 0.3 ms, and 0.9 ms a megabyte of file (two x86-64 cores); a HEIC of 12 megapixels takes
+hundreds to decode.
 """
 
 from __future__ import annotations
