@@ -28,7 +28,7 @@ FULL = Path("/dev/full")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A collection `t` at `folder/t.db` of 300 rows, and the id of the picture called `NAME`."""
+    """A collection `t` at `folder/t.db` of two rows, and the id of the picture called `NAME`."""
     folder = tmp_path_factory.mktemp("streams")
     (folder / "uni").mkdir()
     for i in range(2):
@@ -66,8 +66,10 @@ def run(photos: tuple[Path, str]) -> Run:
 ENCODINGS = {"latin-1": {"PYTHONIOENCODING": "latin-1"}, "ascii": {"PYTHONIOENCODING": "ascii"}, "C": {"LC_ALL": "C"}}
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("output", ["paths", "json", "csv", "table"])
+@pytest.mark.parametrize(
+    ("output", "encoding"),
+    [*((output, "latin-1") for output in ("paths", "json", "csv", "table")), ("table", "ascii"), ("json", "C")],
+)
 def test_names_that_stdout_lacks(run: Run, photos: tuple[Path, str], output: str, encoding: str) -> None:
     folder, id_ = photos
     done = run(f"imgvec search id:{id_} -c t -k 1 -o {output}", **ENCODINGS[encoding])
@@ -102,18 +104,10 @@ def test_a_message_of_a_name_that_is_no_unicode(run: Run) -> None:
 COMMANDS = [
     "search id:ID -c t",
     "search id:ID -c t -o paths",
-    "search id:ID -c t -o json",
-    "search id:ID -c t -o csv",
-    "collections list",
     "collections show t",
-    "collections count t",
     "index types",
-    "index plan -c t",
-    "index status -c t",
     "encoders list -o json",
-    "doctor",
     "--help",
-    "--version",
 ]
 
 
