@@ -3,10 +3,10 @@
     python tests/mutation/run.py --seed 1 --sample 500
 
 A nightly piece, not part of the test run. First the tests (unit and Milvus Lite's) run once, to learn which lines each
-runs, and how long each takes. Then a sample of the faults of faults.py is
-drawn, from each file in proportion to its lines of code. Each fault is written into a copy of the tree, and the tests
-that run its lines run there, fastest first, until one fails: in a fork of this process, which holds the heavy libraries
-already and nothing of imgvec, so that everything imports the faulty module as it would the sound one.
+runs, and how long each takes. Then a sample of the faults of faults.py is drawn, from each file in proportion to its
+lines of code. Each fault is written into a copy of the tree, and the tests that run its lines run there, fastest first,
+until one fails: in a fork of this process, which holds the heavy libraries already and nothing of imgvec, so that
+everything imports the faulty module as it would the sound one.
 
 A fault is noticed where a test fails, the import fails, the process dies (`crashed`) or does not come to an end, in
 two tries (`hung`). It survives where every test passes, where no test runs its lines (`uncovered`), and where the
