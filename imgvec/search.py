@@ -104,7 +104,7 @@ class Searcher:
     ) -> None:
         self._store, self._encoder = store, encoder
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
-        self._decoding = decoding or DecodePolicy()
+        self._decoding = decoding
 
     def search_many(
         self,

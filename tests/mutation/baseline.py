@@ -24,6 +24,8 @@ LEFT_OUT = (
     "tests/integration/test_index.py", "tests/integration/test_index_tune.py",
     "tests/integration/test_index_types.py", "tests/integration/test_index_verify.py",
 )  # fmt: skip
+_MODULE = "module "
+"""Before a module's name: what ran while its tests were collected."""
 MARKS = "not nightly and not server and not container and not weights and not gpu"
 
 
@@ -55,9 +57,15 @@ class Baseline:
         return cls(**data)
 
     def tests_of(self, file: str, lines: range, *, at_import: bool, binds: str) -> list[str]:
-        """The tests that run one of the lines; of what runs at import, those of every file that uses the name."""
+        """The tests that run one of the lines; of what runs at import, those of every file that uses the name.
+
+        Of lines that no test runs in its own process, perhaps in another, those of every file that names this one.
+        """
         if not at_import:
-            return sorted({test for line in lines for test in self.lines[file].get(line, ())})
+            found = sorted({test for line in lines for test in self.lines[file].get(line, ())})
+            if found:
+                return found
+            binds = Path(file).stem
         word = re.compile(rf"\b{re.escape(binds)}\b") if binds else None
         users = [file, *(f for f, text in self.texts.items() if word and f in self.lines and word.search(text))]
         return sorted({test for user in users for tests in self.lines[user].values() for test in tests})
@@ -93,8 +101,12 @@ def learn(trees: Sequence[Tree], files: Sequence[str], tests: Sequence[str]) -> 
         measured = json.loads(tree.path.with_suffix(".baseline").read_text())
         seconds |= measured["seconds"]
         failed += measured["failed"]
+        of_module: dict[str, list[str]] = defaultdict(list)
+        for test in measured["seconds"]:
+            of_module[_MODULE + test.partition("::")[0]].append(test)
         for file, by_line in measured["lines"].items():
-            for line, tests in by_line.items():
+            for line, contexts in by_line.items():
+                tests = {test for context in contexts for test in of_module.get(context, [context])}
                 lines[file][int(line)] += (test for test in tests if test in measured["seconds"])
     package = trees[0].path / "imgvec"
     texts = {str(path.relative_to(trees[0].path)): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
@@ -133,6 +145,15 @@ class _Watch:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._coverage.switch_context(item.nodeid)  # type: ignore[attr-defined]
+        result = yield
+        self._coverage.switch_context("")  # type: ignore[attr-defined]
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        # what parameters are made of runs now, and for every test of the module
+        if isinstance(collector, pytest.Module):
+            self._coverage.switch_context(f"{_MODULE}{collector.nodeid}")  # type: ignore[attr-defined]
         result = yield
         self._coverage.switch_context("")  # type: ignore[attr-defined]
         return result

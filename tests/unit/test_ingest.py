@@ -19,8 +19,9 @@ from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
 from imgvec.fields import FROM_IMAGE
-from imgvec.images import Record, content_hash, gone_from, load_metadata, read_source
+from imgvec.images import BytesReader, Notice, Record, content_hash, gone_from, load_metadata, read_source
 from imgvec.ingest import ingest, prune
+from imgvec.ingest.source import read_but_for
 from imgvec.report import IngestReport
 
 PHOTOS = Definition.load("photos")
@@ -339,11 +340,14 @@ class DeadlyEncoder(FakeEncoder):
         return _deadly
 
 
-def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeStore) -> None:
-    picture(3, (33, 33)).save(pictures / "album0" / "05deadly.jpg")
-    report = run(pictures, store, DeadlyEncoder(), processes=2)
+def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeStore, tmp_path: Path) -> None:
+    deadly, log = pictures / "album0" / "05deadly.jpg", tmp_path / "refused.jsonl"
+    picture(3, (33, 33)).save(deadly)
+    report = run(pictures, store, DeadlyEncoder(), processes=2, errors=log)
     assert report.written == len(store.rows) == 20
     assert report.refused == {"broken": 1}
+    detail = "the process that decoded it died of it"
+    assert json.loads(log.read_text()) == {"uri": str(deadly), "reason": "broken", "detail": detail}
 
 
 def test_metadata_that_milvus_could_not_store_is_refused_alone(
@@ -627,3 +631,12 @@ class TestWhereADateCameFrom:
         assert self.taken(photo, store, encoder) == 0
         dated(photo, 2, "2021:03:04 10:00:00")
         assert self.taken(photo, store, encoder) == self.EXIF
+
+
+def test_the_database_s_own_files_are_no_records() -> None:
+    one, other = (Record(name, f"/photos/{name}", BytesReader(b"x", name), {}) for name in ("a.db/x.jpg", "b.jpg"))
+    notice = Notice("something about the source")
+    refused = UnreadableImage("/photos/a.db/LOCK.jpg", "empty")
+    found = [one, notice, refused, other]
+    assert list(read_but_for("/photos/a.db/", lambda: iter(found))) == [notice, other]
+    assert list(read_but_for(None, lambda: iter(found))) == found

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imgvec.definition import Definition
 from imgvec.errors import FilterError, QueryError, UnreadableImage
-from imgvec.images import read_source
+from imgvec.images import DecodePolicy, read_source
 from imgvec.ingest import ingest
 from imgvec.search import Searcher
 
@@ -154,3 +154,25 @@ def test_output_fields(searcher: Searcher, filled: FakeStore) -> None:
 def test_one_query_is_not_many(searcher: Searcher, query: Any) -> None:
     with pytest.raises(QueryError, match="search_many takes a sequence of queries; search takes one"):
         searcher.search_many(query)
+
+
+def test_the_caps_hold_for_images_in_every_form(filled: FakeStore, encoder: FakeEncoder, pictures: Path) -> None:
+    path = pictures / "album0" / "04.jpg"
+    searcher = Searcher(filled, lambda: encoder, max_pixels=64 * 48 - 1, max_bytes=10**7)
+    for query in (path, path.read_bytes(), picture(4), np.zeros((48, 64, 3), np.uint8)):
+        with pytest.raises(UnreadableImage) as caught:
+            searcher.search_many([query])
+        assert caught.value.reason == "too many pixels"
+    with pytest.raises(UnreadableImage, match="too large"):
+        Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=100).search_many([path])
+
+
+def test_the_formats_that_are_read_hold_for_queries_too(
+    filled: FakeStore, encoder: FakeEncoder, pictures: Path
+) -> None:
+    path = pictures / "album0" / "04.jpg"
+    policy = DecodePolicy(formats=("PNG",))
+    searcher = Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7, decoding=policy)
+    for query in (path, path.read_bytes()):
+        with pytest.raises(UnreadableImage, match="JPEG is not on the allow-list"):
+            searcher.search_many([query])

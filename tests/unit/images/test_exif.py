@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from imgvec.images import decode
-from imgvec.images.exif import taken_at
+from imgvec.images.exif import read_exif, taken_at
 
 ORIGINAL, OFFSET, SUBSEC = 0x9003, 0x9011, 0x9291
 
@@ -52,3 +52,10 @@ def test_every_format_that_carries_it(format: str) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, format, exif=exif)
     assert decode(buffer.getvalue(), uri="x").taken_at == 1_582_979_696_000
+
+
+@pytest.mark.parametrize("stored", range(12))
+def test_orientations_that_are_none_are_upright(stored: int) -> None:
+    image = Image.new("RGB", (2, 1))
+    image.getexif()[0x0112] = stored
+    assert read_exif(image) == (stored if 1 <= stored <= 8 else 1, None)

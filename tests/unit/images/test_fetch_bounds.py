@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import socket
+import ssl
 import zlib
 from http.server import BaseHTTPRequestHandler
 
@@ -115,3 +117,58 @@ def test_what_is_sent(asked: str, sent: str) -> None:
         "Host": server.url.removeprefix("http://"), "User-Agent": f"imgvec/{__version__}",
         "Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity", "Connection": "close",
     }  # fmt: skip
+
+
+def test_a_certificate_that_is_not_the_host_s_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+
+    class Context:
+        def wrap_socket(self, sock: socket.socket, *, server_hostname: str) -> socket.socket:
+            opened.append(sock)
+            error = ssl.SSLCertVerificationError("certificate verify failed")
+            error.verify_message = f"{server_hostname} is another"
+            raise error
+
+    monkeypatch.setattr("imgvec.images.fetch._tls", Context)
+    with serving(lambda handler: say(handler, 200, BODY)) as server:
+        error = refused(UrlReader(server.url.replace("http:", "https:"), HERE))
+    assert (error.reason, error.detail) == ("read failed", "the certificate: 127.0.0.1 is another")
+    assert [sock.fileno() for sock in opened] == [-1]  # closed, and not tried again
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail", "tries"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Unknown"), "read failed", "x.example cannot be resolved: Unknown", 1),
+        (
+            socket.gaierror(socket.EAI_AGAIN, "Not now"),
+            "read failed",
+            "x.example cannot be resolved: Not now; tried 4 times",
+            4,
+        ),
+        (UnicodeError("label too long"), "unusable name", "the host is no name", 1),
+    ],
+)  # fmt: skip
+def test_a_host_that_cannot_be_resolved(
+    error: Exception, reason: str, detail: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        asked.append((host, port))
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("imgvec.images.fetch.random.uniform", lambda low, high: 0.0)
+    found = refused(UrlReader("https://x.example/a.jpg"))
+    assert (found.reason, found.detail, asked) == (reason, detail, [("x.example", 443)] * tries)
+
+
+def test_waits_between_tries_double_and_vary_by_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[tuple[float, float]] = []
+    monkeypatch.setattr("imgvec.images.fetch.random.uniform", lambda *given: bounds.append(given) or 0.0)
+    with serving(lambda handler: say(handler, 500)) as server:
+        assert refused(UrlReader(server.url, HERE)).detail == "500 Internal Server Error; tried 4 times"
+    # and a fourth that is drawn, and not waited
+    assert bounds == [(0.125, 0.25), (0.25, 0.5), (0.5, 1.0), (1.0, 2.0)]

@@ -100,6 +100,8 @@ class TestLookup:
     [
         ("m.csv", "file,album\na.jpg,cats\n", "m.csv:1: .*no column `path`.*file, album"),
         ("m.csv", "", "m.csv:1: .*nothing"),
+        ("m.csv", "sep=;\n", "m.csv:2: .*it has nothing"),
+        ("m.csv", "sep=;\nfile;album\n", "m.csv:2: .*it has file, album"),
         ("m.csv", "path,n\na.jpg,1\nb.jpg,2\n./a.jpg,3\n", "m.csv:4: .*'./a.jpg' stands in row 2"),
         ("m.csv", "path,n\na.jpg,1\n,2\n", "m.csv:3: `path` is empty"),
         ("m.csv", "path,n\na.jpg,1,2\n", "m.csv:2: 3 cells, the header has 2"),

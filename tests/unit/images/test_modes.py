@@ -201,3 +201,18 @@ def test_a_bmp_with_an_alpha_that_somebody_set_shows_white_where_it_is_0() -> No
     colours = Image.new("RGBA", (2, 1), (10, 20, 30, 0))
     colours.putpixel((1, 0), (200, 100, 50, 255))
     assert bmp(colours).tolist() == [[[255, 255, 255], [200, 100, 50]]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),  # from 0 to 1 as it is
+        ([0.2, 0.4], [51, 102]),
+        ([0.0, 0.75, 1.5], [0, 128, 255]),  # a wider range is stretched
+        ([-0.5, 0.0, 0.5], [0, 128, 255]),
+        ([0.0, 1.0, 255.0], [0, 1, 255]),
+    ],
+)
+def test_floats_from_0_to_1_are_grey_and_others_are_stretched(values: list[float], expected: list[int]) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    assert np.abs(rgb(image)[0, :, 0].astype(int) - expected).max() <= 1
