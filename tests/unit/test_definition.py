@@ -184,6 +184,8 @@ def test_metadata_becomes_its_type(declared: dict[str, Any], given: Any, stored:
         ({"type": "ARRAY", "element_type": "INT8"}, [1, "x"], r"x\[1\] = 'x'"),
         ({"type": "ARRAY", "element_type": "INT8"}, 3, "no list"),
         ({"type": "ARRAY", "element_type": "INT8"}, "[1", "no JSON list"),
+        ({"type": "ARRAY", "element_type": "INT8"}, "[" * 100_000, "no JSON list"),
+        ({"type": "JSON"}, '{"a":' * 100_000, "no JSON"),
         ({"type": "JSON"}, "text", "no JSON"),
         ({"type": "JSON"}, '"text"', "no JSON object"),
         ({"type": "JSON"}, {"a": float("inf")}, r"x\.a = inf is not a finite number"),

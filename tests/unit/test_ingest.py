@@ -102,6 +102,7 @@ def test_refusals_are_counted_logged_and_passed_over(
     assert adds_up(report)
     assert report.refused == {"empty": 1, "not an image": 1, "metadata refused": 1}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["reason"] for line in lines if line["detail"]} == {"metadata refused"}
     assert {line["uri"]: line["reason"] for line in lines} == {
         str(pictures / "empty.jpg"): "empty",
         str(pictures / "text.jpg"): "not an image",

@@ -165,3 +165,22 @@ def test_another_page_as_the_first(order: str, big: bool) -> None:
     wide = first(turned).tiff.full_page()
     assert wide is not None
     assert wide.number(256) == 6
+
+
+def test_an_empty_directory_may_end_the_file() -> None:
+    data = tiff([]) + b"\0\0"
+    found = Tiff.of(data)
+    assert found is not None
+    last = found.directory(len(data) - 2)
+    assert last is not None
+    assert last.entries == {}
+    assert found.directory(len(data) - 1) is None
+
+
+def test_a_page_without_a_width_is_no_picture() -> None:
+    empty, page = tiff([(257, 3, [5], "H")]), tiff([(256, 3, [6], "H")])
+    for data, width in ((empty, None), (page, 6)):
+        found = Tiff.of(data)
+        assert found is not None
+        full = found.full_page()
+        assert (full and full.number(256)) == width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -59,3 +60,18 @@ def test_orientations_that_are_none_are_upright(stored: int) -> None:
     image = Image.new("RGB", (2, 1))
     image.getexif()[0x0112] = stored
     assert read_exif(image) == (stored if 1 <= stored <= 8 else 1, None)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(orientation: int) -> None:
+    # where the first row and column of the file lie in the picture: EXIF 2.32, table 6
+    upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    turned = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.T,
+        6: np.rot90(upright, 1), 7: upright[::-1, ::-1].T, 8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    image = Image.fromarray(np.ascontiguousarray(turned))
+    image.getexif()[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=image.getexif())
+    np.testing.assert_array_equal(np.asarray(decode(buffer.getvalue(), uri="x").image)[:, :, 0], upright)
