@@ -139,9 +139,12 @@ class Definition(Section):
         for name, declared in self.fields.items():
             if declared.default is not None:
                 try:
-                    convert(name, declared, declared.default)
+                    default = convert(name, declared, declared.default)
                 except ValueError as exc:
                     raise _MisplacedError(str(exc), "fields", name, "default") from exc
+                # as it will be stored: a YAML date has no place in the description, which is JSON
+                self.fields[name] = declared.model_copy(update={"default": default})
+        _check_texts(self.model_dump())
         return self
 
     def _check_vector_index(self, device: str, section: IndexSection) -> None:
@@ -251,6 +254,18 @@ def field_problem(name: str) -> str | None:
     if not _IDENTIFIER.match(name):
         return "a field's name is a letter or _, then letters, digits and _"
     return "a word of Milvus's own" if name.lower() in _MILVUS_WORDS else None
+
+
+def _check_texts(value: Any, *place: str) -> None:
+    """Raise where a text is not Unicode: "\\ud800" is good YAML, and neither JSON nor Milvus takes it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_texts(inner, *place, str(key))
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _MisplacedError("is not Unicode text", *place) from None
 
 
 class _MisplacedError(ValueError):

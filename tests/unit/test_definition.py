@@ -4,9 +4,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from imgvec import description
 from imgvec.definition import Definition, bundled
+from imgvec.encoders.protocol import Binding
 from imgvec.errors import DefinitionError
 
 MINIMAL = "encoder: {model: some/model}\n"
@@ -51,6 +54,39 @@ def test_aliases_that_stand_for_millions_of_values_are_refused_at_once(tmp_path:
     lines += [f"{here}: &{here} [{', '.join([f'*{before}'] * 8)}]" for before, here in pairwise(names)]
     with pytest.raises(DefinitionError, match="aliases"):
         load(tmp_path, MINIMAL + "\n".join(lines))
+
+
+def test_a_default_is_kept_as_it_will_be_stored(tmp_path: Path) -> None:
+    """Whatever it was given as: the description, which is JSON, reads back equal."""
+    text = MINIMAL + "fields:\n  taken_at: {type: INT64, format: unix_ms, default: 2024-06-01}\n"
+    assert load(tmp_path, text).fields["taken_at"].default == 1_717_200_000_000
+    fields = {
+        "n": {"type": "INT64", "default": np.int64(5)},
+        "share": {"type": "FLOAT", "default": 0.1},
+        "ok": {"type": "BOOL", "default": "yes"},
+        "tags": {"type": "ARRAY", "element_type": "VARCHAR", "default": ("a", "b")},
+        "exif": {"type": "JSON", "default": {"a": float("nan"), "b": [1]}},
+    }
+    definition = Definition.load({"encoder": {"model": "m"}, "fields": fields})
+    assert {name: field.default for name, field in definition.fields.items()} == {
+        "n": 5,
+        "share": float(np.float32(0.1)),
+        "ok": True,
+        "tags": ["a", "b"],
+        "exif": {"b": [1]},
+    }
+    binding = Binding("m", None, "0", None, "cls", 224, 8)
+    assert description.read("c", description.write(definition, binding)) == (definition, binding)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [('about: "\\ud800"', "about"), ('fields: {a: {type: BOOL, nullable: true, about: "\\udfff"}}', "fields.a.about")],
+)
+def test_a_text_that_is_not_unicode_is_refused_with_its_place(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(DefinitionError, match="is not Unicode text") as caught:
+        load(tmp_path, f"{MINIMAL}{text}\n")
+    assert (caught.value.where, caught.value.line) == (where, 2)
 
 
 def test_an_empty_key_is_named(tmp_path: Path) -> None:
