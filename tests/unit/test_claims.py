@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import picture
 
-from imgvec.definition import Definition
+from imgvec.definition import Definition, field_problem
 from imgvec.encoders.protocol import Vectors
 from imgvec.engines import worker
+from imgvec.engines.ray import _add
 from imgvec.errors import ImgvecError, WriteFailed
 from imgvec.images import Again, BytesReader, Item, Record, content_hash, read_source, record_id
 from imgvec.images.seen import Seen
@@ -281,3 +282,25 @@ def test_a_run_over_an_unchanged_source_writes_nothing_at_length(
     tmp_path: Path, versions: list[Version], cut: int, chunk: int
 ) -> None:
     settles(tmp_path, versions, cut, chunk)
+
+
+def test_what_a_source_says_comes_through_chunks(
+    tmp_path: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Ray engine adds it up: counts over all chunks, each notice told once."""
+    monkeypatch.setattr(worker, "CHUNK_RECORDS", 2)
+    picture(1).save(tmp_path / "z.png")
+    for n in range(5):
+        (tmp_path / f"{n}.png").symlink_to("z.png")
+    (tmp_path / "m.jsonl").write_text("".join(f'{{"path": "z.png", "width": 1, "n": {n}}}\n' for n in (1, 1, 2)))
+    total, told = IngestReport(), []
+    sources = [tmp_path / "m.jsonl", tmp_path]
+    for pickled in worker.read(lambda: read_source(sources, field_problem=field_problem), ".", pickle.dumps):
+        part = run(iter([pickle.loads(each) for each in pickle.loads(pickled).pickled]), store)
+        told += _add(total, part)
+    assert (total.written, total.duplicates, total.seen) == (1, 1, 4)
+    assert total.refused == {"given twice": 2}  # other metadata, and the folder's own without any
+    assert total.passed_over == {"symbolic link": 5}
+    assert total.first_passed_over == {"symbolic link": f"{tmp_path}/0.png"}
+    assert len(told) == 1
+    assert total.notices == told
