@@ -251,13 +251,13 @@ def test_parts_ids_and_pruning(made: Callable[[str], ImageCollection], tmp_path:
     manifest.write_text("file_name,sku,shelf\n00.png,s-0,cats\n01.png,s-1,dogs\n02.png,s-1,dogs\n")
     keyed = made("keyed")
     report = keyed.ingest(manifest, id_column="sku", mapping={"shelf": "album"})
-    assert (report.written, report.duplicates) == (2, 1)
+    assert (report.written, report.refused) == (2, {"given twice": 1})
     assert {id_: row["album"] for id_, row in keyed.get(["s-0", "s-1"]).items()} == {"s-0": "cats", "s-1": "dogs"}
 
 
 def test_metadata_is_checked_before_anything_is_encoded(made: Callable[[str], ImageCollection], tmp_path: Path) -> None:
     picture(0).save(tmp_path / "a.png")
-    (tmp_path / "m.jsonl").write_text('{"path": "a.png", "width": 3}\n')
+    (tmp_path / "m.jsonl").write_text('{"path": "a.png", "album": {"of": "cats"}}\n')
     collection = made("checked")
     report = collection.ingest(tmp_path / "m.jsonl")
     assert report.refused == Counter({"metadata refused": 1})
