@@ -7,16 +7,12 @@ built over it, and recall is measured there (`LeftOut`). A copy lacks a twentiet
 fewer than the queries wanted, several copies lack some each.
 
 A collection with more than `COPIED` rows is not copied as a whole. There recall is measured on its own index with
-stored rows, and corrected by how much easier those are, which a copy of `COPIED` of its rows tells (`Carried`): the
-odds of a miss differ by about one factor, whatever the setting and the size. With Faiss's HNSW (M 16) over 2,500 to
-40,000 vectors and ef 16 to 64 its logarithm was 1.0 to 1.4 in one space (DINOv2 of CIFAR-10) and 1.2 to 1.6 in another
-(the same whitened).
+stored rows, and corrected by what a copy of `COPIED` of its rows tells (`carried`).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,8 +22,9 @@ import numpy as np
 
 from imgvec.errors import QueryError
 from imgvec.indexes import catalog
-from imgvec.indexes.ladder import Grid, grid
-from imgvec.indexes.measure import HALVES, Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
+from imgvec.indexes.carried import Carried, learned_at
+from imgvec.indexes.ladder import grid
+from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
 from imgvec.indexes.protocol import BuildStore, SearchStore
 from imgvec.indexes.recall import Estimate
 
@@ -38,8 +35,6 @@ _LEFT_OUT, _MOST_COPIES = 20, 10
 0.02 more at the same ef, so a copy that lacks much of the collection would flatter it."""
 _TAUGHT = 2
 """Times the queries: what a copy teaches is believed as far as it is measured, and there are rows enough."""
-_WHOLE_TRIALS = 20
-"""A query's ten neighbours and no miss are not the end of the odds."""
 
 Basis = Literal["given", "stored", "left out", "carried over"]
 """What the queries were: given, or stored rows: as they are, left out of a copy, or corrected by what a copy taught."""
@@ -79,48 +74,6 @@ class LeftOut:
     def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         vectors = np.concatenate([part.queries.vectors for part in self.parts])
         return latencies(store, vectors, settings, calls, limit=self.limit, filter=self.filter)
-
-
-@dataclass(frozen=True, slots=True)
-class Easier:
-    """How much easier stored rows are to search for than others: the logarithm of the ratio of the odds of a miss."""
-
-    log_odds: float
-    high: float
-    """Its upper bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """Stored rows as queries to the collection itself, under one filter, corrected by what a copy taught."""
-
-    questions: Questions
-    easier: Easier
-
-    @property
-    def filter(self) -> str:
-        return self.questions.filter
-
-    @property
-    def rows(self) -> int:
-        return self.questions.rows
-
-    @property
-    def limit(self) -> int:
-        return self.questions.limit
-
-    @property
-    def asked(self) -> int:
-        return self.questions.asked
-
-    def size(self, which: Half) -> int:
-        return self.questions.size(which)
-
-    def measured(self, params: Mapping[str, Any], which: Half, confidence: float) -> Estimate:
-        return corrected(self.questions.measured(params, which, confidence), self.easier)
-
-    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
-        return self.questions.latencies(store, settings, calls)
 
 
 @dataclass
@@ -190,42 +143,6 @@ def unseen_copies(
         yield Unseen("left out", _asked_of(store, left_out, ask), [copy for copy, _ in left_out])
 
 
-def corrected(seen: Estimate, easier: Easier) -> Estimate:
-    """The recall of other pictures, where that of stored rows is `seen`.
-
-    The bounds of two estimates combine as Zou and Donner (Statistics in Medicine 27, 2008) say: their distances from
-    the means add up as squares.
-    """
-    middle, low, high = _odds(seen)
-    other = middle - max(0.0, easier.log_odds)
-    doubt = max(0.0, easier.high) - max(0.0, easier.log_odds)
-    return Estimate(
-        _share(other),
-        _share(other - math.hypot(middle - low, doubt)),
-        _share(other + math.hypot(high - middle, doubt)),
-        seen.queries,
-    )
-
-
-def easier_by(stored: Estimate, other: Estimate) -> Easier:
-    """How much easier stored rows are, where recall of those and of others are so much with one setting."""
-    mine, _, mine_high = _odds(stored)
-    theirs, theirs_low, _ = _odds(other)
-    log_odds = mine - theirs
-    return Easier(log_odds, log_odds + math.hypot(mine_high - mine, theirs - theirs_low))
-
-
-def _odds(recall: Estimate) -> tuple[float, float, float]:
-    """The logarithms of the odds of a hit, and of its bounds; of a recall of 1 they are not infinite."""
-    most = 1 - 1 / (_WHOLE_TRIALS * recall.queries)
-    mean, low, high = (min(max(value, 1 - most), most) for value in (recall.mean, recall.low, recall.high))
-    return math.log(mean / (1 - mean)), math.log(low / (1 - low)), math.log(high / (1 - high))
-
-
-def _share(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
-
-
 def _shuffled_ids(store: SearchStore, seed: int) -> list[str]:
     ids = np.array([row["id"] for rows in store.scan(["id"]) for row in rows], dtype=object)
     return list(np.random.default_rng(seed).permutation(ids))
@@ -282,7 +199,7 @@ def _carried(
     stored = ask(copy, sampled(copy, kept[:number]))
     other = ask(copy, Queries(sampled(store, strangers).vectors, None))
     cells = grid(catalog.index_type(name), built_with, rows=len(kept), limit=stored[0].asked)
-    learned = [_learned(cells, mine, theirs, target, confidence) for mine, theirs in zip(stored, other, strict=True)]
+    learned = [learned_at(cells, mine, theirs, target, confidence) for mine, theirs in zip(stored, other, strict=True)]
     # where few rows match, the copy may find all of them, and teaches nothing
     most = max(filter(None, learned), key=lambda easier: easier.log_odds, default=None)
     if most is None:
@@ -292,17 +209,3 @@ def _carried(
         )
     own = ask(store, queries)
     return Unseen("carried over", [Carried(each, easier or most) for each, easier in zip(own, learned, strict=True)])
-
-
-def _learned(cells: Grid, stored: Questions, other: Questions, target: float, confidence: float) -> Easier | None:
-    """What the copy tells with the cheapest setting that reaches the target; None where it misses nothing."""
-    row = len(cells.second) - 1
-
-    def recall(asked: Questions, place: int) -> Estimate:
-        shares = [asked.recall(cells.setting((place, row)), half) for half in HALVES]
-        return bounded(np.concatenate(shares), confidence)
-
-    places = range(len(cells.first) - 1)
-    place = bisect_left(places, True, key=lambda place: recall(other, place).mean >= target)
-    there = recall(other, place)
-    return None if there.mean == 1.0 else easier_by(recall(stored, place), there)

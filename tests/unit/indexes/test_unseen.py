@@ -12,10 +12,10 @@ from test_tune import STRANGERS, Built, Clocked, CurveStore, asked_of, clocked, 
 
 from imgvec.errors import QueryError
 from imgvec.indexes import unseen
+from imgvec.indexes.carried import Easier, corrected, easier_by
 from imgvec.indexes.measure import questions, sampled
 from imgvec.indexes.recall import Estimate, estimate
 from imgvec.indexes.tune import Tuned, Tuning, silent, tune
-from imgvec.indexes.unseen import Easier, corrected, easier_by
 
 
 def truly(store: CurveStore, tuned: Tuned) -> float:
