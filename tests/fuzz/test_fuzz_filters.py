@@ -283,7 +283,8 @@ def _equals(one: dict[str, Any], name: str, text: str) -> bool:
         number = _number(text)
         return number is not None and float(np.float32(number)) == float(np.float32(value))
     if isinstance(value, list) and name in DEFINITION["fields"]:  # type: ignore[operator]
-        return any(_spelled(element, text) for element in value)
+        number = _number(text) if name == "ratios" and len(text) < 300 else None
+        return any(_spelled(element, text if number is None else repr(float(number))) for element in value)
     return _spelled(value, text)
 
 
