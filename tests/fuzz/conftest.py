@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tally import Tally
+from tally import Fuzz, Tally
 
 _tallies = pytest.StashKey[dict[str, Tally]]()
-
-Fuzz = Callable[..., None]
 
 
 @pytest.fixture

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from imgvec.errors import ImgvecError, UnreadableImage
+
+Fuzz = Callable[..., None]
+"""`fuzz(check, strategy, day=50, night=5000)`, as the fixture of that name."""
 
 
 @dataclass

@@ -11,12 +11,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import Fuzz
 from fakes import FakeEncoder
 from fields import texts
 from hypothesis import strategies as st
 from pictures import picture
-from tally import Tally
+from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 from imgvec.cli import main

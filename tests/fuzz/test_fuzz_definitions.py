@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Fuzz
 from fakes import FakeEncoder
 from fields import declared_fields, json_values, texts
 from hypothesis import strategies as st
 from meaning import ABSENT, meaning, same
 from pictures import picture
-from tally import Tally
+from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 from imgvec.definition import Definition, bundled

@@ -12,13 +12,12 @@ from typing import Any
 import filter_rows
 import numpy as np
 import pytest
-from conftest import Fuzz
 from fakes import FakeEncoder
 from fields import texts
 from filter_oracle import CASES, Case
 from hypothesis import strategies as st
 from rows import row
-from tally import Tally
+from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 from imgvec.errors import FilterError

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Fuzz
 from fakes import FakeEncoder
 from hypothesis import strategies as st
 from pictures import picture
-from tally import Tally
+from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 from imgvec.errors import SourceError

@@ -11,11 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Fuzz
 from fakes import FakeEncoder
 from hypothesis import strategies as st
 from pictures import picture
-from tally import Tally
+from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 from imgvec.errors import SourceError

@@ -11,13 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Fuzz
 from fakes import FakeEncoder
 from fields import fitting, texts, values
 from hypothesis import strategies as st
 from meaning import ABSENT, Meaning, free, meaning, same
 from pictures import picture
-from tally import Tally
+from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 
