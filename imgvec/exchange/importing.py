@@ -15,6 +15,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from imgvec import description
+from imgvec.dates import iso
+from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import SourceError
 from imgvec.exchange.parquet import DYNAMIC
@@ -109,7 +111,8 @@ def import_vectors(
     store = collection.store
     if source.dim != store.dim:
         raise SourceError(f"{source.path} has vectors of {source.dim} elements, {collection.name!r} of {store.dim}")
-    exact = _is_copy(collection, source)
+    exported = _exported(collection, source)
+    exact = source.copied and exported == collection.definition
     if on_notice:
         for note in (*source.notes, *_difference(source.metric_type, store.metric_type, normalize)):
             on_notice(note)
@@ -124,7 +127,7 @@ def import_vectors(
     retry = Retry(retry_seconds, on_retry=retrying)
     with ExitStack() as stack:
         log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
-        rows_of = _Rows(source, store.fields, collection.definition, exact)
+        rows_of = _Rows(source, store.fields, collection.definition, exported, exact)
         for chunk in source.chunks():
             rows, vectors = _checked(chunk, rows_of, report, log, normalize, unit=store.metric_type != "L2")
             if rows:
@@ -139,13 +142,16 @@ def import_vectors(
     return report
 
 
-def _is_copy(collection: Target, source: VectorSource) -> bool:
-    """Whether the source is an export of such a collection, whose rows go in as they are; checks the encoder."""
+def _exported(collection: Target, source: VectorSource) -> Definition | None:
+    """The definition of the collection that the source is an export of, if it is one; checks the encoder.
+
+    Of one with the same definition the rows go in as they are.
+    """
     if source.description is None:
-        return False
+        return None
     definition, binding = description.read(str(source.path), source.description)
     description.check_binding(collection.name, collection.binding, binding)
-    return source.copied and bool(definition == collection.definition)
+    return definition
 
 
 def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, ...]:
@@ -172,8 +178,21 @@ class _RefusedError(ValueError):
 class _Rows:
     """A source's rows as the collection's."""
 
-    def __init__(self, source: VectorSource, fields: Mapping[str, FieldType], definition: Rows, exact: bool) -> None:
+    def __init__(
+        self,
+        source: VectorSource,
+        fields: Mapping[str, FieldType],
+        definition: Rows,
+        exported: Definition | None,
+        exact: bool,
+    ) -> None:
         self._source, self._definition, self._exact = source, definition, exact
+        # milliseconds for certain, however much they look like seconds or like 20240601
+        self._dates = frozenset(
+            name
+            for name, declared in (exported.fields if exported else {}).items()
+            if declared.format == "unix_ms" and name in fields and fields[name].is_date
+        )
         self._json = frozenset(name for name, kind in fields.items() if kind.type == "JSON")
         self._now = int(time.time() * 1000)
 
@@ -199,6 +218,7 @@ class _Rows:
         if self._exact:
             given |= {name: json.loads(given[name]) for name in self._json & given.keys()}
             return given | row
+        given |= {name: iso(given[name]) for name in self._dates & given.keys() if type(given[name]) is int}
         return row | self._definition.row_fields(given)
 
 

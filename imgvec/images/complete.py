@@ -70,6 +70,47 @@ def lacks_strips(image: ImageFile.ImageFile, size: int) -> bool:
     return any(offset + count > size for offset, count in zip(offsets, counts, strict=False))
 
 
+_BOXES = frozenset(
+    kind.encode()
+    for kind in (
+        *(
+            "ftyp",
+            "styp",
+            "meta",
+            "mdat",
+            "idat",
+            "free",
+            "skip",
+            "wide",
+            "uuid",
+            "moov",
+            "moof",
+            "mfra",
+            "pdin",
+            "sidx",
+        ),
+        *(
+            "jP  ",
+            "jp2h",
+            "jp2c",
+            "jp2i",
+            "xml ",
+            "uinf",
+            "rreq",
+            "JXL ",
+            "jxll",
+            "jxlc",
+            "jxlp",
+            "jxli",
+            "jbrd",
+            "jhgm",
+        ),
+        *("Exif", "brob", "jumb"),
+    )
+)
+"""Top-level boxes of ISO base media files, JPEG 2000 (ISO/IEC 15444-1, I) and JPEG XL (ISO/IEC 18181-2)."""
+
+
 def _end_of_boxes(data: bytes) -> int:
     """Where the last top-level box of an ISO base media or JP2 file ends, by its own word."""
     at = 0
@@ -79,5 +120,7 @@ def _end_of_boxes(data: bytes) -> int:
             size = int.from_bytes(data[at + 8 : at + 16])
         if size < 8:  # 0: to the end of the file; else a broken box, which is for the decoder to say
             return len(data)
+        if at and data[at + 4 : at + 8] not in _BOXES:
+            return at  # not a box but a trailer, as some phones write one behind the picture
         at += size
     return at

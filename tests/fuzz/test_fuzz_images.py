@@ -14,6 +14,7 @@ import pytest
 from decoding import MAX_PIXELS, MEBIBYTES, SECONDS, Answer, decoding_child
 from mutations import Mutant, mutants
 from seeds import seeds
+from tally import Tally
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import decode

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
+from rows import numbered
 
 from imgvec import ImageCollection
 from imgvec.cli import main
@@ -190,6 +191,27 @@ def test_an_export_comes_back_equal(target: str, backend_uri: str, tmp_path: Pat
         assert stored(copy) == before
         assert copy.binding == collection.binding
         assert copy.definition == collection.definition
+
+
+def test_dates_of_an_export_are_milliseconds_whatever_they_look_like(lite_uri: str, tmp_path: Path) -> None:
+    """In another definition too, where a number that a person wrote would be read as a date or refused."""
+    dates = [-86_400_000, 0, 20_240_601, 1_209_600_000, 8_835_955_200_000, 1_717_200_000_000]
+    fields = {"taken_at": {"type": "INT64", "format": "unix_ms", "default": 0}}
+    wider = {**fields, "extra": {"type": "INT64", "default": 7}}
+    encoder = FakeEncoder(dim=DIM)
+    made = {
+        name: ImageCollection.create(name, definition={**DEFINITION, "fields": each}, uri=lite_uri, encoder=encoder)
+        for name, each in (("narrow", fields), ("wide", wider))
+    }
+    rows = [numbered(i, taken_at=ms) for i, ms in enumerate(dates)]
+    made["narrow"].store.upsert(rows, UNIT[: len(dates)])
+    export_vectors(made["narrow"], tmp_path / "e.parquet")
+    report = import_vectors(made["wide"], open_source(tmp_path / "e.parquet"))
+    assert (report.written, report.refused) == (len(dates), {})
+    found = made["wide"].get([row["id"] for row in rows])
+    assert [found[row["id"]]["taken_at"] for row in rows] == dates
+    for each in made.values():
+        each.close()
 
 
 def test_npy_comes_back_with_its_ids_and_fields(lite_uri: str, tmp_path: Path) -> None:

@@ -292,3 +292,12 @@ def _tiff(data: bytes, tags: dict[int, int], offset: int, count: int) -> bytes:
     tags[offset] = 8 + 2 + 12 * (len(tags) + 1) + 4
     entries = b"".join(struct.pack(">HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
     return b"MM\0\x2a" + struct.pack(">IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("name", ["rgb.avif", "tiled.jp2", "rgb.jpg", "lossy.webp", "rgb.png", "palette.gif"])
+@pytest.mark.parametrize("trailer", [b"SEFH junk SEFT", bytes(100), b"\n", b"\0\0\0\x10free" + bytes(8)])
+def test_what_lies_behind_the_picture_is_not_a_cut(name: str, trailer: bytes) -> None:
+    """Some phones write data of their own there."""
+    whole = FILES.get(name) or FILES["baseline.jpg"]
+    seen = decode(whole + trailer, uri="x").image
+    assert seen.tobytes() == decode(whole, uri="x").image.tobytes()
