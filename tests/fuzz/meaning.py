@@ -236,7 +236,7 @@ def _list(declared: Declared, value: Any) -> Meaning:
     if len(items) > (declared.get("max_capacity") or 256):
         return IMPOSSIBLE
     element = declared["element_type"]
-    found = [_scalar(element, item, declared) for item in items]
+    found = [_scalar(element, _python(item), declared) for item in items]
     if not all(one.values for one in found):
         return IMPOSSIBLE
     values: list[list[Any]] = [[]]
