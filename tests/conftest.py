@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_data() -> Path:
     path = Path(folder).resolve()
     assert path.is_dir(), f"IMGVEC_TEST_DATA={folder} is no folder"
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts() -> None:
+    """Children can be interrupted, where a shell runs pytest in its background, too: that ignores SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import click
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
 from imgvec.cli.output import print_csv, print_json, print_table
 from imgvec.cli.progress import bar
+from imgvec.errors import UnreadableImage
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.errors import UnreadableImage
     from imgvec.evaluate import Comparison, Evaluation
 
 
