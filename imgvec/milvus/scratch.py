@@ -26,7 +26,7 @@ _NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")
 _ABANDONED_SECONDS = 24 * 3600.0
 """After which a copy of another machine's is taken for left behind: whether its process lives cannot be seen."""
 _BATCH = 1000
-_COPIED = ("*", VECTOR, FROM_IMAGE)
+_WHOLE_ROWS = ("*", VECTOR, FROM_IMAGE)
 
 _ours: set[str] = set()
 """The copies that this process has made and not dropped."""
@@ -76,10 +76,10 @@ def scratch(
 
 def _rows(store: Store, only: Sequence[str] | None) -> Iterator[list[dict[str, Any]]]:
     if only is None:
-        yield from store.scan(_COPIED, batch_size=_BATCH)
+        yield from store.scan(_WHOLE_ROWS, batch_size=_BATCH)
         return
     for start in range(0, len(only), _BATCH):
-        yield list(store.get(only[start : start + _BATCH], output_fields=_COPIED).values())
+        yield list(store.get(only[start : start + _BATCH], output_fields=_WHOLE_ROWS).values())
 
 
 def drop_leftovers(connection: Connection, name: str) -> None:
