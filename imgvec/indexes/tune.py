@@ -124,9 +124,13 @@ class Tuned:
         worst = min((choice.best for choice in missed), key=lambda point: point.recall.low)
         where = next(f" under {c.filter}" if c.filter else "" for c in missed if c.best is worst)
         setting = f" with {text(worst.params)}" if worst.params else ", which has nothing to tune"
+        # seen often enough to hope for, and too seldom to promise
+        few = (
+            "; more queries, or queries of your own, may show that it does" if worst.recall.mean >= self.target else ""
+        )
         return (
             f"no setting of {self.type} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
-            f"{worst.recall.low:.4f}){setting}"
+            f"{worst.recall.low:.4f}){setting}{few}"
         )
 
     def to_dict(self) -> dict[str, Any]:

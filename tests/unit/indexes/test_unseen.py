@@ -125,6 +125,12 @@ class TestMoreRowsThanAreCopied:
         assert tuned.reached
         assert [choice.filter for choice in tuned.choices] == ["", "even"]
 
+    def test_what_so_few_queries_cannot_show_says_what_can(self, large: CurveStore) -> None:
+        tuned = tune(large, large.scratch, recall=0.98, queries=700)
+        assert not tuned.reached
+        assert tuned.choices[0].best.recall.mean >= 0.98 > tuned.choices[0].best.recall.low
+        assert tuned.summary().endswith("; more queries, or queries of your own, may show that it does")
+
     def test_too_many_queries_for_the_rows_are_refused(self, large: CurveStore) -> None:
         with pytest.raises(QueryError, match="ask for fewer"):
             tune(large, large.scratch, recall=0.9, queries=2000)
