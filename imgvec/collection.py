@@ -20,7 +20,7 @@ from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder, Vectors
 from imgvec.errors import CollectionExists, DefinitionError, SourceError
 from imgvec.filters import Filter, render
-from imgvec.images import DecodePolicy, FetchPolicy, Metadata, Record, Table, gone_from, load_metadata, read_source
+from imgvec.images import DecodePolicy, FetchPolicy
 from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
@@ -33,6 +33,7 @@ from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
 from imgvec.settings import Settings
+from imgvec.sources import Metadata, Record, Table, gone_from, load_metadata, read_source
 
 if TYPE_CHECKING:
     from imgvec.engines import RayEngine

@@ -9,11 +9,12 @@ from pathlib import Path
 from imgvec.collection import ImageCollection
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.gallery import Picture, Section, page
-from imgvec.images import DecodePolicy, FileReader, Record, decode, read_source, record_id
+from imgvec.images import DecodePolicy, FileReader, decode
 from imgvec.images.edits import EDITS
 from imgvec.report import IngestReport
 from imgvec.search import Hit
 from imgvec.settings import Settings
+from imgvec.sources import Record, read_source, record_id
 
 PHOTOS = (
     "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png "

@@ -24,8 +24,9 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.filters import FieldType, Filter, render
-from imgvec.images import IMAGE_SUFFIXES, DecodePolicy, FileReader, as_image, decode, present
+from imgvec.images import DecodePolicy, FileReader, as_image, decode
 from imgvec.images.fetch import without_userinfo
+from imgvec.sources import IMAGE_SUFFIXES, present
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder

@@ -106,7 +106,7 @@ def _labelled_images(
 ) -> tuple[dict[str, Any] | None, list[UnreadableImage]]:
     """The labels of the folder's images by path, and what is refused before it is read; None without a folder."""
     from imgvec.errors import SourceError
-    from imgvec.images import Record, load_metadata, read_source
+    from imgvec.sources import Record, load_metadata, read_source
 
     if folder is None or file is None:
         return None, []

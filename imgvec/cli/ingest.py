@@ -120,8 +120,8 @@ def ingest(
     from imgvec.definition import field_problem
     from imgvec.engines import RayEngine
     from imgvec.errors import SourceError
-    from imgvec.images import Record, is_listed_fast, read_source
     from imgvec.pruning import way_out
+    from imgvec.sources import Record, is_listed_fast, read_source
 
     def confirm(rows: int, of: int) -> bool:
         return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)

@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 from imgvec.engines.stores import served
 from imgvec.engines.worker import Outcome, Work, Worker, read
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.images import DecodePolicy, Item
+from imgvec.images import DecodePolicy
 from imgvec.ingest import IngestStore, RowFields
 from imgvec.report import IngestReport
+from imgvec.sources import Item
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder

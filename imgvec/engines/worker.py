@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.images import DecodePolicy, Item
+from imgvec.images import DecodePolicy
 from imgvec.ingest import IngestStore, RowFields, claimed, ingest
 from imgvec.report import IngestReport
+from imgvec.sources import Item
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder

@@ -12,7 +12,7 @@ import numpy as np
 from imgvec.errors import SourceError
 from imgvec.exchange import npy, parquet
 from imgvec.exchange.source import Row
-from imgvec.images.tables import csv_rows, header_cells, json_rows
+from imgvec.sources.tables import csv_rows, header_cells, json_rows
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 

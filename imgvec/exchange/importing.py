@@ -23,8 +23,8 @@ from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
 from imgvec.fields import FROM_IMAGE, FieldSection, convert
 from imgvec.filters import FieldType
-from imgvec.images.records import record_id
 from imgvec.retry import Retry
+from imgvec.sources.records import record_id
 
 REASONS = ("no vector", "not finite", "zero length", "not of unit length", "unusable id", "metadata refused")
 """Every reason a row can be refused for."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from imgvec.errors import SourceError
 from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
-from imgvec.images.frames import arrow_rows
+from imgvec.sources.frames import arrow_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from imgvec.images import Again, Item, Record, record_id
-from imgvec.images.seen import Seen, hash64
+from imgvec.sources import Again, Item, Record, record_id
+from imgvec.sources.seen import Seen, hash64
 
 REMEMBERED_URIS = 65_536
 """Of records whose id the source gave, the uris of the last so many: more than are on their way. Of those before, the

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from imgvec.errors import UnreadableImage
 from imgvec.fields import FROM_IMAGE
-from imgvec.images import DecodePolicy, Record, decode
+from imgvec.images import DecodePolicy, decode
 from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
+from imgvec.sources import Record
 from imgvec.workers import WorkerDiedError, Workers
 
 if TYPE_CHECKING:

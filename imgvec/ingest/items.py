@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import UnreadableImage
-from imgvec.images import Record
+from imgvec.sources import Record
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Pixels

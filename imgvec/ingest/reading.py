@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
 from imgvec.fields import FROM_IMAGE
-from imgvec.images import Again, Item, Notice, PassedOver, Record, content_hash
+from imgvec.images import content_hash
 from imgvec.ingest.items import Image, IngestStore, Ready, Result, RowFields
 from imgvec.ingest.run import Run
+from imgvec.sources import Again, Item, Notice, PassedOver, Record
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import IO
 
 from imgvec.errors import BackendError, UnreadableImage
-from imgvec.images import Notice, PassedOver
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
+from imgvec.sources import Notice, PassedOver
 from imgvec.threads import ByteBudget
 
 _log = logging.getLogger(__name__)

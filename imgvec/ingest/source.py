@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from imgvec.errors import SourceError
-from imgvec.images import LINK, Found, Notice
 from imgvec.report import IngestReport
+from imgvec.sources import LINK, Found, Notice
 
 
 def read_but_for(own: str | None, read: Callable[[], Iterator[Found]]) -> Iterator[Found]:

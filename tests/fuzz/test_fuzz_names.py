@@ -22,9 +22,9 @@ from tally import Fuzz, Tally
 
 from imgvec import ImageCollection
 from imgvec.errors import SourceError
-from imgvec.images.sources.files import OTHER_SUFFIXES
-from imgvec.images.sources.places import split_member
 from imgvec.report import IngestReport
+from imgvec.sources.files import OTHER_SUFFIXES
+from imgvec.sources.places import split_member
 
 DEFINITION = {
     "encoder": {"model": "fake"},

@@ -22,10 +22,11 @@ from imgvec.encoders.protocol import Vectors
 from imgvec.engines import worker
 from imgvec.engines.ray import _add
 from imgvec.errors import ImgvecError, WriteFailed
-from imgvec.images import Again, BytesReader, Item, Record, content_hash, read_source, record_id
-from imgvec.images.seen import Seen
+from imgvec.images import BytesReader, content_hash
 from imgvec.ingest import claimed, claims, ingest
 from imgvec.report import IngestReport
+from imgvec.sources import Again, Item, Record, read_source, record_id
+from imgvec.sources.seen import Seen
 
 PHOTOS = Definition.load("photos")
 FILES = 6

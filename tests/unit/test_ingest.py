@@ -19,10 +19,11 @@ from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels, Vectors
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
 from imgvec.fields import FROM_IMAGE
-from imgvec.images import BytesReader, Notice, Record, content_hash, gone_from, load_metadata, read_source
+from imgvec.images import BytesReader, content_hash
 from imgvec.ingest import ingest, prune
 from imgvec.ingest.source import read_but_for
 from imgvec.report import IngestReport
+from imgvec.sources import Notice, Record, gone_from, load_metadata, read_source
 
 PHOTOS = Definition.load("photos")
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from imgvec.definition import Definition
 from imgvec.errors import FilterError, QueryError, UnreadableImage
-from imgvec.images import DecodePolicy, read_source
+from imgvec.images import DecodePolicy
 from imgvec.ingest import ingest
 from imgvec.search import Searcher
+from imgvec.sources import read_source
 
 
 @pytest.fixture

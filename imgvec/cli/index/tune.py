@@ -17,9 +17,9 @@ from imgvec.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.images import Record
     from imgvec.indexes.protocol import Vectors
     from imgvec.indexes.tune import Tuned
+    from imgvec.sources import Record
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
     import numpy as np
 
     from imgvec.errors import QueryError, UnreadableImage
-    from imgvec.images import Record, read_source
+    from imgvec.sources import Record, read_source
 
     if Path(queries).suffix == ".npy":
         try:

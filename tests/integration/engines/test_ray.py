@@ -223,7 +223,7 @@ class Reading:
         self.source = source
 
     def __call__(self) -> Iterator[Any]:
-        from imgvec.images import read_source
+        from imgvec.sources import read_source
 
         return read_source(self.source)
 

@@ -13,7 +13,7 @@ from pictures import picture
 
 _MEASURE = """
 import sys, psutil
-from imgvec.images import Record, read_source
+from imgvec.sources import Record, read_source
 process, seen, warm = psutil.Process(), 0, 0
 for record in read_source(sys.argv[1]):
     assert isinstance(record, Record) and record.reader.read(10**7)

@@ -24,9 +24,9 @@ from pictures import picture
 
 from imgvec import ImageCollection
 from imgvec.errors import SourceError
-from imgvec.images import Record, read_source
 from imgvec.report import IngestReport
 from imgvec.settings import Settings
+from imgvec.sources import Record, read_source
 
 DEFINITION = {
     "about": "The same everywhere.",

@@ -22,8 +22,8 @@ from pictures import picture
 
 from imgvec.definition import Definition
 from imgvec.errors import SourceError
-from imgvec.images import Table, load_metadata, read_source
 from imgvec.ingest import ingest
+from imgvec.sources import Table, load_metadata, read_source
 
 DEFINITION = Definition.load(
     {

@@ -16,8 +16,8 @@ from imgvec.definition import Definition
 from imgvec.errors import BackendUnavailable, SourceError
 from imgvec.exchange import ImportReport, export_vectors, import_vectors, open_source, unbound_binding
 from imgvec.filters import FieldType
-from imgvec.images import record_id
 from imgvec.milvus import vectors as vector_codec
+from imgvec.sources import record_id
 
 DIM = 4
 DEFINITION = Definition.load(

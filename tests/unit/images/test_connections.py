@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from imgvec.errors import UnreadableImage
-from imgvec.images import FetchPolicy, Record, UrlReader, fetch, read_source
+from imgvec.images import FetchPolicy, UrlReader, fetch
 from imgvec.images.connections import MOST_IDLE, Connections
+from imgvec.sources import Record, read_source
 
 pytestmark = pytest.mark.timeout(30)
 

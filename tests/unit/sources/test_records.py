@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from imgvec.errors import UnreadableImage
-from imgvec.images import FileReader, Record, content_hash, record_id
-from imgvec.images.records import describe_mode
+from imgvec.images import FileReader, content_hash
+from imgvec.images.readers import describe_mode
+from imgvec.sources import Record, record_id
 
 pytestmark = pytest.mark.timeout(20)
 

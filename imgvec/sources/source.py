@@ -10,20 +10,20 @@ from pathlib import Path
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.fetch import FetchPolicy, without_userinfo
-from imgvec.images.metadata import Metadata
-from imgvec.images.records import Found, PassedOver
-from imgvec.images.sources import files, remote
-from imgvec.images.sources.braces import expand, has_braces
-from imgvec.images.sources.lists import read_list
-from imgvec.images.sources.manifests import read_manifest
-from imgvec.images.sources.named import path_of, read_url, scheme_of
-from imgvec.images.sources.parquets import read_parquet
-from imgvec.images.sources.passing import Excludes
-from imgvec.images.sources.places import Place, kind_of
-from imgvec.images.sources.reading import Columns, Reading, absolute, printable
-from imgvec.images.sources.spellings import check_encoding
-from imgvec.images.sources.tars import read_tar
-from imgvec.images.sources.zips import read_zip
+from imgvec.sources import files, remote
+from imgvec.sources.braces import expand, has_braces
+from imgvec.sources.lists import read_list
+from imgvec.sources.manifests import read_manifest
+from imgvec.sources.metadata import Metadata
+from imgvec.sources.named import path_of, read_url, scheme_of
+from imgvec.sources.parquets import read_parquet
+from imgvec.sources.passing import Excludes
+from imgvec.sources.places import Place, kind_of
+from imgvec.sources.reading import Columns, Reading, absolute, printable
+from imgvec.sources.records import Found, PassedOver
+from imgvec.sources.spellings import check_encoding
+from imgvec.sources.tars import read_tar
+from imgvec.sources.zips import read_zip
 
 MAX_BYTES = 256 * 2**20
 """A larger image is refused."""

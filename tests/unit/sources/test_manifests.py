@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images import FetchPolicy, Record, UrlReader, load_metadata, read_source, record_id
+from imgvec.images import FetchPolicy, UrlReader
+from imgvec.sources import Record, load_metadata, read_source, record_id
 
 pytestmark = pytest.mark.timeout(30)
 

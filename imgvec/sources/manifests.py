@@ -6,11 +6,11 @@ import io
 from collections.abc import Iterator
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.records import Found
-from imgvec.images.sources.named import read_named
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Reading
-from imgvec.images.tables import column_of, csv_rows, json_rows
+from imgvec.sources.named import read_named
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading
+from imgvec.sources.records import Found
+from imgvec.sources.tables import column_of, csv_rows, json_rows
 
 #: Columns that say where the image is, where none is named: the first that is there (`SourceFile` is exiftool's).
 URI_COLUMNS = ("uri", "url", "path", "SourceFile", "file_name")

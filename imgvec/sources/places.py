@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from imgvec.errors import SourceError
-from imgvec.images.sources import remote
-from imgvec.images.sources.reading import printable
+from imgvec.sources import remote
+from imgvec.sources.reading import printable
 
 _ENDINGS = {
     "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from imgvec.errors import SourceError
-from imgvec.images.tables import column_of
+from imgvec.sources.tables import column_of
 
 _ROWS = 1000
 _INDEX_COLUMN = "__index_level_"

@@ -14,7 +14,7 @@ import pytest
 
 from imgvec.definition import field_problem
 from imgvec.errors import SourceError
-from imgvec.images import Notice, Record, load_metadata, read_source
+from imgvec.sources import Notice, Record, load_metadata, read_source
 
 ROWS = [
     {"path": "a.jpg", "id": "1", "width": "160", "Album Title": "x", "timestamp": "5", "album": "cats"},

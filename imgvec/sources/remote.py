@@ -11,10 +11,11 @@ from typing import Any, BinaryIO, cast
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.fetch import without_userinfo
-from imgvec.images.records import EXCLUDED, SYSTEM, BytesReader, PassedOver
-from imgvec.images.sources.files import MAGIC, OTHER_SUFFIXES
-from imgvec.images.sources.passing import is_system
-from imgvec.images.sources.reading import Item, Reading
+from imgvec.images.readers import BytesReader
+from imgvec.sources.files import MAGIC, OTHER_SUFFIXES
+from imgvec.sources.passing import is_system
+from imgvec.sources.reading import Item, Reading
+from imgvec.sources.records import EXCLUDED, SYSTEM, PassedOver
 
 #: What a list or a manifest may name besides http(s) and paths. Its lines may be a stranger's: they do not choose among
 #: all of fsspec's protocols, of which some (webhdfs, ftp, sftp, github, reference …) connect to any host.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images import PassedOver, Record, gone_from, load_metadata, read_source, record_id
+from imgvec.sources import PassedOver, Record, gone_from, load_metadata, read_source, record_id
 
 pytestmark = pytest.mark.timeout(20)
 

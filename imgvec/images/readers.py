@@ -1,14 +1,13 @@
-"""One image to ingest: what it is called, how its bytes are had, what is known about it."""
+"""The bytes of one image: of a file, or read already; `fetch` has those of a URL."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Protocol
 
 from imgvec.errors import UnreadableImage
 
@@ -22,66 +21,6 @@ class Reader(Protocol):
     def read(self, max_bytes: int) -> bytes:
         """The whole file; raises `UnreadableImage`, with reason `too large` where it has more than `max_bytes`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One image to ingest."""
-
-    id: str
-    """Primary key: `record_id(uri)`, or the id that the source gives."""
-    uri: str
-    reader: Reader
-    metadata: Mapping[str, Any]
-    """Fields of the metadata file's row, as they stand there; empty where there is no row."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassedOver:
-    """Something of the source that could be an image, or hold some, and is left out on purpose."""
-
-    uri: str
-    why: str
-    """One of `PASSED_OVER`."""
-
-
-LINK, TAKEN, DANGLING, SYSTEM, EXCLUDED = (
-    "symbolic link",  # not followed
-    "taken already",  # a link to what the source has by itself, or has from another link
-    "dangling link",
-    "system folder",  # thumbnails, recycle bins and the like, of a NAS or of an operating system
-    "excluded",
-)
-PASSED_OVER = (LINK, TAKEN, DANGLING, SYSTEM, EXCLUDED)
-"""Every reason to pass over something; stable enough to count by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What a person should know about the source; each text is told once."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """A record whose id an earlier one of the source has."""
-
-    id: str
-    uri: str
-    same: bool
-    """Whether it is the earlier one once more: the same uri with the same metadata."""
-    first: str | None = None
-    """The earlier one's uri; None where it came too long ago to be remembered."""
-
-    def refusal(self, first: str | None) -> UnreadableImage:
-        """Why it is not taken; `first` is the earlier one's uri, as far as it is known."""
-        if first == self.uri:
-            detail = f"{first} stands in the source before, with other metadata; keep one of the two"
-        else:
-            other = first or "an image"
-            detail = f"its id {self.id!r} is that of {other}, which comes first; give each an id of its own"
-        return UnreadableImage(self.uri, "given twice", detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +68,6 @@ class BytesReader:
         if len(self.data) > max_bytes:
             raise UnreadableImage(self.uri, "too large", f"{len(self.data):,} bytes, the limit is {max_bytes:,}")
         return self.data
-
-
-Found = Record | UnreadableImage | PassedOver | Notice
-"""What a source gives."""
-Item = Found | Again
-"""What a run over a source comes across."""
-
-
-def record_id(uri: str) -> str:
-    """The primary key of an image: 32 hex digits of blake2b over the canonical uri in UTF-8."""
-    return blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def content_hash(data: bytes) -> str:

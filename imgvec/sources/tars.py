@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from imgvec.errors import SourceError
-from imgvec.images.records import Found, PassedOver
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Reading, printable
-from imgvec.images.sources.samples import Choice, Member, is_sidecar, member_uri, plain_name, read_samples
-from imgvec.images.sources.spellings import every_spelling
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading, printable
+from imgvec.sources.records import Found, PassedOver
+from imgvec.sources.samples import Choice, Member, is_sidecar, member_uri, plain_name, read_samples
+from imgvec.sources.spellings import every_spelling
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

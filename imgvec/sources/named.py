@@ -9,11 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from imgvec.errors import UnreadableImage
 from imgvec.images.fetch import UrlReader, url_trouble, without_userinfo
-from imgvec.images.names import is_windows, present
-from imgvec.images.records import EXCLUDED, PassedOver
-from imgvec.images.sources import files, remote
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading, printable
+from imgvec.sources import files, remote
+from imgvec.sources.names import is_windows, present
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Item, Reading, printable
+from imgvec.sources.records import EXCLUDED, PassedOver
 
 
 def scheme_of(text: str) -> str | None:

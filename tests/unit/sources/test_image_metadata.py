@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imgvec.errors import SourceError
-from imgvec.images import Metadata, load_metadata
+from imgvec.sources import Metadata, load_metadata
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:

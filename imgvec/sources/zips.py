@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from imgvec.errors import SourceError
-from imgvec.images.records import Found, Notice, PassedOver
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Reading, printable
-from imgvec.images.sources.samples import Choice, Member, member_uri, plain_name, read_samples, sample_key
-from imgvec.images.sources.spellings import every_spelling, zip_spellings
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading, printable
+from imgvec.sources.records import Found, Notice, PassedOver
+from imgvec.sources.samples import Choice, Member, member_uri, plain_name, read_samples, sample_key
+from imgvec.sources.spellings import every_spelling, zip_spellings
 
 _EXPANSION, _FREE_BYTES = 200, 16 * 2**20
 """Images hardly compress. A larger member that expands by more than this is a bomb."""

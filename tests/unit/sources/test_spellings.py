@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images import Notice, Record, gone_from, read_source
-from imgvec.images.sources.spellings import ENCODINGS
+from imgvec.sources import Notice, Record, gone_from, read_source
+from imgvec.sources.spellings import ENCODINGS
 
 
 def legacy(path: Path, *names: bytes, extra: bytes = b"") -> Path:

@@ -12,9 +12,10 @@ from typing import Any
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.connections import Connections
 from imgvec.images.fetch import FetchPolicy
-from imgvec.images.metadata import Metadata
-from imgvec.images.records import Found, Notice, PassedOver, Reader, Record, record_id
-from imgvec.images.sources.passing import Excludes
+from imgvec.images.readers import Reader
+from imgvec.sources.metadata import Metadata
+from imgvec.sources.passing import Excludes
+from imgvec.sources.records import Found, Notice, PassedOver, Record, record_id
 
 #: Longest uri in UTF-8 bytes: the length of the collection's `uri` field, and of a path on Linux (PATH_MAX).
 MAX_URI_BYTES = 4096

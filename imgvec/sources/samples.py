@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.records import EXCLUDED, SYSTEM, BytesReader, Found, Notice, PassedOver, record_id
-from imgvec.images.sources.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
-from imgvec.images.sources.passing import is_system
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Item, Reading, printable
+from imgvec.images.readers import BytesReader
+from imgvec.sources.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
+from imgvec.sources.passing import is_system
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Item, Reading, printable
+from imgvec.sources.records import EXCLUDED, SYSTEM, Found, Notice, PassedOver, record_id
 
 SIDECAR_BYTES = 16 * 2**20
 """A larger sidecar is refused."""

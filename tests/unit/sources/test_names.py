@@ -10,8 +10,8 @@ from fakes import FakeEncoder, FakeStore
 from pictures import picture
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images import Record, load_metadata, present, read_source
 from imgvec.search import Searcher
+from imgvec.sources import Record, load_metadata, present, read_source
 
 NFC, NFD = (unicodedata.normalize(form, "Zürich Café.jpg") for form in ("NFC", "NFD"))
 BOTH = pytest.mark.parametrize(("there", "asked"), [(NFC, NFD), (NFD, NFC)])

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.frames import arrow_rows
-from imgvec.images.records import EXCLUDED, BytesReader, Found, PassedOver, record_id
-from imgvec.images.sources.manifests import URI_COLUMNS
-from imgvec.images.sources.named import read_named
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Reading
-from imgvec.images.tables import column_of
+from imgvec.images.readers import BytesReader
+from imgvec.sources.frames import arrow_rows
+from imgvec.sources.manifests import URI_COLUMNS
+from imgvec.sources.named import read_named
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading
+from imgvec.sources.records import EXCLUDED, Found, PassedOver, record_id
+from imgvec.sources.tables import column_of
 
 _ROWS = 16
 """Rows held at a time, whose images are all in memory."""

@@ -12,22 +12,12 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.names import composed, present
-from imgvec.images.records import (
-    DANGLING,
-    EXCLUDED,
-    LINK,
-    SYSTEM,
-    TAKEN,
-    FileReader,
-    Found,
-    PassedOver,
-    describe_mode,
-    path_trouble,
-)
-from imgvec.images.sources.links import Links
-from imgvec.images.sources.passing import is_system
-from imgvec.images.sources.reading import Item, Reading, printable
+from imgvec.images.readers import FileReader, describe_mode, path_trouble
+from imgvec.sources.links import Links
+from imgvec.sources.names import composed, present
+from imgvec.sources.passing import is_system
+from imgvec.sources.reading import Item, Reading, printable
+from imgvec.sources.records import DANGLING, EXCLUDED, LINK, SYSTEM, TAKEN, Found, PassedOver
 
 #: File name endings, in lower case, that say image: such a file is never passed over without a word.
 IMAGE_SUFFIXES = frozenset(

@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 
 from imgvec.errors import SourceError
-from imgvec.images.sources.braces import expand
-from imgvec.images.sources.files import MAGIC, as_present, matches, split_glob
-from imgvec.images.sources.named import path_of, scheme_of
-from imgvec.images.sources.passing import Excludes
-from imgvec.images.sources.places import Place, kind_of, split_member
-from imgvec.images.sources.reading import absolute
-from imgvec.images.sources.tars import tar_names
-from imgvec.images.sources.zips import zip_names
+from imgvec.sources.braces import expand
+from imgvec.sources.files import MAGIC, as_present, matches, split_glob
+from imgvec.sources.named import path_of, scheme_of
+from imgvec.sources.passing import Excludes
+from imgvec.sources.places import Place, kind_of, split_member
+from imgvec.sources.reading import absolute
+from imgvec.sources.tars import tar_names
+from imgvec.sources.zips import zip_names
 
 
 def gone_from(

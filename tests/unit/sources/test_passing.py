@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images import FileReader, PassedOver, Record, gone_from, read_source
+from imgvec.images import FileReader
+from imgvec.sources import PassedOver, Record, gone_from, read_source
 
 
 def make(folder: Path, *names: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from imgvec.images.seen import Seen, hash64
+from imgvec.sources.seen import Seen, hash64
 
 
 class Links:

@@ -6,10 +6,10 @@ import io
 from collections.abc import Iterator
 
 from imgvec.errors import SourceError
-from imgvec.images.records import Found
-from imgvec.images.sources.named import read_named
-from imgvec.images.sources.places import Place
-from imgvec.images.sources.reading import Reading
+from imgvec.sources.named import read_named
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading
+from imgvec.sources.records import Found
 
 _LINE_CHARACTERS = 64 * 2**10
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 import pytest
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images import PassedOver, Record, gone_from, load_metadata, read_source, record_id
+from imgvec.sources import PassedOver, Record, gone_from, load_metadata, read_source, record_id
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -205,7 +205,7 @@ def test_a_zip_bomb_below_the_cap(tmp_path: Path) -> None:
 
 
 def test_a_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgvec.images.sources.tars._FREE_BYTES", 2**20)
+    monkeypatch.setattr("imgvec.sources.tars._FREE_BYTES", 2**20)
     path = tar(tmp_path / "t.tar.gz", {"a.jpg": b"a", "bomb.bmp": bytes(60 * 10**6), "b.jpg": b"b"}, "w:gz")
     stream = read_source(path, max_bytes=10**6)
     assert next(stream).uri.endswith("a.jpg")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from imgvec.errors import SourceError
-from imgvec.images.frames import Table, frame_rows, parquet_rows
-from imgvec.images.names import alike, composed, is_another, plain_path
-from imgvec.images.tables import column_of, csv_rows, fail, json_rows
+from imgvec.sources.frames import Table, frame_rows, parquet_rows
+from imgvec.sources.names import alike, composed, is_another, plain_path
+from imgvec.sources.tables import column_of, csv_rows, fail, json_rows
 
 
 def _with_slashes(row: str) -> str:
