@@ -9,6 +9,7 @@
     │   ├── EncoderUnavailable     the weights cannot be had, or cannot be used
     │   └── EncoderMismatch        vectors of two encoders would meet in one collection
     ├── EngineFailed               a cluster that an ingest was to run on cannot be had, or lost a worker
+    ├── OptionError                an option has a value that it cannot have; carries its name
     ├── QueryError                 a query cannot be searched for
     ├── FilterError                a filter names what is not there, or compares what cannot be
     └── BackendError               Milvus said no; carries Milvus's own code
@@ -102,6 +103,17 @@ class EncoderMismatch(EncoderError):
 
 class EngineFailed(ImgvecError):
     """Ray is not installed, cannot be reached, or lost a worker for good."""
+
+
+class OptionError(ImgvecError):
+    """An option has a value of another type, or out of its bounds; `name` is the option."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[OptionError], tuple[str, str]]:
+        return type(self), (self.name, str(self))
 
 
 class QueryError(ImgvecError):

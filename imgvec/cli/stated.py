@@ -1,0 +1,110 @@
+"""The options of a command made from the TypedDict that states them (`imgvec.options`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+
+from imgvec.options import Stated, is_repeated, members, stated
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def options_of(kind: type[Any], *, but: Collection[str] = ()) -> Callable[[F], F]:
+    """Give a command the options that `kind` states and the shell has, in its order; `but` names those left out.
+
+    The command gets each as a keyword of the option's name, as the Python method takes it. A bool is a flag, a Literal
+    a choice, a sequence a repeated option; a mapping is repeated as KEY=VALUE, where the values of a
+    `Mapping[str, Any]` are read as YAML. Raises `TypeError`, when the command is made, for a type without such a form.
+    """
+
+    def decorate(command: F) -> F:
+        for one in reversed(list(stated(kind).values())):
+            if one.option.shell and one.name not in but:
+                command = _option(one)(command)
+        return command
+
+    return decorate
+
+
+def _option(one: Stated) -> Callable[[F], F]:
+    flags = one.option.flags or (f"--{one.name.replace('_', '-')}",)
+    attributes: dict[str, Any] = {"help": one.option.help, "metavar": one.option.metavar}
+    default = one.option.default
+    found = _form(one)
+    if found is bool:
+        attributes["is_flag"] = True
+    else:
+        attributes["type"] = found
+        if default is not None and not isinstance(default, Sequence | Mapping):
+            attributes["show_default"] = True
+    if isinstance(default, str) and default:
+        attributes["show_default"] = True
+    if any(_is_mapping(each) for each in members(one.type)):
+        attributes |= {"multiple": True, "callback": _pairs(one)}
+    elif any(is_repeated(each) for each in members(one.type)):
+        attributes |= {"multiple": True, "callback": lambda _ctx, _parameter, value: value or default}
+    else:
+        attributes["default"] = default
+    return click.option(*flags, one.name, **attributes)
+
+
+def _form(one: Stated) -> Any:
+    """What Click calls the type: the first of a union that has a form on the command line."""
+    for kind in members(one.type):
+        if kind is bool:
+            return bool
+        if kind in (int, float):
+            low, high = one.option.at_least, one.option.at_most
+            open_low, open_high = one.option.above is not None, one.option.below is not None
+            ranged = click.IntRange if kind is int else click.FloatRange
+            low, high = one.option.above if open_low else low, one.option.below if open_high else high
+            if low is None and high is None:
+                return kind
+            return ranged(
+                kind(low) if low is not None else None, kind(high) if high is not None else None, open_low, open_high
+            )
+        if kind is str or (isinstance(kind, type) and issubclass(kind, os.PathLike)):
+            return str
+        if get_origin(kind) is Literal:
+            return click.Choice(get_args(kind))
+        if _is_mapping(kind) or is_repeated(kind):
+            return str
+        if get_origin(kind) is tuple:
+            return tuple(get_args(kind))
+    raise TypeError(f"{one.name}: {one.type} has no form on the command line; say shell=False or python_only")
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _pairs(one: Stated) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], Any]:
+    [kind] = [each for each in members(one.type) if _is_mapping(each)]
+    texts = get_args(kind)[1] is str
+    wanted = one.option.metavar or "KEY=VALUE"
+
+    def read(_ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> Any:
+        mapping: dict[str, Any] = {}
+        for pair in given:
+            # a text is a name here, which holds no =, and what it stands for may; a value may, and its key does not
+            key, sign, value = pair.rpartition("=") if texts else pair.partition("=")
+            if not sign or not key or (texts and not value):
+                raise click.BadParameter(f"{pair!r} is not {wanted}", param=parameter)
+            mapping[key] = value if texts else _value(value, parameter)
+        return mapping or one.option.default
+
+    return read
+
+
+def _value(text: str, parameter: click.Parameter) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise click.BadParameter(f"{text!r} is neither a number nor a word", param=parameter) from None

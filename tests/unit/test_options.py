@@ -1,0 +1,171 @@
+"""Options are stated once, and everything else is made from that."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from typing_extensions import TypedDict, Unpack
+
+from imgvec.errors import OptionError
+from imgvec.options import Option, documented, json_model, python_only, settled, stated
+
+
+class Reading(TypedDict, total=False):
+    root: Annotated[str | Path | None, Option(json=False, help="Paths are relative to this folder.")]
+    exclude: Annotated[Sequence[str], Option((), help="Leave out what matches.")]
+
+
+class Work(Reading, total=False):
+    limit: Annotated[int, Option(10, at_least=1, at_most=99, help="How many.")]
+    share: Annotated[float | None, Option(above=0, below=1, help="What share.")]
+    strict: Annotated[bool, Option(False, help="Stop at the first.")]
+    engine: Annotated[Literal["local", "ray"], Option("local", help="Where.")]
+    mapping: Annotated[Mapping[str, str] | None, Option(help="Column to field.")]
+    part: Annotated[tuple[int, int] | None, Option(help="Which of how many.")]
+    where: Annotated[object, Option(json_type=str | None, shell=False, help="Only these.")]
+    on_progress: Annotated[Callable[[int], None] | None, python_only(help="Gets the count.")]
+    source: Annotated[Iterable[str] | None, python_only()]
+
+
+def work(**options: Unpack[Work]) -> Work:
+    return settled(Work, options)
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    assert work() == {
+        "root": None, "exclude": (), "limit": 10, "share": None, "strict": False, "engine": "local", "mapping": None,
+        "part": None, "where": None, "on_progress": None, "source": None,
+    }  # fmt: skip
+    assert work(limit=3)["limit"] == 3
+
+
+def test_options_of_another_typed_dict_are_inherited() -> None:
+    assert list(stated(Work))[:2] == ["root", "exclude"]
+    assert work(root="x")["root"] == "x"
+    assert work(root=Path("x"))["root"] == Path("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("limit", 0, "limit = 0 is refused: give a whole number, at least 1 and at most 99"),
+        ("limit", 100, "at most 99"),
+        ("limit", "3", "limit = '3' is refused: give a whole number"),
+        ("limit", True, "limit = True is refused"),
+        ("limit", None, "limit = None is refused"),
+        ("limit", 1.5, "limit = 1.5 is refused"),
+        ("share", 0, "give a number or None, more than 0 and less than 1"),
+        ("share", 1.0, "less than 1"),
+        ("share", float("nan"), "share = nan is refused"),
+        ("strict", 1, "strict = 1 is refused: give True or False"),
+        ("engine", "spark", "give 'local' or 'ray'"),
+        ("mapping", ["a"], "give a mapping or None"),
+        ("part", (1, 2, 3), "part = "),
+        ("root", 3, "root = 3 is refused: give a text or a Path or None"),
+        ("exclude", 3, "exclude = 3 is refused: give a sequence"),
+        ("on_progress", 3, "on_progress = 3 is refused"),
+        ("exclude", {1: "x" * 200}, r"\.\.\. is refused"),
+    ],
+)
+def test_values_that_an_option_cannot_have(name: str, value: Any, wanted: str) -> None:
+    with pytest.raises(OptionError, match=wanted) as raised:
+        settled(Work, {name: value})
+    assert raised.value.name == name
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert (again.name, str(again)) == (name, str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", np.int64(3)), ("share", np.float32(0.5)), ("share", None), ("mapping", {"a": "b"}), ("part", (0, 2)),
+        ("part", None), ("where", object()), ("on_progress", print), ("source", None), ("limit", 1), ("limit", 99),
+    ],
+)  # fmt: skip
+def test_values_that_it_can_have(name: str, value: Any) -> None:
+    assert settled(Work, {name: value})[name] == value
+
+
+def test_an_unknown_option_is_a_type_error_that_says_which_was_meant() -> None:
+    with pytest.raises(TypeError, match="there is no option 'limt': is 'limit' meant"):
+        work(limt=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"no option 'zzz' \(there are: root, "):
+        work(zzz=3)  # type: ignore[call-arg]
+
+
+def test_settled_options_do_not_change() -> None:
+    given = {"a": "b"}
+    options: Any = work(mapping=given, exclude=["x"], part=[0, 2])  # type: ignore[arg-type]
+    given["c"] = "d"
+    assert options["mapping"] == {"a": "b"}
+    assert options["exclude"] == ("x",)
+    assert options["part"] == (0, 2)
+    for change in (
+        lambda: options.update(limit=1), lambda: options.pop("limit"), lambda: options.__setitem__("limit", 1),
+        lambda: options.__delitem__("limit"), options.clear, options.popitem, lambda: options.setdefault("a", 1),
+        lambda: options.__ior__({"limit": 1}),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert settled(Work, options) is options
+    for again in (pickle.loads(pickle.dumps(options)), copy.deepcopy(options), copy.copy(options)):
+        assert again == options
+        assert settled(Work, again) is again
+
+
+def test_options_of_another_kind_are_checked_again() -> None:
+    with pytest.raises(TypeError, match="no option 'limit'"):
+        settled(Reading, work())
+
+
+def test_one_text_is_not_taken_apart() -> None:
+    assert work(exclude="*.png")["exclude"] == ("*.png",)
+
+
+def test_an_iterator_is_left_alone() -> None:
+    source = iter(["a", "b"])
+    assert work(source=source)["source"] is source
+
+
+def test_a_field_without_an_option_is_refused() -> None:
+    class Half(TypedDict, total=False):
+        limit: int
+
+    with pytest.raises(TypeError, match=r"Half\.limit is not Annotated\[\.\.\., Option"):
+        settled(Half, {})
+
+
+def test_json_has_what_may_come_from_another_machine() -> None:
+    model = json_model(Work)
+    schema = model.model_json_schema()
+    assert list(schema["properties"]) == [
+        "exclude", "limit", "share", "strict", "engine", "mapping", "part", "where"
+    ]  # fmt: skip
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["limit"] == {
+        "default": 10, "description": "How many.", "maximum": 99, "minimum": 1, "title": "Limit", "type": "integer",
+    }  # fmt: skip
+    body = model.model_validate_json('{"limit": 3, "where": "a > 1"}')
+    assert settled(Work, body.model_dump(exclude_unset=True))["where"] == "a > 1"
+    for bad in ('{"limit": 0}', '{"root": "/etc"}', '{"share": 1}', '{"where": 3}', '{"on_progress": 1}'):
+        with pytest.raises(ValidationError):
+            model.model_validate_json(bad)
+
+
+def test_help_and_notebooks_see_the_options() -> None:
+    @documented(Work)
+    def run(path: str, **options: Unpack[Work]) -> None:
+        """Run it."""
+
+    assert list(inspect.signature(run).parameters) == ["path", *stated(Work)]
+    assert inspect.signature(run).parameters["limit"].default == 10
+    assert "Run it.\n\nOptions:\n" in (run.__doc__ or "")
+    assert "    limit: How many." in (run.__doc__ or "")
