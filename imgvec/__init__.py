@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgvec import errors as errors
     from imgvec.collection import ImageCollection
     from imgvec.definition import Definition
+    from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
     from imgvec.filters import dynamic, field
     from imgvec.report import IngestReport
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CallableEncoder": "imgvec.encoders.callables",
     "Definition": "imgvec.definition",
     "Hit": "imgvec.search",
     "ImageCollection": "imgvec.collection",
@@ -39,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CallableEncoder",
     "Definition",
     "Hit",
     "ImageCollection",

@@ -1,7 +1,7 @@
 """Encoders: images and texts in, unit vectors out.
 
-`protocol` says what an encoder promises, `known` which models are worth knowing; both are light. `load_encoder`,
-`load_with_fallback` and `describe` need transformers and torch, which are imported when one of them is first used.
+`protocol` says what an encoder promises, `registry` which kinds there are and how a name is loaded, `known` which
+models are worth knowing; all are light. transformers and torch are imported when a kind that needs them is first used.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
 
 if TYPE_CHECKING:
-    from imgvec.encoders.facts import describe
-    from imgvec.encoders.huggingface import HuggingFaceEncoder, load_encoder, load_with_fallback
+    from imgvec.encoders.callables import CallableEncoder
+    from imgvec.encoders.huggingface import HuggingFaceEncoder
+    from imgvec.encoders.registry import EncoderKind, EncoderRequest, describe, load_encoder, load_with_fallback
 
 __all__ = [
     "Binding",
+    "CallableEncoder",
     "Encoder",
+    "EncoderKind",
+    "EncoderRequest",
     "EncoderSpec",
     "HuggingFaceEncoder",
     "describe",
@@ -25,10 +29,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "CallableEncoder": "callables",
+    "EncoderKind": "registry",
+    "EncoderRequest": "registry",
     "HuggingFaceEncoder": "huggingface",
-    "describe": "facts",
-    "load_encoder": "huggingface",
-    "load_with_fallback": "huggingface",
+    "describe": "registry",
+    "load_encoder": "registry",
+    "load_with_fallback": "registry",
 }
 
 

@@ -1,31 +1,17 @@
-"""What a model is, from its config alone: `imgvec encoders show MODEL`."""
+"""What a checkpoint is, from its config alone: `imgvec encoders show MODEL`."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from imgvec.encoders.families import FAMILIES
 from imgvec.encoders.known import known
 from imgvec.encoders.loading import choose_pooling, load_config, load_preprocessing
-from imgvec.encoders.pypi import PYPI_MODELS
-from imgvec.encoders.weights import Checkpoint, locate
+from imgvec.encoders.weights import Checkpoint
 
 
-def describe(model: str, revision: str | None = None) -> dict[str, Any]:
-    """Facts about a model, without its weights in memory; raises `EncoderUnavailable` as `load_encoder` does."""
-    name = model.removeprefix("pypi:")
-    if name != model and name in PYPI_MODELS:
-        source = PYPI_MODELS[name]
-        with tempfile.TemporaryDirectory() as folder:
-            for file, text in source.texts().items():
-                (Path(folder) / file).write_text(text, encoding="utf-8")
-            return _facts(Checkpoint(model, Path(folder), source.version))
-    return _facts(locate(model, revision, weights=False))
-
-
-def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+def facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Facts about a checkpoint, for JSON, without its weights; raises `EncoderUnavailable` as loading it does."""
     config = load_config(checkpoint)
     family, pooling = choose_pooling(checkpoint, config, None)
     preprocessing = load_preprocessing(checkpoint)

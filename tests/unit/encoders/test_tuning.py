@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from tiny import TINY, picture
 
-from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, passes
+from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, huggingface, load_encoder, passes
 from imgvec.encoders.attention import PRODUCTS
 from imgvec.encoders.huggingface import STREAM_TURNS
 from imgvec.encoders.streams import Streams
@@ -31,7 +32,7 @@ def encoder(checkpoints: Checkpoints, tmp_path: Path) -> HuggingFaceEncoder:
 
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("passes", "tuning"):
+    for module in ("passes", "tuning", "streams"):
         monkeypatch.setattr(f"imgvec.encoders.{module}.processors", lambda: 2)
 
 
@@ -62,7 +63,8 @@ def test_passes_side_by_side_keep_the_order(encoder: HuggingFaceEncoder, attenti
     remember(encoder, Tuning(attention, batch_size=3, streams=2, rate=50.0))
     tuning = encoder.prepare_for(10)
     assert tuning is not None
-    assert encoder._readout.vision.config._attn_implementation == attention
+    assert encoder._tuned is not None
+    assert encoder._tuned.readout.vision.config._attn_implementation == attention
     close(encoder.encode_images(IMAGES[:count]), expected)
     pixels = [encoder.prepare(image) for image in IMAGES[:count]]
     if pixels:  # more at once than the tuning's batch
@@ -244,6 +246,91 @@ def test_compiled_passes_are_padded(encoder: HuggingFaceEncoder, monkeypatch: py
     sizes.clear()
     close(encoder.encode_images(IMAGES), expected)
     assert set(sizes) == {3}
+
+
+def test_a_query_is_answered_while_the_encoder_is_measured_and_compiled(
+    encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither waits for it, nor sees another model before all is chosen; torch's threads stay as they are."""
+    expected = encoder.encode_images(IMAGES)
+    reached = [threading.Event(), threading.Event()]
+    go_on = [threading.Event(), threading.Event()]
+    before = torch.get_num_threads()
+
+    def halt(stage: int) -> None:
+        reached[stage].set()
+        assert go_on[stage].wait(60)
+
+    def measured(ways: Sequence[Tuning], seconds_an_image: Callable[[Tuning], float]) -> Tuning:
+        assert seconds_an_image(STREAMS) > 0
+        halt(0)
+        return STREAMS
+
+    def compile_(readout: Any, **_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        halt(1)
+        return lambda batch: readout(batch)
+
+    def untouched(_: int) -> None:
+        raise AssertionError("torch's number of threads was set")
+
+    monkeypatch.setattr(passes, "fastest", measured)
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(torch, "set_num_threads", untouched)
+    chosen: list[Tuning | None] = []
+    ingest = threading.Thread(target=lambda: chosen.append(encoder.prepare_for(None)))
+    ingest.start()
+    for stage in (0, 1):
+        assert reached[stage].wait(60)
+        close(encoder.encode_images(IMAGES), expected)
+        close(encoder.encode(np.stack([encoder.prepare(image) for image in IMAGES])), expected)
+        assert encoder._tuned is None
+        assert torch.get_num_threads() == before
+        go_on[stage].set()
+    ingest.join(60)
+    assert chosen[0] is not None
+    assert encoder._tuned is not None
+    close(encoder.encode_images(IMAGES), expected)
+
+
+def test_what_is_compiled_is_not_compiled_again(encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(encoder, STREAMS)
+    compiled = []
+
+    def compile_(readout: Any, **_: object) -> Any:
+        compiled.append(readout)
+        return readout
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    spent = iter([0.2, 0.1] * 5)
+    monkeypatch.setattr(passes, "_seconds", lambda *_: next(spent))
+    first = encoder.prepare_for(None)
+    assert encoder.prepare_for(None) == first
+    assert len(compiled) == 1
+
+
+def test_queries_of_several_threads_share_a_pass(encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = encoder.encode_images(IMAGES[:3])
+    sizes: list[int] = []
+    one_pass = huggingface.one_pass
+    monkeypatch.setattr(
+        huggingface,
+        "one_pass",
+        lambda readout, pixels, device: sizes.append(len(pixels)) or one_pass(readout, pixels, device),
+    )
+    answers: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: answers.update({n: encoder.encode_images([IMAGES[n]])[0]}))
+        for n in range(3)
+    ]
+    with encoder._turns.turn():
+        for thread in threads:
+            thread.start()
+        while len(encoder._turns._queries) < 3:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join(60)
+    close([answers[n] for n in range(3)], expected)
+    assert sizes == [3]
 
 
 @pytest.mark.gpu

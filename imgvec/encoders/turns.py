@@ -1,0 +1,168 @@
+"""Who computes next: one call at a time, queries before batches, batches before measuring.
+
+A query waits for the pass in hand and for nothing else; queries that wait together share the next pass. A call computes
+in its caller's own thread, so that there is no thread to start, to stop or to lose in a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from imgvec.encoders.protocol import Vectors
+
+#: Passes of queries that may overtake a batch that waits: queries that never end must not end an ingest.
+OVERTAKING = 16
+
+
+class Urgency(IntEnum):
+    """The lower goes first."""
+
+    QUERY = 0
+    BATCH = 1
+    MEASURING = 2
+
+
+class _Call:
+    """The items of one query, and in the end its vectors or its error."""
+
+    def __init__(self, items: Sequence[Any], run: Callable[[list[Any]], Vectors]) -> None:
+        self.items, self.run = items, run
+        self.vectors: Vectors | None = None
+        self.error: Exception | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self.vectors is not None or self.error is not None
+
+
+class Turns:
+    """One at a time, the most urgent first, and within an urgency in the order of coming."""
+
+    def __init__(self) -> None:
+        self._reset()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._taken = False
+        self._queries: deque[_Call] = deque()
+        self._waiting: dict[Urgency, deque[object]] = {Urgency.BATCH: deque(), Urgency.MEASURING: deque()}
+        self._overtaken = 0
+
+    @contextmanager
+    def turn(self, urgency: Urgency = Urgency.BATCH) -> Iterator[None]:
+        """Wait for one's turn, and hold it. For what is not shared: a batch, or a pass that measures."""
+        ticket, waiting = object(), self._waiting[urgency]
+        with self._changed:
+            waiting.append(ticket)
+            try:
+                self._changed.wait_for(lambda: self._may_take(urgency) and waiting[0] is ticket)
+                self._taken = True
+            finally:
+                waiting.remove(ticket)
+                self._changed.notify_all()
+            if urgency is Urgency.BATCH:
+                self._overtaken = 0
+        try:
+            yield
+        finally:
+            self._end()
+
+    def shared(self, items: Sequence[Any], run: Callable[[list[Any]], Vectors], at_once: int) -> Vectors:
+        """The vectors of a query's items: `run` of them, and of other queries' with the same `run` that wait as well.
+
+        A pass takes at most `at_once` items, or one query. Where one fails, each of its queries is run alone, so that
+        an error reaches the query that caused it and no other.
+        """
+        call = _Call(items, run)
+        with self._changed:
+            self._queries.append(call)
+            try:
+                self._changed.wait_for(lambda: call.answered or self._may_lead(call))
+            except BaseException:  # an interrupt while it waited; a pass that has it already goes on without it
+                if call in self._queries:
+                    self._queries.remove(call)
+                self._changed.notify_all()
+                raise
+            if not call.answered:
+                self._taken = True
+                together = self._together(at_once)
+        if not call.answered:
+            try:
+                _run(together)
+            finally:
+                with self._changed:
+                    left = [one for one in together if one is not call and not one.answered]  # after an interrupt
+                    self._queries.extendleft(reversed(left))
+                    self._overtaken += bool(self._waiting[Urgency.BATCH])
+                self._end()
+        if call.error is not None:
+            raise call.error
+        assert call.vectors is not None
+        return call.vectors
+
+    def _may_lead(self, call: _Call) -> bool:
+        return bool(self._queries) and self._queries[0] is call and self._may_take(Urgency.QUERY)
+
+    def _may_take(self, urgency: Urgency) -> bool:
+        if self._taken:
+            return False
+        batch_is_due = bool(self._waiting[Urgency.BATCH]) and self._overtaken >= OVERTAKING
+        if urgency is Urgency.QUERY:
+            return not batch_is_due
+        if self._queries and not (batch_is_due and urgency is Urgency.BATCH):
+            return False
+        return urgency is Urgency.BATCH or not self._waiting[Urgency.BATCH]
+
+    def _together(self, at_once: int) -> list[_Call]:
+        """The first query and those behind it that fit in with it, out of the queue."""
+        first = self._queries.popleft()
+        together, items = [first], len(first.items)
+        while self._queries and self._queries[0].run == first.run and items + len(self._queries[0].items) <= at_once:
+            together.append(self._queries.popleft())
+            items += len(together[-1].items)
+        return together
+
+    def _end(self) -> None:
+        with self._changed:
+            self._taken = False
+            self._changed.notify_all()
+
+
+def _run(together: Sequence[_Call]) -> None:
+    """Answer every call, with vectors or an error."""
+    run = together[0].run
+    try:
+        vectors = run([item for call in together for item in call.items])
+    except Exception as exc:  # noqa: BLE001  raised where it belongs
+        if len(together) == 1:
+            together[0].error = exc
+            return
+        for call in together:
+            _run([call])
+        return
+    ends = np.cumsum([len(call.items) for call in together])[:-1]
+    for call, part in zip(together, np.split(vectors, ends), strict=True):
+        call.vectors = part
+
+
+_all: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    """A thread of the parent may hold a turn for ever."""
+    for turns in list(_all):
+        turns._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
