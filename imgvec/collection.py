@@ -25,7 +25,7 @@ from imgvec.ingest import IngestStore
 from imgvec.ingest import ingest as run_ingest
 from imgvec.ingest import prune as run_prune
 from imgvec.ingest.source import UntilBroken, hints, read_but_for
-from imgvec.loading import first_encoder, loaded_encoder
+from imgvec.loading import check_lengths, first_encoder, loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.incarnation import Incarnation
@@ -118,6 +118,7 @@ class ImageCollection:
             if on_notice and section and (danger := connection.capabilities.danger(section.type)):
                 on_notice(danger)
             encoder = encoder or first_encoder(wanted, settings, on_notice)
+            check_lengths(wanted, encoder.binding)
             store = connection.create(
                 name,
                 wanted,

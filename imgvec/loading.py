@@ -7,7 +7,7 @@ from collections.abc import Callable
 from imgvec import description
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
-from imgvec.errors import EncoderUnavailable
+from imgvec.errors import DefinitionError, EncoderUnavailable
 from imgvec.settings import Settings
 
 
@@ -44,3 +44,13 @@ def first_encoder(definition: Definition, settings: Settings, on_notice: Callabl
     if fell_back and on_notice:
         on_notice(f"{section.model} cannot be reached; the collection is made with {encoder.binding.model} instead")
     return encoder
+
+
+def check_lengths(definition: Definition, binding: Binding) -> None:
+    """Raise `DefinitionError` where the metric wants unit vectors, and the encoder leaves them as they are."""
+    metric = definition.vector.metric_type
+    if metric != "L2" and not binding.normalize:
+        raise DefinitionError(
+            f"{metric} wants unit vectors, and {binding.model} leaves them as they are: normalize them, or take L2",
+            where="vector.metric_type",
+        )
