@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from imgvec import description, pruning
 from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled, field_problem
-from imgvec.encoders.protocol import Binding, Encoder, Vectors
+from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.errors import CollectionExists, DefinitionError, SourceError
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy, FetchPolicy
@@ -34,6 +34,7 @@ from imgvec.retry import Retry
 from imgvec.search import Hit, Query, Searcher
 from imgvec.settings import Settings
 from imgvec.sources import Metadata, Record, Table, gone_from, load_metadata, read_source
+from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
     from imgvec.engines import RayEngine

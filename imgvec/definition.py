@@ -23,14 +23,12 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from imgvec.errors import DefinitionError
-from imgvec.fields import FROM_IMAGE, FieldSection, Section, check_size, convert, is_missing
+from imgvec.fields import FieldSection, Section, check_size, convert, is_missing
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS
 from imgvec.indexes import catalog
 from imgvec.indexes.index_type import IndexType
+from imgvec.rows import RESERVED_NAMES
 from imgvec.values import is_absent, plain
-
-RESERVED_FIELDS = ("id", "vector", "uri", "content_hash", "width", "height", "media_type", "ingested_at", FROM_IMAGE)
-"""The fields that every collection has (a definition declares the others)."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 # Words of Milvus's expression grammar, without which a field could not be filtered, and names that its storage takes.
@@ -123,8 +121,8 @@ class Definition(Section):
         for name in self.fields:
             if not _IDENTIFIER.match(name):
                 raise _MisplacedError("a field's name is a letter or _ and then letters, digits and _", "fields", name)
-            if name.lower() in RESERVED_FIELDS:
-                raise _MisplacedError(f"is reserved: every collection has {', '.join(RESERVED_FIELDS)}", "fields", name)
+            if name.lower() in RESERVED_NAMES:
+                raise _MisplacedError(f"is reserved: every collection has {', '.join(RESERVED_NAMES)}", "fields", name)
             if name.lower() in _MILVUS_WORDS:
                 raise _MisplacedError("is a word of Milvus's own", "fields", name)
         if self.partition_key is not None:
@@ -227,7 +225,7 @@ class Definition(Section):
         for name, value in metadata.items():
             if name in self.fields or is_absent(value) or (isinstance(value, str) and not value):
                 continue
-            if name in RESERVED_FIELDS:
+            if name in RESERVED_NAMES:
                 raise ValueError(f"{name} is a field that imgvec fills in")
             if not self.dynamic:
                 raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
@@ -249,7 +247,7 @@ class Definition(Section):
 
 def field_problem(name: str) -> str | None:
     """Why metadata cannot be stored in a field of this name; None where it can."""
-    if name in RESERVED_FIELDS:
+    if name in RESERVED_NAMES:
         return "imgvec fills it in"
     if not _IDENTIFIER.match(name):
         return "a field's name is a letter or _, then letters, digits and _"

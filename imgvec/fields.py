@@ -14,14 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from imgvec import dates
 from imgvec.indexes import catalog
+from imgvec.rows import MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_VARCHAR_BYTES
 from imgvec.values import is_absent, plain, python, shown
 
-MAX_VARCHAR = 65_535
-MAX_ARRAY = 4096
-MAX_JSON_BYTES = 65_536
-FROM_IMAGE = "imgvec_from_image"
-"""Where a row notes which of its fields the picture filled, by name, between spaces: these follow the picture when it
-changes. What is not noted came from metadata, and stays. No search, export table or definition shows it."""
 _INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 _TRUTH = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
@@ -41,10 +36,10 @@ class FieldSection(Section):
 
     type: FieldTypeName
     about: str = ""
-    max_length: int | None = Field(default=None, ge=1, le=MAX_VARCHAR)
+    max_length: int | None = Field(default=None, ge=1, le=MAX_VARCHAR_BYTES)
     """Of a VARCHAR, or of the strings in an ARRAY, in UTF-8 bytes (what a server counts)."""
     element_type: ElementTypeName | None = None
-    max_capacity: int | None = Field(default=None, ge=1, le=MAX_ARRAY)
+    max_capacity: int | None = Field(default=None, ge=1, le=MAX_ARRAY_ITEMS)
     required: bool = False
     nullable: bool = False
     default: Any = None

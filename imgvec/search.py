@@ -27,12 +27,12 @@ from imgvec.filters import FieldType, Filter, render
 from imgvec.images import DecodePolicy, FileReader, as_image, decode
 from imgvec.images.fetch import without_userinfo
 from imgvec.sources import IMAGE_SUFFIXES, present
+from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
 
 Query = str | Path | bytes | Image.Image | NDArray[Any] | Sequence[float]
-Vectors = NDArray[np.float32]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 STORED = "id:"

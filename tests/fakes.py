@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgvec.encoders.protocol import Binding, Pixels, Vectors
+from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.filters import FieldType
+from imgvec.vectors import Vectors
 
 
 class FakeEncoder:

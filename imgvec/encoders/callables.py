@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from imgvec.encoders.protocol import Binding, Pixels, Vectors
+from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.encoders.registry import EncoderKind, EncoderRequest
 from imgvec.encoders.turns import Turns
 from imgvec.errors import EncoderError, EncoderUnavailable, ImgvecError, QueryError
+from imgvec.vectors import Vectors, has_direction
 
 PREFIX = "callable:"
-#: A vector shorter than this has no direction.
-MIN_NORM = 1e-12
 
 Fit = Literal["crop", "squash"]
 
@@ -143,7 +142,7 @@ class CallableEncoder:
         """What the function answers, checked, and normalised where it is to be."""
         vectors = self._answer(function, given, count)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        wrong = np.flatnonzero(~(np.isfinite(norms) & (norms >= (MIN_NORM if self._normalize else 0))))
+        wrong = np.flatnonzero(~(has_direction(norms) if self._normalize else np.isfinite(norms)))
         if wrong.size:
             where = wrong[:10].tolist()
             raise EncoderError(f"{self._model}: no direction in the vectors at {where} (not finite, or zero)")

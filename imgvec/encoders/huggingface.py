@@ -17,20 +17,19 @@ from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
 from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import Projection
-from imgvec.encoders.protocol import Binding, Pixels, Vectors
+from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.encoders.readout import ImageReadout
 from imgvec.encoders.text import TextReadout
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.encoders.turns import Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
 from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
+from imgvec.vectors import Vectors, has_direction
 
 logger = logging.getLogger(__name__)
 
 #: Passes that each stream has in one batch.
 STREAM_TURNS = 4
-#: A vector shorter than this has no direction.
-MIN_NORM = 1e-12
 
 
 class HuggingFaceEncoder:
@@ -211,7 +210,7 @@ class HuggingFaceEncoder:
 def _normalised(vectors: Vectors, model: str) -> Vectors:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     # A NaN or an infinity makes the norm not finite too; float32 squares overflow only from 1e19 on.
-    wrong = np.flatnonzero(~(np.isfinite(norms) & (norms >= MIN_NORM)))
+    wrong = np.flatnonzero(~has_direction(norms))
     if wrong.size:
         raise EncoderError(f"{model}: no direction in the vectors at {wrong[:10].tolist()} (not finite, or zero)")
     unit: Vectors = vectors / norms

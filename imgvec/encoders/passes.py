@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.encoders.protocol import Pixels
 from imgvec.encoders.readout import ImageReadout
 from imgvec.encoders.streams import Streams, keep_freed_memory, processors, streams_of
 from imgvec.encoders.tuning import Memory, Tuning, attentions, candidates, fastest
+from imgvec.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 

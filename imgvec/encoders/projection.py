@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.encoders.protocol import Vectors
 from imgvec.errors import EncoderUnavailable
+from imgvec.vectors import Vectors
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Vectors = NDArray[np.float32]
+from imgvec.vectors import Vectors
+
 Pixels = NDArray[np.uint8]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from imgvec.encoders.protocol import Vectors
+from imgvec.vectors import Vectors
 
 #: Passes of queries that may overtake a batch that waits: queries that never end must not end an ingest.
 OVERTAKING = 16

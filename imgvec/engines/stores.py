@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from imgvec.errors import ImgvecError
-from imgvec.ingest import IngestStore, Vectors
+from imgvec.ingest import IngestStore
+from imgvec.vectors import Vectors
 
 Request = tuple[int, str, tuple[Any, ...], dict[str, Any]]
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.evaluate import metrics
-from imgvec.evaluate.gallery import Asked, Gallery, Searched, Store, Vectors
+from imgvec.evaluate.gallery import Asked, Gallery, Searched, Store
 from imgvec.evaluate.labels import Labels, given_labels, label_type
 from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.filters import Filter, render
+from imgvec.vectors import Vectors
 
 Values = NDArray[np.float64]
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imgvec.evaluate.labels import Labels, LabelSets, labels_of
 from imgvec.filters import FieldType, Filter
 from imgvec.images import content_hash
-
-Vectors = NDArray[np.float32]
+from imgvec.vectors import Vectors
 
 
 class Hit(Protocol):

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.evaluate.gallery import Asked, Gallery, Searched, Vectors
+from imgvec.evaluate.gallery import Asked, Gallery, Searched
 from imgvec.evaluate.labels import labels_of
 from imgvec.evaluate.metrics import Ranks
 from imgvec.filters import Filter
+from imgvec.vectors import Vectors
 
 _BLOCK_HITS = 100_000
 _BLOCK_SCORES = 2**23

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from imgvec.errors import SourceError
-from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource, numbered
+from imgvec.exchange.source import Chunk, Row, VectorSource, numbered
+from imgvec.vectors import Vectors
 
 SUFFIXES = (".ann", ".annoy", ".tree")
 METRICS = {"angular": "COSINE", "dot": "IP", "euclidean": "L2"}

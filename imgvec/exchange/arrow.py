@@ -11,11 +11,10 @@ import numpy as np
 from imgvec.errors import SourceError
 from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC
 from imgvec.filters import FieldType
+from imgvec.rows import VECTOR
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-VECTOR = "vector"
 
 
 class Described(Protocol):

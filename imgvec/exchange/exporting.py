@@ -28,10 +28,10 @@ from imgvec.errors import BackendError, SourceError
 from imgvec.exchange import arrow
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
-from imgvec.fields import FROM_IMAGE
 from imgvec.filters import Filter, render
 from imgvec.filters.fields import text_literal
 from imgvec.retry import Retry
+from imgvec.rows import FROM_IMAGE, INGESTED_AT, VECTOR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -174,9 +174,7 @@ def _pages(store: ExportStore, expression: str, last: str | None, retry: Retry) 
 
     def scan() -> Iterator[list[dict[str, Any]]]:
         after = f"id > {text_literal(last)}" if last is not None else ""
-        return store.scan(
-            ["*", arrow.VECTOR, FROM_IMAGE], " and ".join(f"({part})" for part in (expression, after) if part)
-        )
+        return store.scan(["*", VECTOR, FROM_IMAGE], " and ".join(f"({part})" for part in (expression, after) if part))
 
     pages = scan()
 
@@ -263,7 +261,7 @@ def _npy(folder: Path, target: Path, rows: int, store: arrow.Described) -> tuple
 
     Declared dates are ISO 8601 there: as bare numbers those of January 1970 would not be taken for milliseconds again.
     """
-    dates = {name: kind for name, kind in store.fields.items() if kind.is_date and name != "ingested_at"}
+    dates = {name: kind for name, kind in store.fields.items() if kind.is_date and name != INGESTED_AT}
     table = target.with_suffix(IDS_SUFFIX)
     with (
         _whole(target) as vectors_file,
@@ -275,11 +273,11 @@ def _npy(folder: Path, target: Path, rows: int, store: arrow.Described) -> tuple
         np.lib.format.write_array_header_1_0(vectors, header)
         writer = csv.writer(text)  # with its own line ends it quotes each of those in a text
         with opened(_parts(folder)[0]) as first:
-            writer.writerow([name for name in first.schema_arrow.names if name != arrow.VECTOR])
+            writer.writerow([name for name in first.schema_arrow.names if name != VECTOR])
         for batch in _batches(folder):
-            flat = batch.column(arrow.VECTOR).flatten().to_numpy(zero_copy_only=False)
+            flat = batch.column(VECTOR).flatten().to_numpy(zero_copy_only=False)
             vectors.write(flat.astype("<f4").tobytes())
-            for row in batch.drop_columns([arrow.VECTOR]).to_pylist():
+            for row in batch.drop_columns([VECTOR]).to_pylist():
                 for name, kind in dates.items():
                     if row[name] is not None and row[name] != kind.unknown:
                         row[name] = iso(row[name])

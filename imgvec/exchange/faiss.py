@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import SourceError
-from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource, numbered
+from imgvec.exchange.source import Chunk, Row, VectorSource, numbered
+from imgvec.vectors import Vectors
 
 #: Index classes that keep the vectors as they were added, or hand them to an index inside that may.
 _EXACT = ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexIVFFlat", "IndexIVFFlatDedup", "IndexHNSWFlat",

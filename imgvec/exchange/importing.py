@@ -20,22 +20,29 @@ from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import SourceError
 from imgvec.exchange.parquet import DYNAMIC
-from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
-from imgvec.fields import FROM_IMAGE, FieldSection, convert
+from imgvec.exchange.source import Chunk, Row, VectorSource
+from imgvec.fields import FieldSection, convert
 from imgvec.filters import FieldType
 from imgvec.retry import Retry
+from imgvec.rows import (
+    CONTENT_HASH,
+    FROM_IMAGE,
+    HEIGHT,
+    ID,
+    INGESTED_AT,
+    MAX_ID_BYTES,
+    MEDIA_TYPE,
+    OWN_FIELDS,
+    URI,
+    WIDTH,
+)
 from imgvec.sources.records import record_id
+from imgvec.vectors import Vectors, flaw, norms
 
 REASONS = ("no vector", "not finite", "zero length", "not of unit length", "unusable id", "metadata refused")
 """Every reason a row can be refused for."""
-_MIN_NORM = 1e-12
-_UNIT_TOLERANCE = 1e-3
-_MAX_ID_BYTES = 64
 _COARSE = ("BFLOAT16_VECTOR", "INT8_VECTOR")
-_URI = FieldSection(type="VARCHAR", max_length=4096, required=True)
-_TEXT32 = FieldSection(type="VARCHAR", max_length=32, required=True)
-_INT32 = FieldSection(type="INT32", required=True)
-_INT64 = FieldSection(type="INT64", required=True)
+_OWN = {name: FieldSection(type=own.type, max_length=own.max_bytes, required=True) for name, own in OWN_FIELDS.items()}
 
 
 class ImportStore(Protocol):
@@ -200,12 +207,10 @@ class _Rows:
         """The row but for its vector; raises `ValueError`, a `_RefusedError` where it is the id."""
         given = dict(given)
         uri = given.pop("uri", None) or given.pop("path", None) or f"{self._source.path}#{number}"
+        own = {URI: uri, CONTENT_HASH: "", WIDTH: 0, HEIGHT: 0, MEDIA_TYPE: "", INGESTED_AT: self._now}
         row = {
-            "id": _id(given.pop("id")) if "id" in given else record_id(str(uri)),
-            "uri": convert("uri", _URI, uri),
-            "ingested_at": convert("ingested_at", _INT64, given.pop("ingested_at", self._now)),
-            **{name: convert(name, _TEXT32, given.pop(name, "")) for name in ("content_hash", "media_type")},
-            **{name: convert(name, _INT32, given.pop(name, 0)) for name in ("width", "height")},
+            ID: _id(given.pop(ID)) if ID in given else record_id(str(uri)),
+            **{name: convert(name, _OWN[name], given.pop(name, unknown)) for name, unknown in own.items()},
         }
         dynamic = given.pop(DYNAMIC, None)
         if isinstance(dynamic, str):
@@ -226,8 +231,7 @@ def _checked(
     chunk: Chunk, rows_of: _Rows, report: ImportReport, log: IO[str] | None, normalize: bool, *, unit: bool
 ) -> tuple[list[Row], Vectors]:
     """The rows of a chunk that can be written, and their vectors; the others are counted and logged."""
-    # in float64: squares of large float32 elements overflow
-    norms = np.sqrt(np.einsum("ij,ij->i", chunk.vectors, chunk.vectors, dtype=np.float64))
+    lengths = norms(chunk.vectors)
     rows, kept = [], []
     for position, given in enumerate(chunk.rows):
         number = chunk.first + position
@@ -235,7 +239,7 @@ def _checked(
         try:
             if position in chunk.problems:
                 raise _RefusedError("no vector", chunk.problems[position])
-            _check_norm(float(norms[position]), unit=unit and not normalize)
+            _check_length(float(lengths[position]), unit=unit and not normalize)
             row = rows_of.of(given, number)
         except ValueError as exc:
             reason, detail = _reason(exc)
@@ -247,16 +251,17 @@ def _checked(
             rows.append(row)
             kept.append(position)
     vectors = chunk.vectors[kept]
-    return rows, (vectors / norms[kept, None]).astype(np.float32) if normalize else vectors
+    return rows, (vectors / lengths[kept, None]).astype(np.float32) if normalize else vectors
 
 
-def _check_norm(norm: float, *, unit: bool) -> None:
-    if not np.isfinite(norm):
-        raise _RefusedError("not finite", "NaN or infinity among the elements")
-    if norm < _MIN_NORM:
-        raise _RefusedError("zero length", "")
-    if unit and abs(norm - 1) > _UNIT_TOLERANCE:
-        raise _RefusedError("not of unit length", f"length {norm:.4g}; normalize makes it 1")
+def _check_length(length: float, *, unit: bool) -> None:
+    details = {
+        "not finite": "NaN or infinity among the elements",
+        "zero length": "",
+        "not of unit length": f"length {length:.4g}; normalize makes it 1",
+    }
+    if found := flaw(length, unit=unit):
+        raise _RefusedError(found, details[found])
 
 
 def _reason(exc: ValueError) -> tuple[str, str]:
@@ -271,6 +276,6 @@ def _id(value: Any) -> str:
         return str(value)
     if not isinstance(value, str) or not value:
         raise _RefusedError("unusable id", f"{value!r} is neither text nor an integer")
-    if (size := len(value.encode(errors="replace"))) > _MAX_ID_BYTES:
-        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, and an id has {_MAX_ID_BYTES} at most")
+    if (size := len(value.encode(errors="replace"))) > MAX_ID_BYTES:
+        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, and an id has {MAX_ID_BYTES} at most")
     return value

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from imgvec.errors import SourceError
-from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource, numbered
+from imgvec.exchange.source import Chunk, Row, VectorSource, numbered
+from imgvec.vectors import Vectors
 
 MAGIC = b"\x93NUMPY"
 

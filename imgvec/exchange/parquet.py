@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgvec.errors import SourceError
-from imgvec.exchange.source import Chunk, Row, Vectors, VectorSource
+from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.sources.frames import arrow_rows
+from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from imgvec.vectors import Vectors
 
-Vectors = NDArray[np.float32]
 Row = dict[str, Any]
 
 CHUNK_ROWS = 1000

@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 
 from imgvec import description
 from imgvec.definition import Definition
-from imgvec.encoders.protocol import Binding, Pixels, Vectors
+from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.errors import EncoderUnavailable
 from imgvec.exchange.source import VectorSource
+from imgvec.vectors import Vectors
 
 MODEL = "none: vectors made elsewhere"
 """What a collection is bound to whose vectors no encoder of imgvec's made; no model can have this name."""

@@ -12,9 +12,10 @@ from imgvec.errors import BackendError, DefinitionError, QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.measure import check_rows, questions, shuffled
 from imgvec.indexes.plan import plan
-from imgvec.indexes.protocol import SearchStore, Vectors
+from imgvec.indexes.protocol import SearchStore
 from imgvec.indexes.tune import OnProgress, Tuned, Tuning, check, silent
 from imgvec.indexes.unseen import Ask, Scratch, Unseen, unseen_copies
+from imgvec.vectors import Vectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from imgvec.errors import QueryError
-from imgvec.indexes.protocol import SearchStore, Vectors
-from imgvec.indexes.scores import MAX_NORM, MIN_NORM, norms
+from imgvec.indexes.protocol import SearchStore
+from imgvec.vectors import MAX_NORM, MIN_NORM, Vectors, norms
 
 _QUERY_BLOCK, _ROW_BLOCK, _GROUP = 512, 4096, 32
 """On a CPU: a product takes 8 MiB. `_GROUP` scores share one maximum."""

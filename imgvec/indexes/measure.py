@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from imgvec.errors import FilterError, QueryError
 from imgvec.indexes.exact import Neighbours, nearest
-from imgvec.indexes.protocol import Found, SearchStore, Vectors
+from imgvec.indexes.protocol import Found, SearchStore
 from imgvec.indexes.recall import MARGIN, Estimate, estimate, recalls
-from imgvec.indexes.scores import MIN_NORM, WHOLE, tolerance
+from imgvec.indexes.scores import WHOLE, tolerance
+from imgvec.vectors import Vectors, has_direction, norms
 
 Half = Literal["choice", "held out"]
 HALVES: tuple[Half, Half] = ("choice", "held out")
@@ -193,5 +194,4 @@ def shuffled(vectors: Vectors, seed: int) -> Queries:
 
 
 def _usable(vector: Vectors) -> bool:
-    norm = np.linalg.norm(vector.astype(np.float64))
-    return bool(np.isfinite(norm) and norm >= MIN_NORM)
+    return bool(has_direction(norms(vector[None]))[0])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.indexes.protocol import Index, Vectors
+from imgvec.indexes.protocol import Index
+from imgvec.vectors import Vectors
 
-MIN_NORM, MAX_NORM = 1e-12, 1e19
-"""A shorter vector has no direction; products of longer ones are no float32."""
 WHOLE = 1e-3
 """How far scores of whole vectors may be from the true ones."""
 
@@ -33,12 +32,6 @@ def true_scores(metric_type: str, query: Vectors, vectors: Vectors) -> NDArray[n
 def size(metric_type: str, query: Vectors) -> float:
     """How large scores of this query are, to measure differences by: 1 for cosines and for vectors of unit length."""
     return 1.0 if metric_type == "COSINE" else max(1.0, float(np.square(query, dtype=np.float64).sum()))
-
-
-def norms(vectors: Vectors) -> NDArray[np.float64]:
-    """(n,) lengths, in float64: squares of large float32 elements overflow."""
-    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return lengths
 
 
 def tolerance(index: Index) -> float | None:

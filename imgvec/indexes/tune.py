@@ -22,9 +22,10 @@ from imgvec.errors import QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
 from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_rows, questions, shuffled
-from imgvec.indexes.protocol import SearchStore, Vectors
+from imgvec.indexes.protocol import SearchStore
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis, Scratch, unseen
+from imgvec.vectors import Vectors
 
 CALLS = 100
 """Searches timed for each setting."""

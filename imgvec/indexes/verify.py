@@ -15,15 +15,16 @@ from imgvec.errors import QueryError
 from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
-from imgvec.indexes.protocol import Found, SearchStore, Vectors
+from imgvec.indexes.protocol import Found, SearchStore
 from imgvec.indexes.recall import Estimate, estimate, recalls
-from imgvec.indexes.scores import MAX_NORM, MIN_NORM, norms, size, tolerance, true_scores
+from imgvec.indexes.scores import size, tolerance, true_scores
+from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
 
 OnProgress = Callable[[str, int, int], None]
 """Is told what goes on, how much of it is done, and of how much."""
 
 _EXAMPLES = 3
-_UNIT_TOLERANCE, _INT8_TOLERANCE = 1e-3, 0.1
+_INT8_TOLERANCE = 0.1
 _NEAR = 1e-4
 """Scores that differ by less are equal here: Milvus's own differ by rounding between an index and no index."""
 _GENEROUS = 1000
@@ -141,7 +142,7 @@ class _Check:
         for place, id_ in enumerate(there):
             vectors[place] = rows[id_]["vector"]
         lengths = norms(vectors)
-        usable = (lengths >= MIN_NORM) & (lengths < MAX_NORM)
+        usable = has_direction(lengths) & (lengths < MAX_NORM)
         return [id_ for id_, fits in zip(there, usable, strict=True) if fits], vectors[usable]
 
     def _searched(self, ids: Sequence[str], vectors: Vectors) -> list[Sequence[Found]]:
@@ -213,7 +214,7 @@ class _Check:
         wrong: list[tuple[str, Severity, NDArray[np.bool_]]] = [("not a number", "error", ~finite)]
         if self._metric_type != "L2":
             rounded = self._store.vector_type == "INT8_VECTOR"
-            odd = finite & ~zero & (np.abs(lengths - 1) > (_INT8_TOLERANCE if rounded else _UNIT_TOLERANCE))
+            odd = finite & ~zero & (np.abs(lengths - 1) > (_INT8_TOLERANCE if rounded else UNIT_TOLERANCE))
             # a cosine does not feel lengths
             severity: Severity = "error" if self._metric_type == "IP" else "warning"
             wrong += [("zero vector", "error", zero), ("not unit length", severity, odd)]

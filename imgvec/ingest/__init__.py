@@ -12,8 +12,8 @@ the source that has it; others are refused (`claims`).
 from __future__ import annotations
 
 from imgvec.ingest.claims import claimed
-from imgvec.ingest.items import IngestStore, RowFields, Vectors
+from imgvec.ingest.items import IngestStore, RowFields
 from imgvec.ingest.pipeline import ingest
 from imgvec.ingest.prune import PruneStore, prune
 
-__all__ = ["IngestStore", "PruneStore", "RowFields", "Vectors", "claimed", "ingest", "prune"]
+__all__ = ["IngestStore", "PruneStore", "RowFields", "claimed", "ingest", "prune"]

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imgvec.errors import UnreadableImage
-from imgvec.fields import FROM_IMAGE
 from imgvec.images import DecodePolicy, decode
 from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
+from imgvec.rows import FROM_IMAGE
 from imgvec.sources import Record
 from imgvec.workers import WorkerDiedError, Workers
 

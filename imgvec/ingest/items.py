@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from imgvec.errors import UnreadableImage
 from imgvec.sources import Record
+from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Pixels
 
-Vectors = NDArray[np.float32]
 Row = dict[str, Any]
 
 

@@ -18,12 +18,13 @@ from imgvec.errors import EncoderError, UnreadableImage
 from imgvec.images import DecodePolicy
 from imgvec.ingest.claims import claimed
 from imgvec.ingest.decoding import Decoder, under_way
-from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields, Vectors
+from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
 from imgvec.ingest.run import Run
 from imgvec.report import IngestReport
 from imgvec.sources import Item
 from imgvec.threads import Ahead, Writer
+from imgvec.vectors import Vectors
 from imgvec.workers import workers
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
-from imgvec.fields import FROM_IMAGE
 from imgvec.images import content_hash
 from imgvec.ingest.items import Image, IngestStore, Ready, Result, RowFields
 from imgvec.ingest.run import Run
+from imgvec.rows import FROM_IMAGE, RESERVED_NAMES
 from imgvec.sources import Again, Item, Notice, PassedOver, Record
 
 S = TypeVar("S")
@@ -21,11 +21,6 @@ T = TypeVar("T")
 
 Stored = Mapping[str, Mapping[str, Any]]
 Loaded = tuple[Record, bytes] | UnreadableImage | Again
-
-OWN_FIELDS = frozenset(
-    {"id", "uri", "content_hash", "width", "height", "media_type", "ingested_at", "vector", FROM_IMAGE}
-)
-"""What an ingest itself fills in."""
 
 LOOKUP_ROWS = 512
 """Records whose stored state is looked up in one call."""
@@ -178,7 +173,7 @@ def _compared(chunk: _Chunk, lookup: Future[Stored], store: IngestStore, run: Ru
             # another picture under the same name: what is known of it stays, but for what the metadata says now, and
             # for what came from the former picture
             image, old = images[id_], whole.get(id_, {})
-            gone = OWN_FIELDS | _from_image(old)
+            gone = {*RESERVED_NAMES} | _from_image(old)
             kept = {name: value for name, value in old.items() if name not in gone}
             settled = frozenset(name for name, value in kept.items() if value != image.row.get(name))
             yield replace(image, row={**image.row, **kept, **image.given}, settled=settled)

@@ -15,7 +15,8 @@ from pymilvus.exceptions import AmbiguousIndexName
 from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.errors import translated
-from imgvec.milvus.schema import VECTOR, IndexInfo, IndexPlan, index_info, plan_index
+from imgvec.milvus.schema import IndexInfo, IndexPlan, index_info, plan_index
+from imgvec.rows import VECTOR
 
 if TYPE_CHECKING:
     from imgvec.milvus.collection import Collection

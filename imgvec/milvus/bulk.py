@@ -28,14 +28,12 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType
 
 from imgvec.errors import SourceError, UnsupportedByBackend, WriteFailed
-from imgvec.fields import FROM_IMAGE, MAX_VARCHAR
-from imgvec.milvus import vectors as vector_codec
 from imgvec.milvus import writing
 from imgvec.milvus.errors import translated
 from imgvec.milvus.reading import DYNAMIC, EVERYTHING
-from imgvec.milvus.schema import ID, VECTOR
 from imgvec.milvus.store import Store
-from imgvec.milvus.vectors import Vectors
+from imgvec.rows import FROM_IMAGE, ID, MAX_VARCHAR_BYTES, VECTOR
+from imgvec.vectors import Vectors, problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,7 +94,7 @@ class BulkFolder:
             described = self._store._client.describe_collection(self._store.name, timeout=self._store.timeout)
             self._pymilvus_schema = CollectionSchema.construct_from_dict(described)
         for field in self._pymilvus_schema.fields:
-            field.params.setdefault("max_length", MAX_VARCHAR)  # Milvus Lite has none for the texts of an array
+            field.params.setdefault("max_length", MAX_VARCHAR_BYTES)  # Milvus Lite has none for the texts of an array
         # which file holds a row's latest version; on disk, so that memory does not grow with the folder
         self._index = sqlite3.connect(self._partial / "index.sqlite", check_same_thread=False, isolation_level=None)
         self._index.execute("PRAGMA synchronous = OFF")  # made anew by every run
@@ -155,7 +153,7 @@ class BulkFolder:
 
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         """`Store.upsert`, into the folder: checked alike; in a finished file once `flush` has returned."""
-        wrong = vector_codec.problem(vectors, self._store.dim, unit=self._store.metric_type != "L2")
+        wrong = problem(vectors, self._store.dim, unit=self._store.metric_type != "L2")
         try:
             sizes = writing.checked_sizes(rows, self._schema)
         except writing.RefusedRowError as exc:

@@ -21,6 +21,7 @@ from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, m
 from imgvec.milvus.forked import Owner
 from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
+from imgvec.rows import VECTOR
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "grpcs": "https"}
@@ -152,7 +153,7 @@ class Connection:
         with self._calling(f"read the schema of the collection {name!r}"):
             described = self._client.describe_collection(name, timeout=self.timeout)
             index = building.describe(self._client, name, self.timeout)
-            if index is None and schema.VECTOR in (field["name"] for field in described["fields"]):
+            if index is None and VECTOR in (field["name"] for field in described["fields"]):
                 former = schema.remembered(described).get(building.FORMER)
                 building.put_back_lost(self._client, name, former, self.capabilities, timeout=self.timeout)
                 index = building.describe(self._client, name, self.timeout)

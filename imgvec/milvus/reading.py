@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from imgvec.errors import DefinitionError, QueryError
-from imgvec.fields import FROM_IMAGE
 from imgvec.filters.fields import text_literal
 from imgvec.indexes import catalog
-from imgvec.milvus import vectors as vector_codec
-from imgvec.milvus.schema import ID, VECTOR, Schema
+from imgvec.milvus import codec
+from imgvec.milvus.schema import Schema
+from imgvec.rows import FROM_IMAGE, ID, VECTOR
 
 DYNAMIC = "$meta"
 """As an output field: everything in the dynamic field."""
@@ -59,7 +59,7 @@ class Columns:
         """The row without an id or a note that was not asked for, its vector as (dim,) float32."""
         wanted = {name: value for name, value in row.items() if name not in self._hidden}
         if VECTOR in wanted:
-            wanted[VECTOR] = vector_codec.from_row(wanted[VECTOR], self._vector_type)
+            wanted[VECTOR] = codec.from_row(wanted[VECTOR], self._vector_type)
         return wanted
 
 
@@ -68,7 +68,7 @@ class Scoring:
 
     def __init__(self, schema: Schema) -> None:
         # an INT8 vector is stored 127 times as long; a cosine does not feel it
-        unit = vector_codec.scale(schema.vector_type) ** 2
+        unit = codec.scale(schema.vector_type) ** 2
         self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
             schema.metric_type, (1.0, 0.0)
         )

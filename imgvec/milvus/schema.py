@@ -13,29 +13,18 @@ from pymilvus.milvus_client.index import IndexParams
 
 from imgvec.definition import Definition, IndexSection
 from imgvec.errors import BackendError, DefinitionError
-from imgvec.fields import FROM_IMAGE, FieldSection
+from imgvec.fields import FieldSection
 from imgvec.filters import FieldType
 from imgvec.indexes import catalog
 from imgvec.indexes.index_type import IndexType, Parameter
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.incarnation import Incarnation
+from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR
 
-ID, VECTOR = "id", "vector"
 PROPERTY = "imgvec."
 """How the names of imgvec's own collection properties begin."""
 _DESCRIPTION = PROPERTY + "description"
 """The property that holds the description on Milvus Lite, which drops a schema's own."""
-
-_FIXED = MappingProxyType(
-    {
-        "uri": FieldType("VARCHAR", max_length=4096),
-        "content_hash": FieldType("VARCHAR", max_length=32),
-        "width": FieldType("INT32"),
-        "height": FieldType("INT32"),
-        "media_type": FieldType("VARCHAR", max_length=32),
-        "ingested_at": FieldType("INT64", format="unix_ms"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +194,14 @@ def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSecti
 
 def _schema(definition: Definition, dim: int, description: str, partition_key: str | None) -> CollectionSchema:
     made = MilvusClient.create_schema(enable_dynamic_field=definition.dynamic, description=description)
-    made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=64)
+    made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=KEY.max_bytes)
     made.add_field(VECTOR, DataType[definition.vector.type], dim=dim)
-    for name, kind in _FIXED.items():
-        made.add_field(name, DataType[kind.type], **({"max_length": kind.max_length} if kind.max_length else {}))
+    for name, own in OWN_FIELDS.items():
+        made.add_field(name, DataType[own.type], **({"max_length": own.max_bytes} if own.max_bytes else {}))
     for name, declared in definition.fields.items():
         made.add_field(name, DataType[declared.type], **_field_options(name, declared, partition_key))
     if not definition.dynamic and any(declared.from_image for declared in definition.fields.values()):
-        made.add_field(FROM_IMAGE, DataType.VARCHAR, max_length=1024)
+        made.add_field(FROM_IMAGE, DataType[NOTE.type], max_length=NOTE.max_bytes)
     return made
 
 
@@ -241,7 +230,7 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
     if not index:
         raise BackendError(f"the collection {name!r} has no vector index: build one")
     description = description_of(described)
-    formats = {**_date_fields(description), "ingested_at": (_FIXED["ingested_at"].format, None)}
+    formats = _date_fields(description) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
     fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in (VECTOR, FROM_IMAGE)}
     return Schema(
         name=name,

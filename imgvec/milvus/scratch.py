@@ -17,10 +17,10 @@ import numpy as np
 
 from imgvec.definition import Definition, IndexChoice, IndexSection
 from imgvec.errors import BackendError
-from imgvec.fields import FROM_IMAGE
 from imgvec.milvus.connection import Connection
-from imgvec.milvus.schema import VECTOR
 from imgvec.milvus.store import Store
+from imgvec.rows import FROM_IMAGE, VECTOR
+from imgvec.vectors import norms
 
 _NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -64,7 +64,7 @@ def scratch(
                 vectors = np.stack([row.pop(VECTOR) for row in rows])
                 if store.vector_type == "INT8_VECTOR" and store.metric_type != "L2":
                     # rounded to steps they are no unit vectors as they are read back
-                    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+                    vectors /= norms(vectors)[:, None].astype(np.float32)
                 copy.upsert(rows, vectors)
             copy.flush()
             yield copy

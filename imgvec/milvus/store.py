@@ -11,13 +11,12 @@ import numpy as np
 from pymilvus import DataType
 
 from imgvec.errors import BackendError, CollectionNotFound, EncoderMismatch, QueryError, WriteFailed
-from imgvec.milvus import reading, writing
-from imgvec.milvus import vectors as vector_codec
+from imgvec.milvus import codec, reading, writing
 from imgvec.milvus.collection import Collection
 from imgvec.milvus.errors import translated
 from imgvec.milvus.reading import Columns, Found
-from imgvec.milvus.schema import ID, VECTOR
-from imgvec.milvus.vectors import Vectors
+from imgvec.rows import ID, VECTOR
+from imgvec.vectors import Vectors, problem
 
 _SCAN_BATCH = 1000
 _READ_BATCH = 8192
@@ -55,7 +54,7 @@ class Store(Collection):
             raise self._refused(f"{len(rows)} rows with {len(vectors)} vectors", len(rows))
         if not rows:
             return 0
-        if wrong := vector_codec.problem(vectors, self.dim, unit=self.metric_type != "L2"):
+        if wrong := problem(vectors, self.dim, unit=self.metric_type != "L2"):
             raise self._refused(wrong, len(rows))
         try:
             sizes = writing.checked_sizes(rows, self._schema)
@@ -105,7 +104,7 @@ class Store(Collection):
         `output_fields` may hold `*` or `$meta`, and `vector`. `params` are the index's search parameters, on top of
         its defaults; those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
         """
-        if wrong := vector_codec.problem(vectors, self.dim, unit=False):
+        if wrong := problem(vectors, self.dim, unit=False):
             raise QueryError(wrong)
         options = {
             "anns_field": VECTOR,
@@ -121,7 +120,7 @@ class Store(Collection):
         step = max(1, min(self.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
         answers: list[list[Found]] = []
         for start in range(0, len(vectors), step):
-            data = vector_codec.to_query(vectors[start : start + step], self.vector_type)
+            data = codec.to_query(vectors[start : start + step], self.vector_type)
             hits = self._reading(self._client.search, data=data, output_fields=columns.names, **options)
             answers += [self._scoring.found(each, columns) for each in hits]
         return answers
@@ -209,7 +208,7 @@ class Store(Collection):
         What a collection holds under those ids and with those very vectors came from here. A row of its own that was
         overwritten is gone with it: its next ingest brings it again.
         """
-        ours = {row[ID]: vector_codec.from_row(row[VECTOR], self.vector_type) for row in sent}
+        ours = {row[ID]: codec.from_row(row[VECTOR], self.vector_type) for row in sent}
         with translated(f"take back what reached another collection {self.name!r}"):
             found = self._client.query(
                 self.name,
@@ -219,9 +218,7 @@ class Store(Collection):
                 timeout=self.timeout,
             )
             there = [
-                row[ID]
-                for row in found
-                if np.array_equal(vector_codec.from_row(row[VECTOR], self.vector_type), ours[row[ID]])
+                row[ID] for row in found if np.array_equal(codec.from_row(row[VECTOR], self.vector_type), ours[row[ID]])
             ]
             if there:
                 self._client.delete(self.name, filter=reading.among(there), timeout=self.timeout)

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from imgvec.fields import FROM_IMAGE
-from imgvec.milvus import vectors as vector_codec
-from imgvec.milvus.schema import ID, VECTOR, Schema
+from imgvec.milvus import codec
+from imgvec.milvus.schema import Schema
+from imgvec.rows import FROM_IMAGE, ID, MAX_ID_BYTES, MAX_JSON_BYTES, VECTOR
+from imgvec.vectors import Vectors
 
 MAX_BATCH_BYTES = 16 * 2**20
 """Well below the 64 MiB that a server takes in one message; an estimate decides."""
-MAX_ID_BYTES = 64
-MAX_JSON_BYTES = 65_536
 
 Row = Mapping[str, Any]
 
@@ -56,11 +55,9 @@ def batches(positions: Sequence[int], sizes: Sequence[int], vector_bytes: int) -
         yield positions[start:]
 
 
-def wire_rows(
-    rows: Sequence[Row], vectors: vector_codec.Vectors, positions: Sequence[int], schema: Schema
-) -> list[dict[str, Any]]:
+def wire_rows(rows: Sequence[Row], vectors: Vectors, positions: Sequence[int], schema: Schema) -> list[dict[str, Any]]:
     """The rows at those positions with their vectors, as pymilvus takes them."""
-    encoded = vector_codec.to_rows(vectors[positions], schema.vector_type)
+    encoded = codec.to_rows(vectors[positions], schema.vector_type)
     return [
         {**noted(rows[position], schema), VECTOR: vector} for position, vector in zip(positions, encoded, strict=True)
     ]

@@ -13,14 +13,10 @@ from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.connections import Connections
 from imgvec.images.fetch import FetchPolicy
 from imgvec.images.readers import Reader
+from imgvec.rows import MAX_ID_BYTES, MAX_URI_BYTES
 from imgvec.sources.metadata import Metadata
 from imgvec.sources.passing import Excludes
 from imgvec.sources.records import Found, Notice, PassedOver, Record, record_id
-
-#: Longest uri in UTF-8 bytes: the length of the collection's `uri` field, and of a path on Linux (PATH_MAX).
-MAX_URI_BYTES = 4096
-#: Longest id in UTF-8 bytes: the length of the collection's `id` field.
-MAX_ID_BYTES = 64
 
 Item = Record | UnreadableImage
 Row = Mapping[str, Any]

@@ -26,7 +26,8 @@ import torch
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder
 from imgvec.encoders.lastlayer import read_every_token
 from imgvec.encoders.passes import WORTH_MEASURING
-from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.encoders.protocol import Pixels
+from imgvec.vectors import Vectors
 
 WANTED, COSINE = 1.35, 0.999
 

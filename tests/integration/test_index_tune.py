@@ -20,9 +20,9 @@ from imgvec.indexes import catalog, unseen
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import bounded, questions, sampled, shuffled
-from imgvec.indexes.protocol import Vectors
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.tune import Tuning, silent, tune
+from imgvec.vectors import Vectors
 
 ROWS, DIM = 3000, 32
 _RNG = np.random.default_rng(5)

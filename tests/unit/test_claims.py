@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from pictures import picture
 
 from imgvec.definition import Definition, field_problem
-from imgvec.encoders.protocol import Vectors
 from imgvec.engines import worker
 from imgvec.engines.ray import _add
 from imgvec.errors import ImgvecError, WriteFailed
@@ -27,6 +26,7 @@ from imgvec.ingest import claimed, claims, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Again, Item, Record, read_source, record_id
 from imgvec.sources.seen import Seen
+from imgvec.vectors import Vectors
 
 PHOTOS = Definition.load("photos")
 FILES = 6

@@ -16,14 +16,15 @@ from pictures import picture
 from PIL import Image
 
 from imgvec.definition import Definition
-from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.encoders.protocol import Pixels
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
-from imgvec.fields import FROM_IMAGE
 from imgvec.images import BytesReader, content_hash
 from imgvec.ingest import ingest, prune
 from imgvec.ingest.source import read_but_for
 from imgvec.report import IngestReport
+from imgvec.rows import FROM_IMAGE
 from imgvec.sources import Notice, Record, gone_from, load_metadata, read_source
+from imgvec.vectors import Vectors
 
 PHOTOS = Definition.load("photos")
 

@@ -17,9 +17,9 @@ from imgvec.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.indexes.protocol import Vectors
     from imgvec.indexes.tune import Tuned
     from imgvec.sources import Record
+    from imgvec.vectors import Vectors
 
 T = TypeVar("T")
 

@@ -16,8 +16,9 @@ from typing import Any
 from fakes import FakeEncoder
 
 from imgvec import ImageCollection
-from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.encoders.protocol import Pixels
 from imgvec.ingest import decoding, pipeline, reading
+from imgvec.vectors import Vectors
 
 POINTS = ("after decode", "after encode", "before upsert", "after upsert")
 

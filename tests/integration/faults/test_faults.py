@@ -19,8 +19,9 @@ from milvus_server import MilvusServer
 from pictures import picture
 
 from imgvec import ImageCollection, Settings
-from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.encoders.protocol import Pixels
 from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, WriteFailed
+from imgvec.vectors import Vectors
 
 DEFINITION = {"encoder": {"model": "fake"}}
 # Milvus's own settings: so many MB a second, and code 8 for what is above

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgvec.encoders.protocol import Vectors
 from imgvec.encoders.turns import OVERTAKING, Turns, Urgency
+from imgvec.vectors import Vectors
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from imgvec.definition import Definition
 from imgvec.errors import BackendUnavailable, SourceError
 from imgvec.exchange import ImportReport, export_vectors, import_vectors, open_source, unbound_binding
 from imgvec.filters import FieldType
-from imgvec.milvus import vectors as vector_codec
+from imgvec.milvus import codec
 from imgvec.sources import record_id
 
 DIM = 4
@@ -137,7 +137,7 @@ def test_vectors_of_another_length_are_refused_before_anything_is_written(tmp_pa
 def test_an_export_of_coarse_vectors_comes_back_bit_for_bit(vector_type: str, dim: int, tmp_path: Path) -> None:
     given = np.random.default_rng(0).standard_normal((200, dim))
     given = (given / np.linalg.norm(given, axis=1, keepdims=True)).astype(np.float32)
-    held = [vector_codec.from_row(v, vector_type) for v in vector_codec.to_rows(given, vector_type)]
+    held = [codec.from_row(v, vector_type) for v in codec.to_rows(given, vector_type)]
     if vector_type == "INT8_VECTOR":
         assert np.mean([abs(np.linalg.norm(v) - 1) > 1e-3 for v in held]) > 0.5  # no unit vectors any more
     binding = unbound_binding(dim)
@@ -151,7 +151,7 @@ def test_an_export_of_coarse_vectors_comes_back_bit_for_bit(vector_type: str, di
     report = import_vectors(collection, open_source(tmp_path / "out.parquet"))
     assert report.written == 200
     again = np.array([row["vector"] for row in store.rows.values()])
-    back = [vector_codec.from_row(v, vector_type) for v in vector_codec.to_rows(again, vector_type)]
+    back = [codec.from_row(v, vector_type) for v in codec.to_rows(again, vector_type)]
     np.testing.assert_array_equal(back, held)
 
 

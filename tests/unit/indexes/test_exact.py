@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imgvec.errors import QueryError
 from imgvec.indexes import exact
 from imgvec.indexes.exact import ExactSearch, Neighbours, nearest
-from imgvec.indexes.protocol import Vectors
+from imgvec.vectors import Vectors
 
 METRICS = ("COSINE", "IP", "L2")
 

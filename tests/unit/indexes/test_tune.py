@@ -17,8 +17,8 @@ from imgvec.indexes import measure
 from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.compare import compare
 from imgvec.indexes.ladder import grid
-from imgvec.indexes.protocol import Vectors
 from imgvec.indexes.tune import Tuned, tune
+from imgvec.vectors import Vectors
 
 Params = Mapping[str, Any]
 

@@ -11,10 +11,10 @@ import pytest
 from test_milvus_writing import SCHEMA
 
 from imgvec.errors import QueryError
-from imgvec.fields import FROM_IMAGE
 from imgvec.filters import FieldType
 from imgvec.milvus import reading, writing
 from imgvec.milvus.schema import IndexInfo
+from imgvec.rows import FROM_IMAGE
 
 ROW = {"id": "a", "text": "t"}
 DECLARED = replace(SCHEMA, dynamic=False)

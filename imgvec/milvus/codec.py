@@ -1,4 +1,4 @@
-"""Vectors on the way to Milvus and back: checked float32 arrays here, the collection's vector type there."""
+"""Vectors on the way to Milvus and back: float32 arrays here, the collection's vector type there."""
 
 from __future__ import annotations
 
@@ -8,35 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
+from imgvec.vectors import Vectors
 
-MIN_NORM = 1e-12
-UNIT_TOLERANCE = 1e-3
 INT8_SCALE = 127.0
 """A unit vector's elements, -1 to 1, as an INT8_VECTOR's."""
-
-
-def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
-    """Why these are no (n, dim) float32 vectors that Milvus can take, or None.
-
-    A server panics or stores nonsense on wrong lengths, and both backends take a vector of length zero and lose it;
-    Milvus Lite stores NaN. `unit` asks for L2 norms within 1e-3 of 1.
-    """
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
-        got = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
-        return f"vectors are an (n, {dim}) float32 array, not {got}"
-    if vectors.shape[1] != dim:
-        return f"vectors have {vectors.shape[1]} dimensions, the collection's have {dim}"
-    # in float64: squares of large float32 elements overflow
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    if not np.isfinite(norms).all():
-        return f"vector {int(np.flatnonzero(~np.isfinite(norms))[0])} has elements that are not finite"
-    if (norms < MIN_NORM).any():
-        return f"vector {int(np.flatnonzero(norms < MIN_NORM)[0])} has length zero"
-    if unit and (np.abs(norms - 1) > UNIT_TOLERANCE).any():
-        worst = int(np.argmax(np.abs(norms - 1)))
-        return f"vector {worst} has length {norms[worst]:.4g}, and this collection takes unit vectors"
-    return None
 
 
 def to_rows(vectors: Vectors, vector_type: str) -> Sequence[Any]:
