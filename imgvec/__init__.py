@@ -4,7 +4,7 @@
 
     photos = ImageCollection.create("photos", definition="photos", uri="./photos.db")
     photos.ingest("~/Pictures")
-    hits = photos.search("query.jpg", where=field("width") >= 800)
+    answer = photos.search("query.jpg", where=field("width") >= 800)
 
 Names are loaded when first used: `import imgvec` imports neither torch nor pymilvus.
 """
@@ -22,32 +22,54 @@ if TYPE_CHECKING:
     from imgvec.errors import ImgvecError
     from imgvec.filters import dynamic, field
     from imgvec.report import IngestReport
-    from imgvec.search import Hit
+    from imgvec.search.answer import Answer, Hit
+    from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
+    from imgvec.search.request import SearchOptions
     from imgvec.settings import Settings
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Answer": "imgvec.search.answer",
     "CallableEncoder": "imgvec.encoders.callables",
+    "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
-    "Hit": "imgvec.search",
+    "Hit": "imgvec.search.answer",
+    "ImageBytes": "imgvec.search.forms",
     "ImageCollection": "imgvec.collection",
+    "ImageFile": "imgvec.search.forms",
     "ImgvecError": "imgvec.errors",
     "IngestReport": "imgvec.report",
+    "Like": "imgvec.search.forms",
+    "Pixels": "imgvec.search.forms",
+    "SearchOptions": "imgvec.search.request",
     "Settings": "imgvec.settings",
+    "StoredId": "imgvec.search.forms",
+    "Text": "imgvec.search.forms",
+    "VectorQuery": "imgvec.search.forms",
     "dynamic": "imgvec.filters",
     "errors": "imgvec",
     "field": "imgvec.filters",
 }
 
 __all__ = [
+    "Answer",
     "CallableEncoder",
+    "Crop",
     "Definition",
     "Hit",
+    "ImageBytes",
     "ImageCollection",
+    "ImageFile",
     "ImgvecError",
     "IngestReport",
+    "Like",
+    "Pixels",
+    "SearchOptions",
     "Settings",
+    "StoredId",
+    "Text",
+    "VectorQuery",
     "__version__",
     "dynamic",
     "errors",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
+from typing_extensions import Unpack
 
 from imgvec import description, pruning
 from imgvec.database import connected, lite_file, must_exist, settings_with
@@ -29,9 +30,13 @@ from imgvec.loading import check_lengths, first_encoder, loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.incarnation import Incarnation
+from imgvec.options import documented
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
-from imgvec.search import Hit, Query, Searcher
+from imgvec.search.answer import Answer
+from imgvec.search.guessing import Query, all_guessed, guessed
+from imgvec.search.request import SearchOptions
+from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
 from imgvec.sources import Metadata, Record, Table, gone_from, load_metadata, read_source
 from imgvec.vectors import Vectors
@@ -67,6 +72,7 @@ class ImageCollection:
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_file_bytes,
             decoding=self._decoding,
+            defaults=lambda: self.search_defaults.params,
         )
 
     @classmethod
@@ -406,58 +412,21 @@ class ImageCollection:
                 return True
         return False
 
-    def search(
-        self,
-        query: Query,
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: Filter | str | None = None,
-        min_score: float | None = None,
-        output_fields: Sequence[str] | None = None,
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> list[Hit]:
-        """The stored images most similar to one query, best first; `imgvec.search` lists the forms of a query.
+    @documented(SearchOptions)
+    def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer:
+        """The stored images most similar to one query, best first.
 
-        `where` is a typed filter (`field("width") >= 800`) or a Milvus boolean expression, `min_score` cuts off what is
-        less similar, `output_fields` None gives every scalar field, `params` are the index's search parameters
-        (`{"ef": 128}`) in place of `search_defaults`. Raises `QueryError`, `UnreadableImage`, `FilterError`.
+        The query is a form (`ImageFile`, `Text`, `StoredId`, …), or what a form is guessed from: a path, bytes, a PIL
+        image, an array, a vector, `"id:…"`, a text (`imgvec.search.guessing`). `where` is a typed filter
+        (`field("width") >= 800`) or a Milvus boolean expression; `params` go before `search_defaults`. Raises
+        `OptionError`, `QueryError`, `UnreadableImage`, `FilterError`.
         """
-        return self.search_many(
-            [query],
-            limit=limit,
-            offset=offset,
-            where=where,
-            min_score=min_score,
-            output_fields=output_fields,
-            params=params,
-            consistency_level=consistency_level,
-        )[0]
+        return self._searcher.search([guessed(query)], **options)[0]
 
-    def search_many(
-        self,
-        queries: Iterable[Query],
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        where: Filter | str | None = None,
-        min_score: float | None = None,
-        output_fields: Sequence[str] | None = None,
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> list[list[Hit]]:
-        """`search` for many queries at once: one pass through the encoder, one call to Milvus; hits in query order."""
-        return self._searcher.search_many(
-            queries,
-            limit=limit,
-            offset=offset,
-            where=where,
-            min_score=min_score,
-            output_fields=output_fields,
-            params={**self.search_defaults.params, **(params or {})},
-            consistency_level=consistency_level,
-        )
+    @documented(SearchOptions)
+    def search_many(self, queries: Iterable[Query], **options: Unpack[SearchOptions]) -> list[Answer]:
+        """`search` for many queries at once: one pass through the encoder, one call to Milvus; answers in order."""
+        return self._searcher.search(all_guessed(queries), **options)
 
     @property
     def search_defaults(self) -> SearchDefaults:
@@ -507,7 +476,7 @@ class ImageCollection:
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
         """(n, dim) float32 vectors of queries of any form, in their order."""
-        return self._searcher.vectors(queries)
+        return self._searcher.vectors(all_guessed(queries))
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
         """Stored rows by id; an id without a row is absent."""

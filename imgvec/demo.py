@@ -12,7 +12,8 @@ from imgvec.gallery import Picture, Section, page
 from imgvec.images import DecodePolicy, FileReader, decode
 from imgvec.images.edits import EDITS
 from imgvec.report import IngestReport
-from imgvec.search import Hit
+from imgvec.search.answer import Answer, Hit
+from imgvec.search.forms import ImageFile
 from imgvec.settings import Settings
 from imgvec.sources import Record, read_source, record_id
 
@@ -36,7 +37,7 @@ class Query:
     copy: Path
     original: str
     """uri of the image it was made from."""
-    hits: list[Hit]
+    hits: Answer
 
     @property
     def found(self) -> bool:
@@ -76,7 +77,7 @@ def run(
     ) as photos:
         report = photos.ingest(originals)
         copies = [made for path in originals for made in _copies(path, out / "copies", settings)]
-        answers = photos.search_many([copy for _, copy, _ in copies], limit=SHOWN)
+        answers = photos.search_many([ImageFile(copy) for _, copy, _ in copies], limit=SHOWN)
         queries = [Query(*copy, hits) for copy, hits in zip(copies, answers, strict=True)]
         model = photos.binding.model
     result = DemoResult(report, queries, model, out / "index.html")

@@ -119,6 +119,9 @@ class FakeStore:
             )
         return answers
 
+    def count(self, filter: str = "") -> int:
+        return len(self.rows)
+
     def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]:
         ids = sorted(self.rows)
         for start in range(0, len(ids), 10):

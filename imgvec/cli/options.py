@@ -47,12 +47,12 @@ def filter_options(command: F) -> F:
 
 
 def combined(
-    collection: ImageCollection, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
+    collection: ImageCollection, where: Filter | str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
 ) -> Filter | None:
     """`--where` and every `--eq` and `--range`, all of which must hold."""
     from imgvec.filters import Raw, equals_text, range_text
 
-    parts: list[Filter] = [Raw(where)] if where else []
+    parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where else []
     for option, pairs, of_text in (("--eq", eq, equals_text), ("--range", ranges, range_text)):
         for pair in pairs:
             name, sign, value = pair.partition("=")

@@ -2,83 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+from typing_extensions import Unpack
 
-from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
+from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option
 from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
+from imgvec.cli.stated import options_of
+from imgvec.search.request import SearchOptions
 
 if TYPE_CHECKING:
     from imgvec.filters import FieldType
-    from imgvec.search import Hit
+    from imgvec.search.answer import Answer
+    from imgvec.search.forms import Form
 
 
 @click.command()
-@click.argument("query")
+@click.argument("query", required=False)
+@click.option("--image", metavar="FILE", help="Search by this image file, in place of QUERY.")
+@click.option("--text", metavar="WORDS", help="Search by these words, in place of QUERY, even if a file has that name.")
+@click.option("--id", "stored", metavar="ID", help="Search by this stored row, in place of QUERY.")
 @collection_option
-@click.option("-k", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Skip that many hits.")
+@options_of(SearchOptions)
 @filter_options
-@click.option("--min-score", type=float, metavar="S", help="Leave out what is less similar; 1 is the same picture.")
-@click.option("-p", "--param", multiple=True, metavar="KEY=VALUE", help="A search parameter of the index, as ef=128.")
 @output_option("table", "json", "csv", "paths")
 @click.pass_context
 def search(
     ctx: click.Context,
-    query: str,
+    query: str | None,
+    image: str | None,
+    text: str | None,
+    stored: str | None,
     name: str,
-    limit: int,
-    offset: int,
-    where: str | None,
     eq: tuple[str, ...],
     ranges: tuple[str, ...],
-    min_score: float | None,
-    param: tuple[str, ...],
     output: str,
+    **options: Unpack[SearchOptions],
 ) -> None:
     """Find the images most similar to QUERY.
 
-    QUERY is an image's path, id:HEX for a stored row, or a text where the collection's encoder has a text side.
+    QUERY is an image's path, id:HEX for a stored row, or a text where the collection's encoder has a text side. A
+    script says which it means: --image, --text or --id.
     """
+    form = _form(query, image, text, stored)
     with opened(ctx, name) as collection:
-        hits = collection.search(
-            query,
-            limit=limit,
-            offset=offset,
-            where=combined(collection, where, eq, ranges),
-            min_score=min_score,
-            params=_params(param),
-        )
+        options["where"] = combined(collection, options["where"], eq, ranges)
+        answer = collection.search(form, **options)
         kinds = collection.store.fields
-    _print(hits, kinds, output)
+        short = answer.shortfall if output == "table" else None
+    _print(answer, kinds, output)
+    if short is not None and short.reason == "index":
+        notice(str(short))
 
 
-def _params(given: Sequence[str]) -> dict[str, Any]:
-    import yaml
+def _form(query: str | None, image: str | None, text: str | None, stored: str | None) -> Form:
+    """What is searched by: exactly one of the four."""
+    from imgvec.search.forms import ImageFile, StoredId, Text
+    from imgvec.search.guessing import guessed
 
-    params = {}
-    for pair in given:
-        key, sign, value = pair.partition("=")
-        if not sign:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
-        try:
-            params[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise click.BadParameter(f"{value!r} is neither a number nor a word", param_hint="-p") from None
-    return params
+    given = [one for one in (query, image, text, stored) if one is not None]
+    if len(given) != 1:
+        raise click.UsageError("Give one QUERY, or one of --image, --text and --id.")
+    if query is not None:
+        return guessed(query)
+    if image is not None:
+        return ImageFile(image)
+    return Text(text) if text is not None else StoredId(given[0])
 
 
-def _print(hits: Sequence[Hit], kinds: Mapping[str, FieldType], output: str) -> None:
+def _print(answer: Answer, kinds: Mapping[str, FieldType], output: str) -> None:
     if output == "paths":
-        print_paths(hit.uri for hit in hits)
+        print_paths(hit.uri for hit in answer)
         return
-    fields = [with_dates(hit.fields, kinds) for hit in hits]
-    rows = [
-        {"id": hit.id, "score": hit.score, "distance": hit.distance, "uri": hit.uri, "fields": shown}
-        for hit, shown in zip(hits, fields, strict=True)
-    ]
+    fields = [with_dates(hit.fields, kinds) for hit in answer]
+    rows: list[dict[str, Any]] = [{**hit.to_dict(), "fields": shown} for hit, shown in zip(answer, fields, strict=True)]
     if output == "json":
         print_json(rows)
     elif output == "csv":

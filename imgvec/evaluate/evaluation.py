@@ -6,7 +6,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from imgvec.evaluate.gallery import Asked, Gallery, Searched, Store
 from imgvec.evaluate.labels import Labels, given_labels, label_type
 from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.filters import Filter, render
+from imgvec.search.forms import ImageFile
 from imgvec.vectors import Vectors
 
 Values = NDArray[np.float64]
@@ -240,7 +240,7 @@ def _stored(collection: Searched, gallery: Gallery, block: list[Asked]) -> tuple
 def _encoded(collection: Searched, block: list[Asked]) -> tuple[list[Asked], Vectors, list[UnreadableImage]]:
     """The images that can be read, their vectors, and the others' errors."""
     try:
-        return block, collection.vectors([Path(query.name) for query in block]), []
+        return block, collection.vectors([ImageFile(query.name) for query in block]), []
     except UnreadableImage as exc:
         if len(block) == 1:
             return [], np.empty((0, collection.store.dim), np.float32), [exc]

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
+from typing_extensions import Unpack
 
 from imgvec.evaluate.labels import Labels, LabelSets, labels_of
-from imgvec.filters import FieldType, Filter
+from imgvec.filters import FieldType
 from imgvec.images import content_hash
+from imgvec.search.answer import Hit
+from imgvec.search.forms import Form
+from imgvec.search.request import SearchOptions
 from imgvec.vectors import Vectors
-
-
-class Hit(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def fields(self) -> Mapping[str, Any]: ...
 
 
 class Store(Protocol):
@@ -46,16 +43,8 @@ class Searched(Protocol):
     def name(self) -> str: ...
     @property
     def store(self) -> Store: ...
-    def vectors(self, queries: Iterable[Any]) -> Vectors: ...
-    def search_many(
-        self,
-        queries: Iterable[Any],
-        *,
-        limit: int,
-        where: Filter | str | None,
-        output_fields: Sequence[str],
-        params: Mapping[str, Any] | None,
-    ) -> Sequence[Sequence[Hit]]: ...
+    def vectors(self, queries: Iterable[Form]) -> Vectors: ...
+    def search_many(self, queries: Iterable[Form], **options: Unpack[SearchOptions]) -> Sequence[Sequence[Hit]]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from imgvec.evaluate.gallery import Asked, Gallery, Searched
 from imgvec.evaluate.labels import labels_of
 from imgvec.evaluate.metrics import Ranks
 from imgvec.filters import Filter
+from imgvec.search.forms import VectorQuery
 from imgvec.vectors import Vectors
 
 _BLOCK_HITS = 100_000
@@ -45,7 +46,7 @@ class IndexRanking:
 
     def ranks(self, queries: Sequence[Asked], vectors: Vectors) -> Iterator[Ranks]:
         answers = self.collection.search_many(
-            list(vectors),
+            [VectorQuery(vector) for vector in vectors],
             limit=self.depth + max((len(query.own) for query in queries), default=0),  # more, for a query's own rows
             where=self.where,
             output_fields=[self.label],

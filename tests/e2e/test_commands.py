@@ -197,7 +197,7 @@ def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
 
     refused = imgvec("collections", "drop", "clothes", status=2)
     assert "--yes" in refused
-    assert "is no file" in imgvec("search", "a red dress", "-c", "clothes", status=1)
+    assert "is not a file" in imgvec("search", "a red dress", "-c", "clothes", status=1)
     assert "missing" in imgvec("search", "nowhere.jpg", "-c", "clothes", status=1)
     assert "did you mean" in imgvec("search", clothing, "-c", "clothing", status=1).lower()
     error = imgvec("ingest", "/nowhere/at/all", "-c", "clothes", status=1)

@@ -41,7 +41,7 @@ from faults import Fault, faults_in, lines_of_code
 
 ROOT = Path(__file__).parents[2]
 SCOPE = (
-    "imgvec/search.py", "imgvec/filters", "imgvec/ingest", "imgvec/images", "imgvec/sources", "imgvec/definition.py",
+    "imgvec/search", "imgvec/filters", "imgvec/ingest", "imgvec/images", "imgvec/sources", "imgvec/definition.py",
     "imgvec/fields.py", "imgvec/vectors.py", "imgvec/description.py", "imgvec/milvus/writing.py",
     "imgvec/milvus/reading.py", "imgvec/evaluate",
 )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from typing_extensions import Unpack
 
 from imgvec.errors import FilterError, QueryError
 from imgvec.evaluate import Evaluation, compare, evaluate, paired
@@ -17,7 +18,10 @@ from imgvec.evaluate.labels import given_labels, labels_of
 from imgvec.evaluate.rankings import _best_first
 from imgvec.filters import FieldType
 from imgvec.images import content_hash
-from imgvec.search import Hit, Searcher
+from imgvec.search.answer import Answer
+from imgvec.search.forms import Form
+from imgvec.search.request import SearchOptions
+from imgvec.search.searcher import Searcher
 
 FIELDS = {
     "id": FieldType("VARCHAR"),
@@ -49,11 +53,11 @@ class Collection:
         self.store.upsert([{"id": f"{i:04}", "uri": f"/{i:04}", **row} for i, row in enumerate(rows)], vectors)
         self._searcher = Searcher(self.store, lambda: self.encoder, max_pixels=10**7, max_bytes=10**7)
 
-    def vectors(self, queries: Iterable[Any]) -> Any:
-        return self._searcher.vectors(queries)
+    def vectors(self, queries: Iterable[Form]) -> Any:
+        return self._searcher.vectors(list(queries))
 
-    def search_many(self, queries: Iterable[Any], **options: Any) -> list[list[Hit]]:
-        return self._searcher.search_many(queries, **options)
+    def search_many(self, queries: Iterable[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
+        return self._searcher.search(list(queries), **options)
 
 
 def at(*degrees: float) -> np.ndarray[Any, Any]:

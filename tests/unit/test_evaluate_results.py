@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from test_evaluate import Collection, at, noisy, results
+from typing_extensions import Unpack
 
 from imgvec.errors import FilterError, QueryError
 from imgvec.evaluate import compare, evaluate, paired
 from imgvec.evaluate.labels import LabelSets, given_labels, label_type, labels_of
 from imgvec.filters import FieldType, field
-from imgvec.search import Hit
+from imgvec.search.answer import Answer
+from imgvec.search.forms import Form
+from imgvec.search.request import SearchOptions
 
 
 class Watched(Collection):
@@ -23,7 +26,7 @@ class Watched(Collection):
 
     searched: list[dict[str, Any]]
 
-    def search_many(self, queries: Iterable[Any], **options: Any) -> list[list[Hit]]:
+    def search_many(self, queries: Iterable[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
         given = list(queries)
         self.__dict__.setdefault("searched", []).append({"queries": len(given), **options})
         return super().search_many(given, **options)

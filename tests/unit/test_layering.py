@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "loading": {"definition", "description", "encoders", "errors", "settings"},
     "pruning": {"filters", "sources"},
     "database": {"definition", "description", "encoders", "errors", "milvus", "settings"},
-    "evaluate": {"errors", "filters", "images"},
+    "evaluate": {"errors", "filters", "images", "search"},
     "exchange": {"dates", "definition", "description", "encoders", "errors", "fields", "filters", "images", "retry",
                  "sources"},
     "engines": {"encoders", "errors", "images", "ingest", "report", "sources"},

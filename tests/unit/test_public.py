@@ -13,13 +13,23 @@ HEAVY = ("torch", "transformers", "pymilvus")
 
 def test_the_public_names() -> None:
     assert imgvec.__all__ == [
+        "Answer",
         "CallableEncoder",
+        "Crop",
         "Definition",
         "Hit",
+        "ImageBytes",
         "ImageCollection",
+        "ImageFile",
         "ImgvecError",
         "IngestReport",
+        "Like",
+        "Pixels",
+        "SearchOptions",
         "Settings",
+        "StoredId",
+        "Text",
+        "VectorQuery",
         "__version__",
         "dynamic",
         "errors",

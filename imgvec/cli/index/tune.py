@@ -155,6 +155,7 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
     import numpy as np
 
     from imgvec.errors import QueryError, UnreadableImage
+    from imgvec.search.forms import ImageBytes
     from imgvec.sources import Record, read_source
 
     if Path(queries).suffix == ".npy":
@@ -174,7 +175,7 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
     while batch := list(islice(images, _ENCODED_AT_ONCE)):
         on_progress(f"encoding queries: {sum(map(len, encoded)):,} so far")
         try:
-            encoded.append(collection.vectors([each.reader.read(limit) for each in batch]))
+            encoded.append(collection.vectors([ImageBytes(each.reader.read(limit)) for each in batch]))
         except UnreadableImage:
             encoded += [one for each in batch if (one := _encoded(collection, each)) is not None]
     return np.concatenate(encoded) if encoded else np.empty((0, collection.store.dim), np.float32)
@@ -194,9 +195,10 @@ def _some(items: Iterable[T], most: int) -> list[T]:
 def _encoded(collection: ImageCollection, record: Record) -> Vectors | None:
     """One image's vector, (1, dim); None, with a word, where it cannot be read."""
     from imgvec.errors import UnreadableImage
+    from imgvec.search.forms import ImageBytes
 
     try:
-        return collection.vectors([record.reader.read(collection.settings.max_file_bytes)])
+        return collection.vectors([ImageBytes(record.reader.read(collection.settings.max_file_bytes))])
     except UnreadableImage as exc:
         notice(f"{record.uri} is no query: {exc.reason}")
         return None

@@ -10,7 +10,9 @@ from fakes import FakeEncoder, FakeStore
 from pictures import picture
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.search import Searcher
+from imgvec.search.forms import ImageFile
+from imgvec.search.guessing import all_guessed
+from imgvec.search.searcher import Searcher
 from imgvec.sources import Record, load_metadata, present, read_source
 
 NFC, NFD = (unicodedata.normalize(form, "Zürich Café.jpg") for form in ("NFC", "NFD"))
@@ -60,10 +62,11 @@ class TestAccents:
         write(tmp_path, there)
         picture(1).save(tmp_path / there)
         searcher = Searcher(FakeStore(), FakeEncoder, max_pixels=10**6, max_bytes=10**7)
-        assert searcher.vectors([str(tmp_path / asked)]).tolist() == searcher.vectors([tmp_path / there]).tolist()
-        assert searcher.vectors([tmp_path / asked]).shape == (1, 16)
+        here = searcher.vectors([ImageFile(tmp_path / there)])
+        assert searcher.vectors(all_guessed([str(tmp_path / asked)])).tolist() == here.tolist()
+        assert searcher.vectors([ImageFile(tmp_path / asked)]).shape == (1, 16)
         with pytest.raises(UnreadableImage, match="missing"):
-            searcher.vectors([str(tmp_path / f"x{asked}")])
+            searcher.vectors(all_guessed([str(tmp_path / f"x{asked}")]))
 
     def test_where_both_are_there_each_has_its_own_row(self, tmp_path: Path, there: str, asked: str) -> None:
         write(tmp_path, there, asked)
@@ -85,7 +88,7 @@ def test_what_could_be_either_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="accents composed differently: name one exactly"):
         read_source(tmp_path / "d" / mixed)
     with pytest.raises(UnreadableImage, match="name one exactly"):
-        Searcher(FakeStore(), FakeEncoder, max_pixels=1, max_bytes=1).vectors([tmp_path / "d" / mixed])
+        Searcher(FakeStore(), FakeEncoder, max_pixels=1, max_bytes=1).vectors([ImageFile(tmp_path / "d" / mixed)])
 
 
 def test_two_rows_for_one_file_are_refused_with_it(tmp_path: Path) -> None:

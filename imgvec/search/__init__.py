@@ -1,0 +1,12 @@
+"""Search: a request to an answer.
+
+    request    the options, stated once, and what is asked with them
+    forms      the ways to ask, as values: an image file, bytes, pixels, a text, a stored id, a vector, a crop, a mix
+    guessing   a form from what a Python caller or the command line gives; nothing else guesses
+    encoding   forms to vectors
+    searcher   vectors to Milvus, and its hits to answers
+    answer     hits, and what they are worth
+    shown      an answer as HTML, for a notebook
+
+Nothing is imported here: the command line needs the options alone to print its help.
+"""

@@ -1,0 +1,188 @@
+"""What a search answers: the hits, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from imgvec.errors import BackendError
+from imgvec.search.request import Request
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+    from imgvec.search.forms import Box
+
+View = Literal["whole", "region", "face", "frame"]
+_COLUMNS = ("id", "score", "distance", "uri", "image_id", "view", "box", "probability")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result of a search."""
+
+    id: str
+    score: float
+    """Similarity, higher is better whatever the metric: the cosine for unit vectors."""
+    uri: str
+    fields: Mapping[str, Any]
+    """The other output fields, by name."""
+    distance: float
+    """What Milvus answered: for COSINE and IP the similarity, for L2 the squared Euclidean distance."""
+    image_id: str = ""
+    """Of the picture that the row is a view of; the row's own id where the row is the whole picture."""
+    view: View = "whole"
+    box: Box | None = None
+    """The view's place: x0, y0, x1, y1 in pixels of the upright picture; None for the whole of it."""
+    probability: float | None = None
+    """The calibrated chance that this is a true match; None for a collection that was not calibrated."""
+
+    def __post_init__(self) -> None:
+        if not self.image_id:
+            object.__setattr__(self, "image_id", self.id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; the fields stand under `fields`, dates among them as the Unix milliseconds that are stored."""
+        own = {name: getattr(self, name) for name in _COLUMNS}
+        return {**own, "box": None if self.box is None else [*self.box], "fields": dict(self.fields)}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The hits that share a value, of an answer by groups."""
+
+    value: Any
+    hits: tuple[Hit, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "hits": [hit.id for hit in self.hits]}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the first hit is a match at all."""
+
+    match: bool
+    false_match_rate: float
+    """How often a query without a match would be given this verdict, from 0 to 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"match": self.match, "false_match_rate": self.false_match_rate}
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why an answer holds fewer hits than were asked for."""
+
+    missing: int
+    """How many."""
+    reason: Literal["min_score", "rows", "index"] | None
+    """`min_score` cut hits off; there are no more `rows` that match; or there are, and the `index` did not come to
+    them. None where the backend could not say how many rows match."""
+
+    def __str__(self) -> str:
+        said = {
+            "min_score": "the others are less similar than min_score",
+            "rows": "no more rows match",
+            "index": "more rows match, and the index did not look at them: search wider with params, or tune it",
+            None: "how many rows match is not known",
+        }
+        return f"{self.missing:,} fewer than asked for: {said[self.reason]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"missing": self.missing, "reason": self.reason}
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(Sequence[Hit]):
+    """The hits of one query, best first, with what was asked and what the hits are worth.
+
+    A sequence: `len(answer)`, `answer[0]`, `for hit in answer`; a slice is a tuple of hits. A notebook shows the
+    pictures.
+    """
+
+    request: Request
+    hits: tuple[Hit, ...]
+    groups: tuple[Group, ...] = ()
+    """Where the request asked for groups; the hits are theirs."""
+    verdict: Verdict | None = None
+    """None for a collection that was not calibrated."""
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Of the whole call, by stage: `lookup` of stored rows, `load` of the encoder, `decode`, `encode`, `search` in
+    Milvus, and `total`. The answers of one `search_many` share them."""
+    found: int = field(default=0, compare=False)
+    """How many hits Milvus gave, those before `offset` and below `min_score` among them."""
+    count_rows: Callable[[], int] | None = field(default=None, compare=False)
+    """Asks how many rows match."""
+    picture: Callable[[str, int | None], Image] | None = field(default=None, compare=False)
+    """Opens a hit's picture again by its uri, for a notebook: upright, RGB, and made smaller where a side is given."""
+
+    @cached_property
+    def shortfall(self) -> Shortfall | None:
+        """Why there are fewer hits than were asked for; None where there are as many.
+
+        Whether more rows match is asked when this is read, since counting them takes longer than many a search.
+        """
+        asked, got = self.request.options["limit"], len(self.hits)
+        if got >= asked:
+            return None
+        offset = self.request.options["offset"]
+        if got < max(0, self.found - offset):
+            return Shortfall(asked - got, "min_score")
+        try:
+            rows = None if self.count_rows is None else self.count_rows()
+        except BackendError:  # the hits are there all the same
+            rows = None
+        if rows is None:
+            return Shortfall(asked - got, None)
+        return Shortfall(asked - got, "rows" if rows <= max(offset, self.found) else "index")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        short = self.shortfall
+        return {
+            "request": self.request.to_dict(),
+            "hits": [hit.to_dict() for hit in self.hits],
+            "groups": [group.to_dict() for group in self.groups],
+            "shortfall": None if short is None else short.to_dict(),
+            "verdict": None if self.verdict is None else self.verdict.to_dict(),
+            "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a hit: its own columns, then one a field; a field that is called like one of those is `fields.NAME`."""
+        import pandas as pd
+
+        names = dict.fromkeys(name for hit in self.hits for name in hit.fields)
+        columns = {name: f"fields.{name}" if name in _COLUMNS else name for name in names}
+        rows = [
+            [*(getattr(hit, name) for name in _COLUMNS), *(hit.fields.get(name) for name in columns)]
+            for hit in self.hits
+        ]
+        return pd.DataFrame(rows, columns=[*_COLUMNS, *columns.values()])
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __repr__(self) -> str:
+        best = f", best {self.hits[0].score:.4f}" if self.hits else ""
+        return f"<Answer: {len(self)} hits{best}, for {self.request.form!r}>"
+
+    def _repr_html_(self) -> str:
+        from imgvec.search.shown import html
+
+        return html(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the ways back to the store and the sources, which no other process has."""
+        return {**self.__dict__, "count_rows": None, "picture": None}

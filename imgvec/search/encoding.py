@@ -1,0 +1,213 @@
+"""Forms to vectors: pictures and texts through the encoder in its batches, stored rows from Milvus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgvec.errors import QueryError, UnreadableImage
+from imgvec.images import DecodePolicy, FileReader, as_image, decode
+from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
+from imgvec.search.stages import Stages
+from imgvec.sources import present
+from imgvec.vectors import MIN_NORM, Vectors
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Encoder
+
+Picture: TypeAlias = ImageFile | ImageBytes | Pixels | Crop
+_PICTURES = (ImageFile, ImageBytes, Pixels, Crop)
+Leaf: TypeAlias = Picture | Text | StoredId | VectorQuery
+"""A form that has a vector of its own."""
+
+VANISHES = 1e-3
+"""A mix is refused whose length is below this share of its weights': an encoder in bfloat16 is no more exact than that,
+so what is left is noise."""
+
+
+class StoredRows(Protocol):
+    """What encoding needs of a store."""
+
+    @property
+    def dim(self) -> int: ...
+    def get(
+        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+    ) -> Mapping[str, Mapping[str, Any]]: ...
+
+
+class Reopen(Protocol):
+    """Opens a stored picture again."""
+
+    def __call__(self, uri: str) -> bytes:
+        """The bytes of the image file that is stored under `uri`; raises `SourceError` or `UnreadableImage`."""
+        ...
+
+
+class FormEncoder:
+    """Makes the vectors of forms; `encoder` is called when the first form needs it, since loading one takes seconds."""
+
+    def __init__(
+        self,
+        store: StoredRows,
+        encoder: Callable[[], Encoder],
+        *,
+        max_pixels: int,
+        max_bytes: int,
+        decoding: DecodePolicy | None = None,
+        reopen: Reopen | None = None,
+    ) -> None:
+        self._store, self._encoder, self._reopen = store, encoder, reopen
+        self._max_pixels, self._max_bytes, self._decoding = max_pixels, max_bytes, decoding
+
+    def vectors(self, forms: Sequence[Form], stages: Stages) -> tuple[Vectors, bool]:
+        """(n, dim) float32 vectors in the order of the forms, and whether the encoder made any of them.
+
+        Every picture goes through the encoder in its batches, whatever form it is part of, and so does every text.
+        Raises `QueryError` and `UnreadableImage`.
+        """
+        leaves = [leaf for form in forms for leaf in _leaves(form)]
+        found = self._leaf_vectors(leaves, stages)
+        if any(isinstance(form, Like) for form in forms):
+            rows = iter(found)
+            found = np.stack([_mixed(form, rows) for form in forms])
+        return found, any(not isinstance(leaf, StoredId | VectorQuery) for leaf in leaves)
+
+    def stored_picture(self, uri: str, min_side: int | None) -> Image.Image:
+        """A stored picture, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least twice
+        that. Raises `QueryError`, `SourceError` and `UnreadableImage` where it cannot be opened.
+        """
+        if self._reopen is None:
+            raise QueryError(f"{uri} cannot be opened again here")
+        return self._decoded(self._reopen(uri), uri, min_side)
+
+    def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages) -> Vectors:
+        vectors = np.empty((len(leaves), self._store.dim), np.float32)
+        pictures = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, _PICTURES)}
+        texts = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, Text)}
+        stored = {i: leaf.id for i, leaf in enumerate(leaves) if isinstance(leaf, StoredId)}
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, VectorQuery):
+                vectors[i] = self._checked(leaf)
+        if stored:
+            with stages("lookup"):
+                vectors[list(stored)] = self._stored(list(stored.values()))
+        if pictures or texts:
+            with stages("load"):
+                encoder = self._encoder()
+            if texts and not encoder.supports_text:
+                raise _without_text(next(iter(texts.values())), encoder.binding.model)
+        if pictures:
+            with stages("decode"):
+                images = [self._image(leaf, encoder.binding.image_size) for leaf in pictures.values()]
+            with stages("encode"):
+                vectors[list(pictures)] = encoder.encode_images(images)
+        if texts:
+            with stages("encode"):
+                vectors[list(texts)] = encoder.encode_texts([leaf.words for leaf in texts.values()])
+        return vectors
+
+    def _checked(self, query: VectorQuery) -> Vectors:
+        if len(query.array) != self._store.dim:
+            raise QueryError(f"the vector has {len(query.array)} dimensions, the collection's have {self._store.dim}")
+        return query.array
+
+    def _stored(self, ids: list[str]) -> Vectors:
+        rows = self._store.get(ids, with_vector=True)
+        for id_ in ids:
+            if id_ not in rows:
+                raise _no_row(id_)
+        return np.stack([rows[id_]["vector"] for id_ in ids])
+
+    def _image(self, form: Picture | StoredId, min_side: int | None) -> Image.Image:
+        """Upright and RGB; whole, whatever its size, where `min_side` is None."""
+        if isinstance(form, Crop):
+            return self._cropped(form)
+        if isinstance(form, Pixels):
+            return as_image(form.image, max_pixels=self._max_pixels, policy=self._decoding).image
+        if isinstance(form, ImageBytes):
+            return self._decoded(form.data, "<bytes>", min_side)
+        if isinstance(form, ImageFile):
+            return self._file(Path(form.path), min_side)
+        row = self._store.get([form.id], output_fields=["uri"]).get(form.id)
+        if row is None:
+            raise _no_row(form.id)
+        return self.stored_picture(row["uri"], min_side)
+
+    def _cropped(self, form: Crop) -> Image.Image:
+        image = self._image(form.form, None)
+        if form.box[2] > image.width or form.box[3] > image.height:
+            raise QueryError(
+                f"the box {form.box} does not lie in the picture, which has {image.width} x {image.height}"
+            )
+        return image.crop(form.box)
+
+    def _file(self, path: Path, min_side: int | None) -> Image.Image:
+        try:
+            path = as_present(path)
+        except RuntimeError as exc:  # ~nobody
+            raise UnreadableImage(str(path), "missing", str(exc)) from exc
+        # a link that somebody names is meant; a reader itself follows none
+        return self._decoded(FileReader(path.resolve(), str(path)).read(self._max_bytes), str(path), min_side)
+
+    def _decoded(self, data: bytes, uri: str, min_side: int | None) -> Image.Image:
+        return decode(data, uri=uri, max_pixels=self._max_pixels, min_side=min_side, policy=self._decoding).image
+
+
+def as_present(path: Path) -> Path:
+    """The path of the file that is called so, however the accents of its name are composed."""
+    path = path.expanduser()
+    if os.path.exists(path):  # noqa: PTH110 - which knows no error, whatever the name
+        return path
+    there = absolute = str(path.absolute())
+    try:
+        there = present(absolute)
+    except ValueError as exc:
+        raise UnreadableImage(str(path), "unusable name", f"{exc}: name one exactly") from exc
+    return path if there == absolute else Path(there)
+
+
+def _leaves(form: Form) -> Iterator[Leaf]:
+    if isinstance(form, Like):
+        for part, _ in form.parts:
+            yield from _leaves(part)
+    else:
+        yield form
+
+
+def _mixed(form: Form, rows: Iterator[Vectors]) -> Vectors:
+    """The vector of a form, from the rows of its leaves in their order."""
+    if not isinstance(form, Like):
+        return next(rows)
+    weighted = [
+        weight * _unit(_mixed(part, rows), "a vector of length 0 cannot be part of a mix")
+        for part, weight in form.parts
+    ]
+    least = VANISHES * sum(abs(weight) for _, weight in form.parts)
+    mix = _unit(np.sum(weighted, axis=0), "the mix cancels itself out, so it points nowhere: change its weights", least)
+    return mix.astype(np.float32)
+
+
+def _unit(vector: NDArray[Any], problem: str, least: float = MIN_NORM) -> NDArray[np.float64]:
+    wide = vector.astype(np.float64)
+    length = float(np.linalg.norm(wide))
+    if not length > least:  # NaN too
+        raise QueryError(problem)
+    return wide / length
+
+
+def _without_text(form: Text, model: str) -> QueryError:
+    if form.guessed:
+        return QueryError(
+            f"{form.words!r} is not a file, and {model} has no text side: search by an image, or use CLIP"
+        )
+    return QueryError(f"{model} has no text side: search by an image, or use CLIP")
+
+
+def _no_row(id: str) -> QueryError:
+    return QueryError(f"no row has the id {id!r}")

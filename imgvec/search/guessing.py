@@ -1,0 +1,87 @@
+"""A form from what a Python caller or the command line gives. Nothing else may call this: see `forms`.
+
+In the order in which they are recognised:
+
+- a form: itself;
+- `bytes`: an encoded image; `PIL.Image.Image`: an image;
+- an array of one dimension, or a sequence of numbers: a vector;
+- an array of two or three dimensions: an image;
+- a `Path`: an image file; a `str`: `id:HEX`, a stored row; else the path of an existing file; else a text.
+
+A URL is refused, since queries are not fetched, and so is the path of an image that is not there: a mistyped path must
+not become a search for its own words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgvec.errors import QueryError, UnreadableImage
+from imgvec.images.fetch import without_userinfo
+from imgvec.search.encoding import as_present
+from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery
+from imgvec.sources import IMAGE_SUFFIXES
+
+Query: TypeAlias = Form | str | Path | bytes | Image.Image | NDArray[Any] | Sequence[float]
+
+STORED = "id:"
+"""What a text query begins with that names a stored row."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def guessed(query: Query) -> Form:
+    """The form that is meant; raises `QueryError` and `UnreadableImage`."""
+    if isinstance(query, FORMS):
+        return query
+    if isinstance(query, bytes | bytearray | memoryview):
+        return ImageBytes(bytes(query))
+    if isinstance(query, Image.Image):
+        return Pixels(query)
+    if isinstance(query, Path):
+        return ImageFile(query)
+    if isinstance(query, str):
+        return _of_text(query)
+    kind = type(query).__name__
+    try:
+        array = np.asarray(query)
+    except ValueError as exc:
+        raise QueryError(f"a {kind} is not a query: {exc}") from exc
+    if array.ndim == 1 and array.dtype.kind in "fiu":
+        return VectorQuery(array)
+    if array.ndim in (2, 3):
+        return Pixels(array)
+    raise QueryError(f"a {kind} is not a query: give a path, bytes, a PIL image, an array, a vector, a text or a form")
+
+
+def all_guessed(queries: Iterable[Query]) -> list[Form]:
+    """The forms of many queries; raises `QueryError` for one alone, which would be taken apart."""
+    if isinstance(queries, (*FORMS, str, bytes, bytearray, memoryview, Path, Image.Image)):
+        raise QueryError("search_many takes a sequence of queries; search takes one")
+    return [guessed(query) for query in queries]
+
+
+def _of_text(text: str) -> Form:
+    if text.startswith(STORED):
+        return StoredId(text.removeprefix(STORED))
+    path = Path(text)
+    try:
+        path = as_present(path)
+        is_path = path.exists()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, nobody's home: some text
+        is_path = False
+    if is_path:
+        return ImageFile(path)
+    if _URL.match(text):
+        # fetching one for whoever asks would let him reach what only this machine can
+        url = without_userinfo(text)
+        raise QueryError(f"{url!r} is a URL, and queries are not fetched: give the image's path, or its bytes")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UnreadableImage(text, "missing", "no such file")
+    return Text(text, guessed=True)

@@ -1,0 +1,66 @@
+"""An answer as HTML for a notebook: thumbnails of bounded bytes, each with its score and uri."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING
+
+from imgvec.errors import ImgvecError
+from imgvec.images.edits import thumbnail
+
+if TYPE_CHECKING:
+    from imgvec.search.answer import Answer, Hit
+
+SHOWN = 24
+"""Hits that are shown; a line says how many more there are."""
+SIDE = 160
+"""Pixels of the longer side of a thumbnail."""
+MAX_BYTES = 512 * 1024
+"""Of all thumbnails together: a notebook is saved with them."""
+SECONDS = 10.0
+"""After that no further picture is opened: uris may lead to servers that are slow."""
+
+_FIGURE = "margin:0;width:160px;font:12px/1.35 system-ui,sans-serif;overflow-wrap:anywhere"
+_IMAGE = "width:160px;height:160px;object-fit:contain;background:#8882;border-radius:6px;display:block"
+
+
+def html(answer: Answer) -> str:
+    """What Jupyter shows for an answer; whatever a uri or field holds is text in it."""
+    short = "" if answer.shortfall is None else f"; {answer.shortfall}"
+    more = f"; the first {SHOWN} are shown" if len(answer) > SHOWN else ""
+    picture = _thumbnails(answer)
+    figures = "".join(_figure(hit, picture(hit)) for hit in answer[:SHOWN])
+    said = escape(f"{len(answer):,} hits for {answer.request.form!r}{short}{more}")
+    return f'<div><p>{said}</p><div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div></div>'
+
+
+def _figure(hit: Hit, image: str | None) -> str:
+    shown = "" if image is None else f'<img style="{_IMAGE}" alt="" src="data:image/jpeg;base64,{image}">'
+    chance = "" if hit.probability is None else f", {hit.probability:.0%}"
+    return (
+        f'<figure style="{_FIGURE}">{shown}<figcaption>{hit.score:.4f}{chance} {escape(hit.uri)}</figcaption></figure>'
+    )
+
+
+def _thumbnails(answer: Answer) -> Callable[[Hit], str | None]:
+    """What gives a hit's thumbnail in base64; None where it cannot be opened, or enough was shown."""
+    end, left = time.monotonic() + SECONDS, MAX_BYTES
+
+    def made(hit: Hit) -> str | None:
+        nonlocal left
+        if answer.picture is None or time.monotonic() > end:
+            return None
+        try:
+            image = answer.picture(hit.uri, SIDE if hit.box is None else None)
+        except (ImgvecError, OSError):  # it is gone, or was never kept: its uri still says which it was
+            return None
+        text = base64.b64encode(thumbnail(image if hit.box is None else image.crop(hit.box), SIDE)).decode()
+        if len(text) > left:
+            return None
+        left -= len(text)
+        return text
+
+    return made
