@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from pictures import picture
 
-from imgvec import ImageCollection
+from imgvec import ImageCollection, Like, Text, VectorQuery
 from imgvec.cli import main
 
 DEFINITION = {"encoder": {"model": "fake"}, "fields": {"album": {"type": "VARCHAR", "max_length": 64, "default": ""}}}
@@ -87,6 +87,72 @@ def test_a_wrong_parameter_is_a_usage_error(filled: str) -> None:
     assert "neither a number nor a word" in imgvec("search", "id:x", "-c", "trip", "-p", "ef=[", status=2).stderr
     assert "KEY=VALUE" in imgvec("search", "id:x", "-c", "trip", "-p", "ef", status=2).stderr
     assert "FIELD=VALUE" in imgvec("collections", "count", "trip", "--eq", "album", status=2).stderr
+
+
+@pytest.fixture
+def with_texts(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
+    """The encoder of what the command opens; it has a text side."""
+    encoder, opened = FakeEncoder(text=True), ImageCollection.open.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        ImageCollection, "open", classmethod(lambda cls, name, **given: opened(cls, name, encoder=encoder, **given))
+    )
+    return encoder
+
+
+def hits(*words: str | Path) -> list[str]:
+    return [hit["id"] for hit in json.loads(imgvec("search", *words, "-c", "trip", "-k", "5", "-o", "json").stdout)]
+
+
+def test_a_form_is_named_where_a_guess_will_not_do(
+    filled: str, pictures: Path, with_texts: FakeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, id_ = pictures / "album0" / "04.jpg", stored_id(filled)
+    assert hits("--image", path) == hits(path)
+    assert hits("--id", id_) == hits(f"id:{id_}")
+    assert hits("--text", "a red dress") == hits("a red dress")
+    # a file of that name changes nothing where a text was said
+    monkeypatch.chdir(tmp_path)
+    before = hits("--text", "a red dress")
+    picture(3).save(tmp_path / "a red dress", "JPEG")
+    assert hits("--text", "a red dress") == before != hits("a red dress")
+    assert hits("--text", path) != hits("--image", path)
+    assert "missing" in imgvec("search", "--image", "a blue dress", "-c", "trip", status=1).stderr
+
+
+@pytest.mark.parametrize("words", [[], ["x", "--text", "y"], ["--image", "x", "--id", "y"]])
+def test_one_query_is_asked_for(filled: str, words: list[str]) -> None:
+    assert (
+        "Give one QUERY, or one of --image, --text and --id." in imgvec("search", *words, "-c", "trip", status=2).stderr
+    )
+
+
+def test_a_text_is_a_text_through_every_door(
+    filled: str, pictures: Path, with_texts: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in ("/etc/hostname", str(pictures / "album0" / "04.jpg"), "id:x", "missing.jpg"):
+        [vector] = with_texts.encode_texts([words])
+        with ImageCollection.open("trip", uri=filled) as photos:
+            expected = [hit.id for hit in photos.search(VectorQuery(vector), limit=5)]
+            assert [hit.id for hit in photos.search(Text(words), limit=5)] == expected
+            assert [[hit.id for hit in each] for each in photos.search_many([Text(words)], limit=5)] == [expected]
+            assert [hit.id for hit in photos.search(Like([(Text(words), 1)]), limit=5)] == expected
+            assert photos.vectors([Text(words)])[0] == pytest.approx(vector)
+        assert hits("--text", words) == expected
+    assert with_texts.encoded == 0  # no picture was looked at
+
+
+def test_a_hit_as_json(filled: str) -> None:
+    [hit] = json.loads(imgvec("search", "--id", stored_id(filled), "-c", "trip", "-k", "1", "-o", "json").stdout)
+    assert hit.keys() == {"id", "score", "distance", "uri", "image_id", "view", "box", "probability", "fields"}
+    assert (hit["image_id"], hit["view"], hit["box"]) == (hit["id"], "whole", None)
+
+
+def test_the_command_says_where_the_index_missed_rows(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("search", "--id", stored_id(filled), "-c", "trip", "-k", "30")
+    assert "fewer than asked for" not in imgvec(*words).stderr  # there are no more rows
+    monkeypatch.setattr("imgvec.milvus.Store.count", lambda self, filter="": 1000)
+    assert "10 fewer than asked for: more rows match, and the index did not look" in imgvec(*words).stderr
+    assert imgvec(*words, "-o", "json").stderr == ""
 
 
 def test_nothing_is_deleted_without_a_yes(filled: str, pictures: Path) -> None:

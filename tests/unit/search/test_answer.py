@@ -1,0 +1,271 @@
+"""An answer is a sequence of hits that says what was asked and what the hits are worth."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder, FakeStore
+from pictures import picture
+
+from imgvec import Answer, Hit, Pixels, StoredId, Text, VectorQuery, field
+from imgvec.errors import BackendError, SourceError, UnreadableImage
+from imgvec.images.edits import thumbnail
+from imgvec.options import settled
+from imgvec.search import shown
+from imgvec.search.answer import Group, Shortfall, Verdict
+from imgvec.search.encoding import Reopen
+from imgvec.search.request import Request, SearchOptions
+from imgvec.search.searcher import Searcher
+
+
+def filled(rows: int = 6) -> FakeStore:
+    store = FakeStore()
+    vectors = np.zeros((rows, 16), np.float32)
+    for i in range(rows):
+        vectors[i, :2] = np.cos(i / 10), np.sin(i / 10)
+    store.upsert([{"id": f"{i}", "uri": f"/there/{i}.jpg", "album": f"a{i % 2}"} for i in range(rows)], vectors)
+    return store
+
+
+def searcher(store: FakeStore, reopen: Reopen | None = None, **options: Any) -> Searcher:
+    return Searcher(store, FakeEncoder, max_pixels=10**7, max_bytes=10**7, reopen=reopen, **options)
+
+
+def ask(store: FakeStore, reopen: Reopen | None = None, **options: Any) -> Answer:
+    return searcher(store, reopen).search([StoredId("0")], **options)[0]
+
+
+def test_it_is_a_sequence_of_hits() -> None:
+    answer = ask(filled(), limit=3)
+    assert isinstance(answer, Sequence)
+    assert len(answer) == 3
+    assert [hit.id for hit in answer] == ["0", "1", "2"]
+    assert answer[0] is answer.hits[0]
+    assert answer[-1].id == "2"
+    assert answer[1:] == answer.hits[1:]
+    assert answer[0] in answer
+    assert answer == ask(filled(), limit=3)
+    assert answer != ask(filled(), limit=2)
+    assert bool(ask(filled(), min_score=2)) is False
+    assert repr(answer) == "<Answer: 3 hits, best 1.0000, for StoredId(id='0')>"
+
+
+def test_a_hit_of_a_whole_picture() -> None:
+    hit = ask(filled(), limit=1)[0]
+    assert (hit.image_id, hit.view, hit.box, hit.probability) == ("0", "whole", None, None)
+    assert hit.to_dict() == {
+        "id": "0", "score": 1.0, "distance": 1.0, "uri": "/there/0.jpg", "image_id": "0", "view": "whole", "box": None,
+        "probability": None, "fields": {"album": "a0"},
+    }  # fmt: skip
+    face = Hit("v", 0.5, "u", {}, 0.5, image_id="p", view="face", box=(1, 2, 3, 4), probability=0.25).to_dict()
+    assert (face["image_id"], face["view"], face["box"], face["probability"]) == ("p", "face", [1, 2, 3, 4], 0.25)
+
+
+def test_it_carries_what_was_asked() -> None:
+    store = filled()
+    form = Text("x")
+    engine = Searcher(
+        store, lambda: FakeEncoder(text=True), max_pixels=1, max_bytes=1, defaults=lambda: {"ef": 64, "seed": 1}
+    )
+    [answer] = engine.search([form], limit=2, where=field("album") == "a0", params={"ef": 128})
+    assert answer.request.form is form
+    assert answer.request.options["limit"] == 2
+    assert answer.request.options["offset"] == 0
+    assert answer.request.options["params"] == {"ef": 128, "seed": 1}
+    assert answer.request.expression == 'album == "a0"'
+    assert answer.request.to_dict() == {
+        "query": {"text": "x"}, "limit": 2, "offset": 0, "params": {"ef": 128, "seed": 1}, "where": 'album == "a0"',
+    }  # fmt: skip
+
+
+def test_the_store_is_asked_with_the_params_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, asked = filled(), []
+    search = store.search
+    monkeypatch.setattr(store, "search", lambda vectors, **given: asked.append(given) or search(vectors, **given))
+    engine = Searcher(store, FakeEncoder, max_pixels=1, max_bytes=1, defaults=lambda: {"ef": 64})
+    engine.search([StoredId("0")], params={"nprobe": 8}, consistency_level="Strong", limit=3, offset=2)
+    assert asked[0]["params"] == {"ef": 64, "nprobe": 8}
+    assert (asked[0]["consistency_level"], asked[0]["limit"]) == ("Strong", 5)
+
+
+class TestShortfall:
+    def test_none_where_there_are_as_many_hits_as_asked_for(self) -> None:
+        assert ask(filled(), limit=6).shortfall is None
+        assert ask(filled(), limit=2, offset=4).shortfall is None
+
+    def test_no_more_rows(self) -> None:
+        assert ask(filled(), limit=10).shortfall == Shortfall(4, "rows")
+        assert ask(filled(), limit=3, offset=5).shortfall == Shortfall(2, "rows")
+        assert ask(filled(), limit=3, offset=50).shortfall == Shortfall(3, "rows")
+
+    def test_cut_by_min_score(self) -> None:
+        answer = ask(filled(), limit=6, min_score=0.97)
+        assert answer.shortfall == Shortfall(6 - len(answer), "min_score")
+        # nothing was cut, there was no more
+        assert ask(filled(), limit=10, min_score=0.0).shortfall == Shortfall(4, "rows")
+
+    def test_an_index_that_did_not_look_at_enough_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = filled()
+        search = store.search
+        monkeypatch.setattr(store, "search", lambda vectors, **given: [hits[:2] for hits in search(vectors, **given)])
+        short = ask(store, limit=5).shortfall
+        assert short == Shortfall(3, "index")
+        assert "3 fewer than asked for: more rows match, and the index did not look at them" in str(short)
+
+    def test_rows_are_counted_when_it_is_asked_for_and_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, counted = filled(), []
+        monkeypatch.setattr(store, "count", lambda expression: counted.append(expression) or 6)
+        first, second = searcher(store).search([StoredId("0"), StoredId("1")], limit=9, where="album == 'x'")
+        assert counted == []
+        assert first.shortfall == second.shortfall == first.shortfall == Shortfall(3, "rows")
+        assert counted == ["album == 'x'"]
+
+    def test_a_backend_that_cannot_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = filled()
+
+        def fail(expression: str) -> int:
+            raise BackendError("away")
+
+        monkeypatch.setattr(store, "count", fail)
+        short = ask(store, limit=9).shortfall
+        assert short == Shortfall(3, None)
+        assert "not known" in str(short)
+
+
+def test_seconds_by_stage() -> None:
+    engine = searcher(filled())
+    first, second = engine.search([StoredId("0"), Pixels(picture(1))])
+    assert list(first.seconds) == ["lookup", "load", "decode", "encode", "search", "total"]
+    assert first.seconds == second.seconds
+    assert 0 < sum(value for stage, value in first.seconds.items() if stage != "total") <= first.seconds["total"]
+    assert list(engine.search([VectorQuery(np.ones(16))])[0].seconds) == ["search", "total"]
+
+
+def test_as_json() -> None:
+    answer = ask(filled(2), limit=3)
+    data = json.loads(json.dumps(answer.to_dict()))
+    assert data["request"] == {"query": {"id": "0"}, "limit": 3, "offset": 0, "params": {}}
+    assert [hit["id"] for hit in data["hits"]] == ["0", "1"]
+    assert data["shortfall"] == {"missing": 1, "reason": "rows"}
+    assert (data["groups"], data["verdict"]) == ([], None)
+    assert data["seconds"].keys() == {"lookup", "search", "total"}
+    whole = Answer(answer.request, answer.hits, (Group("a0", answer.hits[:1]),), Verdict(False, 0.01)).to_dict()
+    assert whole["groups"] == [{"value": "a0", "hits": ["0"]}]
+    assert whole["verdict"] == {"match": False, "false_match_rate": 0.01}
+
+
+def test_as_a_data_frame() -> None:
+    pytest.importorskip("pandas")
+    store = filled(3)
+    store.rows["1"]["score"] = "mine"
+    frame = ask(store, output_fields=["album", "score"]).to_pandas()
+    assert list(frame.columns) == [
+        "id", "score", "distance", "uri", "image_id", "view", "box", "probability", "album", "fields.score",
+    ]  # fmt: skip
+    assert frame["id"].tolist() == ["0", "1", "2"]
+    assert frame["score"].tolist()[0] == 1.0
+    assert frame["fields.score"].tolist()[1] == "mine"
+    assert frame["album"].tolist() == ["a0", "a1", "a0"]
+    assert len(ask(store, min_score=2).to_pandas()) == 0
+
+
+def test_it_travels_between_processes() -> None:
+    answer = ask(filled(), reopen=lambda uri: b"")
+    again = pickle.loads(pickle.dumps(answer))
+    assert again == answer
+    assert again.shortfall == Shortfall(4, None)  # nobody to ask there
+    assert "<img" not in again._repr_html_()
+    assert answer.shortfall == Shortfall(4, "rows")
+    assert pickle.loads(pickle.dumps(answer)).shortfall == Shortfall(4, "rows")
+
+
+def pictures(seen: list[str]) -> Callable[[str], bytes]:
+    def reopen(uri: str) -> bytes:
+        seen.append(uri)
+        return thumbnail(picture(len(seen), (300, 200)), 300)
+
+    return reopen
+
+
+class TestNotebook:
+    def test_pictures_are_inline(self) -> None:
+        seen: list[str] = []
+        html = ask(filled(3), pictures(seen))._repr_html_()
+        assert html.count("<img ") == html.count("data:image/jpeg;base64,") == 3
+        assert seen == ["/there/0.jpg", "/there/1.jpg", "/there/2.jpg"]
+        assert "1.0000 /there/0.jpg" in html
+        assert "3 hits for StoredId" in html
+        assert "7 fewer than asked for" in html
+
+    @pytest.mark.parametrize("error", [UnreadableImage("u", "missing"), SourceError("not kept"), OSError("gone")])
+    def test_a_picture_that_cannot_be_opened_is_its_uri(self, error: Exception) -> None:
+        def reopen(uri: str) -> bytes:
+            raise error
+
+        html = ask(filled(2), reopen)._repr_html_()
+        assert "<img" not in html
+        assert "/there/1.jpg" in html
+
+    def test_without_a_way_to_open_pictures(self) -> None:
+        html = ask(filled(2))._repr_html_()
+        assert "<img" not in html
+        assert "/there/1.jpg" in html
+
+    def test_bytes_that_are_no_image(self) -> None:
+        assert "<img" not in ask(filled(2), lambda uri: b"nothing")._repr_html_()
+
+    def test_its_bytes_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shown, "MAX_BYTES", 20_000)
+        html = ask(filled(40), pictures([]), limit=40)._repr_html_()
+        assert 0 < html.count("<img") < shown.SHOWN
+        assert len(html) < 20_000 + 10_000
+        assert html.count("<figure") == shown.SHOWN
+        assert f"the first {shown.SHOWN} are shown" in html
+
+    def test_so_is_the_time_for_opening_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shown, "SECONDS", -1.0)
+        seen: list[str] = []
+        assert "<img" not in ask(filled(2), pictures(seen))._repr_html_()
+        assert seen == []
+
+    def test_what_strangers_named_is_text(self) -> None:
+        store = filled(1)
+        store.rows["0"]["uri"] = '/<script>alert("x")</script>.jpg'
+        html = ask(store)._repr_html_()
+        assert "<script>" not in html
+        assert "&lt;script&gt;" in html
+        hit = Hit("a", 0.5, "u", {}, 0.5)
+        shy = Answer(Request(Text("<b>&"), settled(SearchOptions, {"limit": 1})), (hit,))._repr_html_()
+        assert "<b>" not in shy
+
+    def test_a_view_is_cut_out_of_its_picture(self) -> None:
+        sizes = []
+
+        def opened(uri: str, side: int | None) -> Any:
+            sizes.append(side)
+            return picture(1, (300, 200))
+
+        hit = Hit("a", 0.5, "u", {}, 0.5, view="face", box=(10, 10, 40, 50), probability=0.5)
+        answer = Answer(Request(Text("x"), settled(SearchOptions, {"limit": 1})), (hit,), picture=opened)
+        html = answer._repr_html_()
+        assert sizes == [None]  # the box is in pixels of the whole picture
+        assert "0.5000, 50% u" in html
+        assert html.count("<img") == 1
+
+
+def test_options_are_keywords_of_the_methods(pictures: Path) -> None:
+    import inspect
+
+    from imgvec import ImageCollection
+
+    for method in (ImageCollection.search, ImageCollection.search_many):
+        assert {"limit", "offset", "where", "min_score", "params"} <= set(inspect.signature(method).parameters)
+        assert "min_score: Leave out what is less similar" in (method.__doc__ or "")
+    with pytest.raises(TypeError, match="is 'limit' meant"):
+        ask(filled(), limt=3)
