@@ -19,7 +19,7 @@ from imgvec import description, pruning
 from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder
-from imgvec.errors import CollectionExists, DefinitionError, SourceError
+from imgvec.errors import CollectionExists, DefinitionError, SourceError, UsageError
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy, FetchPolicy
 from imgvec.ingest import IngestStore
@@ -246,7 +246,7 @@ class ImageCollection:
         folder that the rows are written to as Milvus's bulk-import Parquet files, for `import_folder`.
         """
         if prune and (part is not None or via is not None):
-            raise SourceError("prune with the whole source, and the collection itself: not with part or via")
+            raise UsageError("prune with the whole source, and the collection itself: not with part or via")
         if (prune or engine) and not isinstance(source, str | Path):
             source = list(source)
         self._store.check_same()

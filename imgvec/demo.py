@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgvec.collection import ImageCollection
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import MissingExtra, SourceError, UnreadableImage
 from imgvec.gallery import Picture, Section, page
 from imgvec.images import DecodePolicy, FileReader, decode
 from imgvec.images.edits import EDITS
@@ -95,8 +95,8 @@ def _originals(folder: str | Path | None) -> Iterator[Path]:
     try:
         import skimage
     except ImportError as exc:
-        raise SourceError(
-            "the demo's photos are those of scikit-image: pip install 'imgvec[demo]', or give a folder of your own"
+        raise MissingExtra(
+            "demo", "the demo's photos are those of scikit-image", otherwise="give a folder of your own"
         ) from exc
     data = Path(skimage.__file__).parent / "data"
     yield from (data / name for name in PHOTOS)

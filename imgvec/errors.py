@@ -1,23 +1,26 @@
 """Everything that imgvec raises on purpose.
 
-    ImgvecError
+    ImgvecError                    the root
     ├── SettingsError              a setting (environment, .env) has no usable value
     ├── DefinitionError            a definition file says something that cannot be
-    ├── SourceError                a source of images or its metadata cannot be read or does not fit
+    ├── UsageError                 arguments that cannot be, or do not go together; also a ValueError
+    │   └── OptionError            an option has a value that it cannot have; carries its name
+    ├── MissingExtra               something optional is not installed; carries the extra; also an ImportError
+    ├── SourceError                a source of images or vectors, or its metadata, cannot be read or does not fit
+    ├── TargetError                a file or folder to write cannot be written, or is something else already
     ├── UnreadableImage            one image cannot be decoded; carries uri, reason, detail
-    ├── EncoderError
+    ├── EncoderError               something about the encoder
     │   ├── EncoderUnavailable     the weights cannot be had, or cannot be used
     │   └── EncoderMismatch        vectors of two encoders would meet in one collection
     ├── EngineFailed               a cluster that an ingest was to run on cannot be had, or lost a worker
-    ├── OptionError                an option has a value that it cannot have; carries its name
     ├── QueryError                 a query cannot be searched for
     ├── FilterError                a filter names what is not there, or compares what cannot be
     └── BackendError               Milvus said no; carries Milvus's own code
         ├── BackendUnavailable     Milvus cannot be reached, or refuses the login
         ├── UnsupportedByBackend   this backend cannot do that, and nothing was sent to it
-        ├── CollectionNotFound
+        ├── CollectionNotFound     there is none of that name, or imgvec did not make it
         │   └── CollectionReplaced it was dropped and another has its name: open it again
-        ├── CollectionExists
+        ├── CollectionExists       there is one of that name already
         └── WriteFailed            a write ended half way; carries written and pending
 
 Each message is one sentence for a person and says what to do. Foreign exceptions become one of these at one
@@ -27,6 +30,26 @@ boundary each (`milvus/errors.py`, `encoders/`, `images/decode.py`), always `rai
 from __future__ import annotations
 
 import typing
+from typing import Literal, TypeAlias
+
+Reason: TypeAlias = Literal[
+    "unusable name",  # not UTF-8, or too long for the uri field
+    "missing",  # no such file, or it went away before it was read
+    "not a regular file",  # a directory, FIFO, device or socket
+    "permission denied",
+    "read failed",  # the operating system or the network broke off
+    "empty",
+    "too large",  # more bytes than the cap
+    "too many pixels",
+    "not an image",  # no decoder knows these bytes
+    "format not allowed",  # an image, but not of a format on the allow-list
+    "truncated",
+    "broken",  # the decoder gave up
+    "given twice",  # an earlier image of the source has its id, or its path with other metadata
+    "metadata refused",  # the image's metadata does not fit the definition
+    "not encodable",  # the encoder answered with something that is not a vector
+]
+"""Every reason an image can be refused for."""
 
 
 class ImgvecError(Exception):
@@ -50,42 +73,65 @@ class DefinitionError(ImgvecError):
         super().__init__(": ".join(part for part in (place, where, problem) if part))
 
 
+class UsageError(ImgvecError, ValueError):
+    """The call itself cannot be: arguments out of range, or that do not go together."""
+
+
+class OptionError(UsageError):
+    """An option has a value of another type, or out of its bounds; `name` is the option."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[OptionError], tuple[str, str]]:
+        return type(self), (self.name, str(self))
+
+
+class MissingExtra(ImgvecError, ImportError):
+    """Something optional is not installed: `pip install 'imgvec[extra]'` brings it.
+
+    `what` says who needs what (`photos.parquet: Parquet needs pyarrow`), `otherwise` what to do without it. `package`
+    is the distribution that has the extra, where that is a plug-in's.
+    """
+
+    def __init__(self, extra: str, what: str, *, otherwise: str = "", package: str = "imgvec") -> None:
+        self.extra, self.package, self._what, self._otherwise = extra, package, what, otherwise
+        super().__init__(f"{what}: pip install '{package}[{extra}]'" + (f", or {otherwise}" if otherwise else ""))
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        return _missing_extra, (self.extra, self._what, self._otherwise, self.package)
+
+
+def _missing_extra(extra: str, what: str, otherwise: str, package: str) -> MissingExtra:
+    """For pickle, which knows no keyword arguments."""
+    return MissingExtra(extra, what, otherwise=otherwise, package=package)
+
+
 class SourceError(ImgvecError):
-    """A source of images, or the metadata that comes with it, cannot be read or does not fit the definition."""
+    """A source of images or vectors, or its metadata, cannot be read or does not fit the definition."""
+
+
+class TargetError(ImgvecError):
+    """A file or folder to write cannot be written: it is in use, or something else is there already."""
 
 
 class UnreadableImage(ImgvecError):
     """One image cannot be decoded.
 
-    `reason` is one of `REASONS`, stable enough to count by; `detail` says more for a person.
+    `reason` is a `Reason`, stable enough to count by; `detail` says more for a person.
     """
 
-    #: Every reason an image can be refused for.
-    REASONS = (
-        "unusable name",  # not UTF-8, or too long for the uri field
-        "missing",  # no such file, or it went away before it was read
-        "not a regular file",  # a directory, FIFO, device or socket
-        "permission denied",
-        "read failed",  # the operating system or the network broke off
-        "empty",
-        "too large",  # more bytes than the cap
-        "too many pixels",
-        "not an image",  # no decoder knows these bytes
-        "format not allowed",  # an image, but not of a format on the allow-list
-        "truncated",
-        "broken",  # the decoder gave up
-        "given twice",  # an earlier image of the source has its id, or its path with other metadata
-        "metadata refused",  # the image's metadata does not fit the definition
-        "not encodable",  # the encoder answered with something that is no vector
-    )
+    #: Every `Reason`.
+    REASONS: typing.ClassVar[tuple[Reason, ...]] = typing.get_args(Reason)
 
-    def __init__(self, uri: str, reason: str, detail: str = "") -> None:
+    def __init__(self, uri: str, reason: Reason, detail: str = "") -> None:
         if reason not in self.REASONS:
             raise ValueError(f"{reason!r} is not one of UnreadableImage.REASONS")
         self.uri, self.reason, self.detail = uri, reason, detail
         super().__init__(f"{uri}: {reason}" + (f" ({detail})" if detail else ""))
 
-    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, Reason, str]]:
         return type(self), (self.uri, self.reason, self.detail)
 
 
@@ -102,18 +148,7 @@ class EncoderMismatch(EncoderError):
 
 
 class EngineFailed(ImgvecError):
-    """Ray is not installed, cannot be reached, or lost a worker for good."""
-
-
-class OptionError(ImgvecError):
-    """An option has a value of another type, or out of its bounds; `name` is the option."""
-
-    def __init__(self, name: str, message: str) -> None:
-        self.name = name
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[type[OptionError], tuple[str, str]]:
-        return type(self), (self.name, str(self))
+    """Ray cannot be reached, or lost a worker for good."""
 
 
 class QueryError(ImgvecError):

@@ -49,7 +49,8 @@ def first_encoder(definition: Definition, settings: Settings, on_notice: Callabl
 def check_lengths(definition: Definition, binding: Binding) -> None:
     """Raise `DefinitionError` where the metric wants unit vectors, and the encoder leaves them as they are."""
     metric = definition.vector.metric_type
-    if metric != "L2" and not binding.normalize:
+    # what has no fingerprint encodes nothing: its vectors come from elsewhere, and are checked as they come
+    if metric != "L2" and binding.fingerprint and not binding.normalize:
         raise DefinitionError(
             f"{metric} wants unit vectors, and {binding.model} leaves them as they are: normalize them, or take L2",
             where="vector.metric_type",

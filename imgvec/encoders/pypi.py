@@ -24,7 +24,7 @@ from imgvec.encoders.protocol import Encoder
 from imgvec.encoders.registry import EncoderKind, EncoderRequest
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.encoders.weights import Checkpoint, default_cache_dir
-from imgvec.errors import EncoderUnavailable
+from imgvec.errors import EncoderUnavailable, MissingExtra
 
 #: Seconds for the whole download; an index that does not answer is given up much sooner, by pip's own timeout.
 DOWNLOAD_TIMEOUT = 900
@@ -109,7 +109,7 @@ def locate(name: str, revision: str | None = None, *, cache_dir: Path | None = N
 
     Readers never see a half-written folder: it is built beside its place and renamed into it. A lock lets one
     process at a time build, and the others find the result. Raises `ModelUnreachable` where the index does not answer
-    and no copy is here, `EncoderUnavailable` for everything else that is wrong.
+    and no copy is here, `MissingExtra` without the onnx package, `EncoderUnavailable` for all else that is wrong.
     """
     source = _known(name, revision)
     cache_dir = cache_dir or default_cache_dir()
@@ -118,7 +118,7 @@ def locate(name: str, revision: str | None = None, *, cache_dir: Path | None = N
     if _intact(source, target):
         return found
     if importlib.util.find_spec("onnx") is None:
-        raise EncoderUnavailable(f"pypi:{name} needs the onnx package: pip install 'imgvec[offline]'")
+        raise MissingExtra("offline", f"pypi:{name} needs the onnx package")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.with_name(f".{target.name}.lock")):

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 
 from imgvec.encoders.protocol import Encoder, EncoderSpec
 from imgvec.encoders.unreachable import ModelUnreachable
-from imgvec.errors import EncoderUnavailable, ImgvecError
+from imgvec.errors import EncoderUnavailable, ImgvecError, MissingExtra
 
 R = TypeVar("R")
 
@@ -197,11 +197,12 @@ def _entry_point(model: str, prefix: str) -> EntryPoint:
     raise EncoderUnavailable(f"{model}: {both} both register the prefix {prefix!r}: uninstall one")
 
 
-def _missing(model: str, point: EntryPoint, exc: ModuleNotFoundError) -> EncoderUnavailable:
+def _missing(model: str, point: EntryPoint, exc: ModuleNotFoundError) -> ImgvecError:
     """What to install where a module is missing."""
     package = point.dist.name if point.dist is not None else "imgvec"
-    wanted = f"{package}[{','.join(point.extras)}]" if point.extras else exc.name or package
-    return EncoderUnavailable(f"{model} needs {exc.name}: pip install '{wanted}'")
+    if point.extras:
+        return MissingExtra(",".join(point.extras), f"{model} needs {exc.name}", package=package)
+    return EncoderUnavailable(f"{model} needs {exc.name}: pip install '{exc.name or package}'")
 
 
 def _first_line(exc: BaseException) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgvec.engines.stores import served
 from imgvec.engines.worker import Outcome, Work, Worker, read
-from imgvec.errors import EngineFailed, ImgvecError
+from imgvec.errors import EngineFailed, ImgvecError, MissingExtra
 from imgvec.images import DecodePolicy
 from imgvec.ingest import IngestStore, RowFields
 from imgvec.report import IngestReport
@@ -209,7 +209,7 @@ def _add(total: IngestReport, part: IngestReport) -> list[str]:
 
 def _ray() -> Any:
     if importlib.util.find_spec("ray") is None:
-        raise EngineFailed("the ray engine needs Ray, which is not installed: pip install 'imgvec[ray]'")
+        raise MissingExtra("ray", "the ray engine needs Ray, which is not installed")
     # a cluster that imgvec starts reports its use to nobody; Ray reads this when it is imported
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError, UsageError
 from imgvec.exchange.source import Chunk, Row, VectorSource, numbered
 from imgvec.vectors import Vectors
 
@@ -25,11 +25,11 @@ def open_annoy(path: Path, dim: int, metric: str) -> VectorSource:
     Annoy fills numbers that were never added with zeros; an import refuses those. Raises `SourceError`.
     """
     if metric not in METRICS:
-        raise SourceError(f"{path}: the metric of an Annoy file is {', '.join(METRICS)}, not {metric}")
+        raise UsageError(f"{path}: the metric of an Annoy file is {', '.join(METRICS)}, not {metric}")
     try:
         import annoy
     except ImportError as exc:
-        raise SourceError(f"{path}: an Annoy file needs annoy: pip install 'imgvec[annoy]'") from exc
+        raise MissingExtra("annoy", f"{path}: an Annoy file needs annoy") from exc
     made: Any = annoy.AnnoyIndex
     index = made(dim, metric)
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra
 from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC
 from imgvec.filters import FieldType
 from imgvec.rows import VECTOR
@@ -33,7 +33,7 @@ def schema(store: Described) -> pa.Schema:
     try:
         import pyarrow as pa
     except ImportError as exc:
-        raise SourceError("an export needs pyarrow: pip install 'imgvec[parquet]'") from exc
+        raise MissingExtra("parquet", "an export needs pyarrow") from exc
     kinds = {
         "BOOL": pa.bool_(),
         "INT8": pa.int8(),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from imgvec.dates import iso
-from imgvec.errors import BackendError, SourceError
+from imgvec.errors import BackendError, TargetError, UsageError
 from imgvec.exchange import arrow
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
@@ -82,19 +82,19 @@ def export_vectors(
 
     The same call goes on where a stopped one ended. Parquet has every field, and what the collection remembers of its
     encoder and definition; in `.ids.csv` an empty text is no different from none. Rows written or deleted meanwhile may
-    be there or not. `on_progress` gets the rows so far. Raises `SourceError` where the target is there already, holds
+    be there or not. `on_progress` gets the rows so far. Raises `TargetError` where the target is there already, holds
     other things, or was begun with another filter or collection.
     """
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
     finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
-        raise SourceError(f"{target}: an export is a .parquet file, an .npy file, or a folder")
+        raise UsageError(f"{target}: an export is a .parquet file, an .npy file, or a folder")
     folder = target.with_name(target.name + ".parts") if finish else target
     if finish is _npy and (table := target.with_suffix(IDS_SUFFIX)).exists():
-        raise SourceError(f"{table} is there already, and the fields would be written to it: remove it, or rename it")
+        raise TargetError(f"{table} is there already, and the fields would be written to it: remove it, or rename it")
     if finish and target.exists():
         also = f" and {folder}" if folder.exists() else ""
-        raise SourceError(f"{target} is there already: choose another name, or remove it{also}")
+        raise TargetError(f"{target} is there already: choose another name, or remove it{also}")
     store = collection.store
     expression = render(where, store.fields, dynamic=store.dynamic)
     columns = arrow.schema(store)
@@ -123,25 +123,25 @@ def _address(uri: str) -> str:
 
 @contextmanager
 def _claimed(folder: Path, about: Mapping[str, Any]) -> Iterator[None]:
-    """The folder for this export alone; raises `SourceError` where it is another's, or finished, or in use."""
+    """The folder for this export alone; raises `TargetError` where it is another's, or finished, or in use."""
     state = folder / STATE
     if not state.is_file() and folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
-        raise SourceError(f"{folder} holds other things: give an empty or a new folder")
+        raise TargetError(f"{folder} holds other things: give an empty or a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as guard:
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise SourceError(f"{folder} is being written by another export") from exc
+            raise TargetError(f"{folder} is being written by another export") from exc
         if state.is_file():
             begun = json.loads(state.read_text(encoding="utf-8"))
             if differing := [name for name, value in about.items() if begun.get(name) != value]:
-                raise SourceError(
+                raise TargetError(
                     f"{folder} was begun with another {' and '.join(differing)}: finish that one, choose another name, "
                     f"or remove it"
                 )
             if begun["complete"]:
-                raise SourceError(f"{folder} is a finished export already: choose another name, or remove it")
+                raise TargetError(f"{folder} is a finished export already: choose another name, or remove it")
         else:
             _write_state(folder, {**about, "complete": False})
         for left in folder.glob(".*.parquet"):

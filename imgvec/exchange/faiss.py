@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError
 from imgvec.exchange.source import Chunk, Row, VectorSource, numbered
 from imgvec.vectors import Vectors
 
@@ -35,7 +35,7 @@ def open_faiss(path: Path) -> VectorSource:
     try:
         import faiss
     except ImportError as exc:
-        raise SourceError(f"{path}: a Faiss index needs faiss: pip install 'imgvec[faiss]'") from exc
+        raise MissingExtra("faiss", f"{path}: a Faiss index needs faiss") from exc
     try:
         # mapped into memory where the index type can be: only the pages in use are in memory
         index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP))

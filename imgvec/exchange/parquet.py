@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.sources.frames import arrow_rows
 from imgvec.vectors import Vectors
@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as exc:
-        raise SourceError(f"{path}: Parquet needs pyarrow: pip install 'imgvec[parquet]'") from exc
+        raise MissingExtra("parquet", f"{path}: Parquet needs pyarrow") from exc
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as parquet:
             yield parquet

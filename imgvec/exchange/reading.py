@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UsageError
 from imgvec.exchange import annoy, beside, faiss, npy, parquet
 from imgvec.exchange.source import Chunk, Row, VectorSource
 
@@ -77,7 +77,7 @@ def _opened(path: Path, vector_column: str, dim: int | None, metric: str | None)
     if dim is not None and metric is not None:
         return annoy.open_annoy(path, dim, metric)
     if path.suffix.lower() in annoy.SUFFIXES or dim is not None or metric is not None:
-        raise SourceError(f"{path}: an Annoy file says neither its dimension nor its metric: give --dim and --metric")
+        raise UsageError(f"{path}: an Annoy file says neither its dimension nor its metric: give --dim and --metric")
     raise SourceError(
         f"{path} is none of .npy, Parquet, a Faiss index, or a folder of Parquet files; for an Annoy file give --dim "
         "and --metric"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from imgvec.errors import QueryError, SettingsError, UnreadableImage
+from imgvec.errors import QueryError, Reason, SettingsError, UnreadableImage
 from imgvec.formats import EXTRAS, FORMATS
 from imgvec.images.apart import decoded_apart
 from imgvec.images.chunks import lean_png
@@ -87,7 +87,7 @@ def decode(
         raise
     except Exception as exc:
         # This is the boundary: decoders fed with broken bytes raise about every class that there is.
-        reason = "truncated" if stream.ran_out and stream.in_header else reason_of(exc)
+        reason: Reason = "truncated" if stream.ran_out and stream.in_header else reason_of(exc)
         raise UnreadableImage(uri, reason, detail_of(exc)) from exc
 
 

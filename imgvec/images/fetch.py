@@ -21,7 +21,7 @@ from typing import cast
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 from imgvec import __version__
-from imgvec.errors import UnreadableImage
+from imgvec.errors import Reason, UnreadableImage
 from imgvec.images.addresses import may_connect, parse_networks
 from imgvec.images.connections import Connections, Place, Wire
 
@@ -270,7 +270,7 @@ class _Fetch:
     def _too_large(self) -> UnreadableImage:
         return self._refusal("too large", f"the limit is {self._max_bytes:,} bytes")
 
-    def _refusal(self, reason: str, detail: str) -> UnreadableImage:
+    def _refusal(self, reason: Reason, detail: str) -> UnreadableImage:
         return UnreadableImage(without_userinfo(self._url), reason, detail)
 
 

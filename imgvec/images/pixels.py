@@ -9,7 +9,7 @@ from functools import partial
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from imgvec.errors import UnreadableImage
+from imgvec.errors import Reason, UnreadableImage
 from imgvec.images.complete import HeaderStream, lacks_strips
 from imgvec.images.depth import deepened, is_wide, reopening, told_bits
 from imgvec.images.exif import UPRIGHT, read_exif
@@ -122,7 +122,7 @@ def _scale_png_key(image: PngImagePlugin.PngImageFile) -> None:
             image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
-def reason_of(exc: Exception) -> str:
+def reason_of(exc: Exception) -> Reason:
     if isinstance(exc, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "too many pixels"  # Pillow's own cap, for sizes that only its decoders find out
     return "truncated" if _TRUNCATED.search(str(exc)) else "broken"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol
 
-from imgvec.errors import UnreadableImage
+from imgvec.errors import Reason, UnreadableImage
 
 # Opening must neither wait (a FIFO without a writer) nor be led elsewhere (a symbolic link put there after listing).
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,7 +75,7 @@ def content_hash(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def path_trouble(exc: OSError | ValueError) -> tuple[str, str]:
+def path_trouble(exc: OSError | ValueError) -> tuple[Reason, str]:
     """What the operating system said about a path, as reason and detail of an `UnreadableImage`."""
     why = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
     match exc:

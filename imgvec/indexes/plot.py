@@ -13,7 +13,7 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
-from imgvec.errors import ImgvecError
+from imgvec.errors import MissingExtra, TargetError, UsageError
 from imgvec.indexes.ladder import text
 from imgvec.indexes.tune import Point, Tuned
 
@@ -65,14 +65,17 @@ def save(path: str | Path, results: Sequence[Tuned]) -> None:
 
 
 def check(path: str | Path) -> None:
-    """Say before the work what would keep the picture from being written; raises `ImgvecError`."""
+    """Say before the work what would keep the picture from being written.
+
+    Raises `UsageError` for another ending, `MissingExtra`, and `TargetError` where the folder is not there.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise ImgvecError(f"{path}: a plot is a file that ends in {' or '.join(FORMATS)}")
+        raise UsageError(f"{path}: a plot is a file that ends in {' or '.join(FORMATS)}")
     if suffix == ".png" and find_spec("matplotlib") is None:
-        raise ImgvecError(f"{path}: a PNG needs matplotlib: pip install 'imgvec[plots]', or write an .html file")
+        raise MissingExtra("plots", f"{path}: a PNG needs matplotlib", otherwise="write an .html file")
     if not Path(path).absolute().parent.is_dir():
-        raise ImgvecError(f"{path}: there is no such folder")
+        raise TargetError(f"{path}: there is no such folder")
 
 
 def series(results: Sequence[Tuned]) -> list[Series]:

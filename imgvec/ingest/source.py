@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError
 from imgvec.report import IngestReport
 from imgvec.sources import LINK, Found, Notice
 
@@ -19,12 +19,12 @@ class UntilBroken:
 
     def __init__(self, records: Iterator[Found]) -> None:
         self._records = records
-        self.error: SourceError | None = None
+        self.error: SourceError | MissingExtra | None = None
 
     def __iter__(self) -> Iterator[Found]:
         try:
             yield from self._records
-        except SourceError as exc:
+        except (SourceError, MissingExtra) as exc:
             self.error = exc
 
 

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 from pymilvus import CollectionSchema, DataType
 
-from imgvec.errors import SourceError, UnsupportedByBackend, WriteFailed
+from imgvec.errors import MissingExtra, SourceError, TargetError, UnsupportedByBackend, WriteFailed
 from imgvec.milvus import writing
 from imgvec.milvus.errors import translated
 from imgvec.milvus.reading import DYNAMIC, EVERYTHING
@@ -55,7 +55,7 @@ class BulkFolder:
     """A folder to ingest into: a context manager with a store's `get` and `upsert`.
 
     `get` finds what the folder holds, and else what the collection holds. Leaving the context writes what is gathered.
-    One process at a time writes a folder. Raises `SourceError` where the folder is in use, or holds something else.
+    One process at a time writes a folder. Raises `TargetError` where the folder is in use, or holds something else.
     """
 
     def __init__(self, folder: str | Path, store: Store, *, file_bytes: int = FILE_BYTES) -> None:
@@ -83,10 +83,10 @@ class BulkFolder:
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise SourceError(f"{self.folder} is being written by another process: give each its own folder") from exc
+            raise TargetError(f"{self.folder} is being written by another process: give each its own folder") from exc
         if not (self.folder / "collection.json").exists():
             if any(not path.name.startswith(".") for path in self.folder.iterdir()):
-                raise SourceError(f"{self.folder} holds other things: give an empty folder, or one written with --via")
+                raise TargetError(f"{self.folder} holds other things: give an empty folder, or one written with --via")
             _write_whole(self.folder / "collection.json", self._store.description)
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir()
@@ -295,4 +295,4 @@ def _write_whole(path: Path, text: str) -> None:
 def _need_bulk_writer() -> None:
     missing = [name for name in ("pyarrow", "minio", "azure") if importlib.util.find_spec(name) is None]
     if missing:
-        raise SourceError(f"writing bulk files needs {', '.join(missing)}: pip install 'imgvec[bulk]'")
+        raise MissingExtra("bulk", f"writing bulk files needs {', '.join(missing)}")

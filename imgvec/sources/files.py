@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any, NamedTuple
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import Reason, SourceError, UnreadableImage
 from imgvec.images.readers import FileReader, describe_mode, path_trouble
 from imgvec.sources.links import Links
 from imgvec.sources.names import composed, present
@@ -72,7 +72,7 @@ class _Entry(NamedTuple):
     """Absolute."""
     folder: str | None = None
     """The source's folder that it was found below; None where the source names it."""
-    trouble: tuple[str, str] | None = None
+    trouble: tuple[Reason, str] | None = None
     """Reason and detail of a refusal."""
     passed: str | None = None
     """Why it is passed over."""
@@ -276,7 +276,7 @@ def _walk(
                 yield _Entry(path, folder, is_link=is_link)
 
 
-def _dangling(path: str, exc: OSError) -> tuple[str, str]:
+def _dangling(path: str, exc: OSError) -> tuple[Reason, str]:
     reason, detail = path_trouble(exc)
     if reason != "missing":
         return reason, detail

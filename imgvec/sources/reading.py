@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import Reason, SourceError, UnreadableImage
 from imgvec.images.connections import Connections
 from imgvec.images.fetch import FetchPolicy
 from imgvec.images.readers import Reader
@@ -206,7 +206,7 @@ def _key(item: Record | UnreadableImage | PassedOver) -> str:
     return item.id if isinstance(item, Record) else record_id(item.uri)
 
 
-def name_trouble(uri: str) -> tuple[str, str] | None:
+def name_trouble(uri: str) -> tuple[Reason, str] | None:
     """Reason and detail where `uri` cannot be stored."""
     try:
         size = len(uri.encode())

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import Reason, SourceError, UnreadableImage
 from imgvec.images.readers import BytesReader
 from imgvec.sources.files import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from imgvec.sources.passing import is_system
@@ -33,7 +33,7 @@ class Member(NamedTuple):
     name: str
     """Path in the archive."""
     data: bytes = b""
-    trouble: tuple[str, str] | None = None
+    trouble: tuple[Reason, str] | None = None
     """Reason and detail of a refusal."""
 
 
@@ -63,7 +63,7 @@ class Choice:
             return None if suffix in IMAGE_SUFFIXES else ""  # as in a folder, refused if it is named like an image
         return "" if is_other and suffix not in _SIDECARS else None
 
-    def trouble(self, name: str, mode: int, size: int) -> tuple[str, str] | None:
+    def trouble(self, name: str, mode: int, size: int) -> tuple[Reason, str] | None:
         """Why the member is refused before it is read; its bytes are never asked for then."""
         if name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
             return "unusable name", "it leads out of the archive"
@@ -134,7 +134,7 @@ def _records(sample: list[Member], place: Place, reading: Reading) -> Iterator[I
     images = [member for member in sample if not is_sidecar(member.name)]
     if not images:
         return
-    trouble = None
+    trouble: tuple[Reason, str] | None = None
     row: dict[str, Any] = {}
     try:
         for member in sample:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imgvec.errors import SourceError
+from imgvec.errors import Reason, SourceError
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading, printable
 from imgvec.sources.records import Found, Notice, PassedOver
@@ -63,7 +63,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Member:
         return Member(name, trouble=("read failed", str(exc) or "the member ends too early"))
 
 
-def _trouble(info: zipfile.ZipInfo) -> tuple[str, str] | None:
+def _trouble(info: zipfile.ZipInfo) -> tuple[Reason, str] | None:
     if info.flag_bits & _ENCRYPTED:
         return "permission denied", "it is encrypted"
     if info.compress_type not in _METHODS:

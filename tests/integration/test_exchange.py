@@ -19,7 +19,7 @@ from rows import numbered
 
 from imgvec import ImageCollection
 from imgvec.cli import main
-from imgvec.errors import BackendUnavailable, EncoderMismatch, EncoderUnavailable, SourceError
+from imgvec.errors import BackendUnavailable, EncoderMismatch, EncoderUnavailable, SourceError, TargetError, UsageError
 from imgvec.exchange import export_vectors, import_vectors, open_source
 
 ROWS, DIM, K = 600, 24, 10
@@ -277,9 +277,9 @@ def test_a_stopped_export_goes_on(target: str, lite_uri: str, tmp_path: Path, mo
             with pytest.raises(SourceError, match="not finished"):
                 open_source(path)
         # another one does not go on here
-        with pytest.raises(SourceError, match="begun with another filter"):
+        with pytest.raises(TargetError, match="begun with another filter"):
             export_vectors(collection, path, where="rating > 5")
-        with filled(lite_uri, "other", 5) as other, pytest.raises(SourceError, match="another collection"):
+        with filled(lite_uri, "other", 5) as other, pytest.raises(TargetError, match="another collection"):
             export_vectors(other, path)
         report = export_vectors(collection, path, part_bytes=1)
         assert (report.rows, report.resumed) == (300, 120)
@@ -287,7 +287,7 @@ def test_a_stopped_export_goes_on(target: str, lite_uri: str, tmp_path: Path, mo
         for one, two in zip(found.read(1), whole.read(1), strict=True):
             np.testing.assert_array_equal(one.vectors, two.vectors)
             assert one.rows[0]["id"] == two.rows[0]["id"]
-        with pytest.raises(SourceError, match="already"):
+        with pytest.raises(TargetError, match="already"):
             export_vectors(collection, path)
 
 
@@ -314,8 +314,12 @@ def test_other_peoples_files_are_left_alone(lite_uri: str, tmp_path: Path) -> No
     (tmp_path / "theirs" / "000001.parquet").write_text("x")
     (tmp_path / "theirs.npy").write_text("x")
     with filled(lite_uri, rows=5) as collection:
-        for name, says in (("theirs", "other things"), ("theirs.npy", "already"), ("out.csv", "an export is")):
-            with pytest.raises(SourceError, match=says):
+        for name, error, says in (
+            ("theirs", TargetError, "other things"),
+            ("theirs.npy", TargetError, "already"),
+            ("out.csv", UsageError, "an export is"),
+        ):
+            with pytest.raises(error, match=says):
                 export_vectors(collection, tmp_path / name)
     assert sorted(path.name for path in tmp_path.rglob("*") if "lite.db" not in str(path)) == [
         "000001.parquet", "theirs", "theirs.npy",
@@ -332,7 +336,7 @@ def test_an_export_is_not_joined_with_another_database_s(
     with filled("imgvec.db", rows=5) as collection, pytest.raises(RuntimeError, match="stop"):
         export_vectors(collection, tmp_path / "out.parquet", on_progress=stop)
     monkeypatch.chdir(tmp_path / "b")
-    with filled("imgvec.db", rows=5) as collection, pytest.raises(SourceError, match="uri"):
+    with filled("imgvec.db", rows=5) as collection, pytest.raises(TargetError, match="uri"):
         export_vectors(collection, tmp_path / "out.parquet")
 
 
@@ -342,7 +346,7 @@ def stop(_: int) -> None:
 
 def test_a_table_of_one_s_own_is_not_written_over(lite_uri: str, tmp_path: Path) -> None:
     (tmp_path / "out.ids.csv").write_text("mine")
-    with filled(lite_uri, rows=5) as collection, pytest.raises(SourceError, match=r"out\.ids\.csv is there already"):
+    with filled(lite_uri, rows=5) as collection, pytest.raises(TargetError, match=r"out\.ids\.csv is there already"):
         export_vectors(collection, tmp_path / "out.npy")
     assert (tmp_path / "out.ids.csv").read_text() == "mine"
 

@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeEncoder
 
 from imgvec import ImageCollection
-from imgvec.errors import CollectionNotFound, EncoderMismatch, SourceError, WriteFailed
+from imgvec.errors import CollectionNotFound, EncoderMismatch, SourceError, TargetError, WriteFailed
 from imgvec.milvus import bulk
 
 pytest.importorskip("minio", reason="the extra `bulk` is not installed")
@@ -149,14 +149,14 @@ def test_a_stop_half_way_costs_the_file_in_hand(collection: ImageCollection, tmp
 
 
 def test_what_cannot_be_is_said(collection: ImageCollection, tmp_path: Path, pictures: Path, lite_uri: str) -> None:
-    with pytest.raises(SourceError, match="holds other things"):
+    with pytest.raises(TargetError, match="holds other things"):
         collection.ingest(pictures, via=pictures)
     with pytest.raises(SourceError, match=r"no collection\.json"):
         collection.import_folder(pictures)
     folder = tmp_path / "files"
     with bulk.BulkFolder(folder, collection.store) as writing:
         writing.upsert(*rows(0, 3))
-        with pytest.raises(SourceError, match="another process"), bulk.BulkFolder(folder, collection.store):
+        with pytest.raises(TargetError, match="another process"), bulk.BulkFolder(folder, collection.store):
             pass
         wrong, vectors = rows(3, 4)
         del wrong[0]["uri"]

@@ -21,7 +21,7 @@ from pictures import picture
 from imgvec import ImageCollection
 from imgvec.definition import Definition
 from imgvec.engines import RayEngine
-from imgvec.errors import EngineFailed, SourceError, UnreadableImage, WriteFailed
+from imgvec.errors import EngineFailed, MissingExtra, SourceError, UnreadableImage, WriteFailed
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 TESTS = Path(__file__).parents[2]
@@ -193,7 +193,7 @@ def test_a_stopped_run_goes_on_from_there(cluster: None, tmp_path: Path, store: 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, store: FakeStore) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EngineFailed, match=r"pip install 'imgvec\[ray\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'imgvec\[ray\]'"):
         ENGINE.ingest(Reading("."), store, FakeEncoder, row_fields(), **OPTIONS)
 
 

@@ -23,7 +23,7 @@ from fakes import FakeEncoder
 from pictures import picture
 
 from imgvec import ImageCollection
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UsageError
 from imgvec.report import IngestReport
 from imgvec.settings import Settings
 from imgvec.sources import Record, read_source
@@ -240,7 +240,7 @@ def test_parts_ids_and_pruning(made: Callable[[str], ImageCollection], tmp_path:
     assert (sum(written), collection.count()) == (40, 40)
     assert min(written) > 2
     assert collection.ingest(path).unchanged == 40
-    with pytest.raises(SourceError, match="prune"):
+    with pytest.raises(UsageError, match="prune"):
         collection.ingest(path, part=(0, 2), prune=True)
     del files["07.png"], files["11.png"]
     pack_tar(files, path)

@@ -19,7 +19,7 @@ from tiny import picture
 from imgvec.encoders import EncoderSpec, load_encoder, pypi, weights
 from imgvec.encoders.pypi import PYPI_MODELS, PypiModel
 from imgvec.encoders.unreachable import ModelUnreachable
-from imgvec.errors import EncoderUnavailable
+from imgvec.errors import EncoderUnavailable, MissingExtra
 
 Checkpoints = Callable[[str], Path]
 WHEEL = "tinyfocus-1.0-py3-none-any.whl"
@@ -175,7 +175,7 @@ def test_a_missing_onnx_package_is_named(
     tiny_source: PypiModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pypi.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EncoderUnavailable, match=r"pip install 'imgvec\[offline\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'imgvec\[offline\]'"):
         pypi.locate("tiny", cache_dir=tmp_path / "cache")
 
 

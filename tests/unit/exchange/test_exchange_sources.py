@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError, UsageError
 from imgvec.exchange import VectorSource, open_source
 
 ROWS, DIM = 50, 6
@@ -156,7 +156,7 @@ def test_annoy(metric: Any, tmp_path: Path) -> None:
     for dim in (DIM - 1, DIM + 1, 1):
         with pytest.raises(SourceError, match=f"no Annoy file of dimension {dim}"):
             open_source(tmp_path / "items.ann", dim=dim, metric=metric)
-    with pytest.raises(SourceError, match="give --dim and --metric"):
+    with pytest.raises(UsageError, match="give --dim and --metric"):
         open_source(tmp_path / "items.ann")
 
 
@@ -179,5 +179,5 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(sys.modules, module, None)
     for head, extra in ((b"IxF2", "faiss"), (b"PAR1", "parquet"), (b"\1\0\0\0", "annoy")):
         (tmp_path / "v").write_bytes(head)
-        with pytest.raises(SourceError, match=rf"pip install 'imgvec\[{extra}\]'"):
+        with pytest.raises(MissingExtra, match=rf"pip install 'imgvec\[{extra}\]'"):
             open_source(tmp_path / "v", dim=DIM, metric="dot")

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from imgvec.errors import ImgvecError
+from imgvec.errors import MissingExtra, TargetError, UsageError
 from imgvec.indexes import plot
 from imgvec.indexes.plot import page, save
 from imgvec.indexes.recall import Estimate
@@ -99,15 +99,15 @@ def test_what_is_not_reached_has_no_ring_and_says_so() -> None:
 def test_a_file_is_written_by_its_ending(tmp_path: Path) -> None:
     save(tmp_path / "curve.HTML", [tuned()])
     assert (tmp_path / "curve.HTML").read_text().startswith("<!doctype html>")
-    with pytest.raises(ImgvecError, match=r"\.html or \.png"):
+    with pytest.raises(UsageError, match=r"\.html or \.png"):
         save(tmp_path / "curve.pdf", [tuned()])
-    with pytest.raises(ImgvecError, match="no such folder"):
+    with pytest.raises(TargetError, match="no such folder"):
         save(tmp_path / "nowhere" / "curve.html", [tuned()])
 
 
 def test_a_png_without_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plot, "find_spec", lambda name: None)
-    with pytest.raises(ImgvecError, match=r"imgvec\[plots\]"):
+    with pytest.raises(MissingExtra, match=r"imgvec\[plots\]"):
         save(tmp_path / "curve.png", [tuned()])
 
 
