@@ -203,6 +203,14 @@ class ImageCollection:
                 self._encoder = loaded_encoder(self.name, self.binding, self.settings)
             return self._encoder
 
+    def refresh(self) -> None:
+        """See what other clients have changed since it was opened: the index, the search defaults, the fields.
+
+        Raises `CollectionReplaced`, `EncoderMismatch` or `CollectionNotFound` where it is another collection by now,
+        and a retryable `BackendError` while somebody else is building the index.
+        """
+        self._store.refresh()
+
     def count(self, where: Filter | str | None = None) -> int:
         """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
         return self._store.count(self._rendered(where))
@@ -510,7 +518,7 @@ class ImageCollection:
         """Delete the whole collection, and copies of it that a killed `scratch` has left behind."""
         self._store.check_same()
         scratch.drop_leftovers(self._connection, self.name)
-        self._store.drop()
+        self._connection.drop_opened(self._store)
 
     def close(self) -> None:
         self._connection.close()

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 class Described(Protocol):
     """A store, of which its schema is read."""
 
-    dim: int
-    description: str
-    dynamic: bool
-
+    @property
+    def dim(self) -> int: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def dynamic(self) -> bool: ...
     @property
     def fields(self) -> Mapping[str, FieldType]: ...
 

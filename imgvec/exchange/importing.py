@@ -48,10 +48,12 @@ _OWN = {name: FieldSection(type=own.type, max_length=own.max_bytes, required=Tru
 class ImportStore(Protocol):
     """What an import needs of a store."""
 
-    dim: int
-    vector_type: str
-    metric_type: str
-
+    @property
+    def dim(self) -> int: ...
+    @property
+    def vector_type(self) -> str: ...
+    @property
+    def metric_type(self) -> str: ...
     @property
     def fields(self) -> Mapping[str, FieldType]: ...
     def upsert(self, rows: Any, vectors: Vectors) -> int: ...

@@ -34,11 +34,14 @@ class Found(Protocol):
 class SearchStore(Protocol):
     """A loaded collection that is read and searched."""
 
-    name: str
-    dim: int
-    vector_type: str
-    metric_type: str
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def vector_type(self) -> str: ...
+    @property
+    def metric_type(self) -> str: ...
     @property
     def index(self) -> Index: ...
 

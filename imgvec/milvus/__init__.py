@@ -1,11 +1,12 @@
 """Milvus: the only room that imports pymilvus.
 
-connection.py    connect to Milvus Lite or a server, create and open collections
+link.py          what every call shares: the client, timeouts, failures, how reads wait for writes
+connection.py    connect to Milvus Lite or a server, make, open and drop collections
+store.py         one collection: reading.py brings its rows and hits out, writing.py brings rows in, vector_index.py
+                 builds its index
 capabilities.py  what a backend can do
-schema.py        a definition as Milvus's schema and indexes, and back
-collection.py    one collection as a whole: counted, flushed, indexed, loaded, dropped
-store.py         its rows in, its hits out
-building.py      its vector index: built anew, waited for, put back where a build fails
+schema.py        a definition as Milvus's schema and indexes
+described.py     what Milvus tells of a collection
 errors.py        what pymilvus raises, as imgvec's errors
 """
 
@@ -48,11 +49,11 @@ for _name in ("pymilvus.decorators", "pymilvus.client.connection_manager", "pymi
 # Milvus Lite's server side does the same; without any handler Python prints to stderr what it logs.
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
-from imgvec.milvus.building import IndexState  # noqa: E402
+from imgvec.milvus.answers import Found  # noqa: E402
 from imgvec.milvus.capabilities import Capabilities  # noqa: E402
 from imgvec.milvus.connection import Connection, connect  # noqa: E402
-from imgvec.milvus.reading import Found  # noqa: E402
-from imgvec.milvus.schema import IndexInfo  # noqa: E402
+from imgvec.milvus.described import IndexInfo  # noqa: E402
 from imgvec.milvus.store import Store  # noqa: E402
+from imgvec.milvus.vector_index import IndexState  # noqa: E402
 
 __all__ = ["Capabilities", "Connection", "Found", "IndexInfo", "IndexState", "Store", "connect"]

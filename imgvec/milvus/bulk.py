@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import json
-import logging
 import os
 import shutil
 import sqlite3
@@ -24,29 +23,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-import numpy as np
-from pymilvus import CollectionSchema, DataType
+from pymilvus import CollectionSchema
 
 from imgvec.errors import MissingExtra, SourceError, TargetError, UnsupportedByBackend, WriteFailed
-from imgvec.milvus import writing
+from imgvec.milvus import bulk_files, writing
+from imgvec.milvus.answers import EVERYTHING
 from imgvec.milvus.errors import translated
-from imgvec.milvus.reading import DYNAMIC, EVERYTHING
 from imgvec.milvus.store import Store
-from imgvec.rows import FROM_IMAGE, ID, MAX_VARCHAR_BYTES, VECTOR
+from imgvec.rows import ID, MAX_VARCHAR_BYTES, VECTOR
 from imgvec.vectors import Vectors, problem
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 FILE_BYTES = 16 * 2**20
 """Of rows in one file, by an estimate; pymilvus takes some ten times as much memory to write them."""
-READ_ROWS = 512
-"""Rows read from a file at once."""
-_NO_LIMIT = 2**62
-
-# pymilvus logs each failure besides raising it
-for _name in ("bulk_writer", "pymilvus.bulk_writer.local_bulk_writer", "pymilvus.bulk_writer.buffer"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 Row = dict[str, Any]
 
@@ -63,7 +54,7 @@ class BulkFolder:
             raise UnsupportedByBackend(f"bulk files hold FLOAT_VECTOR, and {store.name!r} has {store.vector_type}")
         _need_bulk_writer()
         self.folder = Path(folder).expanduser()
-        self._store, self._schema, self._file_bytes = store, store._schema, file_bytes
+        self._store, self._schema, self._file_bytes = store, store.link.schema, file_bytes
         self._partial = self.folder / ".partial"
         self._rows: dict[str, tuple[Row, Vectors]] = {}
         self._bytes = 0
@@ -90,9 +81,8 @@ class BulkFolder:
             _write_whole(self.folder / "collection.json", self._store.description)
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir()
-        with translated(f"read the schema of {self._store.name!r}"):
-            described = self._store._client.describe_collection(self._store.name, timeout=self._store.timeout)
-            self._pymilvus_schema = CollectionSchema.construct_from_dict(described)
+        described = self._store.link.link.describe(self._store.name, timeout=self._store.link.timeout)
+        self._pymilvus_schema = CollectionSchema.construct_from_dict(described)
         for field in self._pymilvus_schema.fields:
             field.params.setdefault("max_length", MAX_VARCHAR_BYTES)  # Milvus Lite has none for the texts of an array
         # which file holds a row's latest version; on disk, so that memory does not grow with the folder
@@ -102,7 +92,7 @@ class BulkFolder:
         self._number = 0
         for file in files(self.folder):
             self._number = int(file.stem)
-            for table in _tables(file, [ID]):
+            for table in bulk_files.tables(file, [ID]):
                 self._note(table.column(ID).to_pylist(), self._number)
 
     def __exit__(
@@ -145,7 +135,7 @@ class BulkFolder:
         found: dict[str, tuple[Row, Vectors]] = {}
         for number, group in groupby(places, key=lambda place: place[0]):
             wanted = {id_ for _, id_ in group}
-            for rows, vectors in _rows(self._file(number), self._store):
+            for rows, vectors in bulk_files.rows_of(self._file(number), self._store):
                 found |= {
                     row[ID]: (row, vector) for row, vector in zip(rows, vectors, strict=True) if row[ID] in wanted
                 }
@@ -177,7 +167,7 @@ class BulkFolder:
         if not self._rows:
             return
         with translated(f"write Parquet to {self.folder}"):
-            written, failure = _bulk_written(self._pymilvus_schema, self._partial, list(self._rows.values()))
+            written, failure = bulk_files.write(self._pymilvus_schema, self._partial, list(self._rows.values()))
         try:
             if failure is not None:
                 raise failure
@@ -220,70 +210,12 @@ def description(folder: str | Path) -> str:
 
 
 def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], Vectors]]:
-    """The rows of a folder with their (n, dim) float32 vectors, file after file, at most `READ_ROWS` at once.
+    """The rows of a folder with their (n, dim) float32 vectors, file after file, a few hundred at once.
 
     Raises `SourceError` for a file that is damaged, or that is no such collection's.
     """
     for file in files(folder):
-        yield from _rows(file, store)
-
-
-def _rows(file: Path, store: Store) -> Iterator[tuple[list[Row], Vectors]]:
-    as_json = {name for name, kind in store.fields.items() if kind.type == "JSON"}
-    apart = [FROM_IMAGE] if store._schema.noted else []
-    names = [*store.fields, VECTOR, *apart, *([DYNAMIC] if store.dynamic else [])]
-    for table in _tables(file, names):
-        vectors = np.asarray(table.column(VECTOR).combine_chunks().flatten(), np.float32).reshape(table.num_rows, -1)
-        rows = table.drop_columns([VECTOR]).to_pylist()
-        for row in rows:
-            row.update({name: json.loads(row[name]) for name in as_json if row[name] is not None})
-            row.update(json.loads(row.pop(DYNAMIC, None) or "{}"))
-        yield rows, vectors
-
-
-def _tables(file: Path, names: Sequence[str]) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as opened:
-            if missing := set(names) - set(opened.schema_arrow.names):
-                raise SourceError(f"{file} has no {', '.join(sorted(missing))}: it was written for another collection")
-            for batch in opened.iter_batches(READ_ROWS, columns=list(names)):
-                yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowException) as exc:
-        raise SourceError(f"{file} cannot be read as Parquet: {exc}") from exc
-
-
-def _bulk_written(
-    schema: CollectionSchema, folder: Path, rows: Sequence[tuple[Row, Vectors]]
-) -> tuple[Path, Exception | None]:
-    """One Parquet file of those rows, or why there is none: pymilvus writes in a thread, whose errors get lost."""
-    import pandas as pd
-    from pymilvus.bulk_writer import BulkFileType, LocalBulkWriter
-
-    class Writer(LocalBulkWriter):  # type: ignore[misc]  # pymilvus has no types
-        failure: Exception | None = None
-
-        def _flush(self, call_back: Any = None) -> None:
-            # pandas would make floats of a column of integers with nulls, and lose digits past 2**53
-            columns = self._buffer._buffer
-            for field in schema.fields:
-                if field.nullable and field.dtype == DataType.INT64:
-                    columns[field.name] = pd.array(columns[field.name], dtype="Int64")
-            try:
-                super()._flush(call_back)
-            except Exception as exc:  # noqa: BLE001  handed to the caller
-                self.failure = exc
-
-    written: list[str] = []
-    with Writer(schema, str(folder), chunk_size=_NO_LIMIT, file_type=BulkFileType.PARQUET) as writer:
-        for row, vector in rows:
-            writer.append_row({**row, VECTOR: vector})
-        writer.commit(call_back=written.extend)
-    if not written:
-        return folder, writer.failure or OSError("pymilvus wrote no file")
-    return Path(written[0]), None
+        yield from bulk_files.rows_of(file, store)
 
 
 def _write_whole(path: Path, text: str) -> None:

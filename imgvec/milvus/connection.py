@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -15,12 +14,13 @@ from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
-from imgvec.milvus import building, schema
+from imgvec.milvus import described, schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
-from imgvec.milvus.forked import Owner
+from imgvec.milvus.link import Link
 from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
+from imgvec.milvus.vector_index import FORMER, create_index, put_back_lost
 from imgvec.rows import VECTOR
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
@@ -31,17 +31,17 @@ _WRONG_DATABASE = 800
 class Connection:
     """An open connection; a context manager that closes it. Made by `connect`."""
 
-    def __init__(
-        self, client: MilvusClient, uri: str, backend: Capabilities, *, timeout: float, lite: LiteFile | None = None
-    ) -> None:
-        self.uri, self.capabilities, self.timeout = uri, backend, timeout
-        self._given, self._owner, self._lite = client, Owner(), lite
-        self._closed = False
+    def __init__(self, link: Link) -> None:
+        self.link = link
 
     @property
-    def _client(self) -> MilvusClient:
-        self._owner.check(f"the connection to {self.uri}")
-        return self._given
+    def uri(self) -> str:
+        """Where it leads, without a login."""
+        return self.link.uri
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.link.capabilities
 
     def __repr__(self) -> str:
         return f"Connection({self.uri!r}, {self.capabilities.name})"
@@ -54,24 +54,17 @@ class Connection:
 
     def close(self) -> None:
         """Close; a Milvus Lite file that no other connection of this process uses can then be opened elsewhere."""
-        if self._closed:
-            return
-        self._closed = True
-        if not self._owner.is_this:
-            return  # it is the parent's to close
-        self._client.close()
-        if self._lite:
-            self._lite.release()
+        self.link.close()
 
     def collections(self) -> list[str]:
         """The names of the collections, sorted."""
-        with self._calling("list the collections"):
-            return sorted(self._client.list_collections(timeout=self.timeout))
+        with translated("list the collections"):
+            return sorted(self.link.client.list_collections(timeout=self.link.timeout))
 
     def has(self, name: str) -> bool:
         _check_name(name)
-        with self._calling(f"look for the collection {name!r}"):
-            return bool(self._client.has_collection(name, timeout=self.timeout))
+        with translated(f"look for the collection {name!r}"):
+            return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
 
     def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
         """Raise `UnsupportedByBackend` or `DefinitionError` where the definition asks for what cannot be had here.
@@ -98,20 +91,18 @@ class Connection:
         if self.has(name):
             raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
         # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
-        with self._writing(), self._calling(f"create the collection {name!r}"):
-            self._client.create_collection(name, schema=plan.schema, timeout=self.timeout, **plan.options)
+        with self.link.writing, translated(f"create the collection {name!r}"):
+            self.link.client.create_collection(name, schema=plan.schema, timeout=self.link.timeout, **plan.options)
         try:
             for index in plan.indexes:
-                with self._calling(f"build the index {index.type} on {index.field} of {name!r}"):
-                    # not waiting: there are no rows yet
-                    self._client.create_index(name, index.prepared(), timeout=self.timeout, sync=False)
+                create_index(self.link, name, index)
             store = self._store(name)
             _check_read_back(store, plan)
             store.load()
         except BaseException:
             with suppress(*RAISED, BackendError):
                 if self.description(name) == description:  # not one that somebody else has made since
-                    self._client.drop_collection(name, timeout=self.timeout)
+                    self.link.client.drop_collection(name, timeout=self.link.timeout)
             raise
         return store
 
@@ -127,19 +118,20 @@ class Connection:
 
     def description(self, name: str) -> str:
         """What a collection's creator wrote of it; does not load it."""
-        with self._calling(f"read the description of the collection {name!r}"):
-            return schema.description_of(self._client.describe_collection(name, timeout=self.timeout))
+        return described.description_of(self.link.describe(name))
 
     def drop(self, name: str) -> None:
         """Drop a collection and all of its rows; raises `CollectionNotFound`."""
         if not self.has(name):
             raise self._not_found(name)
-        with self._writing(), self._calling(f"drop the collection {name!r}"):
-            self._client.drop_collection(name, timeout=self.timeout)
+        with self.link.writing, translated(f"drop the collection {name!r}"):
+            self.link.client.drop_collection(name, timeout=self.link.timeout)
 
-    def _writing(self) -> AbstractContextManager[object]:
-        """On Milvus Lite no handle writes meanwhile: what one looked at first stays true until it has written."""
-        return self._lite.writing if self._lite else nullcontext()
+    def drop_opened(self, store: Store) -> None:
+        """Drop the store's collection and all of its rows; raises where another one bears its name by now."""
+        with self.link.writing, translated(f"drop {store.name!r}"):
+            store.check_same()
+            self.link.client.drop_collection(store.name, timeout=store.link.timeout)
 
     def _not_found(self, name: str) -> CollectionNotFound:
         known = self.collections()
@@ -150,27 +142,12 @@ class Connection:
     def _store(self, name: str) -> Store:
         # pymilvus would go by the schema of whatever had that name, at that address, earlier in this process
         GlobalCache.schema.clear()
-        with self._calling(f"read the schema of the collection {name!r}"):
-            described = self._client.describe_collection(name, timeout=self.timeout)
-            index = building.describe(self._client, name, self.timeout)
-            if index is None and VECTOR in (field["name"] for field in described["fields"]):
-                former = schema.remembered(described).get(building.FORMER)
-                building.put_back_lost(self._client, name, former, self.capabilities, timeout=self.timeout)
-                index = building.describe(self._client, name, self.timeout)
-        return Store(
-            self._client,
-            schema.read_schema(described, index),
-            self.capabilities,
-            timeout=self.timeout,
-            writing=self._lite.writing if self._lite else None,
-        )
-
-    @contextmanager
-    def _calling(self, doing: str) -> Iterator[None]:
-        if self._closed:
-            raise BackendUnavailable(f"the connection to {self.uri} is closed")
-        with translated(doing):
-            yield
+        found = self.link.describe(name)
+        index = self.link.describe_index(name)
+        if index is None and VECTOR in (field["name"] for field in found["fields"]):
+            put_back_lost(self.link, name, described.remembered(found).get(FORMER))
+            index = self.link.describe_index(name)
+        return Store(self.link, described.read_schema(found, index))
 
 
 def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
@@ -232,7 +209,7 @@ def _opened(
         )
         version = client.get_server_version(timeout=timeout)
         client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
-        return Connection(client, shown, capabilities(version), timeout=timeout, lite=lite)
+        return Connection(Link(client, shown, capabilities(version), timeout=timeout, lite=lite))
     except RAISED as exc:
         if client:
             client.close()

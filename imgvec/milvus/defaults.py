@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from imgvec.definition import Definition
-from imgvec.milvus.schema import IndexInfo
+from imgvec.milvus.described import IndexInfo
 from imgvec.milvus.store import Store
 
 _KEY = "search_defaults"

@@ -1,89 +1,33 @@
-"""What is asked of Milvus, and its answers as rows and hits."""
+"""The rows and hits of one collection on the way out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
-from imgvec.errors import DefinitionError, QueryError
+from pymilvus import DataType
+
+from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, QueryError
 from imgvec.filters.fields import text_literal
 from imgvec.indexes import catalog
 from imgvec.milvus import codec
-from imgvec.milvus.schema import Schema
-from imgvec.rows import FROM_IMAGE, ID, VECTOR
+from imgvec.milvus.answers import Columns, Found, Scoring
+from imgvec.milvus.described import Schema
+from imgvec.milvus.errors import translated
+from imgvec.milvus.link import CollectionLink
+from imgvec.rows import ID, VECTOR
+from imgvec.vectors import Vectors, problem
 
-DYNAMIC = "$meta"
-"""As an output field: everything in the dynamic field."""
-EVERYTHING = "*"
-"""As an output field: every scalar field, and the dynamic ones."""
+SCAN_BATCH = 1000
+READ_BATCH = 8192
+"""Ids asked for at once: a Strong read on a server waits 0.2 s and more, whatever its size."""
+_LITE_PAGE = 16_384
+_ANSWER_BYTES = 32 * 2**20
+"""What one call's answer is kept to, by an estimate."""
+_NOT_LOADED = 101
 
-_GUESSED_TEXT_BYTES = 256
-_GUESSED_JSON_BYTES = 1024
-_FLOAT_OBJECT_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One row that a search found."""
-
-    id: str
-    distance: float
-    """What Milvus gave: a similarity for COSINE and IP, the squared Euclidean distance for L2."""
-    score: float
-    """Higher is better: the distance for COSINE and IP; 1 - distance / 2 for L2, the cosine of unit vectors."""
-    fields: Mapping[str, Any]
-
-
-class Columns:
-    """The output fields that one read asks for."""
-
-    def __init__(self, names: Sequence[str], schema: Schema) -> None:
-        self._vector_type = schema.vector_type
-        everything = EVERYTHING in names
-        asked = [*schema.fields, *([DYNAMIC] if schema.dynamic else [])] if everything else []
-        asked += [name for name in names if name != EVERYTHING]
-        # of a dynamic field that is asked for as a whole it is a part; an old collection without one has it nowhere
-        apart = DYNAMIC not in asked if schema.dynamic else schema.noted
-        self.names = [name for name in dict.fromkeys(asked) if name != FROM_IMAGE or apart] or [ID]
-        """As both backends take them: without any, Milvus Lite would send all."""
-        hidden = {*(() if everything or ID in names else (ID,)), *(() if FROM_IMAGE in names else (FROM_IMAGE,))}
-        self._hidden = frozenset(hidden)
-        self.plain = VECTOR not in self.names and not (self._hidden & {*self.names, *_within(self.names)})
-        """A hit's entity is what was asked for, as it comes."""
-        self.row_bytes = 100 + sum(_guessed_bytes(name, schema) for name in self.names)
-        """About what a row of the answer takes in this process."""
-
-    def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row without an id or a note that was not asked for, its vector as (dim,) float32."""
-        wanted = {name: value for name, value in row.items() if name not in self._hidden}
-        if VECTOR in wanted:
-            wanted[VECTOR] = codec.from_row(wanted[VECTOR], self._vector_type)
-        return wanted
-
-
-class Scoring:
-    """Milvus's distances as scores; Milvus's L2 is the squared distance, for unit vectors 2 - 2 cos."""
-
-    def __init__(self, schema: Schema) -> None:
-        # an INT8 vector is stored 127 times as long; a cosine does not feel it
-        unit = codec.scale(schema.vector_type) ** 2
-        self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
-            schema.metric_type, (1.0, 0.0)
-        )
-
-    def found(self, hits: Any, columns: Columns) -> list[Found]:
-        """One query's hits, best first, equal scores in the order of their ids."""
-        slope, offset, plain = self._slope, self._offset, columns.plain
-        found = [
-            Found(id_, distance, offset + slope * distance, hit["entity"] if plain else columns.of(hit["entity"]))
-            for id_, distance, hit in zip(hits.ids, hits.distances, hits, strict=True)
-        ]
-        # Milvus's order is kept where nothing is equal, which costs less than to sort
-        if any(one.score <= next_one.score for one, next_one in pairwise(found)):
-            found.sort(key=lambda each: (-each.score, each.id))
-        return found
+T = TypeVar("T")
 
 
 class SearchParams:
@@ -117,6 +61,154 @@ class SearchParams:
         return raised
 
 
+class Reader:
+    """The rows and hits of one collection on the way out; `load` brings one back that somebody has released."""
+
+    def __init__(self, link: CollectionLink, load: Callable[[], None]) -> None:
+        self._link, self._load = link, load
+        self._scoring = Scoring(link.schema)
+        self._params = (link.schema, SearchParams(link.schema, link.capabilities.max_limit))
+
+    @cached_property
+    def _wire(self) -> Mapping[str, Any]:
+        """Tells pymilvus what the bytes of a query are, where it would ask the server."""
+        return {"fields": [{"name": VECTOR, "type": DataType[self._link.schema.vector_type]}]}
+
+    def count(self, filter: str = "") -> int:
+        """`Store.count`."""
+        return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
+
+    def search(
+        self,
+        vectors: Vectors,
+        *,
+        limit: int,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+        params: Mapping[str, Any] | None = None,
+        consistency_level: str | None = None,
+    ) -> list[list[Found]]:
+        """`Store.search`."""
+        schema = self._link.schema
+        if wrong := problem(vectors, schema.dim, unit=False):
+            raise QueryError(wrong)
+        options = {
+            "anns_field": VECTOR,
+            "schema": self._wire,
+            "filter": filter,
+            "limit": limit,
+            "search_params": {
+                "metric_type": schema.metric_type,
+                "params": self.search_params(params, limit),
+            },
+            "consistency_level": self._link.level(consistency_level),
+            "timeout": self._link.timeout,
+        }
+        columns = Columns(output_fields, schema)
+        bytes_a_query = max(limit * columns.row_bytes, schema.dim * 4)
+        step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
+        answers: list[list[Found]] = []
+        for start in range(0, len(vectors), step):
+            data = codec.to_query(vectors[start : start + step], schema.vector_type)
+            hits = self._reading(self._link.client.search, data=data, output_fields=columns.names, **options)
+            answers += [self._scoring.found(each, columns) for each in hits]
+        return answers
+
+    def search_params(self, given: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
+        """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
+        schema, params = self._params
+        if schema is not self._link.schema:  # refreshed, or its index was rebuilt
+            params = SearchParams(self._link.schema, self._link.capabilities.max_limit)
+            self._params = (self._link.schema, params)
+        return params.checked(given, limit)
+
+    def get(
+        self,
+        ids: Sequence[str],
+        *,
+        output_fields: Sequence[str] = (),
+        with_vector: bool = False,
+        consistency_level: str | None = "Strong",
+    ) -> dict[str, dict[str, Any]]:
+        """`Store.get`."""
+        columns = Columns([*output_fields, VECTOR] if with_vector else output_fields, self._link.schema)
+        asked = [*columns.names, *([] if ID in columns.names else [ID])]
+        unique = list(dict.fromkeys(ids))
+        step = max(1, min(READ_BATCH, _ANSWER_BYTES // columns.row_bytes))
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(unique), step):
+            missing, level = unique[start : start + step], self._link.level(consistency_level)
+            # a server may hide a row for the moment in which it is replaced, so what is missing is asked for again
+            for _ in range(1 if self._link.is_lite else 2):
+                for row in self._query(among(missing), asked, consistency_level=level):
+                    found[row[ID]] = columns.of(row)
+                missing = [each for each in missing if each not in found]
+                if not missing:
+                    break
+                level = "Eventually"  # the first read has waited
+        return {each: found[each] for each in unique if each in found}
+
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = SCAN_BATCH
+    ) -> Iterator[list[dict[str, Any]]]:
+        """`Store.scan`."""
+        columns = Columns([ID, *output_fields], self._link.schema)
+        # each page goes over all rows on Milvus Lite, so there are few
+        page = max(batch_size, _LITE_PAGE) if self._link.is_lite else batch_size
+        page = max(1, min(page, self._link.capabilities.max_limit, _ANSWER_BYTES // columns.row_bytes))
+        # a Strong read: the pages see what it saw, and cannot be Strong themselves; with the filter alone, so that what
+        # Milvus says of it is said of the caller's own words
+        self.count(filter)
+        last: str | None = None
+        while rows := self._query(
+            after(last, filter),
+            columns.names,
+            limit=page,
+            # without these two a page is not the smallest ids that are left
+            iterator="True",
+            reduce_stop_for_best="True",
+        ):
+            self._link.check_same()  # afterwards: then the page was this collection's
+            last = rows[-1][ID]
+            for start in range(0, len(rows), batch_size):
+                yield [columns.of(row) for row in rows[start : start + batch_size]]
+
+    def _query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
+        return list(
+            self._reading(
+                self._link.client.query,
+                filter=expression,
+                output_fields=output_fields,
+                timeout=self._link.timeout,
+                **options,
+            )
+        )
+
+    def _reading(self, call: Callable[..., T], **options: Any) -> T:
+        """The call's answer; a collection that someone released meanwhile is loaded again, once."""
+        doing = f"read from {self._link.name!r}"
+        try:
+            with translated(doing):
+                return call(self._link.name, **options)
+        except BackendError as exc:
+            if exc.code != _NOT_LOADED:
+                if not exc.retryable:
+                    self._say_if_replaced(exc)
+                raise
+        self._load()
+        with translated(doing):
+            return call(self._link.name, **options)
+
+    def _say_if_replaced(self, failure: BackendError) -> None:
+        """A read that failed may have asked another collection for what it does not have: say that instead."""
+        try:
+            self._link.check_same()
+        except (CollectionReplaced, EncoderMismatch) as exc:
+            raise exc from failure
+        except BackendError:
+            return
+
+
 def among(ids: Sequence[str]) -> str:
     """A filter for the rows of those ids; pymilvus's own `ids=` escapes nothing."""
     return f"{ID} in [{', '.join(map(text_literal, ids))}]"
@@ -126,17 +218,3 @@ def after(last: str | None, condition: str) -> str:
     """A filter for the rows that match and whose id comes after `last`."""
     page = f'{ID} >= ""' if last is None else f"{ID} > {text_literal(last)}"
     return f"({condition}) and {page}" if condition else page
-
-
-def _within(names: Sequence[str]) -> tuple[str, ...]:
-    """What may come with the dynamic field without being asked for by name."""
-    return (FROM_IMAGE,) if DYNAMIC in names else ()
-
-
-def _guessed_bytes(name: str, schema: Schema) -> int:
-    if name == VECTOR:
-        return schema.dim * _FLOAT_OBJECT_BYTES  # pymilvus makes a list of them
-    kind = schema.fields.get(name)
-    if kind is None or kind.type in ("JSON", "ARRAY"):
-        return _GUESSED_JSON_BYTES
-    return min(kind.max_length or 8, _GUESSED_TEXT_BYTES)

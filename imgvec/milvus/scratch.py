@@ -69,7 +69,7 @@ def scratch(
             copy.flush()
             yield copy
         finally:
-            _drop(copy)
+            _drop(connection, copy)
     finally:
         _ours.discard(name)
 
@@ -116,8 +116,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _drop(copy: Store) -> None:
+def _drop(connection: Connection, copy: Store) -> None:
     try:
-        copy.drop()
+        connection.drop_opened(copy)
     except BackendError as exc:  # not in place of what the block raised
         log.warning("%s was left behind: %s", copy.name, exc)

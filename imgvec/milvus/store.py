@@ -1,32 +1,24 @@
-"""The rows and hits of one collection in Milvus. The same call means the same on Milvus Lite and on a server."""
+"""One collection in Milvus: its rows in, its hits out, its index. The same on Milvus Lite and on a server."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from pymilvus import DataType
-
-from imgvec.errors import BackendError, CollectionNotFound, EncoderMismatch, QueryError, WriteFailed
-from imgvec.milvus import codec, reading, writing
-from imgvec.milvus.collection import Collection
-from imgvec.milvus.errors import translated
-from imgvec.milvus.reading import Columns, Found
-from imgvec.rows import ID, VECTOR
-from imgvec.vectors import Vectors, problem
-
-_SCAN_BATCH = 1000
-_READ_BATCH = 8192
-"""Ids asked for at once: a Strong read on a server waits 0.2 s and more, whatever its size."""
-_LITE_PAGE = 16_384
-_ANSWER_BYTES = 32 * 2**20
-"""What one call's answer is kept to, by an estimate."""
+from imgvec.filters import FieldType
+from imgvec.milvus.answers import Found
+from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.described import IndexInfo, Schema
+from imgvec.milvus.incarnation import Incarnation
+from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
+from imgvec.milvus.reading import SCAN_BATCH, Reader
+from imgvec.milvus.vector_index import IndexState, VectorIndex
+from imgvec.milvus.writing import Writer
+from imgvec.vectors import Vectors
 
 
-class Store(Collection):
+class Store:
     """A loaded collection; made by `Connection.create` and `Connection.open`.
 
     Any number of threads may read; on Milvus Lite writes take turns. A read without a consistency level sees this
@@ -34,14 +26,84 @@ class Store(Collection):
     which the same call may succeed later are `retryable`.
     """
 
-    @cached_property
-    def _scoring(self) -> reading.Scoring:
-        return reading.Scoring(self._schema)
+    def __init__(self, link: Link, schema: Schema) -> None:
+        self.link = CollectionLink(link, schema)
+        self._index = VectorIndex(self.link)
+        self._reader = Reader(self.link, self._index.load)
+        self._writer = Writer(self.link, self._reader)
 
-    @cached_property
-    def _wire(self) -> Mapping[str, Any]:
-        """Tells pymilvus what the bytes of a query are, where it would ask the server."""
-        return {"fields": [{"name": VECTOR, "type": DataType[self.vector_type]}]}
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, dim={self.dim}, {self.index.type}, {self.capabilities.name})"
+
+    @property
+    def name(self) -> str:
+        return self.link.name
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Which collection of that name it is."""
+        return self.link.incarnation
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.link.capabilities
+
+    @property
+    def description(self) -> str:
+        return self.link.schema.description
+
+    @property
+    def dim(self) -> int:
+        return self.link.schema.dim
+
+    @property
+    def vector_type(self) -> str:
+        return self.link.schema.vector_type
+
+    @property
+    def metric_type(self) -> str:
+        """The index's; a search always uses it."""
+        return self.link.schema.metric_type
+
+    @property
+    def index(self) -> IndexInfo:
+        return self.link.schema.index
+
+    @property
+    def fields(self) -> Mapping[str, FieldType]:
+        """Every scalar field, `id` among them; the vector is not."""
+        return self.link.schema.fields
+
+    @property
+    def dynamic(self) -> bool:
+        return self.link.schema.dynamic
+
+    @property
+    def consistency_level(self) -> str:
+        return self.link.schema.consistency_level
+
+    @property
+    def remembered(self) -> Mapping[str, Mapping[str, Any]]:
+        """What `remember` has kept, as of opening or of the last `refresh`."""
+        return self.link.schema.remembered
+
+    def check_same(self) -> None:
+        """Raise where the collection that was opened is there no more: one call, of half a millisecond to one.
+
+        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        """
+        self.link.check_same()
+
+    def refresh(self) -> None:
+        """See what other clients have changed since it was opened: index, search defaults, fields.
+
+        Raises like `check_same`, and a retryable `BackendError` while somebody else is building the index.
+        """
+        self.link.refresh()
+
+    def count(self, filter: str = "") -> int:
+        """How many rows there are, or match; sees every write that was acknowledged before."""
+        return self._reader.count(filter)
 
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         """Write rows, each in place of the one of the same id if there is one; returns how many were written.
@@ -50,44 +112,11 @@ class Store(Collection):
         Of rows with equal ids the last is written. All is checked before anything is sent. Raises `WriteFailed`, and
         like `check_same` where the collection that was opened is there no more.
         """
-        if len(rows) != len(vectors):
-            raise self._refused(f"{len(rows)} rows with {len(vectors)} vectors", len(rows))
-        if not rows:
-            return 0
-        if wrong := problem(vectors, self.dim, unit=self.metric_type != "L2"):
-            raise self._refused(wrong, len(rows))
-        try:
-            sizes = writing.checked_sizes(rows, self._schema)
-        except writing.RefusedRowError as exc:
-            raise self._refused(str(exc), len(rows)) from exc
-        positions = writing.last_of_each_id(rows)
-        # Milvus Lite's upsert keeps old values of fields that the new row lacks; its insert replaces the row
-        send = self._client.insert if self.capabilities.kind == "lite" else self._client.upsert
-        written = 0
-        for batch in writing.batches(positions, sizes, self.dim * 4):
-            data = writing.wire_rows(rows, vectors, batch, self._schema)
-            sent = False
-            try:
-                with self._owning(f"write to {self.name!r}"):
-                    sent = True
-                    send(self.name, data, timeout=self.timeout)
-            except EncoderMismatch:
-                if sent:
-                    self._take_back(data)
-                raise
-            except CollectionNotFound:
-                raise  # what was written before is gone with the collection
-            except BackendError as exc:
-                pending = len(positions) - written
-                raise WriteFailed(
-                    f"{written} rows were written to {self.name!r} and {pending} were not: {exc}",
-                    written=written,
-                    pending=pending,
-                    code=exc.code,
-                    retryable=exc.retryable,
-                ) from exc
-            written += len(batch)
-        return written
+        return self._writer.upsert(rows, vectors)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete the rows with those ids; returns how many there were."""
+        return self._writer.delete(ids)
 
     def search(
         self,
@@ -104,30 +133,18 @@ class Store(Collection):
         `output_fields` may hold `*` or `$meta`, and `vector`. `params` are the index's search parameters, on top of
         its defaults; those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
         """
-        if wrong := problem(vectors, self.dim, unit=False):
-            raise QueryError(wrong)
-        options = {
-            "anns_field": VECTOR,
-            "schema": self._wire,
-            "filter": filter,
-            "limit": limit,
-            "search_params": {"metric_type": self.metric_type, "params": self._params.checked(params, limit)},
-            "consistency_level": self._level(consistency_level),
-            "timeout": self.timeout,
-        }
-        columns = Columns(output_fields, self._schema)
-        bytes_a_query = max(limit * columns.row_bytes, self.dim * 4)
-        step = max(1, min(self.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
-        answers: list[list[Found]] = []
-        for start in range(0, len(vectors), step):
-            data = codec.to_query(vectors[start : start + step], self.vector_type)
-            hits = self._reading(self._client.search, data=data, output_fields=columns.names, **options)
-            answers += [self._scoring.found(each, columns) for each in hits]
-        return answers
+        return self._reader.search(
+            vectors,
+            limit=limit,
+            filter=filter,
+            output_fields=output_fields,
+            params=params,
+            consistency_level=consistency_level,
+        )
 
     def check_search(self, params: Mapping[str, Any], *, limit: int = 1) -> dict[str, Any]:
         """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
-        return self._params.checked(params, limit)
+        return self._reader.search_params(params, limit)
 
     def get(
         self,
@@ -142,22 +159,9 @@ class Store(Collection):
         `output_fields` as in `search`; with `with_vector` each has its `vector`, (dim,) float32. A Strong read sees
         every write that was acknowledged before, and waits for it: 0.2 to 0.4 s on a server.
         """
-        columns = Columns([*output_fields, VECTOR] if with_vector else output_fields, self._schema)
-        asked = [*columns.names, *([] if ID in columns.names else [ID])]
-        unique = list(dict.fromkeys(ids))
-        step = max(1, min(_READ_BATCH, _ANSWER_BYTES // columns.row_bytes))
-        found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(unique), step):
-            missing, level = unique[start : start + step], self._level(consistency_level)
-            # a server may hide a row for the moment in which it is replaced, so what is missing is asked for again
-            for _ in range(1 if self.capabilities.kind == "lite" else 2):
-                for row in self._query(reading.among(missing), asked, consistency_level=level):
-                    found[row[ID]] = columns.of(row)
-                missing = [each for each in missing if each not in found]
-                if not missing:
-                    break
-                level = "Eventually"  # the first read has waited
-        return {each: found[each] for each in unique if each in found}
+        return self._reader.get(
+            ids, output_fields=output_fields, with_vector=with_vector, consistency_level=consistency_level
+        )
 
     def content_hashes(self, ids: Sequence[str], *, consistency_level: str | None = "Strong") -> dict[str, str]:
         """The stored `content_hash` by id, of the rows that are there."""
@@ -165,63 +169,57 @@ class Store(Collection):
         return {each: row["content_hash"] for each, row in rows.items()}
 
     def scan(
-        self, output_fields: Sequence[str], filter: str = "", batch_size: int = _SCAN_BATCH
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = SCAN_BATCH
     ) -> Iterator[list[dict[str, Any]]]:
         """All rows, or those that match, in the order of their ids: lists of at most `batch_size` rows.
 
         Each row comes once, with its `id`. Rows written meanwhile may be there or not. Memory holds one page.
         """
-        columns = Columns([ID, *output_fields], self._schema)
-        # each page goes over all rows on Milvus Lite, so there are few
-        page = max(batch_size, _LITE_PAGE) if self.capabilities.kind == "lite" else batch_size
-        page = max(1, min(page, self.capabilities.max_limit, _ANSWER_BYTES // columns.row_bytes))
-        # a Strong read: the pages see what it saw, and cannot be Strong themselves; with the filter alone, so that what
-        # Milvus says of it is said of the caller's own words
-        self.count(filter)
-        last: str | None = None
-        while rows := self._query(
-            reading.after(last, filter),
-            columns.names,
-            limit=page,
-            # without these two a page is not the smallest ids that are left
-            iterator="True",
-            reduce_stop_for_best="True",
-        ):
-            self.check_same()  # afterwards: then the page was this collection's
-            last = rows[-1][ID]
-            for start in range(0, len(rows), batch_size):
-                yield [columns.of(row) for row in rows[start : start + batch_size]]
+        return self._reader.scan(output_fields, filter, batch_size)
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete the rows with those ids; returns how many there were."""
-        there = list(self.get(ids))
-        for start in range(0, len(there), _READ_BATCH):
-            with self._owning(f"delete rows of {self.name!r}"):
-                part = there[start : start + _READ_BATCH]
-                self._client.delete(self.name, filter=reading.among(part), timeout=self.timeout)
-            self._deleted_at = time.monotonic()
-        return len(there)
+    def wait_until_indexed(self, timeout: float) -> None:
+        """Flush, and wait until the vector index covers every row; raises `BackendError` after `timeout` seconds.
 
-    def _take_back(self, sent: Sequence[Mapping[str, Any]]) -> None:
-        """Delete rows that reached another encoder's collection, made while they were on their way; theirs stay.
-
-        What a collection holds under those ids and with those very vectors came from here. A row of its own that was
-        overwritten is gone with it: its next ingest brings it again.
+        A server says "Finished" before it is, so rows are counted. Segments below 1024 rows are searched without an
+        index and count as indexed.
         """
-        ours = {row[ID]: codec.from_row(row[VECTOR], self.vector_type) for row in sent}
-        with translated(f"take back what reached another collection {self.name!r}"):
-            found = self._client.query(
-                self.name,
-                filter=reading.among(list(ours)),
-                output_fields=[ID, VECTOR],
-                consistency_level="Strong",
-                timeout=self.timeout,
-            )
-            there = [
-                row[ID] for row in found if np.array_equal(codec.from_row(row[VECTOR], self.vector_type), ours[row[ID]])
-            ]
-            if there:
-                self._client.delete(self.name, filter=reading.among(there), timeout=self.timeout)
+        started = time.monotonic()
+        self.flush(timeout)
+        self._index.wait(self.count(), timeout, started=started)
 
-    def _refused(self, why: str, pending: int) -> WriteFailed:
-        return WriteFailed(f"nothing was written to {self.name!r}: {why}", written=0, pending=pending)
+    def build_index(
+        self,
+        type: str,
+        params: Mapping[str, Any],
+        *,
+        timeout: float = 3600.0,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> float:
+        """Replace the vector index, wait for its true end, load; returns the seconds from the request to that end.
+
+        What the backend cannot build is refused before any call: `UnsupportedByBackend`, `DefinitionError`. A build
+        that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back;
+        one that only cannot be loaded stays.
+        The collection cannot be searched meanwhile. `on_progress` gets rows indexed and rows in all.
+        """
+        return self._index.build(type, params, self.count, timeout=timeout, on_progress=on_progress)
+
+    def index_state(self) -> IndexState:
+        """How far the vector index is, and whether it is loaded."""
+        return self._index.state()
+
+    def flush(self, timeout: float = 120.0) -> None:
+        """Seal what was written, so that indexes are built over it."""
+        self.link.flush(timeout)
+
+    def load(self, timeout: float = LOAD_SECONDS) -> None:
+        """Load into memory what searches need, and wait for it."""
+        self._index.load(timeout)
+
+    def release(self) -> None:
+        """Free the memory that `load` took; the next read loads again."""
+        self.link.release()
+
+    def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
+        """Keep a JSON object with the collection, for whoever opens it, also after a restart; None forgets it."""
+        self.link.remember(key, value)

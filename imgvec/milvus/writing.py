@@ -6,10 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from imgvec.errors import BackendError, CollectionNotFound, EncoderMismatch, WriteFailed
 from imgvec.milvus import codec
-from imgvec.milvus.schema import Schema
+from imgvec.milvus.described import Schema
+from imgvec.milvus.errors import translated
+from imgvec.milvus.link import CollectionLink
+from imgvec.milvus.reading import READ_BATCH, Reader, among
 from imgvec.rows import FROM_IMAGE, ID, MAX_ID_BYTES, MAX_JSON_BYTES, VECTOR
-from imgvec.vectors import Vectors
+from imgvec.vectors import Vectors, problem
 
 MAX_BATCH_BYTES = 16 * 2**20
 """Well below the 64 MiB that a server takes in one message; an estimate decides."""
@@ -69,6 +75,90 @@ def noted(row: Row, schema: Schema) -> Row:
         return row
     others = {name: value for name, value in row.items() if name != FROM_IMAGE}
     return {**others, FROM_IMAGE: row.get(FROM_IMAGE) or ""} if schema.noted else others
+
+
+class Writer:
+    """The rows of one collection on the way in."""
+
+    def __init__(self, link: CollectionLink, reader: Reader) -> None:
+        self._link, self._reader = link, reader
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+        """`Store.upsert`."""
+        schema = self._link.schema
+        if len(rows) != len(vectors):
+            raise self._refused(f"{len(rows)} rows with {len(vectors)} vectors", len(rows))
+        if not rows:
+            return 0
+        if wrong := problem(vectors, schema.dim, unit=schema.metric_type != "L2"):
+            raise self._refused(wrong, len(rows))
+        try:
+            sizes = checked_sizes(rows, schema)
+        except RefusedRowError as exc:
+            raise self._refused(str(exc), len(rows)) from exc
+        positions = last_of_each_id(rows)
+        # Milvus Lite's upsert keeps old values of fields that the new row lacks; its insert replaces the row
+        send = self._link.client.insert if self._link.is_lite else self._link.client.upsert
+        written = 0
+        for batch in batches(positions, sizes, schema.dim * 4):
+            data = wire_rows(rows, vectors, batch, schema)
+            sent = False
+            try:
+                with self._link.owning(f"write to {self._link.name!r}"):
+                    sent = True
+                    send(self._link.name, data, timeout=self._link.timeout)
+            except EncoderMismatch:
+                if sent:
+                    self._take_back(data)
+                raise
+            except CollectionNotFound:
+                raise  # what was written before is gone with the collection
+            except BackendError as exc:
+                pending = len(positions) - written
+                raise WriteFailed(
+                    f"{written} rows were written to {self._link.name!r} and {pending} were not: {exc}",
+                    written=written,
+                    pending=pending,
+                    code=exc.code,
+                    retryable=exc.retryable,
+                ) from exc
+            written += len(batch)
+        return written
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """`Store.delete`."""
+        there = list(self._reader.get(ids))
+        for start in range(0, len(there), READ_BATCH):
+            with self._link.owning(f"delete rows of {self._link.name!r}"):
+                part = there[start : start + READ_BATCH]
+                self._link.client.delete(self._link.name, filter=among(part), timeout=self._link.timeout)
+            self._link.deleted()
+        return len(there)
+
+    def _take_back(self, sent: Sequence[Mapping[str, Any]]) -> None:
+        """Delete rows that reached another encoder's collection, made while they were on their way; theirs stay.
+
+        What a collection holds under those ids and with those very vectors came from here. A row of its own that was
+        overwritten is gone with it: its next ingest brings it again.
+        """
+        vector_type = self._link.schema.vector_type
+        ours = {row[ID]: codec.from_row(row[VECTOR], vector_type) for row in sent}
+        with translated(f"take back what reached another collection {self._link.name!r}"):
+            found = self._link.client.query(
+                self._link.name,
+                filter=among(list(ours)),
+                output_fields=[ID, VECTOR],
+                consistency_level="Strong",
+                timeout=self._link.timeout,
+            )
+            there = [
+                row[ID] for row in found if np.array_equal(codec.from_row(row[VECTOR], vector_type), ours[row[ID]])
+            ]
+            if there:
+                self._link.client.delete(self._link.name, filter=among(there), timeout=self._link.timeout)
+
+    def _refused(self, why: str, pending: int) -> WriteFailed:
+        return WriteFailed(f"nothing was written to {self._link.name!r}: {why}", written=0, pending=pending)
 
 
 def _size(row: Row, schema: Schema, required: set[str]) -> int:

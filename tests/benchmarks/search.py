@@ -46,7 +46,7 @@ def main() -> None:
             photos.store.wait_until_indexed(300)
             fields = [name for name in photos.store.fields if name != "id"]
             # the same connection, since nobody else may open a Milvus Lite file
-            client: MilvusClient = photos.store._client
+            client: MilvusClient = photos.store.link.client
             params = {"metric_type": "COSINE", "params": {"ef": EF}}
 
             def raw(query: np.ndarray) -> list[str]:

@@ -108,7 +108,7 @@ def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
         assert misled.params is not None
         assert misled.params["ef"] < tuned.params["ef"]
         assert fresh(misled.params).high < 0.9
-        assert not [name for name in store._client.list_collections() if "scratch" in name]
+        assert not [name for name in store.link.client.list_collections() if "scratch" in name]
     assert len(said) == 1
     assert "HNSW is built over the 3 copies" in said[0]
 
@@ -179,7 +179,7 @@ def test_types_are_compared_on_a_copy_and_the_winner_is_built(lite_uri: str) -> 
     with ImageCollection.open("tuned", uri=lite_uri) as again:
         assert again.store.index.type == ranking[0]["type"]
         assert again.count() == ROWS
-        assert not [name for name in again.store._client.list_collections() if "scratch" in name]
+        assert not [name for name in again.store.link.client.list_collections() if "scratch" in name]
 
 
 def test_what_is_not_reached_is_exit_status_1_and_nothing_is_applied(lite_uri: str) -> None:

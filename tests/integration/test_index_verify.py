@@ -46,7 +46,7 @@ def fill(photos: ImageCollection, count: int = ROWS) -> None:
 
 def write_raw(photos: ImageCollection, row: int, vector: np.ndarray[Any, Any]) -> None:
     """Put a vector there that imgvec would refuse."""
-    photos.store._client.insert(photos.name, [{**numbered(row, rank=row), "vector": vector.astype(np.float32)}])
+    photos.store.link.client.insert(photos.name, [{**numbered(row, rank=row), "vector": vector.astype(np.float32)}])
 
 
 @pytest.fixture(scope="module")

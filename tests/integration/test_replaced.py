@@ -110,7 +110,7 @@ def test_a_collection_that_went_away_is_not_found(
     backend_uri: str, old: ImageCollection, pictures: Path, encoder: FakeEncoder
 ) -> None:
     with ImageCollection.open("trip", uri=backend_uri) as other:
-        other.store._client.rename_collection("trip", "moved")
+        other.store.link.client.rename_collection("trip", "moved")
         for write in (lambda: old.ingest(pictures), lambda: old.delete(["x"]), lambda: old.search(picture(1))):
             with pytest.raises(CollectionNotFound):
                 write()
@@ -120,7 +120,7 @@ def test_a_collection_that_went_away_is_not_found(
             assert new.count() == 0
         # a renamed collection is the same one: back under its name, the handle goes on
         dropped(backend_uri)
-        other.store._client.rename_collection("moved", "trip")
+        other.store.link.client.rename_collection("moved", "trip")
     assert old.ingest(pictures).written == 10
 
 
@@ -148,7 +148,7 @@ def test_an_ingest_under_way_stops(backend_uri: str, old: ImageCollection, pictu
 
 def test_a_search_by_vector_looks_nothing_up(old: ImageCollection, encoder: FakeEncoder) -> None:
     calls: list[str] = []
-    client = old.store._client
+    client = old.store.link.client
     ask = client.describe_collection
 
     def counted(name: str, **options: Any) -> Any:
@@ -207,7 +207,7 @@ def test_a_worker_opens_no_other_collection(backend_uri: str, old: ImageCollecti
 def test_a_write_that_was_on_its_way_is_taken_back(server_uri: str, pictures: Path, encoder: FakeEncoder) -> None:
     """A server takes a write by the collection's name: the look before it does not see what comes between."""
     with made(server_uri, encoder) as old:
-        client = old.store._client
+        client = old.store.link.client
         send, others = client.upsert, FakeEncoder(seed=7)
         new: list[ImageCollection] = []
 
@@ -232,7 +232,7 @@ def test_a_write_that_was_on_its_way_is_taken_back(server_uri: str, pictures: Pa
 
 def test_on_milvus_lite_nothing_comes_between_look_and_write(lite_uri: str, encoder: FakeEncoder) -> None:
     with made(lite_uri, encoder) as photos, ImageCollection.open("trip", uri=lite_uri) as other:
-        writing, done = photos._connection._lite, threading.Event()
+        writing, done = photos._connection.link._lite, threading.Event()
         assert writing is not None
         dropping = threading.Thread(target=lambda: (other.drop(), done.set()))
         with writing.writing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -191,3 +192,26 @@ def test_a_full_disk_is_an_error(collection: ImageCollection, tmp_path: Path, mo
     ):
         writing.upsert(*rows(0, 7))
     assert caught.value.pending == 7
+
+
+def test_the_hosts_logging_stays_as_it_is(lite_uri: str, pictures: Path, tmp_path: Path) -> None:
+    """pymilvus's bulk writer calls `logging.basicConfig` when it is imported."""
+    code = (
+        "import logging, sys; from fakes import FakeEncoder; from imgvec import ImageCollection\n"
+        "uri, pictures, folder = sys.argv[1:]\n"
+        "with ImageCollection.create('trip', definition={'encoder': {'model': 'fake'}}, uri=uri,"
+        " encoder=FakeEncoder()) as trip:\n"
+        "    trip.ingest(pictures, via=folder)\n"
+        "print(logging.getLogger().handlers, logging.getLogger().level, logging.getLogger('bulk_writer').level)"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code, lite_uri, str(pictures), str(tmp_path / "bulk")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[] 30 50"
+    assert done.stderr == ""

@@ -38,7 +38,7 @@ def make(backend: Connection) -> Iterator[Make]:
 
         def create(definition: Definition, *, dim: int = 8, description: str = "{}", **options: Any) -> Store:
             store = backend.create(f"test_{next(_numbers)}", definition, dim=dim, description=description, **options)
-            made.callback(store.drop)
+            made.callback(backend.drop_opened, store)
             return store
 
         yield create

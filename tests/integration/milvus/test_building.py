@@ -11,7 +11,8 @@ import pytest
 from milvus_rows import FIELDS, definition, full_row, unit_vectors
 
 from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
-from imgvec.milvus import Connection, IndexInfo, Store, building, connect
+from imgvec.milvus import Connection, IndexInfo, Store, connect
+from imgvec.milvus.vector_index import VectorIndex
 
 ROWS, DIM = 2000, 16  # a segment below 1024 rows stays without an index
 HNSW = IndexInfo("HNSW", {"M": 8, "efConstruction": 80})
@@ -85,7 +86,7 @@ def test_what_cannot_be_built_is_refused_before_any_call(
 ) -> None:
     before = store.index
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_given", None)
+        patch.setattr(store.link.link, "_given", None)
         with pytest.raises(error) as raised:
             store.build_index(type, params)
     assert said in str(raised.value)
@@ -109,7 +110,7 @@ def test_a_build_that_fails_leaves_the_former_index(
     else:  # as where the capabilities of a server cannot be known: it refuses what no GPU is there for
         known = store.capabilities
         monkeypatch.setattr(
-            store, "capabilities", replace(known, gpu=None, index_types=known.index_types | {"GPU_CAGRA"})
+            store.link, "capabilities", replace(known, gpu=None, index_types=known.index_types | {"GPU_CAGRA"})
         )
         failing, reason = "GPU_CAGRA", "invalid index type: GPU_CAGRA"
     with pytest.raises(BackendError, match=f"{reason}.*; the former index, HNSW, is back"):
@@ -123,7 +124,7 @@ def test_a_build_that_does_not_end_leaves_the_former_index(store: Store, monkeyp
         pytest.skip("Milvus Lite builds within the call")
     have_hnsw(store)
     known = store.capabilities
-    monkeypatch.setattr(store, "capabilities", replace(known, index_types=known.index_types | {"DISKANN"}))
+    monkeypatch.setattr(store.link, "capabilities", replace(known, index_types=known.index_types | {"DISKANN"}))
     back = f"covers 0 of {ROWS} rows after .*; the former index, HNSW, is back"
     with pytest.raises(BackendError, match=back) as raised:
         store.build_index("DISKANN", {}, timeout=3)
@@ -136,8 +137,8 @@ def test_a_late_answer_and_a_slow_load_do_not_throw_an_index_away(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     have_hnsw(store)
-    ask, late = building.state, [BackendError("late", retryable=True)]
-    monkeypatch.setattr(building, "state", lambda *given: _raise(late.pop()) if late else ask(*given))
+    ask, late = VectorIndex.state, [BackendError("late", retryable=True)]
+    monkeypatch.setattr(VectorIndex, "state", lambda *given: _raise(late.pop()) if late else ask(*given))
     store.build_index("IVF_FLAT", {"nlist": 16})
     assert (store.index.type, late) == ("IVF_FLAT", [])
 
@@ -145,7 +146,7 @@ def test_a_late_answer_and_a_slow_load_do_not_throw_an_index_away(
         raise BackendError("not yet", retryable=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "load", slow)
+        patch.setattr(store._index, "load", slow)
         with pytest.raises(BackendError, match=r"HNSW is built, and .* could not be loaded: not yet") as caught:
             store.build_index(HNSW.type, HNSW.params)
     assert caught.value.retryable
@@ -161,7 +162,7 @@ def _raise(error: Exception) -> Any:
 def test_a_search_between_release_and_drop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which loads the collection again, as every client's does."""
     have_hnsw(store)
-    release, others = store.release, [1, 1]
+    release, others = store.link.release, [1, 1]
 
     def released() -> None:
         release()
@@ -169,7 +170,7 @@ def test_a_search_between_release_and_drop(store: Store, monkeypatch: pytest.Mon
             others.pop()
             store.load()
 
-    monkeypatch.setattr(store, "release", released)
+    monkeypatch.setattr(store.link, "release", released)
     store.build_index("IVF_FLAT", {"nlist": 16})
     assert (store.index.type, others) == ("IVF_FLAT", [])
 
@@ -192,8 +193,8 @@ def test_the_next_open_puts_back_what_a_killed_build_had_dropped(
     have_hnsw(store)
     # a killed process does nothing after the drop
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_create", _broken_builder)
-        patch.setattr(building, "_put_back", _broken_builder)
+        patch.setattr(VectorIndex, "_create", _broken_builder)
+        patch.setattr(VectorIndex, "_put_back", _broken_builder)
         with pytest.raises(MemoryError):
             store.build_index("IVF_FLAT", {"nlist": 16})
     with connect(uri) as other:

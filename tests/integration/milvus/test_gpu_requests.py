@@ -153,7 +153,7 @@ def test_a_collection_is_made_with_its_gpu_index(backend: Connection, gpu: tuple
     made = backend.create("made", wanted, dim=8, description="", device="gpu")
     sent = {pair.key: pair.value for pair in gpu[0].builds[-1].extra_params}
     assert sent == as_sent("GPU_CAGRA", {"graph_degree": 16, "intermediate_graph_degree": 32})
-    made.drop()
+    backend.drop_opened(made)
 
 
 @pytest.mark.parametrize(

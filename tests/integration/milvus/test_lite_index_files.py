@@ -25,7 +25,7 @@ def write(store: Store) -> None:
 
 def check(store: Store, type: str, params: Mapping[str, Any]) -> None:
     assert (store.count(), store.index.type, store.index.params) == (ROWS, type, params)
-    assert sorted(store._client.list_indexes(store.name)) == ["rank", "vector"]
+    assert sorted(store.link.client.list_indexes(store.name)) == ["rank", "vector"]
     assert "former_index" not in store.remembered
     found = store.search(VECTORS[:20], limit=1, filter="rank < 10")
     assert [hits[0].id for hits in found[:10]] == [numbered(n)["id"] for n in range(10)]

@@ -28,7 +28,8 @@ from imgvec.errors import (
     UnsupportedByBackend,
     WriteFailed,
 )
-from imgvec.milvus import Connection, Store, building, connect
+from imgvec.milvus import Connection, Store, connect
+from imgvec.milvus.vector_index import VectorIndex
 
 SECRET = "geheim-7"
 
@@ -39,7 +40,7 @@ def test_a_reopened_collection_is_as_it_was_made(backend: Connection, make: Call
     made = make(definition(fields=FIELDS, index=index), dim=6, description=about)
     with connect(uri) as other:
         # what pymilvus remembers of a collection that had the name before
-        GlobalCache.schema.set(other._client._handler.server_address, "", made.name, {"fields": []})
+        GlobalCache.schema.set(other.link.client._handler.server_address, "", made.name, {"fields": []})
         opened = other.open(made.name)
         assert opened.upsert([full_row("a")], unit_vectors(1, 6)) == 1
         assert opened.count() == 1
@@ -59,8 +60,8 @@ def test_a_reopened_collection_is_as_it_was_made(backend: Connection, make: Call
     # ARRAY has no scalar index on either, so AUTO builds none
     text, number = {"lite": ("INVERTED", "INVERTED"), "server": ("Trie", "STL_SORT")}[backend.capabilities.kind]
     assert {
-        each: backend._client.describe_index(made.name, each)["index_type"]
-        for each in backend._client.list_indexes(made.name)
+        each: backend.link.client.describe_index(made.name, each)["index_type"]
+        for each in backend.link.client.list_indexes(made.name)
     } == {"vector": "HNSW", "album": text, "rank": number}
 
 
@@ -93,7 +94,7 @@ def test_names_and_collections(backend: Connection) -> None:
 
 
 def test_a_foreign_collection_is_not_opened(backend: Connection) -> None:
-    backend._client.create_collection("foreign", dimension=4)
+    backend.link.client.create_collection("foreign", dimension=4)
     try:
         with pytest.raises(BackendError, match="was not made by imgvec"):
             backend.open("foreign")
@@ -107,7 +108,7 @@ def test_a_creation_that_fails_half_way_leaves_nothing(backend: Connection, monk
     def fail(*_: Any, **__: Any) -> None:
         raise MilvusException(code=1100, message="index refused")
 
-    monkeypatch.setattr(backend._client, "create_index", fail)
+    monkeypatch.setattr(backend.link.client, "create_index", fail)
     with pytest.raises(BackendError, match="index refused"):
         backend.create("half_way", definition(), dim=8, description="")
     assert not backend.has("half_way")
@@ -289,13 +290,13 @@ def test_waiting_for_the_index_waits_for_every_row(
     vectors = unit_vectors(rows, 8)
     store.upsert([row(f"{number}") for number in range(rows)], vectors)
     store.wait_until_indexed(60)
-    real = building.state(store)
+    real = store.index_state()
     with monkeypatch.context() as patch:  # a quick server has built it before it could be asked
-        patch.setattr(building, "state", lambda _: replace(real, indexed_rows=rows - 1, pending_rows=1))
+        patch.setattr(VectorIndex, "state", lambda _: replace(real, indexed_rows=rows - 1, pending_rows=1))
         with pytest.raises(BackendError, match=f"covers {rows - 1} of {rows} rows after 0 s") as raised:
             store.wait_until_indexed(0)
     assert raised.value.retryable
-    state = backend._client.describe_index(store.name, "vector")
+    state = backend.link.client.describe_index(store.name, "vector")
     assert (state["total_rows"], state["indexed_rows"], state["pending_index_rows"]) == (rows, rows, 0)
     found = store.search(vectors[:20], limit=1)
     assert [hits[0].id for hits in found] == [str(number) for number in range(20)]

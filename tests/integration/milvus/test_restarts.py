@@ -11,7 +11,7 @@ from fakes import FakeEncoder
 from milvus_server import MilvusServer
 
 from imgvec import ImageCollection
-from imgvec.milvus import building
+from imgvec.milvus.vector_index import VectorIndex
 from imgvec.retry import Retry
 
 pytestmark = pytest.mark.server
@@ -49,8 +49,8 @@ def test_every_property_is_there_after_a_restart(
     with created("building", uri) as photos, monkeypatch.context() as patch:
         photos.ingest(pictures)
         # a killed process does nothing after it has dropped the index
-        patch.setattr(building, "_create", killed)
-        patch.setattr(building, "_put_back", killed)
+        patch.setattr(VectorIndex, "_create", killed)
+        patch.setattr(VectorIndex, "_put_back", killed)
         with pytest.raises(MemoryError):
             photos.store.build_index("IVF_FLAT", {"nlist": 4})
     with created("built", uri) as photos:

@@ -8,8 +8,8 @@ import pytest
 
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
-from imgvec.milvus import reading
-from imgvec.milvus.schema import IndexInfo, Schema
+from imgvec.milvus import answers, reading
+from imgvec.milvus.described import IndexInfo, Schema
 
 
 def schema(**changes: Any) -> Schema:
@@ -50,16 +50,16 @@ def test_for_unit_vectors_every_metric_and_type_scores_the_cosine(
     metric: str, vector_type: str, distance: float, score: float
 ) -> None:
     made = schema(metric_type=metric, vector_type=vector_type)
-    (found,) = reading.Scoring(made).found(Hits([("a", distance)]), reading.Columns([], made))
+    (found,) = answers.Scoring(made).found(Hits([("a", distance)]), answers.Columns([], made))
     assert (found.distance, found.score) == (distance, pytest.approx(score))
 
 
 def test_equal_scores_come_in_the_order_of_their_ids() -> None:
     hits = Hits([("d", 0.9), ("c", 0.5), ("a", 0.5), ("b", 0.5), ("e", 0.1)])
-    found = reading.Scoring(schema()).found(hits, reading.Columns([], schema()))
+    found = answers.Scoring(schema()).found(hits, answers.Columns([], schema()))
     assert [each.id for each in found] == ["d", "a", "b", "c", "e"]
-    nearest = reading.Scoring(schema(metric_type="L2")).found(
-        Hits([("b", 0.0), ("a", 0.0), ("c", 2.0)]), reading.Columns([], schema())
+    nearest = answers.Scoring(schema(metric_type="L2")).found(
+        Hits([("b", 0.0), ("a", 0.0), ("c", 2.0)]), answers.Columns([], schema())
     )
     assert [each.id for each in nearest] == ["a", "b", "c"]
 
@@ -74,7 +74,7 @@ def test_equal_scores_come_in_the_order_of_their_ids() -> None:
     ],
 )
 def test_output_fields_as_both_backends_take_them(asked: list[str], sent: list[str]) -> None:
-    assert reading.Columns(asked, schema()).names == sent
+    assert answers.Columns(asked, schema()).names == sent
 
 
 def test_search_parameters_start_from_the_catalogue() -> None:
@@ -104,11 +104,11 @@ def test_what_the_picture_filled_is_shown_to_who_asks_for_it_alone(dynamic: bool
     note = "imgvec_from_image"
     row = {"id": "1", "uri": "u", note: "taken_at"}
     kept = schema(dynamic=dynamic, noted=not dynamic)
-    assert reading.Columns(["*"], kept).of(row) == {"id": "1", "uri": "u"}
-    assert not reading.Columns(["*"], kept).plain or not dynamic
-    assert reading.Columns(["*", note], kept).of(row) == row
+    assert answers.Columns(["*"], kept).of(row) == {"id": "1", "uri": "u"}
+    assert not answers.Columns(["*"], kept).plain or not dynamic
+    assert answers.Columns(["*", note], kept).of(row) == row
     # the dynamic field as a whole brings it along, a column is asked for
-    assert (note in reading.Columns(["*", note], kept).names) is not dynamic
-    assert note in reading.Columns(["uri", note], kept).names
+    assert (note in answers.Columns(["*", note], kept).names) is not dynamic
+    assert note in answers.Columns(["uri", note], kept).names
     nowhere = schema(dynamic=False, noted=False)
-    assert reading.Columns([note], nowhere).names == ["id"]
+    assert answers.Columns([note], nowhere).names == ["id"]

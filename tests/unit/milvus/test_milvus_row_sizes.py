@@ -12,8 +12,8 @@ from test_milvus_writing import SCHEMA
 
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
-from imgvec.milvus import reading, writing
-from imgvec.milvus.schema import IndexInfo
+from imgvec.milvus import answers, reading, writing
+from imgvec.milvus.described import IndexInfo
 from imgvec.rows import FROM_IMAGE
 
 ROW = {"id": "a", "text": "t"}
@@ -107,7 +107,7 @@ def test_the_last_of_equal_ids_in_the_order_of_the_rows() -> None:
 
 def test_about_what_an_answer_takes() -> None:
     def row_bytes(*names: str) -> int:
-        return reading.Columns(names, SCHEMA).row_bytes
+        return answers.Columns(names, SCHEMA).row_bytes
 
     assert row_bytes("id") == 100 + 64
     assert row_bytes("text") == 100 + 4
@@ -115,16 +115,16 @@ def test_about_what_an_answer_takes() -> None:
     assert row_bytes("meta") == row_bytes("tags") == row_bytes("anything") == 100 + 1024
     assert row_bytes("vector") == 100 + 2 * 32
     long = replace(SCHEMA, fields={**SCHEMA.fields, "text": FieldType("VARCHAR", max_length=5000)})
-    assert reading.Columns(["text"], long).row_bytes == 100 + 256
+    assert answers.Columns(["text"], long).row_bytes == 100 + 256
     assert row_bytes("*") == 100 + 64 + 4 + 8 + 3 * 1024
 
 
 def test_what_was_not_asked_for_is_left_out() -> None:
     row = {"id": "a", "text": "t", "vector": [1.0, 0.0]}
-    assert reading.Columns(["text"], SCHEMA).of({"id": "a", "text": "t"}) == {"text": "t"}
-    assert reading.Columns(["id", "text"], SCHEMA).of({"id": "a", "text": "t"}) == {"id": "a", "text": "t"}
-    assert reading.Columns(["*"], SCHEMA).of({"id": "a", "text": "t"}) == {"id": "a", "text": "t"}
-    found = reading.Columns(["vector"], SCHEMA).of(row)
+    assert answers.Columns(["text"], SCHEMA).of({"id": "a", "text": "t"}) == {"text": "t"}
+    assert answers.Columns(["id", "text"], SCHEMA).of({"id": "a", "text": "t"}) == {"id": "a", "text": "t"}
+    assert answers.Columns(["*"], SCHEMA).of({"id": "a", "text": "t"}) == {"id": "a", "text": "t"}
+    found = answers.Columns(["vector"], SCHEMA).of(row)
     assert list(found) == ["text", "vector"]
     assert found["vector"].dtype == np.float32
     assert found["vector"].tolist() == [1, 0]

@@ -16,8 +16,9 @@ from imgvec.errors import WriteFailed
 from imgvec.filters import FieldType
 from imgvec.milvus import writing
 from imgvec.milvus.capabilities import capabilities
+from imgvec.milvus.described import IndexInfo, Schema
 from imgvec.milvus.incarnation import Incarnation
-from imgvec.milvus.schema import IndexInfo, Schema
+from imgvec.milvus.link import Link
 from imgvec.milvus.store import Store
 
 SCHEMA = Schema(
@@ -57,7 +58,7 @@ class Client:
 
 
 def store(client: Client) -> Store:
-    return Store(client, SCHEMA, capabilities("v2.3.5"))  # type: ignore[arg-type]
+    return Store(Link(client, "http://nowhere", capabilities("v2.3.5")), SCHEMA)  # type: ignore[arg-type]
 
 
 def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:

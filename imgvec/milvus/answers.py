@@ -1,0 +1,97 @@
+"""What a read asks for, and what Milvus answers: output fields, and distances as scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from imgvec.milvus import codec
+from imgvec.milvus.described import Schema
+from imgvec.rows import FROM_IMAGE, ID, VECTOR
+
+DYNAMIC = "$meta"
+"""As an output field: everything in the dynamic field."""
+EVERYTHING = "*"
+"""As an output field: every scalar field, and the dynamic ones."""
+
+_GUESSED_TEXT_BYTES = 256
+_GUESSED_JSON_BYTES = 1024
+_FLOAT_OBJECT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One row that a search found."""
+
+    id: str
+    distance: float
+    """What Milvus gave: a similarity for COSINE and IP, the squared Euclidean distance for L2."""
+    score: float
+    """Higher is better: the distance for COSINE and IP; 1 - distance / 2 for L2, the cosine of unit vectors."""
+    fields: Mapping[str, Any]
+
+
+class Columns:
+    """The output fields that one read asks for."""
+
+    def __init__(self, names: Sequence[str], schema: Schema) -> None:
+        self._vector_type = schema.vector_type
+        everything = EVERYTHING in names
+        asked = [*schema.fields, *([DYNAMIC] if schema.dynamic else [])] if everything else []
+        asked += [name for name in names if name != EVERYTHING]
+        # of a dynamic field that is asked for as a whole it is a part; an old collection without one has it nowhere
+        apart = DYNAMIC not in asked if schema.dynamic else schema.noted
+        self.names = [name for name in dict.fromkeys(asked) if name != FROM_IMAGE or apart] or [ID]
+        """As both backends take them: without any, Milvus Lite would send all."""
+        hidden = {*(() if everything or ID in names else (ID,)), *(() if FROM_IMAGE in names else (FROM_IMAGE,))}
+        self._hidden = frozenset(hidden)
+        self.plain = VECTOR not in self.names and not (self._hidden & {*self.names, *_within(self.names)})
+        """A hit's entity is what was asked for, as it comes."""
+        self.row_bytes = 100 + sum(_guessed_bytes(name, schema) for name in self.names)
+        """About what a row of the answer takes in this process."""
+
+    def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row without an id or a note that was not asked for, its vector as (dim,) float32."""
+        wanted = {name: value for name, value in row.items() if name not in self._hidden}
+        if VECTOR in wanted:
+            wanted[VECTOR] = codec.from_row(wanted[VECTOR], self._vector_type)
+        return wanted
+
+
+class Scoring:
+    """Milvus's distances as scores; Milvus's L2 is the squared distance, for unit vectors 2 - 2 cos."""
+
+    def __init__(self, schema: Schema) -> None:
+        # an INT8 vector is stored 127 times as long; a cosine does not feel it
+        unit = codec.scale(schema.vector_type) ** 2
+        self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
+            schema.metric_type, (1.0, 0.0)
+        )
+
+    def found(self, hits: Any, columns: Columns) -> list[Found]:
+        """One query's hits, best first, equal scores in the order of their ids."""
+        slope, offset, plain = self._slope, self._offset, columns.plain
+        found = [
+            Found(id_, distance, offset + slope * distance, hit["entity"] if plain else columns.of(hit["entity"]))
+            for id_, distance, hit in zip(hits.ids, hits.distances, hits, strict=True)
+        ]
+        # Milvus's order is kept where nothing is equal, which costs less than to sort
+        if any(one.score <= next_one.score for one, next_one in pairwise(found)):
+            found.sort(key=lambda each: (-each.score, each.id))
+        return found
+
+
+def _within(names: Sequence[str]) -> tuple[str, ...]:
+    """What may come with the dynamic field without being asked for by name."""
+    return (FROM_IMAGE,) if DYNAMIC in names else ()
+
+
+def _guessed_bytes(name: str, schema: Schema) -> int:
+    if name == VECTOR:
+        return schema.dim * _FLOAT_OBJECT_BYTES  # pymilvus makes a list of them
+    kind = schema.fields.get(name)
+    if kind is None or kind.type in ("JSON", "ARRAY"):
+        return _GUESSED_JSON_BYTES
+    return min(kind.max_length or 8, _GUESSED_TEXT_BYTES)

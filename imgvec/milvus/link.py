@@ -1,0 +1,224 @@
+"""What calls to Milvus share: the client and its process, timeouts, failures, and how reads wait for writes.
+
+`Link` is the way to a database, `CollectionLink` to one collection in it. `Connection`, `Reader`, `Writer` and
+`VectorIndex` hold one, and none of them another's.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from pymilvus import MilvusClient
+from pymilvus.client.cache import GlobalCache
+from pymilvus.client.types import LoadState
+from pymilvus.exceptions import AmbiguousIndexName
+
+from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound
+from imgvec.milvus import described
+from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.described import PROPERTY, Schema
+from imgvec.milvus.errors import translated
+from imgvec.milvus.forked import Owner
+from imgvec.milvus.lite import LiteFile
+from imgvec.rows import VECTOR
+
+LOAD_SECONDS = 600.0
+_LITE_TIMEOUT = 600.0
+_OWN_WRITES_SECONDS = 10.0
+"""Longer than the 5 s by which a Bounded read may lag on a server."""
+
+
+class Link:
+    """A client of one Milvus database. `timeout` is the time in seconds that a call may take."""
+
+    def __init__(
+        self,
+        client: MilvusClient,
+        uri: str,
+        capabilities: Capabilities,
+        *,
+        timeout: float = 10.0,
+        lite: LiteFile | None = None,
+    ) -> None:
+        self.uri, self.capabilities, self.timeout = uri, capabilities, timeout
+        self._given, self._lite = client, lite
+        self.owner = Owner()
+        self._closed = False
+
+    @property
+    def client(self) -> MilvusClient:
+        """Raises `BackendUnavailable` in a forked child, and once it is closed."""
+        self.owner.check(f"the connection to {self.uri}")
+        if self._closed:
+            raise BackendUnavailable(f"the connection to {self.uri} is closed")
+        return self._given
+
+    @property
+    def writing(self) -> AbstractContextManager[object]:
+        """On Milvus Lite no handle writes meanwhile: what one looked at first stays true until it has written."""
+        return self._lite.writing if self._lite else nullcontext()
+
+    def close(self) -> None:
+        """Close; a Milvus Lite file that no other connection of this process uses can then be opened elsewhere."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.owner.is_this:
+            return  # it is the parent's to close
+        self._given.close()
+        if self._lite:
+            self._lite.release()
+
+    def describe(self, name: str, *, timeout: float | None = None) -> Mapping[str, Any]:
+        """A collection as Milvus describes it; raises `CollectionNotFound`."""
+        with translated(f"read the description of the collection {name!r}"):
+            found: Mapping[str, Any] = self.client.describe_collection(name, timeout=timeout or self.timeout)
+            return found
+
+    def describe_index(self, name: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+        """A collection's vector index as Milvus describes it; None where there is none."""
+        with translated(f"read the index of {name!r}"):
+            try:
+                found: Mapping[str, Any] | None = self.client.describe_index(
+                    name, VECTOR, timeout=timeout or self.timeout
+                )
+            except AmbiguousIndexName:  # where it has none of that name, Milvus Lite tells of all others
+                return None
+            return found if found and found["field_name"] == VECTOR else None
+
+
+class CollectionLink:
+    """One collection that was opened, and no other that bears its name later."""
+
+    def __init__(self, link: Link, schema: Schema) -> None:
+        self.link, self.name, self.incarnation = link, schema.name, schema.incarnation
+        self.schema = schema
+        """As of opening, of the last `refresh`, and of what was changed through here."""
+        self.capabilities = link.capabilities
+        # Milvus Lite builds indexes within the call, and no network can swallow it
+        self.timeout = max(link.timeout, _LITE_TIMEOUT) if self.is_lite else link.timeout
+        self._written_at = self._deleted_at = -_OWN_WRITES_SECONDS
+
+    @property
+    def client(self) -> MilvusClient:
+        self.link.owner.check(f"the collection {self.name!r}")
+        return self.link.client
+
+    @property
+    def is_lite(self) -> bool:
+        return self.capabilities.kind == "lite"
+
+    def check_same(self) -> None:
+        """Raise where the collection that was opened is there no more: one call, of half a millisecond to one.
+
+        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        """
+        self._described()
+
+    def refresh(self) -> None:
+        """Read the schema again: index, search defaults and fields may have been changed by others.
+
+        Raises like `check_same`, and `BackendError` while somebody is building the index.
+        """
+        now = self._described()
+        index = self.link.describe_index(self.name, timeout=self.timeout)
+        if index is None:
+            raise BackendError(f"the index of {self.name!r} is being built by somebody else", retryable=True)
+        GlobalCache.schema.clear()  # pymilvus would go on by the schema that it has read first
+        self.schema = described.read_schema(now, index)
+
+    def _described(self) -> Mapping[str, Any]:
+        self.link.owner.check(f"the collection {self.name!r}")
+        try:
+            found = self.link.describe(self.name, timeout=self.timeout)
+        except CollectionNotFound as exc:
+            said = f"the collection {self.name!r} was dropped or renamed since it was opened"
+            raise CollectionNotFound(said, code=exc.code) from exc
+        now = described.incarnation(found)
+        if now != self.incarnation:
+            raise self.incarnation.error(self.name, now)
+        return found
+
+    @contextmanager
+    def changing(self, doing: str) -> Iterator[None]:
+        """A call that changes something: one at a time on Milvus Lite, and later reads wait for it."""
+        with self.link.writing, translated(doing):
+            try:
+                yield
+            finally:
+                self._written_at = time.monotonic()
+
+    @contextmanager
+    def owning(self, doing: str) -> Iterator[None]:
+        """`changing`, of the collection that was opened and no other.
+
+        On Milvus Lite no other can come between: making and dropping take the same lock. A server takes a write by the
+        collection's name alone, so there it is looked at again afterwards, and the error says what the look before it
+        could not see.
+        """
+        with self.changing(doing):
+            self.check_same()
+            yield
+            if not self.is_lite:
+                self.check_same()
+
+    def deleted(self) -> None:
+        """Note that rows were deleted just now."""
+        self._deleted_at = time.monotonic()
+
+    def level(self, asked: str | None) -> str | None:
+        """The consistency level to send; None is the collection's own.
+
+        Session waits until this client's last write is seen. A server does not tell when it deleted, so after a
+        delete only Strong does.
+        """
+        now = time.monotonic()
+        if asked is not None or self.schema.consistency_level == "Strong":
+            return asked
+        if now - self._deleted_at < _OWN_WRITES_SECONDS:
+            return "Strong"
+        return "Session" if now - self._written_at < _OWN_WRITES_SECONDS else None
+
+    def flush(self, timeout: float) -> None:
+        """Seal what was written, so that indexes are built over it."""
+        with self.changing(f"flush {self.name!r}"):
+            self.client.flush(self.name, timeout=max(timeout, self.timeout))
+
+    def is_loaded(self) -> bool:
+        with translated(f"read whether {self.name!r} is loaded"):
+            state = self.client.get_load_state(self.name, timeout=self.timeout)["state"]
+            return bool(state == LoadState.Loaded)
+
+    def load(self, timeout: float = LOAD_SECONDS) -> None:
+        """Load into memory what searches need, and wait for it; see `VectorIndex.load`."""
+        deadline = time.monotonic() + timeout
+        with translated(f"load {self.name!r}"):
+            # waiting in there would give each of its calls the whole time
+            # (Milvus Lite waits in any case: that is when it builds)
+            patience = max(self.timeout, timeout) if self.is_lite else self.timeout
+            self.client.load_collection(self.name, timeout=patience, _async=True)
+            while self.client.get_load_state(self.name, timeout=self.timeout)["state"] != LoadState.Loaded:
+                if time.monotonic() >= deadline:
+                    raise BackendUnavailable(f"{self.name!r} was not loaded after {timeout:g} s", retryable=True)
+                time.sleep(0.05)
+
+    def release(self) -> None:
+        """Free the memory that `load` took."""
+        with translated(f"release {self.name!r}"):
+            self.client.release_collection(self.name, timeout=self.timeout)
+
+    def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
+        """Keep a JSON object with the collection, for whoever opens it, also after a restart; None forgets it."""
+        # an empty text, since a server before 2.5 takes no property back
+        text = "" if value is None else json.dumps(value, ensure_ascii=False)
+        with self.owning(f"write a property of {self.name!r}"):
+            # a server of 2.3 writes to disk what the property was before the change: the second puts the first there
+            for _ in range(1 if self.is_lite else 2):
+                self.client.alter_collection_properties(self.name, {PROPERTY + key: text}, timeout=self.timeout)
+        kept = {name: known for name, known in self.schema.remembered.items() if name != key}
+        self.schema = replace(self.schema, remembered=kept if value is None else {**kept, key: value})

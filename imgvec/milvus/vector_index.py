@@ -1,0 +1,288 @@
+"""A collection's vector index: rebuilt, waited for, put back where a build fails, and loaded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from pymilvus.grpc_gen.common_pb2 import UnexpectedError
+
+from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
+from imgvec.milvus.described import IndexInfo, index_info
+from imgvec.milvus.errors import translated
+from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
+from imgvec.milvus.schema import IndexPlan, plan_index
+from imgvec.rows import VECTOR
+
+FORMER = "former_index"
+"""What a collection remembers while its index is rebuilt, should the process be killed."""
+_PUT_BACK_SECONDS = 3600.0
+_POLL_SECONDS = 0.2
+_DROP_SECONDS = 60.0
+"""For how long other clients' searches may come between releasing a collection and dropping its index."""
+
+_mending = threading.Lock()
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], None]
+"""Gets rows indexed, and rows in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far a vector index is. A server says "Finished" before it is: look at the rows."""
+
+    state: str
+    """Milvus's word for it."""
+    indexed_rows: int
+    pending_rows: int
+    """Of `total_rows`, that the index does not cover."""
+    total_rows: int
+    """Rows of sealed segments, deleted ones among them until a server compacts; it lags behind what was written."""
+    loaded: bool
+    reason: str = ""
+    """Why it failed."""
+    rewritten_rows: int = 0
+    """That a server has compacted into new segments, whose index it is building; until then it searches the former
+    segments by theirs. Milvus's own statistic counts them as pending beside the indexed ones."""
+
+    @classmethod
+    def counted(cls, state: str, indexed: int, pending: int, total: int, *, loaded: bool, reason: str = "") -> Self:
+        """From Milvus's own counts, in which rows can be indexed and pending at once, or indexed and gone."""
+        missing = max(0, total - indexed)
+        return cls(state, min(indexed, total), missing, total, loaded, reason, max(0, pending - missing))
+
+    def covers(self, rows: int) -> bool:
+        """Whether the index is built over that many rows: while the statistic tells of fewer, it does not tell all."""
+        return self.total_rows >= rows and not self.pending_rows and not self.rewritten_rows
+
+
+class VectorIndex:
+    """The vector index of one collection."""
+
+    def __init__(self, link: CollectionLink) -> None:
+        self._link = link
+
+    @property
+    def info(self) -> IndexInfo:
+        return self._link.schema.index
+
+    def build(
+        self,
+        type: str,
+        params: Mapping[str, Any],
+        count: Callable[[], int],
+        *,
+        timeout: float,
+        on_progress: OnProgress | None,
+    ) -> float:
+        """`Store.build_index`; `count` says how many rows there are."""
+        link, schema = self._link, self._link.schema
+        wanted = plan_index(
+            type,
+            params,
+            link.capabilities,
+            vector_type=schema.vector_type,
+            metric_type=schema.metric_type,
+            dim=schema.dim,
+        )
+        former = self._present()
+        link.flush(timeout)  # a growing segment would get its index later than the others
+        rows = count()
+        link.remember(FORMER, former.kept())
+        try:
+            started = self._replace(wanted)
+            if link.is_lite:
+                link.load(timeout)  # what it has not built within the call it builds now; a failure is not mended
+            self.wait(rows, timeout, on_progress, started)
+            seconds = time.monotonic() - started
+            built = self._read_back(wanted)
+        except (CollectionReplaced, EncoderMismatch):
+            raise  # another collection bears the name, whose index is not ours to put back
+        except BaseException as exc:
+            self._put_back(former, rows, exc)
+            link.remember(FORMER, None)
+            if isinstance(exc, BackendError):
+                said = f"{exc}; the former index, {former.type}, is back"
+                raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
+            raise
+        link.remember(FORMER, None)
+        link.schema = replace(link.schema, index=built)
+        try:
+            self.load(max(LOAD_SECONDS, timeout))
+        except BackendError as exc:
+            said = f"{type} is built, and {link.name!r} could not be loaded: {exc}"
+            raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
+        return seconds
+
+    def wait(
+        self, rows: int, timeout: float, on_progress: OnProgress | None = None, started: float | None = None
+    ) -> None:
+        """Wait until the index covers so many rows; they cannot be counted here, where nothing may be loaded.
+
+        `timeout` seconds run from `started`, a `time.monotonic()`, or else from now. Raises `BackendError`.
+        """
+        name = self._link.name
+        deadline = (time.monotonic() if started is None else started) + timeout
+        while True:
+            try:
+                now = self.state()
+            except BackendError as exc:
+                # a server that builds with all of its processors may answer late
+                if not exc.retryable or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+                continue
+            if now.state == "Failed":
+                reason = now.reason or "it gives no reason"
+                raise BackendError(f"Milvus failed to build the index of {name!r}: {reason}")
+            if on_progress:
+                on_progress(min(now.indexed_rows, rows), rows)
+            if now.covers(rows):
+                return
+            if time.monotonic() >= deadline:
+                total = max(now.total_rows, rows)
+                message = f"the index of {name!r} covers {now.indexed_rows} of {total} rows after {timeout:g} s"
+                raise BackendError(message, retryable=True)
+            time.sleep(_POLL_SECONDS)
+
+    def state(self) -> IndexState:
+        """How far the index is; raises `BackendError` where there is none."""
+        link, described, reason = self._link, self._described(), ""
+        if described is None:
+            raise BackendError(f"{link.name!r} has lost its vector index: open the collection again")
+        loaded = link.is_loaded()
+        if described["state"] == "Failed":
+            # which `describe_index` leaves out
+            with translated(f"read why the index of {link.name!r} failed"):
+                connection = link.client._get_connection()
+                _, reason = connection.get_index_state(link.name, VECTOR, timeout=link.timeout)
+        return IndexState.counted(
+            described["state"],
+            int(described["indexed_rows"]),
+            int(described["pending_index_rows"]),
+            int(described["total_rows"]),
+            loaded=loaded,
+            reason=reason or "",
+        )
+
+    def load(self, timeout: float = LOAD_SECONDS) -> None:
+        """Load into memory what searches need, and wait for it.
+
+        Milvus Lite writes the files of its indexes in place: one that a killed process or a full disk cut short would
+        never load again. So what does not load there gets all of its index files written again, once.
+        """
+        try:
+            self._link.load(timeout)
+        except BackendError as exc:
+            if not self._link.is_lite or exc.code != UnexpectedError:
+                raise
+            self._mend(exc, timeout)
+
+    def _mend(self, failure: BackendError, timeout: float) -> None:
+        with _mending:
+            try:
+                self._link.load(timeout)  # another thread has mended it, or the file was still being written
+            except BackendError:
+                log.warning("%s; its indexes are built again", failure)
+                self._write_again()
+                self._link.load(timeout)
+
+    def _write_again(self) -> None:
+        """Have Milvus Lite forget the files of all indexes; the next `load` builds and writes them."""
+        link, vector = self._link, self._present()
+        link.remember(FORMER, vector.kept())
+        self._replace(vector)
+        link.remember(FORMER, None)
+        with translated(f"read the indexes of {link.name!r}"):
+            scalar = [
+                IndexPlan(name, link.client.describe_index(link.name, name, timeout=link.timeout)["index_type"], {})
+                for name in link.client.list_indexes(link.name, timeout=link.timeout)
+                if name != VECTOR
+            ]
+        for plan in scalar:
+            self._replace(plan)
+
+    def _present(self) -> IndexPlan:
+        schema = self._link.schema
+        return IndexPlan(VECTOR, schema.index.type, schema.index.params, schema.metric_type, nested=self._link.is_lite)
+
+    def _replace(self, wanted: IndexPlan) -> float:
+        """Drop the field's index and ask for another; returns when that was: Milvus Lite builds within the call."""
+        link = self._link
+        # by the field's name Milvus Lite would drop all other indexes too
+        named = f"{wanted.field}_idx" if link.is_lite else wanted.field
+        deadline = time.monotonic() + _DROP_SECONDS
+        while True:
+            link.release()
+            link.check_same()
+            try:
+                with translated(f"drop the index of {link.name!r}"):
+                    link.client.drop_index(link.name, named, timeout=link.timeout)
+                break
+            except BackendError:
+                # a client that searched in between has loaded the collection again
+                if time.monotonic() >= deadline or not self.state().loaded:
+                    raise
+        asked = time.monotonic()
+        self._create(wanted)
+        return asked
+
+    def _create(self, wanted: IndexPlan) -> None:
+        create_index(self._link.link, self._link.name, wanted, timeout=self._link.timeout)
+
+    def _put_back(self, former: IndexPlan, rows: int, failure: BaseException) -> None:
+        """Have the former index again, loaded, however far the failed build came."""
+        log.warning("%s: the build did not end well; going back to %s", self._link.name, former.type)
+        try:
+            self._link.check_same()
+            described = self._described()
+            if described is None:
+                self._create(former)
+            elif index_info(described) != IndexInfo(former.type, former.params):
+                self._replace(former)
+            if not self._link.is_lite:
+                self.wait(rows, _PUT_BACK_SECONDS)
+            self.load(_PUT_BACK_SECONDS)
+        except ImgvecError as exc:
+            said = str(failure) or type(failure).__name__
+            raise BackendError(
+                f"{said}; and the former index, {former.type}, could not be put back ({exc}): "
+                "open the collection again once Milvus answers, and look at `imgvec index status`"
+            ) from failure
+
+    def _read_back(self, wanted: IndexPlan) -> IndexInfo:
+        described = self._described()
+        built = index_info(described) if described else None
+        if built is None or built.type != wanted.type:
+            raise BackendError(f"Milvus made {built.type if built else 'no index'} where {wanted.type} was asked")
+        if lost := {name: value for name, value in wanted.params.items() if built.params.get(name) != value}:
+            raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(built.params)}")
+        return built
+
+    def _described(self) -> Mapping[str, Any] | None:
+        return self._link.link.describe_index(self._link.name, timeout=self._link.timeout)
+
+
+def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None) -> None:
+    """Ask for the index that a killed build has dropped; raises `BackendError` where nothing says which it was."""
+    if not former:
+        raise BackendError(
+            f"the collection {name!r} has no vector index, and nothing says which it had: create one with Milvus's "
+            "own client"
+        )
+    nested = link.capabilities.kind == "lite"
+    lost = IndexPlan(VECTOR, former["type"], former["params"], former["metric_type"], nested=nested)
+    log.warning("%s had lost its vector index in a build that was killed: %s is built again", name, lost.type)
+    create_index(link, name, lost)
+
+
+def create_index(link: Link, name: str, wanted: IndexPlan, *, timeout: float | None = None) -> None:
+    """Ask for an index; not waiting: a server says "Finished" too early."""
+    with translated(f"build the index {wanted.type} on {wanted.field} of {name!r}"):
+        link.client.create_index(name, wanted.prepared(), timeout=timeout or link.timeout, sync=False)
