@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
     from imgvec.filters import dynamic, field
+    from imgvec.ingest import IngestOptions
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
     from imgvec.search.request import SearchOptions
     from imgvec.settings import Settings
+    from imgvec.sources import Source, SourceOptions
 
 __version__ = "0.1.0"
 
@@ -39,11 +41,14 @@ _HOMES = {
     "ImageCollection": "imgvec.collection",
     "ImageFile": "imgvec.search.forms",
     "ImgvecError": "imgvec.errors",
+    "IngestOptions": "imgvec.ingest",
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
     "Pixels": "imgvec.search.forms",
     "SearchOptions": "imgvec.search.request",
     "Settings": "imgvec.settings",
+    "Source": "imgvec.sources",
+    "SourceOptions": "imgvec.sources",
     "StoredId": "imgvec.search.forms",
     "Text": "imgvec.search.forms",
     "VectorQuery": "imgvec.search.forms",
@@ -62,11 +67,14 @@ __all__ = [
     "ImageCollection",
     "ImageFile",
     "ImgvecError",
+    "IngestOptions",
     "IngestReport",
     "Like",
     "Pixels",
     "SearchOptions",
     "Settings",
+    "Source",
+    "SourceOptions",
     "StoredId",
     "Text",
     "VectorQuery",

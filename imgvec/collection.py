@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import SecretStr
 from typing_extensions import Unpack
@@ -19,18 +19,19 @@ from imgvec import description, pruning
 from imgvec.database import connected, lite_file, must_exist, settings_with
 from imgvec.definition import Definition, bundled, field_problem
 from imgvec.encoders.protocol import Binding, Encoder
+from imgvec.engines import LocalEngine
 from imgvec.errors import CollectionExists, DefinitionError, SourceError, UsageError
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy, FetchPolicy
-from imgvec.ingest import IngestStore
-from imgvec.ingest import ingest as run_ingest
+from imgvec.ingest import IngestOptions, IngestStore, Job, Resources, RunOptions
 from imgvec.ingest import prune as run_prune
-from imgvec.ingest.source import UntilBroken, hints, read_but_for
+from imgvec.ingest.hints import hints
+from imgvec.ingest.own_files import read_but_for
 from imgvec.loading import check_lengths, first_encoder, loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.incarnation import Incarnation
-from imgvec.options import documented
+from imgvec.options import documented, settled
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.search.answer import Answer
@@ -38,13 +39,8 @@ from imgvec.search.guessing import Query, all_guessed, guessed
 from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
-from imgvec.sources import Metadata, Record, Table, gone_from, load_metadata, read_source
+from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata
 from imgvec.vectors import Vectors
-
-if TYPE_CHECKING:
-    from imgvec.engines import RayEngine
-
-Source = str | Path | Iterable[str | Path]
 
 
 class ImageCollection:
@@ -191,6 +187,24 @@ class ImageCollection:
         return DecodePolicy(self.settings.formats, self.definition.images.sixteen_bit)
 
     @property
+    def _resources(self) -> Resources:
+        settings = self.settings
+        return Resources(
+            threads=settings.threads,
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_file_bytes,
+            processes=settings.decode_processes,
+            decoding=self._decoding,
+            retry_seconds=settings.retry_seconds,
+        )
+
+    @property
+    def _guards(self) -> Guards:
+        return Guards(
+            self.settings.max_file_bytes, FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout)
+        )
+
+    @property
     def store(self) -> Store:
         """The Milvus side: rows in, hits out."""
         return self._store
@@ -215,168 +229,94 @@ class ImageCollection:
         """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
         return self._store.count(self._rendered(where))
 
-    def ingest(
-        self,
-        source: Source,
-        *,
-        metadata: str | Path | Mapping[str, Mapping[str, Any]] | Table | None = None,
-        root: str | Path | None = None,
-        uri_column: str | None = None,
-        id_column: str | None = None,
-        image_column: str | None = None,
-        mapping: Mapping[str, str] | None = None,
-        part: tuple[int, int] | None = None,
-        follow_links: bool = False,
-        exclude: Iterable[str] = (),
-        name_encoding: str | None = None,
-        engine: RayEngine | None = None,
-        via: str | Path | None = None,
-        prune: bool = False,
-        strict: bool = False,
-        errors: str | Path | None = None,
-        on_progress: Callable[[IngestReport], None] | None = None,
-        on_notice: Callable[[str], None] | None = None,
-        stop: threading.Event | None = None,
-    ) -> IngestReport:
+    @documented(IngestOptions)
+    def ingest(self, source: Source | Spec, **options: Unpack[IngestOptions]) -> IngestReport:
         """Bring in a folder, a file, a glob, an archive, a manifest, a list, a URL, or an iterable of these.
 
-        New and changed images are encoded and written, unchanged ones skipped: the same call goes on after a crash.
-        `metadata` is a CSV, JSON-lines or Parquet file with a `path` column, a data frame of pandas or polars, an Arrow
-        table, or a mapping from path to fields. uris are absolute paths, or relative to `root`. `uri_column`,
-        `id_column`, `image_column` and `mapping` (column to field) say what a manifest's and the metadata's columns
-        are; `part` = (rank, of) brings in one of `of` disjoint parts. `follow_links` follows symbolic links below
-        folders, `exclude` are patterns as in .gitignore for paths below the
-        source, `name_encoding` is that of names in archives that do not say theirs. `prune` then deletes this source's
-        rows whose file is gone. `strict` raises the first refused image, `errors` names a JSON-lines file for all of
-        them. `on_progress` gets the report so far, `on_notice` what a person should know; `stop`, once set, ends the
-        run after the batch in hand. Raises `SourceError` where the source cannot be read, or breaks off: after what
-        came before is written. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a
-        folder that the rows are written to as Milvus's bulk-import Parquet files, for `import_folder`.
+        A `Source` says more of it: `Source("~/Pictures", root="~", exclude=["raw/"])`. New and changed images are
+        encoded and written, unchanged ones skipped: the same call goes on after a crash. `metadata` is a CSV,
+        JSON-lines or Parquet file with a `path` column, a data frame of pandas or polars, an Arrow table, or a mapping
+        from path to fields. `strict` raises the first refused image, `errors` names a JSON-lines file for all of them.
+        Raises `SourceError` where the source cannot be read, or breaks off: after what came before is written. `engine`
+        runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a folder that the rows are written
+        to as Milvus's bulk-import Parquet files, for `import_folder`.
         """
-        if prune and (part is not None or via is not None):
+        chosen, source = settled(IngestOptions, options), _as_source(source)
+        part, via, on_notice = chosen["part"], chosen["via"], chosen["on_notice"]
+        if chosen["prune"] and (part is not None or via is not None):
             raise UsageError("prune with the whole source, and the collection itself: not with part or via")
-        if (prune or engine) and not isinstance(source, str | Path):
-            source = list(source)
+        engine = chosen["engine"] or LocalEngine()
+        is_local = isinstance(engine, LocalEngine)
+        if chosen["prune"] or not is_local:
+            source = source.held()
         self._store.check_same()
-        exclude = [exclude] if isinstance(exclude, str) else list(exclude)
-        known: Metadata | None = None if metadata is None else load_metadata(metadata, path_column=uri_column)
-        read = partial(
-            read_source,
-            source,
-            root=root,
-            metadata=known,
-            uri_column=uri_column,
-            id_column=id_column,
-            image_column=image_column,
-            mapping=mapping,
-            max_bytes=self.settings.max_file_bytes,
-            policy=FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout),
-            part=part,
-            follow_links=follow_links,
-            exclude=exclude,
-            name_encoding=name_encoding,
-            field_problem=field_problem,
-        )
-        options: dict[str, Any] = {
-            "threads": self.settings.threads,
-            "processes": self.settings.decode_processes,
-            "max_pixels": self.settings.max_pixels,
-            "decoding": self._decoding,
-            "max_bytes": self.settings.max_file_bytes,
-            "retry_seconds": self.settings.retry_seconds,
-            "strict": strict,
-            "errors": errors,
-            "on_progress": on_progress,
-            "on_notice": on_notice,
-            "stop": stop,
-        }
-        own, broken = self._own_files(root), None
-        opened = partial(_opened_store, self.name, self.settings, self._store.incarnation)
+        known: Metadata | None = None
+        if chosen["metadata"] is not None:
+            known = load_metadata(chosen["metadata"], path_column=source.options["uri_column"])
+        read = partial(source.read, metadata=known, part=part, guards=self._guards, field_problem=field_problem)
+        # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
+        alone = via is not None or self._store.capabilities.kind == "lite"
         with self._written_to(via) as target:
-            if engine is not None:
-                # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
-                alone = via is not None or self._store.capabilities.kind == "lite"
-                report = engine.ingest(
-                    partial(read_but_for, own, read),
-                    target,
-                    partial(loaded_encoder, self.name, self.binding, self.settings),
-                    self.definition.row_fields,
-                    store_factory=None if alone else opened,
-                    **options,
-                )
-                known = None  # which rows of it were used is known elsewhere
-            else:
-                records = UntilBroken(read_but_for(own, read))
-                report = run_ingest(records, target, self.encoder, self.definition.row_fields, **options)
-                broken = records.error
-        if broken is not None:
-            raise broken
+            job = Job(
+                records=partial(read_but_for, self._own_files(source.options["root"]), read),
+                row_fields=self.definition.row_fields,
+                resources=self._resources,
+                store=target,
+                encoder=lambda: self.encoder,
+                store_factory=None
+                if alone
+                else partial(_opened_store, self.name, self.settings, self._store.incarnation),
+                encoder_factory=partial(loaded_encoder, self.name, self.binding, self.settings),
+            )
+            run: RunOptions = {
+                "strict": chosen["strict"],
+                "errors": chosen["errors"],
+                "on_progress": chosen["on_progress"],
+                "on_notice": on_notice,
+                "stop": chosen["stop"],
+            }
+            report = engine.ingest(job, **run)
         if on_notice and not report.interrupted:
             for hint in hints(report) if part is None or report.seen else ():
                 on_notice(hint)
-        if on_notice and known is not None and known.unused and not report.interrupted and part is None:
-            on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {known.unused[0]})")
-        if prune and not report.interrupted:
-            report.pruned = self.prune(
-                source,
-                root=root,
-                uri_column=uri_column,
-                id_column=id_column,
-                image_column=image_column,
-                follow_links=follow_links,
-                exclude=exclude,
-                name_encoding=name_encoding,
-                on_notice=on_notice,
-            )
+            # which rows of it were used is known where it was read
+            if known is not None and known.unused and part is None and is_local:
+                first = known.unused[0]
+                on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {first})")
+        if chosen["prune"] and not report.interrupted:
+            report.pruned = self.prune(source, on_notice=on_notice)
         return report
 
     def prune(
         self,
-        source: Source,
+        source: Source | Spec,
         *,
-        root: str | Path | None = None,
-        uri_column: str | None = None,
-        id_column: str | None = None,
-        image_column: str | None = None,
-        follow_links: bool = False,
-        exclude: Iterable[str] = (),
-        name_encoding: str | None = None,
         confirm: Callable[[int, int], bool] | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> int:
         """Delete this source's rows whose file, or member of an archive, is gone; returns how many.
 
-        What `exclude` matches is left as it is. A link is there as long as it is, wherever it leads. `confirm` is asked
-        first, with the rows to delete and the rows looked at. Relative uris are taken to lie below `root`, whichever
-        root they were ingested with. `on_notice` is told of rows that are left because nobody can say whether they are
-        gone. Raises `SourceError` where a source is not there or holds none of the collection's images: a disk that is
-        not mounted looks just like that, and so does a folder that was moved; the message says how to delete its rows.
+        What the source excludes is left as it is. A link is there as long as it is, wherever it leads. `confirm` is
+        asked first, with the rows to delete and the rows looked at. Relative uris are taken to lie below the source's
+        root, whichever root they were ingested with. `on_notice` is told of rows that are left because nobody can say
+        whether they are gone. Raises `SourceError` where a source is not there or holds none of the collection's
+        images: a disk that is not mounted looks just like that, and so does a folder that was moved; the message says
+        how to delete its rows.
         """
-        source = [source] if isinstance(source, str | Path) else list(source)
-        exclude = [exclude] if isinstance(exclude, str) else list(exclude)
-        for one in source:
+        source = _as_source(source).held()
+        for one in source.each():
+            way_out = pruning.way_out(self.name, str(one.spec), source.options["root"])
             try:
-                found = read_source(
-                    one,
-                    root=root,
-                    uri_column=uri_column,
-                    id_column=id_column,
-                    image_column=image_column,
-                    follow_links=follow_links,
-                    exclude=exclude,
-                    name_encoding=name_encoding,
-                )
+                found = one.read()
             except SourceError as exc:
-                raise SourceError(f"nothing was pruned: {exc}; {pruning.way_out(self.name, one, root)}") from exc
+                raise SourceError(f"nothing was pruned: {exc}; {way_out}") from exc
             if not self._knows_any(item.id for item in found if isinstance(item, Record)):
                 raise SourceError(
-                    f"nothing was pruned: {one} holds none of the collection's images; is its disk there? Otherwise, "
-                    + pruning.way_out(self.name, one, root)
+                    f"nothing was pruned: {one.spec} holds none of the collection's images; is its disk there? "
+                    f"Otherwise, {way_out}"
                 )
         left = Counter[str]()
-        is_gone = gone_from(
-            source, root=root, exclude=exclude, on_unsure=lambda uri: left.update([pruning.archive_of(uri)])
-        )
+        is_gone = source.gone(on_unsure=lambda uri: left.update([pruning.archive_of(uri)]))
         pruned = run_prune(self._store, is_gone, confirm=confirm)
         if left and on_notice:
             on_notice(pruning.unsure(self.name, left))
@@ -542,3 +482,7 @@ def _opened_store(name: str, settings: Settings, incarnation: Incarnation) -> St
     if store.incarnation != incarnation:
         raise incarnation.error(name, store.incarnation)
     return store
+
+
+def _as_source(source: Source | Spec) -> Source:
+    return source if isinstance(source, Source) else Source(source)

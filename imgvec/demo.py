@@ -15,7 +15,7 @@ from imgvec.report import IngestReport
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.forms import ImageFile
 from imgvec.settings import Settings
-from imgvec.sources import Record, read_source, record_id
+from imgvec.sources import Record, Source, record_id
 
 PHOTOS = (
     "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png "
@@ -87,7 +87,7 @@ def run(
 
 def _originals(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
-        found = [Path(item.uri) for item in read_source(folder) if isinstance(item, Record)]
+        found = [Path(item.uri) for item in Source(folder) if isinstance(item, Record)]
         if not found:
             raise SourceError(f"{folder}: there is no image in it")
         yield from found

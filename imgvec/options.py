@@ -165,6 +165,11 @@ def settled(kind: type[T], given: T) -> T:
     return cast(T, _Settled(kind, full))
 
 
+def taken(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Of options that several TypedDicts state, those that `kind` does; they can be changed still."""
+    return cast(T, {name: given[name] for name in stated(kind) if name in given})
+
+
 class _Settled(dict[str, Any]):
     """A dict, since a TypedDict is one, that cannot be changed."""
 

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from imgvec.filters import FieldType, field, render
-from imgvec.sources.places import split_member
+from imgvec.sources.registry import split_member
 
 
 def rows_below(prefix: str) -> str:

@@ -5,6 +5,7 @@ Nothing here imports torch, transformers or pymilvus before a command needs them
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import traceback
@@ -13,17 +14,11 @@ from typing import Any
 import click
 
 from imgvec import __version__
-from imgvec.cli.collections import collections
-from imgvec.cli.demo import demo
-from imgvec.cli.doctor import doctor
-from imgvec.cli.encoders import encoders
-from imgvec.cli.evaluate import evaluate
-from imgvec.cli.index import index
-from imgvec.cli.ingest import ingest
 from imgvec.cli.interrupts import INTERRUPTED
-from imgvec.cli.search import search
 from imgvec.cli.streams import Streams
 from imgvec.errors import ImgvecError
+
+_COMMANDS = ("demo", "ingest", "search", "collections", "index", "evaluate", "encoders", "doctor")
 
 streams: Streams | None = None
 """Where the command is the whole program."""
@@ -33,7 +28,17 @@ class _Group(click.Group):
     """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1.
 
     Of the whole program it looks after the streams too; called by another one, as by a test, it leaves them alone.
+    A command's file is loaded when the command is used: its options may need what others do without.
     """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's own signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"imgvec.cli.{name}"), name)
+        return found
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         global streams
@@ -83,7 +88,3 @@ def main(
         logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
         logging.getLogger("imgvec").setLevel(level)
     ctx.obj = {"uri": uri, "token": token, "db_name": db_name}
-
-
-for command in (demo, ingest, search, collections, index, evaluate, encoders, doctor):
-    main.add_command(command)

@@ -106,7 +106,7 @@ def _labelled_images(
 ) -> tuple[dict[str, Any] | None, list[UnreadableImage]]:
     """The labels of the folder's images by path, and what is refused before it is read; None without a folder."""
     from imgvec.errors import SourceError
-    from imgvec.sources import Record, load_metadata, read_source
+    from imgvec.sources import Record, Source, load_metadata
 
     if folder is None or file is None:
         return None, []
@@ -114,7 +114,7 @@ def _labelled_images(
     images: dict[str, Any] = {}
     refused: list[UnreadableImage] = []
     bare = 0
-    for item in read_source(folder, metadata=known):
+    for item in Source(folder).read(metadata=known):
         if isinstance(item, UnreadableImage):
             refused.append(item)
         elif not isinstance(item, Record):

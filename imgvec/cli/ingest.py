@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import Unpack
 
 from imgvec.cli.interrupts import interruptible
 from imgvec.cli.options import (
@@ -24,9 +25,17 @@ from imgvec.cli.options import (
 )
 from imgvec.cli.output import print_json
 from imgvec.cli.progress import progress
+from imgvec.cli.stated import options_of
+from imgvec.ingest.options import IngestOptions
+from imgvec.options import taken
+from imgvec.sources.source import SourceOptions
 
 if TYPE_CHECKING:
     from imgvec.report import IngestReport
+
+
+class _Stated(SourceOptions, IngestOptions, total=False):
+    """What the command has of both."""
 
 
 @click.command()
@@ -34,34 +43,17 @@ if TYPE_CHECKING:
 @collection_option
 @definition_option
 @gpu_option
-@click.option(
-    "--metadata",
-    metavar="FILE",
-    help="CSV, JSON lines or Parquet with a `path` column (or --uri-column) and the fields' values.",
-)
-@click.option("--root", metavar="DIR", help="Store paths relative to this folder.")
-@click.option("--uri-column", metavar="COLUMN", help="A manifest's column that says where the image is.")
-@click.option("--id-column", metavar="COLUMN", help="A manifest's column of ids, in place of ids made from uris.")
-@click.option("--image-column", metavar="COLUMN", help="A Parquet column of image bytes.")
-@click.option(
-    "--map",
-    "mapped",
-    metavar="COLUMN=FIELD",
-    multiple=True,
-    help="Store COLUMN of a manifest, a sidecar or the metadata in FIELD; only those mapped are stored then.",
-)
-@click.option("--follow-links", is_flag=True, help="Follow symbolic links below a folder, each thing once.")
-@click.option(
-    "--exclude",
-    metavar="GLOB",
-    multiple=True,
-    help="Leave out paths below the source that match, as in .gitignore ('raw/', '*.png', '/top'); repeatable.",
-)
-@click.option("--name-encoding", metavar="ENCODING", help="Of names in archives that do not say theirs, as cp932.")
+@options_of(IngestOptions)
+@options_of(SourceOptions)
 @click.option("--rank", type=click.IntRange(min=0), metavar="I", help="Bring in one of --of parts, counted from 0.")
 @click.option("--of", "parts", type=click.IntRange(min=1), metavar="N", help="How many parts the source is split into.")
 @click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where the work is done."
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the work is done.",
 )
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Ray: encoders; one a GPU or node if left out."
@@ -69,44 +61,32 @@ if TYPE_CHECKING:
 @click.option("--gpus-per-worker", type=click.FloatRange(min=0), metavar="X", help="Ray: GPUs of each; 0 for CPUs.")
 @click.option(
     "--via",
+    "bulk",
     type=(click.Choice(["parquet"]), str),
     metavar="parquet DIR",
     help="Write Milvus bulk-import files to DIR; `collections import` loads them.",
 )
-@click.option("--prune", is_flag=True, help="Afterwards delete the source's rows whose file is gone; asks.")
-@click.option("--errors", metavar="FILE", help="Write refused images to this file, as JSON lines.")
 @click.option("--stats", metavar="FILE", help="Write the report to this file, as JSON.")
-@click.option("--strict", is_flag=True, help="Stop at the first refused image.")
 @yes_option
 @output_option("text", "json")
 @click.pass_context
 def ingest(
     ctx: click.Context,
+    /,
     source: tuple[str, ...],
     name: str,
     definition: str | None,
     gpu: bool,
-    metadata: str | None,
-    root: str | None,
-    uri_column: str | None,
-    id_column: str | None,
-    image_column: str | None,
-    mapped: tuple[str, ...],
-    follow_links: bool,
-    exclude: tuple[str, ...],
-    name_encoding: str | None,
     rank: int | None,
     parts: int | None,
-    engine: str,
+    engine_name: str,
     workers: int | None,
     gpus_per_worker: float | None,
-    via: tuple[str, str] | None,
-    prune: bool,
-    errors: str | None,
+    bulk: tuple[str, str] | None,
     stats: str | None,
-    strict: bool,
     yes: bool,
     output: str,
+    **options: Unpack[_Stated],
 ) -> None:
     """Bring the images of SOURCE in: folders, files, globs, archives, manifests, lists, URLs.
 
@@ -121,7 +101,10 @@ def ingest(
     from imgvec.engines import RayEngine
     from imgvec.errors import SourceError
     from imgvec.pruning import way_out
-    from imgvec.sources import Record, is_listed_fast, read_source
+    from imgvec.sources import Record, Source
+
+    of_source, run = taken(SourceOptions, options), taken(IngestOptions, options)
+    prune, metadata, errors = run.pop("prune", False), run.get("metadata"), run.get("errors")
 
     def confirm(rows: int, of: int) -> bool:
         return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
@@ -133,85 +116,46 @@ def ingest(
     part = (rank, parts) if rank is not None and parts is not None else None
     if prune and part is not None:
         raise click.UsageError("A part of a source is not pruned: use --prune once, without --rank and --of.")
-    if engine == "local" and (workers is not None or gpus_per_worker is not None):
+    if engine_name == "local" and (workers is not None or gpus_per_worker is not None):
         raise click.UsageError("--workers and --gpus-per-worker belong to --engine ray.")
-    if prune and via:
+    if prune and bulk:
         raise click.UsageError("--prune deletes rows of the collection, and --via leaves it as it is.")
-    ray = RayEngine(workers, gpus_per_worker or 0.0) if engine == "ray" else None
-    mapping = _mapping(mapped)
-    sources = source[0] if len(source) == 1 else list(source)
+    ray = RayEngine(workers, gpus_per_worker or 0.0) if engine_name == "ray" else None
+    images = Source(source[0] if len(source) == 1 else source, **of_source)
     # before a collection is made and weights are loaded: what the command names is there, or can be written
-    reading: dict[str, Any] = {
-        "root": root,
-        "follow_links": follow_links,
-        "exclude": exclude,
-        "name_encoding": name_encoding,
-    }
     try:
-        read_source(sources, mapping=mapping, field_problem=field_problem, **reading)
+        images.read(field_problem=field_problem)
     except SourceError as exc:
         if not prune or len(source) > 1:
             raise
-        raise SourceError(f"{exc}; {way_out(name, source[0], root)}") from exc
-    for file in filter(None, (errors, stats)):
-        Path(file).open("a").close()
-    if metadata is not None:
+        raise SourceError(f"{exc}; {way_out(name, source[0], images.options['root'])}") from exc
+    for file in (errors, stats):
+        if file:
+            Path(file).open("a").close()
+    if isinstance(metadata, str):
         Path(metadata).expanduser().open("rb").close()
     with ImageCollection.create(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:
-        counted = part is None and is_listed_fast(sources)
+        counted = part is None and images.is_listed_fast
 
         def listed() -> Iterator[Record]:
-            return (item for item in read_source(sources, **reading) if isinstance(item, Record))
+            return (item for item in images if isinstance(item, Record))
 
         # what Ray has to say of its cluster goes to sys.stdout, which belongs to results
         quiet = redirect_stdout(sys.stderr) if ray else nullcontext()
         with quiet, interruptible() as stop, progress(listed if counted else None) as on_progress:
-            report = collection.ingest(
-                sources,
-                metadata=metadata,
-                **reading,
-                uri_column=uri_column,
-                id_column=id_column,
-                image_column=image_column,
-                mapping=mapping,
-                part=part,
-                engine=ray,
-                via=via[1] if via else None,
-                strict=strict,
-                errors=errors,
-                on_progress=on_progress,
-                on_notice=notice,
-                stop=stop,
-            )
+            run["part"], run["engine"], run["via"] = part, ray, bulk[1] if bulk else None
+            run["on_progress"], run["on_notice"], run["stop"] = on_progress, notice, stop
+            report = collection.ingest(images, **run)
         if prune and not report.interrupted:
-            report.pruned = collection.prune(
-                sources,
-                uri_column=uri_column,
-                id_column=id_column,
-                image_column=image_column,
-                confirm=confirm,
-                on_notice=notice,
-                **reading,
-            )
+            report.pruned = collection.prune(images, confirm=confirm, on_notice=notice)
     if stats is not None:
         Path(stats).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     _print(report, name, output)
     if report.interrupted:
         notice("stopped before the end; the same command goes on from here")
         ctx.exit(stop.status)
-
-
-def _mapping(pairs: tuple[str, ...]) -> dict[str, str] | None:
-    """Column to field; None where nothing is mapped."""
-    mapping = {}
-    for pair in pairs:
-        column, _, name = pair.rpartition("=")
-        if not column or not name:
-            raise click.BadParameter(f"{pair!r} is not COLUMN=FIELD", param_hint="--map")
-        mapping[column] = name
-    return mapping or None
 
 
 def _print(report: IngestReport, name: str, output: str) -> None:

@@ -34,7 +34,7 @@ def _option(one: Stated) -> Callable[[F], F]:
     flags = one.option.flags or (f"--{one.name.replace('_', '-')}",)
     attributes: dict[str, Any] = {"help": one.option.help, "metavar": one.option.metavar}
     default = one.option.default
-    found = _form(one)
+    kind, found = _form(one)
     if found is bool:
         attributes["is_flag"] = True
     else:
@@ -43,38 +43,37 @@ def _option(one: Stated) -> Callable[[F], F]:
             attributes["show_default"] = True
     if isinstance(default, str) and default:
         attributes["show_default"] = True
-    if any(_is_mapping(each) for each in members(one.type)):
+    if _is_mapping(kind):
         attributes |= {"multiple": True, "callback": _pairs(one)}
-    elif any(is_repeated(each) for each in members(one.type)):
+    elif is_repeated(kind):
         attributes |= {"multiple": True, "callback": lambda _ctx, _parameter, value: value or default}
     else:
         attributes["default"] = default
     return click.option(*flags, one.name, **attributes)
 
 
-def _form(one: Stated) -> Any:
-    """What Click calls the type: the first of a union that has a form on the command line."""
+def _form(one: Stated) -> tuple[Any, Any]:
+    """The first type of a union that has a form on the command line, and what Click calls it."""
     for kind in members(one.type):
         if kind is bool:
-            return bool
+            return kind, bool
         if kind in (int, float):
             low, high = one.option.at_least, one.option.at_most
             open_low, open_high = one.option.above is not None, one.option.below is not None
             ranged = click.IntRange if kind is int else click.FloatRange
             low, high = one.option.above if open_low else low, one.option.below if open_high else high
             if low is None and high is None:
-                return kind
-            return ranged(
-                kind(low) if low is not None else None, kind(high) if high is not None else None, open_low, open_high
-            )
+                return kind, kind
+            low, high = (None if bound is None else kind(bound) for bound in (low, high))
+            return kind, ranged(low, high, open_low, open_high)
         if kind is str or (isinstance(kind, type) and issubclass(kind, os.PathLike)):
-            return str
+            return kind, str
         if get_origin(kind) is Literal:
-            return click.Choice(get_args(kind))
+            return kind, click.Choice(get_args(kind))
         if _is_mapping(kind) or is_repeated(kind):
-            return str
+            return kind, str
         if get_origin(kind) is tuple:
-            return tuple(get_args(kind))
+            return kind, tuple(get_args(kind))
     raise TypeError(f"{one.name}: {one.type} has no form on the command line; say shell=False or python_only")
 
 

@@ -1,5 +1,6 @@
-"""Ingest on more than one process or machine; `ImageCollection.ingest(engine=…)` takes one of these.
+"""Where an ingest runs; `ImageCollection.ingest(engine=…)` takes one of these.
 
+local.py   this process, which is the default
 ray.py     the driver: starts or joins a cluster, and adds up what its workers report
 worker.py  what runs on the cluster: the reader of the source, and the actors, each with an encoder
 stores.py  the driver's store, for workers that cannot open it themselves
@@ -7,6 +8,7 @@ stores.py  the driver's store, for workers that cannot open it themselves
 
 from __future__ import annotations
 
+from imgvec.engines.local import LocalEngine
 from imgvec.engines.ray import RayEngine
 
-__all__ = ["RayEngine"]
+__all__ = ["LocalEngine", "RayEngine"]

@@ -14,7 +14,6 @@ import importlib.util
 import logging
 import os
 import pickle
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import Unpack
+
 from imgvec.engines.stores import served
 from imgvec.engines.worker import Outcome, Work, Worker, read
 from imgvec.errors import EngineFailed, ImgvecError, MissingExtra
-from imgvec.images import DecodePolicy
-from imgvec.ingest import IngestStore, RowFields
+from imgvec.ingest import Job, RunOptions
+from imgvec.options import settled
 from imgvec.report import IngestReport
 from imgvec.sources import Item
 
@@ -49,32 +50,18 @@ class RayEngine:
     encoder_factory: Callable[[], Encoder] | None = None
     """Makes a worker's encoder, in place of loading the one that the collection remembers; picklable."""
 
-    def ingest(
-        self,
-        records: Callable[[], Iterable[Item]],
-        store: IngestStore,
-        encoder_factory: Callable[[], Encoder],
-        row_fields: RowFields,
-        *,
-        store_factory: Callable[[], IngestStore] | None = None,
-        threads: int,
-        processes: int = 0,
-        max_pixels: int,
-        decoding: DecodePolicy | None = None,
-        max_bytes: int,
-        retry_seconds: float = 60.0,
-        strict: bool = False,
-        errors: str | Path | None = None,
-        on_progress: Callable[[IngestReport], None] | None = None,
-        on_notice: Callable[[str], None] | None = None,
-        stop: threading.Event | None = None,
-    ) -> IngestReport:
-        """`imgvec.ingest.ingest` on the cluster.
+    def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
+        """`Engine.ingest` on the cluster.
 
-        `records`, `encoder_factory`, `store_factory` and `row_fields` are called in other processes, and picklable.
-        Without a `store_factory` the driver makes the workers' calls to `store`. `seconds` of the report is the
-        driver's time, `stage_seconds` are summed over workers. Raises `EngineFailed` besides what `ingest` raises.
+        The job's records, factories and `row_fields` are called in other processes, and picklable. Without a
+        `store_factory` the driver makes the workers' calls to the job's store. `seconds` of the report is the driver's
+        time, `stage_seconds` are summed over workers. Raises `EngineFailed` besides.
         """
+        chosen = settled(RunOptions, options)
+        errors, on_progress, on_notice = chosen["errors"], chosen["on_progress"], chosen["on_notice"]
+        stop, store, encoder_factory = chosen["stop"], job.store, self.encoder_factory or job.encoder_factory
+        if encoder_factory is None:
+            raise EngineFailed("Ray's workers each load an encoder: give RayEngine an encoder_factory")
         ray = _ray()
         start = time.perf_counter()
         total = IngestReport()
@@ -83,19 +70,14 @@ class RayEngine:
             log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
             stack.enter_context(_cluster(ray))
             work = Work(
-                encoder_factory=self.encoder_factory or encoder_factory,
-                store_factory=store_factory or stack.enter_context(served(store)),
-                row_fields=row_fields,
-                threads=threads,
-                processes=processes,
-                max_pixels=max_pixels,
-                decoding=decoding or DecodePolicy(),
-                max_bytes=max_bytes,
-                retry_seconds=retry_seconds,
-                strict=strict,
+                encoder_factory=encoder_factory,
+                store_factory=job.store_factory or stack.enter_context(served(store)),
+                row_fields=job.row_fields,
+                resources=job.resources,
+                strict=chosen["strict"],
                 folder=str(Path.cwd()),
             )
-            for outcome in self._outcomes(ray, records, work):
+            for outcome in self._outcomes(ray, job.records, work):
                 told = _add(total, outcome.report)
                 if on_notice:
                     for notice in told:

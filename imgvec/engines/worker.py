@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.images import DecodePolicy
-from imgvec.ingest import IngestStore, RowFields, claimed, ingest
+from imgvec.ingest import IngestStore, Resources, RowFields, claimed, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Item
 
@@ -58,12 +57,7 @@ class Work:
     encoder_factory: Callable[[], Encoder]
     store_factory: Callable[[], IngestStore]
     row_fields: RowFields
-    threads: int
-    processes: int
-    max_pixels: int
-    decoding: DecodePolicy
-    max_bytes: int
-    retry_seconds: float
+    resources: Resources
     strict: bool
     folder: str
     """The driver's working directory, which relative paths start from."""
@@ -106,12 +100,7 @@ class Worker:
                     self._store,
                     self._encoder,
                     work.row_fields,
-                    threads=work.threads,
-                    processes=work.processes,
-                    max_pixels=work.max_pixels,
-                    decoding=work.decoding,
-                    max_bytes=work.max_bytes,
-                    retry_seconds=work.retry_seconds,
+                    work.resources,
                     strict=work.strict,
                     errors=refused,
                 )

@@ -13,7 +13,20 @@ from __future__ import annotations
 
 from imgvec.ingest.claims import claimed
 from imgvec.ingest.items import IngestStore, RowFields
+from imgvec.ingest.options import Engine, IngestOptions, Job, Resources, RunOptions
 from imgvec.ingest.pipeline import ingest
 from imgvec.ingest.prune import PruneStore, prune
 
-__all__ = ["IngestStore", "PruneStore", "RowFields", "claimed", "ingest", "prune"]
+__all__ = [
+    "Engine",
+    "IngestOptions",
+    "IngestStore",
+    "Job",
+    "PruneStore",
+    "Resources",
+    "RowFields",
+    "RunOptions",
+    "claimed",
+    "ingest",
+    "prune",
+]

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import Unpack
 
 from imgvec.encoders.protocol import Tunable
 from imgvec.errors import EncoderError, UnreadableImage
-from imgvec.images import DecodePolicy
 from imgvec.ingest.claims import claimed
 from imgvec.ingest.decoding import Decoder, under_way
 from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields
+from imgvec.ingest.options import Resources, RunOptions
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
 from imgvec.ingest.run import Run
+from imgvec.options import settled
 from imgvec.report import IngestReport
 from imgvec.sources import Item
 from imgvec.threads import Ahead, Writer
@@ -45,28 +47,19 @@ def ingest(
     store: IngestStore,
     encoder: Encoder,
     row_fields: RowFields,
-    *,
-    threads: int,
-    processes: int = 0,
-    max_pixels: int,
-    decoding: DecodePolicy | None = None,
-    max_bytes: int,
-    retry_seconds: float = 60.0,
-    strict: bool = False,
-    errors: str | Path | None = None,
-    on_progress: Callable[[IngestReport], None] | None = None,
-    on_notice: Callable[[str], None] | None = None,
-    stop: threading.Event | None = None,
+    resources: Resources,
+    **options: Unpack[RunOptions],
 ) -> IngestReport:
     """Bring `records` in; returns what became of each.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
     ten times a second, `on_notice` what the source has to say, from any thread, one call at a time. `stop`, once set,
-    ends the run after the batch in hand. Decoding runs in `threads`, or in so many `processes`, where an image that
-    kills its decoder is refused. What Milvus refuses for the moment is tried again for `retry_seconds`. Raises the
-    store's and the encoder's errors; what was acknowledged before stays.
+    ends the run after the batch in hand. Where decoding has processes, an image that kills its decoder is refused.
+    Raises the store's and the encoder's errors; what was acknowledged before stays.
     """
+    chosen = settled(RunOptions, options)
+    errors, stop, threads = chosen["errors"], chosen["stop"], resources.threads
     closing = threading.Event()
 
     def stopped() -> bool:
@@ -74,19 +67,19 @@ def ingest(
 
     with ExitStack() as stack:
         log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
-        run = Run(strict, log, on_progress, retry_seconds, stopped, on_notice)
+        run = Run(chosen["strict"], log, chosen["on_progress"], resources.retry_seconds, stopped, chosen["on_notice"])
         # read threads wait for storage, decode threads for the processor: two pools, so that neither holds up the other
         readers = stack.enter_context(_pool("imgvec-read", threads))
-        decoders = workers(threads, processes)
+        decoders = workers(threads, resources.processes)
         stack.callback(decoders.shutdown, cancel_futures=True)
         lookups = stack.enter_context(_pool("imgvec-lookup", LOOKUPS_AHEAD))
         writer: Writer[Ready] = Writer(lambda batch: _write(batch, store, run), WRITE_ROWS, WRITE_SECONDS)
         stack.enter_context(writer)
 
-        read = loaded(claimed(records), readers, threads, run, max_bytes)
+        read = loaded(claimed(records), readers, threads, run, resources.max_bytes)
         to_decode = changed(read, store, row_fields, lookups, run)
         decoder = Decoder(
-            encoder.prepare, row_fields, max_pixels, encoder.binding.image_size, decoding or DecodePolicy()
+            encoder.prepare, row_fields, resources.max_pixels, encoder.binding.image_size, resources.decoding
         )
         decoded = under_way(to_decode, decoders, decoder, run)
         ahead = stack.enter_context(Ahead(decoded, 2 * encoder.batch_size + threads, stopped))

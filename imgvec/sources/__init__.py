@@ -1,28 +1,43 @@
-"""What to read, as a lazy stream of records and refusals; one file a kind of source, `source` for all of them."""
+"""Where images live: a `Source`, read as a lazy stream of records and refusals.
 
+source.py    the value, and the way from its text to a kind
+registry.py  the kinds: by scheme, by ending, by what a folder holds; one file a kind, and plug-ins
+reading.py   what every kind makes its records with
+records.py   what comes out
+"""
+
+from imgvec.sources.columns import Columns
 from imgvec.sources.files import IMAGE_SUFFIXES
 from imgvec.sources.frames import Table
-from imgvec.sources.gone import gone_from
+from imgvec.sources.guards import Guards
+from imgvec.sources.kinds import Kind
 from imgvec.sources.metadata import Metadata, load_metadata
 from imgvec.sources.names import present
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading
 from imgvec.sources.records import LINK, Again, Found, Item, Notice, PassedOver, Record, record_id
-from imgvec.sources.source import is_listed_fast, read_source
+from imgvec.sources.source import Source, SourceOptions, Spec
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LINK",
     "Again",
+    "Columns",
     "Found",
+    "Guards",
     "Item",
+    "Kind",
     "Metadata",
     "Notice",
     "PassedOver",
+    "Place",
+    "Reading",
     "Record",
+    "Source",
+    "SourceOptions",
+    "Spec",
     "Table",
-    "gone_from",
-    "is_listed_fast",
     "load_metadata",
     "present",
-    "read_source",
     "record_id",
 ]

@@ -29,8 +29,8 @@ IMAGE_SUFFIXES = frozenset(
 #: Endings that are surely no images. Folder walks and globs pass over them without a word; every other file is
 #: tried, since a photo without an extension is found only by opening it, and a refusal is better than a gap.
 OTHER_SUFFIXES = frozenset(
-    ".7z .aac .aae .avi .bash .bat .bin .bz2 .c .cfg .conf .cpp .cs .css .csv .db .dll .doc .docx .exe .flac .go "
-    ".gz .h .h5 .hpp .htm .html .ini .ipynb .java .jar .js .json .jsonl .lock .log .lua .m4a .m4v .md .mkv .mov "
+    ".7z .aac .aae .arrow .avi .bash .bat .bin .bz2 .c .cfg .conf .cpp .cs .css .csv .db .dll .doc .docx .exe .flac "
+    ".go .gz .h .h5 .hpp .htm .html .ini .ipynb .java .jar .js .json .jsonl .lock .log .lua .m4a .m4v .md .mkv .mov "
     ".mp3 .mp4 .mpg .msi .ndjson .npy .npz .odt .ogg .onnx .parquet .pdf .php .pickle .pkl .ppt .pptx .pt .pth .py "
     ".pyc .r .rar .rb .rs .rst .rtf .safetensors .sh .so .sql .sqlite .srt .swift .tar .tgz .toml .ts .tsv .txt "
     ".wav .webm .xls .xlsx .xml .xmp .xz .yaml .yml .zip .zst".split()

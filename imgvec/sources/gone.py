@@ -8,18 +8,17 @@ from functools import cache
 from pathlib import Path
 
 from imgvec.errors import SourceError
+from imgvec.sources import registry
 from imgvec.sources.braces import expand
 from imgvec.sources.files import MAGIC, as_present, matches, split_glob
 from imgvec.sources.named import path_of, scheme_of
 from imgvec.sources.passing import Excludes
-from imgvec.sources.places import Place, kind_of, split_member
+from imgvec.sources.places import Place
 from imgvec.sources.reading import absolute
-from imgvec.sources.tars import tar_names
-from imgvec.sources.zips import zip_names
 
 
 def gone_from(
-    source: str | Path | Iterable[str | Path],
+    sources: Iterable[str | Path],
     *,
     root: str | Path | None = None,
     exclude: Iterable[str] = (),
@@ -36,7 +35,7 @@ def gone_from(
     such an archive: whether a member or a file was called so, nobody knows any longer, and they are not gone.
     """
     base = None if root is None else as_present(absolute(root))
-    paths = [as_present(path) for path in _paths([source] if isinstance(source, str | Path) else source)]
+    paths = [as_present(path) for path in _paths(sources)]
     named = frozenset(paths)
     folders = tuple(path.rstrip("/") + "/" for path in paths if os.path.isdir(path))  # noqa: PTH112
     members = cache(_members)  # of this test's own: an archive may change before the next one is made
@@ -55,7 +54,7 @@ def gone_from(
         if "://" in uri or (base is None and not uri.startswith("/")):
             return False
         path = os.path.abspath(os.path.join(base or "/", uri))  # noqa: PTH100, PTH118
-        if member := split_member(uri):
+        if member := registry.split_member(uri):
             archive = os.path.abspath(os.path.join(base or "/", member[0]))  # noqa: PTH100, PTH118
             if (
                 on_unsure
@@ -101,8 +100,8 @@ def _paths(sources: Iterable[str | Path]) -> Iterable[str]:
 
 def _members(archive: str) -> frozenset[str] | None:
     """The paths of an archive's members, None where they are not known for sure."""
-    lister = {"tar": tar_names, "zip": zip_names}.get(kind_of(archive) or "")
+    kind = registry.by_ending(archive)
     try:
-        return None if lister is None else lister(Place(archive, archive))
+        return None if kind is None or kind.members is None else kind.members(Place(archive, archive))
     except SourceError:
         return None

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 
 from imgvec.errors import SourceError
+from imgvec.sources.kinds import Kind
 from imgvec.sources.named import read_named
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
@@ -28,3 +29,6 @@ def read_list(place: Place, reading: Reading) -> Iterator[Found]:
                     yield read_named(line, place, reading, {})
         except OSError as exc:
             raise SourceError(f"{place}: cannot be read on: {exc}") from exc
+
+
+KIND = Kind(name="list", read=read_list, endings=(".txt",))

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.sources.kinds import Kind
 from imgvec.sources.named import read_named
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
@@ -29,7 +30,7 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
         is_json = where.lower().endswith((".jsonl", ".ndjson"))
 
         def on_header(names: list[str]) -> None:
-            columns.look_at(names, frozenset({column_of(names, wanted), columns.id}))
+            reading.fields.look_at(names, frozenset({column_of(names, wanted), columns.id}))
 
         # a broken line costs itself alone
         broken: list[UnreadableImage] = []
@@ -52,10 +53,13 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
                     said = " or ".join(f"`{name}`" for name in wanted)
                     yield UnreadableImage(f"{place.uri}:{line}", "unusable name", f"the row has no text in {said}")
                     continue
-                yield read_named(text, place, reading, columns.fields(row, frozenset({column, columns.id})), row)
+                yield read_named(text, place, reading, reading.fields.of(row, frozenset({column, columns.id})), row)
             yield from broken
         except SourceError:
             yield from broken
             raise
         except OSError as exc:
             raise SourceError(f"{place}: cannot be read on: {exc}") from exc
+
+
+KIND = Kind(name="manifest", read=read_manifest, endings=(".csv", ".tsv", ".jsonl", ".ndjson"))

@@ -8,12 +8,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from imgvec.errors import UnreadableImage
-from imgvec.images.fetch import UrlReader, url_trouble, without_userinfo
+from imgvec.images.fetch import without_userinfo
 from imgvec.sources import files, remote
 from imgvec.sources.names import is_windows, present
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Item, Reading, printable
 from imgvec.sources.records import EXCLUDED, PassedOver
+from imgvec.sources.urls import read_url
 
 
 def scheme_of(text: str) -> str | None:
@@ -55,12 +56,3 @@ def read_named(
     if reading.excludes.match(place.below(where)):
         return PassedOver(printable(where if "://" in where else reading.uri(where)), EXCLUDED)
     return (remote.read_object if "://" in where else files.read_file)(where, reading, fields, row)
-
-
-def read_url(
-    url: str, reading: Reading, fields: Mapping[str, Any] | None = None, row: Mapping[str, Any] | None = None
-) -> Item:
-    """The image at an http(s) URL; nothing is fetched before it is read."""
-    if problem := url_trouble(url):
-        return UnreadableImage(without_userinfo(printable(url)), "unusable name", problem)
-    return reading.image(url, UrlReader(url, reading.policy, reading.connections), url, fields=fields, row=row)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.readers import BytesReader
-from imgvec.sources.frames import arrow_rows
-from imgvec.sources.manifests import URI_COLUMNS
-from imgvec.sources.named import read_named
+from imgvec.errors import MissingExtra, SourceError, UnreadableImage
+from imgvec.sources.arrow import (
+    HELD_ROWS,
+    Sheet,
+    are_unique,
+    bytes_of_row,
+    check_type,
+    image_column,
+    only_image_column,
+    records,
+    row_of,
+    uri_column,
+)
+from imgvec.sources.columns import Columns
+from imgvec.sources.guards import Guards
+from imgvec.sources.kinds import Kind
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
-from imgvec.sources.records import EXCLUDED, Found, PassedOver, record_id
-from imgvec.sources.tables import column_of
-
-_ROWS = 16
-"""Rows held at a time, whose images are all in memory."""
+from imgvec.sources.records import Found
 
 
 def read_parquet(place: Place, reading: Reading) -> Iterator[Found]:
@@ -28,118 +35,40 @@ def read_parquet(place: Place, reading: Reading) -> Iterator[Found]:
     row's number from 0. A row whose image has a path and no bytes names a file.
     """
     with _opened(place) as file:
-        names = file.schema_arrow.names
-        image = _image_column(place, reading, names)
+        schema, columns = file.schema_arrow, reading.columns
+        image = image_column(place, columns, schema)
         if image is not None:
-            _check_type(place, file, image)
-        uri = column_of(names, (reading.columns.uri,) if reading.columns.uri else URI_COLUMNS)
-        used = frozenset({uri, reading.columns.id})
-        reading.columns.look_at(names, used | {image})
-        keyed = image is not None and _keys_are_unique(file, image, reading.columns.uri)
-        number = 0
-        for batch in file.iter_batches(batch_size=_ROWS, use_threads=False):
-            images = batch.column(image) if image is not None else None
-            others = [name for name in names if name != image]
-            for index, row in enumerate(arrow_rows(batch.select(others))):
-                if isinstance(row, str):
-                    yield UnreadableImage(f"{place.uri}!{number}", "metadata refused", row)
-                    number += 1
-                    continue
-                fields = reading.columns.fields(row, used)
-                if images is None:
-                    yield _named(row.get(uri or ""), number, place, reading, fields, row)
-                else:
-                    try:
-                        path, value = _cell(images[index])
-                    except UnicodeDecodeError:
-                        yield UnreadableImage(f"{place.uri}!{number}", "unusable name", "its path is not UTF-8")
-                        number += 1
-                        continue
-                    name = row[reading.columns.uri] if reading.columns.uri else path
-                    key = str(name) if keyed else str(number)
-                    if value is None and path:
-                        yield _named(path, number, place, reading, fields, row)
-                    else:
-                        yield from _held(value, key, place, reading, fields, row)
-                number += 1
+            check_type(place, schema, image)
+        texts = None if image is None else _texts(file, image, columns)
+        keyed = texts is not None and are_unique(texts)
+        sheet = Sheet(place, schema.names, image, uri_column(columns, schema.names), keyed)
+        yield from records(sheet, file.iter_batches(batch_size=HELD_ROWS, use_threads=False), reading)
 
 
-def _held(
-    value: Any, key: str, place: Place, reading: Reading, fields: Mapping[str, Any], row: Mapping[str, Any]
-) -> Iterator[Found]:
-    """The image whose bytes the row holds; nothing where it is another part's."""
-    uri = f"{place.uri}!{key}"
-    if reading.may_skip(uri):
-        return
-    if reading.excludes.match(key):
-        yield PassedOver(uri, EXCLUDED)
-        return
-    data = b"" if value is None else value.as_buffer()
-    size = len(data)
-    if size > reading.max_bytes:
-        yield UnreadableImage(uri, "too large", f"{size:,} bytes, the limit is {reading.max_bytes:,}")
-        return
-    yield reading.image(uri, BytesReader(bytes(data), uri), f"{place.where}!{key}", member=key, fields=fields, row=row)
-
-
-def _named(
-    text: Any, number: int, place: Place, reading: Reading, fields: Mapping[str, Any], row: Mapping[str, Any]
-) -> Found:
-    if not isinstance(text, str) or not text.strip():
-        return UnreadableImage(f"{place.uri}!{number}", "unusable name", "the row does not say where its image is")
-    return read_named(text, place, reading, fields, row)
-
-
-def _cell(cell: Any) -> tuple[str | None, Any]:
-    """Path and bytes, as Arrow scalars' values, of one image."""
-    if not cell.is_valid:
-        return None, None
-    if not hasattr(cell, "keys"):
-        return None, cell
-    path, data = (cell["path"].as_py() if "path" in cell.keys() else None), cell["bytes"]  # noqa: SIM118
-    return path, data if data.is_valid else None
-
-
-def _image_column(place: Place, reading: Reading, names: list[str]) -> str | None:
-    """The column with the images' bytes, None where another one says where they are."""
-    columns = reading.columns
-    if columns.image is not None:
-        if columns.image not in names:
-            raise SourceError(f"{place}: there is no column `{columns.image}`; it has {', '.join(names)}")
-        return columns.image
-    if columns.uri is not None:
-        if columns.uri not in names:
-            raise SourceError(f"{place}: there is no column `{columns.uri}`; it has {', '.join(names)}")
-        return None
-    if "image" in names:
-        return "image"
-    if column_of(names, URI_COLUMNS) is None:
-        raise SourceError(
-            f"{place}: which column has the images? It has {', '.join(names)}; name it with --image-column, or with "
-            "--uri-column where it says where they are"
-        )
-    return None
-
-
-def _keys_are_unique(file: Any, image: str, uri_column: str | None) -> bool:
-    """Whether every row has a path of its own; of the file only the paths are read."""
-    seen: set[int] = set()
-    leaf = uri_column or f"{image}.path"
+def _texts(file: Any, image: str, columns: Columns) -> Iterator[Any] | None:
+    """The texts that rows could be called by, batch by batch; of the file only they are read. None without any."""
+    leaf = columns.uri or f"{image}.path"
     leaves = {file.schema.column(index).path for index in range(len(file.schema))}
     if leaf not in leaves:
-        return False
-    for batch in file.iter_batches(columns=[leaf], use_threads=False):
-        column = batch.column(0) if uri_column else batch.column(0).field("path")
-        try:
-            paths = column.to_pylist()
-        except UnicodeDecodeError:
-            return False
-        for path in paths:
-            key = int(record_id(path)[:16], 16) if isinstance(path, str) and path else None
-            if key is None or key in seen:
-                return False
-            seen.add(key)
-    return True
+        return None
+    batches = file.iter_batches(columns=[leaf], use_threads=False)
+    return (batch.column(0) if columns.uri else batch.column(0).field("path") for batch in batches)
+
+
+def _reopen(place: Place, key: str, guards: Guards, columns: Columns) -> bytes:
+    uri = f"{place.uri}!{key}"
+    with _opened(place) as file:
+        image = only_image_column(place, columns, file.schema_arrow)
+        check_type(place, file.schema_arrow, image)
+        row = row_of(_texts(file, image, columns), key)
+        group = 0
+        while row is not None and group < file.num_row_groups:
+            rows = file.metadata.row_group(group).num_rows
+            if row < rows:
+                batches = file.iter_batches(HELD_ROWS, row_groups=[group], columns=[image], use_threads=False)
+                return bytes_of_row(batches, image, row, uri, guards.max_bytes)
+            row, group = row - rows, group + 1
+    raise UnreadableImage(uri, "missing", "there is no such row")
 
 
 @contextmanager
@@ -149,7 +78,7 @@ def _opened(place: Place) -> Iterator[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as exc:
-        raise SourceError(f"{place}: Parquet needs pyarrow: pip install 'imgvec[parquet]'") from exc
+        raise MissingExtra("parquet", f"{place}: Parquet needs pyarrow") from exc
     with place.opened() as file:
         try:
             # row groups of images are large: pages are read as they are needed rather than a whole group
@@ -159,14 +88,4 @@ def _opened(place: Place) -> Iterator[Any]:
             raise SourceError(f"{place}: not Parquet, or broken: {exc}; the rows before are taken") from exc
 
 
-def _check_type(place: Place, file: Any, image: str) -> None:
-    import pyarrow as pa
-
-    kind = file.schema_arrow.field(image).type
-    held = kind
-    if pa.types.is_struct(kind):
-        held = next(
-            (kind.field(index).type for index in range(kind.num_fields) if kind.field(index).name == "bytes"), None
-        )
-    if held is None or not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
-        raise SourceError(f"{place}: the column `{image}` is {kind}: images are bytes, or {{bytes, path}}")
+KIND = Kind(name="parquet", read=read_parquet, endings=(".parquet",), reopen=_reopen)

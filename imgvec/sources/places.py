@@ -1,10 +1,9 @@
-"""A file that holds images or names them: an archive, a manifest, a list; on disk or behind fsspec."""
+"""What holds images or names them: an archive, a manifest, a list; on disk or behind fsspec."""
 
 from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,32 +13,10 @@ from imgvec.errors import SourceError
 from imgvec.sources import remote
 from imgvec.sources.reading import printable
 
-_ENDINGS = {
-    "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
-    "zip": (".zip",),
-    "parquet": (".parquet",),
-    "manifest": (".csv", ".tsv", ".jsonl", ".ndjson"),
-    "list": (".txt",),
-}
-_KINDS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings}
-_MEMBER = re.compile(r"(?s)(.*?(?:" + "|".join(map(re.escape, _KINDS)) + r"))!(.+)", re.IGNORECASE)
-
-
-def kind_of(name: str) -> str | None:
-    """`tar`, `zip`, `parquet`, `manifest` or `list` by the ending of a path or URL; None for what is none of these."""
-    lower = name.lower()
-    return next((kind for ending, kind in _KINDS.items() if lower.endswith(ending)), None)
-
-
-def split_member(uri: str) -> tuple[str, str] | None:
-    """The archive and the member of an `archive!member` uri; None for a uri of another form."""
-    found = _MEMBER.fullmatch(uri)
-    return None if found is None else (found[1], found[2])
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Such a file."""
+    """Such a file, or a folder of a kind of its own, or a URL that a kind of its own reads."""
 
     where: str
     """Absolute path, or URL."""

@@ -3,118 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from imgvec.errors import Reason, SourceError, UnreadableImage
 from imgvec.images.connections import Connections
-from imgvec.images.fetch import FetchPolicy
 from imgvec.images.readers import Reader
 from imgvec.rows import MAX_ID_BYTES, MAX_URI_BYTES
+from imgvec.sources.columns import Columns, Fields, Row, some
+from imgvec.sources.guards import Guards
 from imgvec.sources.metadata import Metadata
 from imgvec.sources.passing import Excludes
 from imgvec.sources.records import Found, Notice, PassedOver, Record, record_id
 
 Item = Record | UnreadableImage
-Row = Mapping[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of a manifest or of the metadata, or keys of a sidecar, mean what."""
-
-    uri: str | None = None
-    """Where the image is; None for the first of `manifests.URI_COLUMNS` that is there."""
-    id: str | None = None
-    """The image's id; None for one made from its uri."""
-    image: str | None = None
-    """A Parquet column of image bytes; None for `image`, where no column says where the image is."""
-    mapping: Mapping[str, str] | None = None
-    """Column to field; None for every other column under its own name, otherwise only these."""
-    problem: Callable[[str], str | None] = lambda _: None
-    """Why there can be no field of a name; such a column is passed over, and said."""
-    _seen: dict[str, None] = field(default_factory=dict)
-    _problems: dict[str, str] = field(default_factory=dict)
-    _mapped: set[str] = field(default_factory=set)
-
-    def check(self) -> None:
-        """Raise `SourceError` where a field that `mapping` names cannot be."""
-        for column, name in (self.mapping or {}).items():
-            if why := self.problem(name):
-                raise SourceError(f"--map {column}={name}: {why}; choose another FIELD")
-
-    def fields(self, row: Row, used: frozenset[str | None] = frozenset()) -> dict[str, Any]:
-        """The metadata that a row gives, without the columns `used` for the image itself."""
-        if self.mapping is not None:
-            found = {column: name for column, name in self.mapping.items() if row.get(column) is not None}
-            self._mapped.update(found)
-            return {name: row[column] for column, name in found.items()}
-        self.look_at(row, used)
-        return {
-            name: value
-            for name, value in row.items()
-            if value is not None and name not in used and name not in self._problems and not self._is_late(name)
-        }
-
-    def look_at(self, names: Iterable[str], used: frozenset[str | None] = frozenset()) -> None:
-        """Judge the names of columns, once each."""
-        if self.mapping is not None:
-            return
-        for name in names:
-            if name not in self._seen and name not in used and len(self._seen) < _MOST_NAMES:
-                self._seen[name] = None
-                if why := self.problem(name):
-                    self._problems[name] = why
-
-    def _is_late(self, name: str) -> bool:
-        return name not in self._seen and self.problem(name) is not None
-
-    def passed_over(self, told: int) -> str | None:
-        """What to say of the columns that are passed over, from the one numbered `told` on."""
-        by_reason: dict[str, list[str]] = {}
-        for name in islice(self._problems, told, None):
-            by_reason.setdefault(self._problems[name], []).append(repr(name))
-        if not by_reason:
-            return None
-        said = "; ".join(f"{_some(names)} ({why})" for why, names in by_reason.items())
-        return (
-            f"columns that are passed over: {said}. --map COLUMN=FIELD (in Python mapping=) stores one under another "
-            "name; only those mapped are stored then"
-        )
-
-    @property
-    def problems(self) -> int:
-        """How many columns are passed over so far."""
-        return len(self._problems)
-
-    @property
-    def never_seen(self) -> list[str]:
-        """Columns of `mapping` that no row has had a value in."""
-        return [column for column in self.mapping or {} if column not in self._mapped]
-
-
-_MOST_NAMES, _MOST_NOTICES = 10_000, 5
-"""Names of columns that are remembered, and notices about them; sidecars may have others in every image."""
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+_MOST_NOTICES = 5
+"""Notices about columns; sidecars may have others in every image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The options of `read_source`."""
+    """One reading of a source: what it is to give, and what turns up on the way."""
 
     root: str | None = None
     """Absolute."""
     recursive: bool = True
     metadata: Metadata | None = None
     columns: Columns = field(default_factory=Columns)
-    max_bytes: int = 256 * 2**20
-    policy: FetchPolicy = field(default_factory=FetchPolicy)
+    fields: Fields = field(default_factory=lambda: Fields(Columns()))
+    guards: Guards = field(default_factory=Guards)
     connections: Connections = field(default_factory=Connections)
     """What fetches of this source share; closed at its end."""
     part: tuple[int, int] | None = None
@@ -156,7 +75,7 @@ class Reading:
         except ValueError as exc:
             return UnreadableImage(printable(uri), "metadata refused", str(exc))
         used = frozenset({self.columns.id})
-        return self.record(uri, reader, {**(fields or {}), **self.columns.fields(known, used)}, row)
+        return self.record(uri, reader, {**(fields or {}), **self.fields.of(known, used)}, row)
 
     def record(self, uri: str, reader: Reader, fields: Row, row: Row | None = None) -> Item:
         """A record, or the refusal of its name or id; the id is taken from `row` where a column is named for it."""
@@ -188,17 +107,17 @@ class Reading:
 
     def told(self, items: Iterator[Found]) -> Iterator[Found]:
         """The items, and notices about the columns as they turn up."""
-        columns, told, notices = self.columns, 0, 0
+        judged, told, notices = self.fields, 0, 0
         if self.metadata is not None:
-            columns.look_at(self.metadata.columns, frozenset({columns.id}))
+            judged.look_at(self.metadata.columns, frozenset({self.columns.id}))
         for item in items:
-            if columns.problems > told and notices < _MOST_NOTICES:
-                if text := columns.passed_over(told):
+            if judged.problems > told and notices < _MOST_NOTICES:
+                if text := judged.passed_over(told):
                     yield Notice(text)
-                told, notices = columns.problems, notices + 1
+                told, notices = judged.problems, notices + 1
             yield item
-        if columns.never_seen:
-            names = _some([repr(name) for name in columns.never_seen])
+        if judged.never_seen:
+            names = some([repr(name) for name in judged.never_seen])
             yield Notice(f"no row has a value in {names}, which --map (in Python mapping=) names: check the spelling")
 
 

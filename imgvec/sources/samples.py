@@ -65,19 +65,27 @@ class Choice:
 
     def trouble(self, name: str, mode: int, size: int) -> tuple[Reason, str] | None:
         """Why the member is refused before it is read; its bytes are never asked for then."""
-        if name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
-            return "unusable name", "it leads out of the archive"
-        if not stat.S_ISREG(mode):
-            return "not a regular file", "a link or a device in the archive"
+        limit = SIDECAR_BYTES if is_sidecar(name) else self._reading.guards.max_bytes
+        trouble = member_trouble(name, mode, size, limit)
+        if trouble is not None and trouble[0] != "too large":
+            return trouble
         # 64 bits of a name instead of the name: a shard can have millions of members
         key = int(record_id(name)[:16], 16)
         if key in self._seen:
             return "unusable name", "it stands in the archive twice; the first is taken"
         self._seen.add(key)
-        limit = SIDECAR_BYTES if is_sidecar(name) else self._reading.max_bytes
-        if size > limit:
-            return "too large", f"{size:,} bytes, the limit is {limit:,}"
-        return None
+        return trouble
+
+
+def member_trouble(name: str, mode: int, size: int, max_bytes: int) -> tuple[Reason, str] | None:
+    """Why a member is refused by its header, as reason and detail; None where it can be read."""
+    if name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
+        return "unusable name", "it leads out of the archive"
+    if not stat.S_ISREG(mode):
+        return "not a regular file", "a link or a device in the archive"
+    if size > max_bytes:
+        return "too large", f"{size:,} bytes, the limit is {max_bytes:,}"
+    return None
 
 
 def plain_name(name: str) -> str:
@@ -147,7 +155,7 @@ def _records(sample: list[Member], place: Place, reading: Reading) -> Iterator[I
         if why := member.trouble or trouble:
             yield UnreadableImage(printable(uri), *why)
             continue
-        fields = reading.columns.fields(row, frozenset({reading.columns.id}))
+        fields = reading.fields.of(row, frozenset({reading.columns.id}))
         path = f"{place.where}!{member.name}"
         yield reading.image(uri, BytesReader(member.data, uri), path, member=member.name, fields=fields, row=row)
 

@@ -1,123 +1,188 @@
-"""The one entry to every kind of source."""
+"""A source as a value: where images are, and how what is found there is to be read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
+
+from typing_extensions import TypedDict, Unpack
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.images.fetch import FetchPolicy, without_userinfo
-from imgvec.sources import files, remote
+from imgvec.options import Option, documented, settled
+from imgvec.sources import files, registry, remote
 from imgvec.sources.braces import expand, has_braces
-from imgvec.sources.lists import read_list
-from imgvec.sources.manifests import read_manifest
+from imgvec.sources.columns import Columns, FieldProblem, Fields
+from imgvec.sources.gone import gone_from
+from imgvec.sources.guards import Guards
+from imgvec.sources.kinds import Kind
 from imgvec.sources.metadata import Metadata
-from imgvec.sources.named import path_of, read_url, scheme_of
-from imgvec.sources.parquets import read_parquet
+from imgvec.sources.named import path_of, scheme_of
 from imgvec.sources.passing import Excludes
-from imgvec.sources.places import Place, kind_of
-from imgvec.sources.reading import Columns, Reading, absolute, printable
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading, absolute, printable
 from imgvec.sources.records import Found, PassedOver
 from imgvec.sources.spellings import check_encoding
-from imgvec.sources.tars import read_tar
-from imgvec.sources.zips import read_zip
+from imgvec.sources.urls import not_fetched
 
-MAX_BYTES = 256 * 2**20
-"""A larger image is refused."""
-
-_READERS: Mapping[str, Callable[[Place, Reading], Iterator[Found]]] = {
-    "tar": read_tar,
-    "zip": read_zip,
-    "parquet": read_parquet,
-    "manifest": read_manifest,
-    "list": read_list,
-}
+Spec = str | Path | Iterable[str | Path]
 
 
-def read_source(
-    source: str | Path | Iterable[str | Path],
-    *,
-    root: str | Path | None = None,
-    recursive: bool = True,
-    metadata: Metadata | None = None,
-    uri_column: str | None = None,
-    id_column: str | None = None,
-    image_column: str | None = None,
-    mapping: Mapping[str, str] | None = None,
-    max_bytes: int = MAX_BYTES,
-    policy: FetchPolicy | None = None,
-    part: tuple[int, int] | None = None,
-    follow_links: bool = False,
-    exclude: Iterable[str] = (),
-    name_encoding: str | None = None,
-    field_problem: Callable[[str], str | None] | None = None,
-) -> Iterator[Found]:
-    """Stream the images of a source, what is refused before it is read, and what is passed over, in a stable order.
+class SourceOptions(TypedDict, total=False):
+    """How a source is read."""
 
-    By its scheme or its ending a source is
+    root: Annotated[str | Path | None, Option(json=False, metavar="DIR", help="Store paths relative to this folder.")]
+    uri_column: Annotated[
+        str | None, Option(metavar="COLUMN", help="A manifest's column that says where the image is.")
+    ]
+    id_column: Annotated[
+        str | None, Option(metavar="COLUMN", help="A manifest's column of ids, in place of ids made from uris.")
+    ]
+    image_column: Annotated[str | None, Option(metavar="COLUMN", help="A Parquet or Arrow column of image bytes.")]
+    mapping: Annotated[
+        Mapping[str, str] | None,
+        Option(
+            flags=("--map",),
+            metavar="COLUMN=FIELD",
+            help="Store COLUMN of a manifest, a sidecar or the metadata in FIELD; only those mapped are stored then.",
+        ),
+    ]
+    recursive: Annotated[bool, Option(True, shell=False, help="Walk the folders below a folder too.")]
+    follow_links: Annotated[bool, Option(False, help="Follow symbolic links below a folder, each thing once.")]
+    exclude: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            metavar="GLOB",
+            help="Leave out paths below the source that match, as in .gitignore ('raw/', '*.png', '/top'); repeatable.",
+        ),
+    ]
+    name_encoding: Annotated[
+        str | None, Option(metavar="ENCODING", help="Of names in archives that do not say theirs, as cp932.")
+    ]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Source:
+    """Images to bring in, and how they are to be read; iterating gives them one by one, in a stable order.
+
+    `spec` is, by its scheme, its ending, or what it holds:
 
     - a folder, walked in the order of names, whatever the file system; hidden entries are left out without a word,
       folders of systems (`SYSTEM_FOLDERS`) and symbolic links are passed over and said; archives and manifests in it
       are not opened
     - a file: an image, or with the ending of one an archive (`.tar`, `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`, `.zip`),
-      a manifest (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`) or a list (`.txt`)
+      a manifest (`.parquet`, `.arrow`, `.csv`, `.tsv`, `.jsonl`, `.ndjson`) or a list (`.txt`)
+    - a data set of Hugging Face on disk: a folder that `save_to_disk` wrote
     - a glob of `*`, `?`, `[…]` and `**`, which takes files only; one that ends like an archive, a manifest or a list
       (`shards/*.tar`) reads each of these; a path that exists is never a glob
     - a brace pattern (`shard-{000..127}.tar`), each name of which is a source
-    - an http(s) URL of an image, fetched as `policy` allows; or any other URL, which fsspec reads
+    - an http(s) URL of an image, fetched as the `Guards` allow; or any other URL, which fsspec reads
+    - what a plug-in adds (`registry`)
     - an iterable of these, each taken when its turn comes; one that is not there is refused rather than an error.
 
     `~` is expanded; a link that is named itself is followed. A record's uri is the absolute path without resolving
-    links, or, with `root`, the path relative to it; the URL; or `archive.tar!member`.
-
-    With `follow_links` links below a folder are followed; the uri is the link's own path, and what a link leads to is
-    taken once: not where the source has it by itself, or from another link. `exclude` are patterns as in .gitignore for
-    paths below the source (in an archive: its members; in a manifest or list: what it names, below its folder).
-    `name_encoding` is that of names in archives that do not say theirs, such as `cp932`; one of `ENCODINGS`.
-
-    `uri_column`, `id_column`, `image_column` and `mapping` (column to field) say what the columns of manifests, of the
-    metadata and the keys of sidecars mean. `field_problem` says why there can be no field of a name: such a column is
-    passed over, with one `Notice`. `part` = (rank, of) reads one of `of` disjoint parts that together are the source;
-    the record's id alone decides. Refusals are values: nothing that could be an image is lost without a word, and a
-    folder that cannot be listed is one too.
-
-    Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside `root`;
-    and where an archive or a manifest breaks off, after what came before.
+    links, or, with `root`, the path relative to it; the URL; or `archive.tar!member`. With `follow_links` the uri is
+    the link's own path, and what a link leads to is taken once: not where the source has it by itself, or from another
+    link. `exclude` holds for paths below a folder, an archive's members, and what a manifest or a list names below its
+    own folder.
     """
-    base = None if root is None else files.as_present(absolute(root))
-    if base is not None and not os.path.isdir(base):  # noqa: PTH112
-        raise SourceError(f"{base}: the root is not a folder")
-    if part is not None and not 0 <= part[0] < part[1]:
-        raise SourceError(f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts")
-    columns = Columns(uri_column, id_column, image_column, mapping, field_problem or (lambda _: None))
-    columns.check()
-    check_encoding(name_encoding)
-    reading = Reading(
-        root=base,
-        recursive=recursive,
-        metadata=metadata,
-        columns=columns,
-        max_bytes=max_bytes,
-        policy=policy or FetchPolicy(),
-        part=part,
-        follow_links=follow_links,
-        excludes=Excludes.of(exclude),
-        name_encoding=name_encoding,
-    )
-    if isinstance(source, str | Path) and not has_braces(source):
-        found = _read(source, reading, single=True)
-    else:
-        found = _each([source] if isinstance(source, str | Path) else source, reading)
-    return _to_the_end(reading.told(reading.own(found)), reading)
+
+    spec: Spec
+    options: SourceOptions
+
+    @documented(SourceOptions)
+    def __init__(self, spec: Spec, **options: Unpack[SourceOptions]) -> None:
+        """Raises `OptionError` and `SourceError` for an option that cannot be; whether anything is there shows when
+        the source is read."""
+        object.__setattr__(self, "spec", spec)
+        object.__setattr__(self, "options", settled(SourceOptions, options))
+        check_encoding(self.options["name_encoding"])
+
+    def __iter__(self) -> Iterator[Found]:
+        return self.read()
+
+    def read(
+        self,
+        *,
+        metadata: Metadata | None = None,
+        part: tuple[int, int] | None = None,
+        guards: Guards | None = None,
+        field_problem: FieldProblem | None = None,
+    ) -> Iterator[Found]:
+        """Stream the images, what is refused before it is read, and what is passed over.
+
+        `field_problem` says why there can be no field of a name: such a column is passed over, with one `Notice`.
+        `part` = (rank, of) reads one of `of` disjoint parts that together are the source; the record's id alone
+        decides. Refusals are values: nothing that could be an image is lost without a word, and a folder that cannot be
+        listed is one too.
+
+        Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside the
+        root; and where an archive or a manifest breaks off, after what came before.
+        """
+        options = self.options
+        base = None if options["root"] is None else files.as_present(absolute(options["root"]))
+        if base is not None and not os.path.isdir(base):  # noqa: PTH112
+            raise SourceError(f"{base}: the root is not a folder")
+        if part is not None and not 0 <= part[0] < part[1]:
+            raise SourceError(
+                f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts"
+            )
+        reading = Reading(
+            root=base,
+            recursive=options["recursive"],
+            metadata=metadata,
+            columns=self.columns,
+            fields=Fields(self.columns, field_problem),
+            guards=guards or Guards(),
+            part=part,
+            follow_links=options["follow_links"],
+            excludes=Excludes.of(options["exclude"]),
+            name_encoding=options["name_encoding"],
+        )
+        if isinstance(self.spec, str | Path) and not has_braces(self.spec):
+            found = _read(self.spec, reading, single=True)
+        else:
+            found = _each(self._specs, reading)
+        return _to_the_end(reading.told(reading.own(found)), reading)
+
+    @property
+    def columns(self) -> Columns:
+        """What the columns of manifests, of the metadata and the keys of sidecars mean."""
+        options = self.options
+        return Columns(options["uri_column"], options["id_column"], options["image_column"], options["mapping"])
+
+    def gone(self, *, on_unsure: Callable[[str], None] | None = None) -> Callable[[str], bool]:
+        """A test of uris: whether an image that this source had is no longer there (`gone_from`)."""
+        return gone_from(self._specs, root=self.options["root"], exclude=self.options["exclude"], on_unsure=on_unsure)
+
+    def each(self) -> Iterator[Source]:
+        """A source for each thing that the spec names."""
+        return (Source(one, **self.options) for one in self._specs)
+
+    def held(self) -> Source:
+        """The same source, which can be read more than once: a spec that is an iterator is gone through now."""
+        return self if isinstance(self.spec, str | Path) else Source(list(self.spec), **self.options)
+
+    @property
+    def is_listed_fast(self) -> bool:
+        """Whether going through the records reads no image and no manifest: folders, files, globs on disk."""
+        return all(_is_listed_fast(str(one)) for one in self._specs)
+
+    @property
+    def _specs(self) -> Iterable[str | Path]:
+        return [self.spec] if isinstance(self.spec, str | Path) else self.spec
 
 
-def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
-    """Whether going through the source's records reads no image and no manifest: folders, files, globs on disk."""
-    sources = [source] if isinstance(source, str | Path) else source
-    return all(scheme_of(str(one)) is None and kind_of(str(one)) is None for one in sources)
+def _is_listed_fast(spec: str) -> bool:
+    if scheme_of(spec) is not None or registry.by_ending(spec) is not None:
+        return False
+    path = absolute(spec)
+    return not (os.path.isdir(path) and registry.by_folder(path))  # noqa: PTH112
 
 
 def _to_the_end(items: Iterator[Found], reading: Reading) -> Iterator[Found]:
@@ -125,24 +190,24 @@ def _to_the_end(items: Iterator[Found], reading: Reading) -> Iterator[Found]:
         yield from items
 
 
-def _each(sources: Iterable[str | Path], reading: Reading) -> Iterator[Found]:
-    for source in sources:
-        for one in expand(source):
+def _each(specs: Iterable[str | Path], reading: Reading) -> Iterator[Found]:
+    for spec in specs:
+        for one in expand(spec):
             yield from _read(one, reading, single=False)
 
 
-def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Found]:
+def _read(spec: str | Path, reading: Reading, *, single: bool) -> Iterator[Found]:
     """One source, checked now; what is not there is an error where it is the single one, otherwise a refusal."""
-    scheme = scheme_of(source) if isinstance(source, str) else None
-    if scheme in ("http", "https"):
-        return _fetched(str(source), reading)
+    scheme = scheme_of(spec) if isinstance(spec, str) else None
     if scheme not in (None, "file"):
-        return _remote(str(source), reading, single=single)
-    path = files.as_present(absolute(path_of(str(source)) if scheme else source))
+        return _at_url(str(spec), str(scheme), reading, single=single)
+    path = files.as_present(absolute(path_of(str(spec)) if scheme else spec))
     uri = reading.uri(path)
-    kind = kind_of(path)
+    kind = registry.by_ending(path)
     if kind is not None and os.path.isfile(path):  # noqa: PTH113
-        return _READERS[kind](Place(path, uri), reading)
+        return kind.read(Place(path, uri), reading)
+    if os.path.isdir(path) and (folder := registry.by_folder(path)):  # noqa: PTH112
+        return folder.read(Place(path, uri), reading)
     if kind is not None and files.MAGIC.search(path) and not os.path.lexists(path):
         matching = files.files_matching(path, reading)
         passed: list[PassedOver] = []
@@ -157,24 +222,22 @@ def _read(source: str | Path, reading: Reading, *, single: bool) -> Iterator[Fou
     return (files.read_single if single else files.read_one)(path, reading)
 
 
-def _contents(kind: str, places: Iterable[str | PassedOver], reading: Reading) -> Iterator[Found]:
+def _contents(kind: Kind, places: Iterable[str | PassedOver], reading: Reading) -> Iterator[Found]:
     """What the archives, manifests or lists hold or name."""
     for one in places:
         if isinstance(one, PassedOver):
             yield one
         else:
-            yield from _READERS[kind](Place(one, one if "://" in one else reading.uri(one)), reading)
+            yield from kind.read(Place(one, one if "://" in one else reading.uri(one)), reading)
 
 
-def _fetched(url: str, reading: Reading) -> Iterator[Found]:
-    if kind_of(url.partition("?")[0]):
-        shown = without_userinfo(printable(url))
-        raise SourceError(f"{shown}: archives, manifests and lists are read from disk or an object store: download it")
-    return iter([read_url(url, reading)])
-
-
-def _remote(url: str, reading: Reading, *, single: bool) -> Iterator[Found]:
-    kind = kind_of(url)
+def _at_url(url: str, scheme: str, reading: Reading, *, single: bool) -> Iterator[Found]:
+    by_scheme = registry.by_scheme(scheme)
+    if scheme in ("http", "https") and registry.by_ending(url.partition("?")[0]):
+        raise not_fetched(url)
+    if by_scheme is not None:
+        return by_scheme.read(Place(url, url), reading)
+    kind = registry.by_ending(url)
     found = remote.find(url, reading, every_suffix=kind is not None)
     first = next(found, None)
     if first is None:

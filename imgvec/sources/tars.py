@@ -13,11 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.images.readers import BytesReader
+from imgvec.sources.columns import Columns
+from imgvec.sources.guards import Guards
+from imgvec.sources.kinds import Kind
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading, printable
 from imgvec.sources.records import Found, PassedOver
-from imgvec.sources.samples import Choice, Member, is_sidecar, member_uri, plain_name, read_samples
+from imgvec.sources.samples import Choice, Member, is_sidecar, member_trouble, member_uri, plain_name, read_samples
 from imgvec.sources.spellings import every_spelling
 
 if TYPE_CHECKING:
@@ -55,6 +59,19 @@ def tar_names(place: Place) -> frozenset[str]:
             names.update(map(plain_name, every_spelling(header.name)))
             progress.images += 1
     return frozenset(names)
+
+
+def _reopen(place: Place, key: str, guards: Guards, _columns: Columns) -> bytes:
+    uri = f"{place.uri}!{key}"
+    with _listed(place) as (archive, _):
+        for header in _headers(archive):
+            if key not in map(plain_name, every_spelling(header.name)):
+                continue
+            if trouble := member_trouble(key, _mode(header), header.size, guards.max_bytes):
+                raise UnreadableImage(uri, *trouble)
+            file = archive.extractfile(header)
+            return BytesReader(b"" if file is None else file.read(), uri).read(guards.max_bytes)
+    raise UnreadableImage(uri, "missing", "the archive has no such member")
 
 
 def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver]:
@@ -160,3 +177,12 @@ class _Bounded(io.RawIOBase):
         if self._given > _FREE_BYTES + _EXPANSION * self._packed.tell():
             raise tarfile.ReadError(f"it expands more than {_EXPANSION}-fold, as bombs do and images do not")
         return number
+
+
+KIND = Kind(
+    name="tar",
+    read=read_tar,
+    endings=(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+    reopen=_reopen,
+    members=tar_names,
+)

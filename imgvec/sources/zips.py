@@ -8,11 +8,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imgvec.errors import Reason, SourceError
+from imgvec.errors import Reason, SourceError, UnreadableImage
+from imgvec.images.readers import BytesReader
+from imgvec.sources.columns import Columns
+from imgvec.sources.guards import Guards
+from imgvec.sources.kinds import Kind
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading, printable
 from imgvec.sources.records import Found, Notice, PassedOver
-from imgvec.sources.samples import Choice, Member, member_uri, plain_name, read_samples, sample_key
+from imgvec.sources.samples import Choice, Member, member_trouble, member_uri, plain_name, read_samples, sample_key
 from imgvec.sources.spellings import every_spelling, zip_spellings
 
 _EXPANSION, _FREE_BYTES = 200, 16 * 2**20
@@ -34,6 +38,22 @@ def zip_names(place: Place) -> frozenset[str]:
     """The path of every member; raises `SourceError`."""
     with _opened(place) as archive:
         return frozenset(plain_name(one) for name in archive.namelist() for one in every_spelling(name))
+
+
+def _reopen(place: Place, key: str, guards: Guards, _columns: Columns) -> bytes:
+    uri = f"{place.uri}!{key}"
+    with _opened(place) as archive:
+        infos = archive.infolist()
+        spelled, _ = zip_spellings(infos, None)
+        for at, info in enumerate(infos):
+            if key not in map(plain_name, {spelled.get(at, info.filename), *every_spelling(info.filename)}):
+                continue
+            trouble = member_trouble(key, _mode(info), info.file_size, guards.max_bytes) or _trouble(info)
+            member = Member(key, trouble=trouble) if trouble else _read(archive, info, key)
+            if member.trouble:
+                raise UnreadableImage(uri, *member.trouble)
+            return BytesReader(member.data, uri).read(guards.max_bytes)
+    raise UnreadableImage(uri, "missing", "the archive has no such member")
 
 
 def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver | Notice]:
@@ -89,3 +109,6 @@ def _opened(place: Place) -> Iterator[zipfile.ZipFile]:
             raise SourceError(f"{place}: not a zip, or cut off before its directory: {exc}; nothing was read") from exc
         with archive:
             yield archive
+
+
+KIND = Kind(name="zip", read=read_zip, endings=(".zip",), reopen=_reopen, members=zip_names)

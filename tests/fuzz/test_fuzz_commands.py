@@ -35,7 +35,10 @@ STATUSES = {0, 1, 2, 130}
 
 
 def _commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in sorted(group.commands.items()):
+    context = click.Context(group)
+    for name in sorted(group.list_commands(context)):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from _commands(command, *path, name)
         elif " ".join([*path, name]) not in LEFT_OUT:

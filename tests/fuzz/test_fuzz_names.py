@@ -24,7 +24,7 @@ from imgvec import ImageCollection
 from imgvec.errors import SourceError
 from imgvec.report import IngestReport
 from imgvec.sources.files import OTHER_SUFFIXES
-from imgvec.sources.places import split_member
+from imgvec.sources.registry import split_member
 
 DEFINITION = {
     "encoder": {"model": "fake"},

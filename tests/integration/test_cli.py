@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from pictures import picture
 
-from imgvec import ImageCollection, Like, Text, VectorQuery
+from imgvec import ImageCollection, Like, Source, Text, VectorQuery
 from imgvec.cli import main
 
 DEFINITION = {"encoder": {"model": "fake"}, "fields": {"album": {"type": "VARCHAR", "max_length": 64, "default": ""}}}
@@ -167,7 +167,7 @@ def test_the_database_in_the_folder_is_not_ingested(pictures: Path) -> None:
     with ImageCollection.create("trip", definition=DEFINITION, uri=uri, encoder=FakeEncoder()) as photos:
         report = photos.ingest(pictures)
         assert (report.written, report.refused.total()) == (20, 0)
-        report = photos.ingest(pictures, root=pictures)
+        report = photos.ingest(Source(pictures, root=pictures))
         assert (report.written, report.refused.total()) == (20, 0)
 
 

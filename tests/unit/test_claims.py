@@ -16,15 +16,16 @@ from fakes import FakeEncoder, FakeStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import picture
+from records import read_source
 
 from imgvec.definition import Definition, field_problem
 from imgvec.engines import worker
 from imgvec.engines.ray import _add
 from imgvec.errors import ImgvecError, WriteFailed
 from imgvec.images import BytesReader, content_hash
-from imgvec.ingest import claimed, claims, ingest
+from imgvec.ingest import Resources, claimed, claims, ingest
 from imgvec.report import IngestReport
-from imgvec.sources import Again, Item, Record, read_source, record_id
+from imgvec.sources import Again, Item, Record, record_id
 from imgvec.sources.seen import Seen
 from imgvec.vectors import Vectors
 
@@ -37,8 +38,8 @@ def record(id_: str, uri: str, **metadata: Any) -> Record:
 
 
 def run(records: Iterator[Item], store: FakeStore, **options: Any) -> IngestReport:
-    given = {"threads": 2, "max_pixels": 10**6, "max_bytes": 10**9, **options}
-    return ingest(records, store, FakeEncoder(batch_size=2), PHOTOS.row_fields, **given)
+    resources = Resources(threads=2, max_pixels=10**6, max_bytes=10**9)
+    return ingest(records, store, FakeEncoder(batch_size=2), PHOTOS.row_fields, resources, **options)
 
 
 class TestClaims:

@@ -14,16 +14,17 @@ import pytest
 from fakes import FakeEncoder, FakeStore, _resized
 from pictures import picture
 from PIL import Image
+from records import gone_from, read_source
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
 from imgvec.images import BytesReader, content_hash
-from imgvec.ingest import ingest, prune
-from imgvec.ingest.source import read_but_for
+from imgvec.ingest import Resources, ingest, prune
+from imgvec.ingest.own_files import read_but_for
 from imgvec.report import IngestReport
 from imgvec.rows import FROM_IMAGE
-from imgvec.sources import Notice, Record, gone_from, load_metadata, read_source
+from imgvec.sources import Notice, Record, load_metadata
 from imgvec.vectors import Vectors
 
 PHOTOS = Definition.load("photos")
@@ -32,8 +33,9 @@ PHOTOS = Definition.load("photos")
 def run(source: Any, store: FakeStore, encoder: FakeEncoder, **options: Any) -> IngestReport:
     metadata = options.pop("metadata", None)
     records = source if isinstance(source, Iterator) else read_source(source, metadata=metadata)
-    given = {"threads": 2, "max_pixels": 50_000_000, "max_bytes": 10**9, **options}
-    return ingest(records, store, encoder, PHOTOS.row_fields, **given)
+    given = {"threads": 2, "max_pixels": 50_000_000, "max_bytes": 10**9}
+    given |= {name: options.pop(name) for name in Resources.__dataclass_fields__ if name in options}
+    return ingest(records, store, encoder, PHOTOS.row_fields, Resources(**given), **options)
 
 
 def adds_up(report: IngestReport) -> bool:

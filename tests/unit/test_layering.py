@@ -17,8 +17,8 @@ FLOOR = {"errors", "rows", "vectors"}
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "cli": {"collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines", "errors",
-            "evaluate", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "report", "search",
-            "settings", "sources"},
+            "evaluate", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "report",
+            "search", "settings", "sources"},
     "demo": {"collection", "errors", "gallery", "images", "report", "search", "settings", "sources"},
     "doctor": {"collection", "database", "definition", "encoders", "errors", "milvus", "settings"},
     "gallery": {"errors", "images"},
@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "evaluate": {"errors", "filters", "images", "search"},
     "exchange": {"dates", "definition", "description", "encoders", "errors", "fields", "filters", "images", "retry",
                  "sources"},
-    "engines": {"encoders", "errors", "images", "ingest", "report", "sources"},
+    "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources"},
     "description": {"definition", "encoders", "errors"},
-    "ingest": {"encoders", "errors", "fields", "images", "options", "report", "retry", "sources", "threads", "workers"},
+    "ingest": {"encoders", "errors", "fields", "images", "options", "report", "retry", "sources", "threads",
+               "workers"},
     "report": set(),
     "workers": set(),
     "retry": {"errors"},

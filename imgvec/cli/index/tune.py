@@ -156,7 +156,7 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
 
     from imgvec.errors import QueryError, UnreadableImage
     from imgvec.search.forms import ImageBytes
-    from imgvec.sources import Record, read_source
+    from imgvec.sources import Record, Source
 
     if Path(queries).suffix == ".npy":
         try:
@@ -169,7 +169,7 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
         # by chance: in a file that is sorted by class the first ones are of one class
         chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])
         return np.asarray(vectors[chosen], np.float32)
-    found = (each for each in read_source(queries) if isinstance(each, Record))
+    found = (each for each in Source(queries) if isinstance(each, Record))
     images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
     encoded: list[Vectors] = []
     while batch := list(islice(images, _ENCODED_AT_ONCE)):

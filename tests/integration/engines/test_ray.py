@@ -22,6 +22,8 @@ from imgvec import ImageCollection
 from imgvec.definition import Definition
 from imgvec.engines import RayEngine
 from imgvec.errors import EngineFailed, MissingExtra, SourceError, UnreadableImage, WriteFailed
+from imgvec.ingest import Job, Resources
+from imgvec.sources import Source
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 TESTS = Path(__file__).parents[2]
@@ -34,7 +36,7 @@ DEFINITION = {
     },
 }
 ENGINE = RayEngine(workers=2, encoder_factory=FakeEncoder)
-OPTIONS: dict[str, Any] = {"threads": 2, "max_pixels": 10**7, "max_bytes": 10**7}
+RESOURCES = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,7 @@ def test_both_nodes_work_and_a_duplicate_is_one(cluster: None, tmp_path: Path, s
     nodes = tmp_path / "nodes"
     nodes.mkdir()
     engine = RayEngine(workers=2, encoder_factory=partial(encoder_that_notes_its_node, nodes))
-    report = engine.ingest(TwiceTheFirst(str(folder)), store, FakeEncoder, row_fields(), **OPTIONS)
+    report = engine.ingest(job(TwiceTheFirst(str(folder)), store))
     assert len(list(nodes.iterdir())) == 2
     assert (report.seen, report.written, report.duplicates) == (1201, 1200, 1)
     assert len(store.rows) == 1200
@@ -151,22 +153,22 @@ def test_both_nodes_work_and_a_duplicate_is_one(cluster: None, tmp_path: Path, s
 def test_what_a_worker_raises_is_raised_here(cluster: None, source: Path, store: FakeStore, tmp_path: Path) -> None:
     read = Reading(str(source))
     with pytest.raises(UnreadableImage, match=r"broken\.jpg|empty\.png"):
-        ENGINE.ingest(read, store, FakeEncoder, row_fields(), strict=True, errors=tmp_path / "e", **OPTIONS)
+        ENGINE.ingest(job(read, store), strict=True, errors=tmp_path / "e")
     assert json.loads((tmp_path / "e").read_text().splitlines()[0])["reason"] in ("not an image", "empty")
     with pytest.raises(SourceError, match="nowhere"):
-        ENGINE.ingest(Reading(str(tmp_path / "nowhere")), store, FakeEncoder, row_fields(), **OPTIONS)
+        ENGINE.ingest(job(Reading(str(tmp_path / "nowhere")), store))
     with pytest.raises(WriteFailed, match="full") as caught:
-        ENGINE.ingest(read, FullStore(), FakeEncoder, row_fields(), **OPTIONS)
+        ENGINE.ingest(job(read, FullStore()))
     assert (caught.value.written, caught.value.pending) == (3, 4)
     with pytest.raises(EngineFailed, match="0 GPUs"):
-        RayEngine(gpus_per_worker=1).ingest(read, store, FakeEncoder, row_fields(), **OPTIONS)
+        RayEngine(gpus_per_worker=1).ingest(job(read, store))
 
 
 def test_a_worker_that_dies_is_replaced_and_its_chunk_done_again(
     cluster: None, source: Path, store: FakeStore, tmp_path: Path
 ) -> None:
     engine = RayEngine(workers=1, encoder_factory=partial(EncoderThatDiesOnce, tmp_path / "died"))
-    report = engine.ingest(Reading(str(source)), store, FakeEncoder, row_fields(), **OPTIONS)
+    report = engine.ingest(job(Reading(str(source)), store))
     assert (tmp_path / "died").exists()
     assert (len(store.rows), report.seen, report.refused.total()) == (20, 22, 2)
 
@@ -180,12 +182,10 @@ def test_a_stopped_run_goes_on_from_there(cluster: None, tmp_path: Path, store: 
     stop = threading.Event()
     engine = RayEngine(workers=1, encoder_factory=FakeEncoder)
     read = Reading(str(folder))
-    first = engine.ingest(
-        read, store, FakeEncoder, row_fields(), stop=stop, on_progress=lambda _: stop.set(), **OPTIONS
-    )
+    first = engine.ingest(job(read, store), stop=stop, on_progress=lambda _: stop.set())
     assert first.interrupted
     assert 0 < first.written < 1500
-    second = engine.ingest(read, store, FakeEncoder, row_fields(), **OPTIONS)
+    second = engine.ingest(job(read, store))
     assert not second.interrupted
     assert second.unchanged >= first.written
     assert second.unchanged + second.written == len(store.rows) == 1500
@@ -194,7 +194,7 @@ def test_a_stopped_run_goes_on_from_there(cluster: None, tmp_path: Path, store: 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, store: FakeStore) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'imgvec\[ray\]'"):
-        ENGINE.ingest(Reading("."), store, FakeEncoder, row_fields(), **OPTIONS)
+        ENGINE.ingest(job(Reading("."), store))
 
 
 def encoder_that_notes_its_node(folder: Path) -> FakeEncoder:
@@ -223,9 +223,7 @@ class Reading:
         self.source = source
 
     def __call__(self) -> Iterator[Any]:
-        from imgvec.sources import read_source
-
-        return read_source(self.source)
+        return iter(Source(self.source))
 
 
 class TwiceTheFirst(Reading):
@@ -242,5 +240,6 @@ class FullStore(FakeStore):
         raise WriteFailed("the disk is full", written=3, pending=4)
 
 
-def row_fields() -> Any:
-    return Definition.load(DEFINITION).row_fields
+def job(records: Reading, store: FakeStore) -> Job:
+    row_fields = Definition.load(DEFINITION).row_fields
+    return Job(records, row_fields, RESOURCES, store, FakeEncoder, encoder_factory=FakeEncoder)

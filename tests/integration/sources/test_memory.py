@@ -13,9 +13,9 @@ from pictures import picture
 
 _MEASURE = """
 import sys, psutil
-from imgvec.sources import Record, read_source
+from imgvec.sources import Record, Source
 process, seen, warm = psutil.Process(), 0, 0
-for record in read_source(sys.argv[1]):
+for record in Source(sys.argv[1]):
     assert isinstance(record, Record) and record.reader.read(10**7)
     seen += 1
     if seen == int(sys.argv[2]):

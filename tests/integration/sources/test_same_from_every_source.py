@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeEncoder
 from pictures import picture
+from records import read_source
 
 from imgvec import ImageCollection
 from imgvec.errors import SourceError, UsageError
 from imgvec.report import IngestReport
 from imgvec.settings import Settings
-from imgvec.sources import Record, read_source
+from imgvec.sources import Record, Source
 
 DEFINITION = {
     "about": "The same everywhere.",
@@ -144,9 +145,9 @@ def photos_from_everywhere(
         assert collection.ingest(path, metadata=table).unchanged == len(files)
 
     collection = made("parquet")
-    assert collection.ingest(parquet, mapping={"label": "album"}).written == len(files)
+    assert collection.ingest(Source(parquet, mapping={"label": "album"})).written == len(files)
     assert_same(rows(collection), expected)
-    assert collection.ingest(parquet, mapping={"label": "album"}).unchanged == len(files)
+    assert collection.ingest(Source(parquet, mapping={"label": "album"})).unchanged == len(files)
 
     collection = made("http")
     with served(folder) as url:
@@ -250,7 +251,7 @@ def test_parts_ids_and_pruning(made: Callable[[str], ImageCollection], tmp_path:
     manifest = tmp_path / "m.csv"
     manifest.write_text("file_name,sku,shelf\n00.png,s-0,cats\n01.png,s-1,dogs\n02.png,s-1,dogs\n")
     keyed = made("keyed")
-    report = keyed.ingest(manifest, id_column="sku", mapping={"shelf": "album"})
+    report = keyed.ingest(Source(manifest, id_column="sku", mapping={"shelf": "album"}))
     assert (report.written, report.refused) == (2, {"given twice": 1})
     assert {id_: row["album"] for id_, row in keyed.get(["s-0", "s-1"]).items()} == {"s-0": "cats", "s-1": "dogs"}
 

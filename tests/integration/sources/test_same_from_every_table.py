@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from records import read_source
 
 from imgvec.definition import Definition
 from imgvec.errors import SourceError
-from imgvec.ingest import ingest
-from imgvec.sources import Table, load_metadata, read_source
+from imgvec.ingest import Resources, ingest
+from imgvec.sources import Table, load_metadata
 
 DEFINITION = Definition.load(
     {
@@ -204,15 +205,15 @@ def test_the_same_rows(form: str, photos: Path, tmp_path: Path) -> None:
     if isinstance(made, Path):
         columns = {name: name for name in COLUMNS}
         ways.append(lambda: read_source(made, mapping=columns if "numbers" in form else None))
+    resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
     for number, way in enumerate(ways):
-        report = ingest(way(), store, encoder, DEFINITION.row_fields, threads=2, max_pixels=10**7, max_bytes=10**7,
-                        errors=tmp_path / "errors")  # fmt: skip
+        report = ingest(way(), store, encoder, DEFINITION.row_fields, resources, errors=tmp_path / "errors")
         said = (tmp_path / "errors").read_text()
         assert (report.written, report.unchanged) == ((3, 0) if number == 0 else (0, 3)), said
         found = rows_of(store)
         assert found == EXPECTED
         assert [[type(value) for value in row] for row in found] == [[type(value) for value in row] for row in EXPECTED]
-    again = ingest(ways[-1](), store, encoder, DEFINITION.row_fields, threads=2, max_pixels=10**7, max_bytes=10**7)
+    again = ingest(ways[-1](), store, encoder, DEFINITION.row_fields, resources)
     assert again.unchanged == 3
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from pictures import picture
 
-from imgvec import ImageCollection
+from imgvec import ImageCollection, Source
 from imgvec.cli import main
 
 
@@ -119,11 +119,11 @@ def test_prune_of_a_manifest_with_ids_of_its_own(library: Path) -> None:
 def test_the_python_side(library: Path) -> None:
     said: list[str] = []
     with ImageCollection.create("photos", uri=str(library.parent / "lite.db")) as photos:
-        done = photos.ingest(library, exclude="raw/", mapping={"t": "album"}, on_notice=said.append)
+        done = photos.ingest(Source(library, exclude="raw/", mapping={"t": "album"}), on_notice=said.append)
         assert (done.written, done.passed_over) == (2, {"symbolic link": 1, "system folder": 1, "excluded": 1})
         assert done.first_passed_over["symbolic link"] == f"{library}/d.png"
-        assert photos.ingest(library, follow_links=True, exclude=["raw/"]).written == 1
-        assert photos.prune(library, follow_links=True, exclude=["raw/"]) == 0
+        assert photos.ingest(Source(library, follow_links=True, exclude=["raw/"])).written == 1
+        assert photos.prune(Source(library, follow_links=True, exclude=["raw/"])) == 0
     assert len(said) == 2
 
 

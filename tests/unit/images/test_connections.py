@@ -18,11 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from records import read_source
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import FetchPolicy, UrlReader, fetch
 from imgvec.images.connections import MOST_IDLE, Connections
-from imgvec.sources import Record, read_source
+from imgvec.sources import Record
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from records import read_source
 
 from imgvec import __version__
 from imgvec.errors import UnreadableImage
 from imgvec.images import FetchPolicy, UrlReader
 from imgvec.images.addresses import may_connect, parse_networks
 from imgvec.images.fetch import url_trouble
-from imgvec.sources import read_source
 
 pytestmark = pytest.mark.timeout(30)
 

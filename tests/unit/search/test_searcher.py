@@ -8,23 +8,21 @@ import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
 from PIL import Image
+from records import read_source
 
 from imgvec.definition import Definition
 from imgvec.errors import FilterError, OptionError, QueryError, UnreadableImage
 from imgvec.images import DecodePolicy
-from imgvec.ingest import ingest
+from imgvec.ingest import Resources, ingest
 from imgvec.search.answer import Answer
 from imgvec.search.guessing import all_guessed
 from imgvec.search.searcher import Searcher
-from imgvec.sources import read_source
 
 
 @pytest.fixture
 def filled(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> FakeStore:
-    ingest(
-        read_source(pictures), store, encoder, Definition.load("photos").row_fields, threads=2, max_pixels=10**7,
-        max_bytes=10**7,
-    )  # fmt: skip
+    resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
+    ingest(read_source(pictures), store, encoder, Definition.load("photos").row_fields, resources)
     return store
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from records import gone_from, read_source
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.sources import PassedOver, Record, gone_from, load_metadata, read_source, record_id
+from imgvec.sources import PassedOver, Record, load_metadata, record_id
 
 pytestmark = pytest.mark.timeout(60)
 

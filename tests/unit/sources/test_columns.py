@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from records import read_source
 
 from imgvec.definition import field_problem
 from imgvec.errors import SourceError
-from imgvec.sources import Notice, Record, load_metadata, read_source
+from imgvec.sources import Notice, Record, load_metadata
 
 ROWS = [
     {"path": "a.jpg", "id": "1", "width": "160", "Album Title": "x", "timestamp": "5", "album": "cats"},

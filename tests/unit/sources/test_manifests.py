@@ -13,10 +13,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from records import read_source
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images import FetchPolicy, UrlReader
-from imgvec.sources import Record, load_metadata, read_source, record_id
+from imgvec.sources import Record, load_metadata, record_id
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from records import read_source
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.search.forms import ImageFile
 from imgvec.search.guessing import all_guessed
 from imgvec.search.searcher import Searcher
-from imgvec.sources import Record, load_metadata, present, read_source
+from imgvec.sources import Record, load_metadata, present
 
 NFC, NFD = (unicodedata.normalize(form, "Zürich Café.jpg") for form in ("NFC", "NFD"))
 BOTH = pytest.mark.parametrize(("there", "asked"), [(NFC, NFD), (NFD, NFC)])

@@ -14,10 +14,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from records import gone_from, read_source
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images import FileReader
-from imgvec.sources import PassedOver, Record, gone_from, read_source
+from imgvec.sources import PassedOver, Record
 
 
 def make(folder: Path, *names: str) -> Path:

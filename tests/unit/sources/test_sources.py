@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from records import gone_from, read_source
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.sources import PassedOver, Record, gone_from, load_metadata, read_source, record_id
+from imgvec.sources import PassedOver, Record, load_metadata, record_id
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records import gone_from, read_source
 
 from imgvec.errors import SourceError, UnreadableImage
-from imgvec.sources import Notice, Record, gone_from, read_source
+from imgvec.sources import Notice, Record
 from imgvec.sources.spellings import ENCODINGS
 
 

@@ -1,0 +1,40 @@
+"""An ingest in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from typing_extensions import Unpack
+
+from imgvec.errors import MissingExtra, SourceError
+from imgvec.ingest import Job, RunOptions, ingest
+from imgvec.report import IngestReport
+from imgvec.sources import Item
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """Reads, decodes, encodes and writes in threads of this process."""
+
+    def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
+        """`Engine.ingest`."""
+        records = _UntilBroken(job.records())
+        report = ingest(records, job.store, job.encoder(), job.row_fields, job.resources, **options)
+        if records.error is not None:
+            raise records.error
+        return report
+
+
+class _UntilBroken:
+    """The records up to where the source broke off, and its error then: what came before is written first."""
+
+    def __init__(self, records: Iterable[Item]) -> None:
+        self._records = records
+        self.error: SourceError | MissingExtra | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        try:
+            yield from self._records
+        except (SourceError, MissingExtra) as exc:
+            self.error = exc

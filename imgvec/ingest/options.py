@@ -1,0 +1,111 @@
+"""What an ingest can be told, each option stated once, and what an engine is given to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+
+from typing_extensions import TypedDict, Unpack
+
+from imgvec.images import DecodePolicy
+from imgvec.ingest.items import IngestStore, RowFields
+from imgvec.options import Option, python_only
+from imgvec.report import IngestReport
+from imgvec.sources import Item, Table
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Encoder
+
+
+class RunOptions(TypedDict, total=False):
+    """What one run of the pipeline can be told."""
+
+    strict: Annotated[bool, Option(False, help="Stop at the first refused image.")]
+    errors: Annotated[
+        str | Path | None, Option(json=False, metavar="FILE", help="Write refused images to this file, as JSON lines.")
+    ]
+    on_progress: Annotated[
+        Callable[[IngestReport], None] | None, python_only(help="Gets the report so far, ten times a second at most.")
+    ]
+    on_notice: Annotated[
+        Callable[[str], None] | None, python_only(help="Is told what a person should know about the source.")
+    ]
+    stop: Annotated[threading.Event | None, python_only(help="Once set, ends the run after the batch in hand.")]
+
+
+class IngestOptions(RunOptions, total=False):
+    """What `ImageCollection.ingest` can be told besides its `Source`."""
+
+    metadata: Annotated[
+        str | Path | Mapping[str, Mapping[str, Any]] | Table | None,
+        Option(
+            json=False,
+            metavar="FILE",
+            help="CSV, JSON lines or Parquet with a `path` column (or --uri-column) and the fields' values.",
+        ),
+    ]
+    part: Annotated[
+        tuple[int, int] | None,
+        Option(shell=False, help="(rank, of): bring in one of so many disjoint parts, counted from 0."),
+    ]
+    engine: Annotated[Engine | None, python_only(help="Where the work is done; None for this process.")]
+    via: Annotated[
+        str | Path | None,
+        Option(shell=False, json=False, help="Write bulk-import files to this folder, for `import_folder`."),
+    ]
+    prune: Annotated[
+        bool, Option(False, help="Afterwards delete the source's rows whose file is gone; the command asks.")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may take of a machine, and of the files that it is given."""
+
+    threads: int
+    """That read and decode."""
+    max_pixels: int
+    """An image with more is refused from its header."""
+    max_bytes: int
+    """A file with more is refused."""
+    processes: int = 0
+    """Decode in so many processes instead of threads."""
+    decoding: DecodePolicy = field(default_factory=DecodePolicy)
+    retry_seconds: float = 60.0
+    """For how long is tried again what Milvus refuses for the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One ingest, for whichever engine runs it."""
+
+    records: Callable[[], Iterable[Item]]
+    """The source; may be called in another process, and is picklable then."""
+    row_fields: RowFields
+    resources: Resources
+    store: IngestStore
+    """In this process."""
+    encoder: Callable[[], Encoder]
+    """In this process."""
+    store_factory: Callable[[], IngestStore] | None = None
+    """Opens the store in another process; None where only this one may write to it."""
+    encoder_factory: Callable[[], Encoder] | None = None
+    """Loads the encoder in another process."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Where an ingest runs. What a run does is the same everywhere; `engines` has the kinds."""
+
+    def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
+        """Run it; returns what became of each image.
+
+        A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
+        `strict` the first one is raised, after what was encoded before it is written. Where the source breaks off, what
+        came before is written, and its `SourceError` raised then. Raises the store's and the encoder's errors; what was
+        acknowledged before stays.
+        """
+        ...

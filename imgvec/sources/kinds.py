@@ -1,0 +1,38 @@
+"""What a kind of source is: a value that a file of this room, or a plug-in, makes one of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from imgvec.sources.columns import Columns
+from imgvec.sources.guards import Guards
+from imgvec.sources.places import Place
+from imgvec.sources.reading import Reading
+from imgvec.sources.records import Found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of source, known by its scheme, by the ending of its name, or by what a folder holds.
+
+    What it reads has uris of the form `PLACE!KEY`, where the place has one of the `endings`, or that begin with one of
+    its `schemes`: by that an image's kind is known when it is opened again.
+    """
+
+    name: str
+    read: Callable[[Place, Reading], Iterator[Found]]
+    """The images of one place, in a stable order, as `Reading.image` makes them; lazy and in bounded memory. Raises
+    `SourceError` where the place cannot be read, or breaks off: after what came before."""
+    endings: tuple[str, ...] = ()
+    """In lower case, with the dot."""
+    schemes: tuple[str, ...] = ()
+    """In lower case, without `://`. The place is the whole URL."""
+    holds: Callable[[str], bool] | None = None
+    """Whether a folder, by its absolute path, is one of this kind; asked of folders that are named as a source, not of
+    those below one."""
+    reopen: Callable[[Place, str, Guards, Columns], bytes] | None = None
+    """The bytes of the image that is called `PLACE!KEY` ("" for a URL). Raises `UnreadableImage` and `SourceError`."""
+    members: Callable[[Place], frozenset[str]] | None = None
+    """The keys of all that the place holds, whether images or not, for pruning; None where nobody can know. Raises
+    `SourceError` where the place cannot be read to its end."""
