@@ -32,6 +32,7 @@ from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.options import documented, settled
+from imgvec.progress import OnProgress, Telling
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.search.answer import Answer
@@ -322,20 +323,19 @@ class ImageCollection:
             on_notice(pruning.unsure(self.name, left))
         return pruned
 
-    def import_folder(self, folder: str | Path, *, on_progress: Callable[[int], None] | None = None) -> int:
+    def import_folder(self, folder: str | Path, *, on_progress: OnProgress | None = None) -> int:
         """Bring in the rows of a folder that `ingest(via=folder)` wrote, by upsert; returns how many were written.
 
-        The same call after a crash writes the same rows again. `on_progress` gets the rows so far. Raises
-        `SourceError`, and `EncoderMismatch` where the folder holds another encoder's vectors.
+        The same call after a crash writes the same rows again. Raises `SourceError`, and `EncoderMismatch` where the
+        folder holds another encoder's vectors.
         """
         _, binding = description.read(self.name, bulk.description(folder))
         description.check_binding(self.name, self.binding, binding)
         retry = Retry(self.settings.retry_seconds)
-        written = 0
+        tell, written = Telling("import", on_progress), 0
         for rows, vectors in bulk.read(folder, self._store):
             written += retry.call(partial(self._store.upsert, rows, vectors))
-            if on_progress:
-                on_progress(written)
+            tell("writing rows", written)
         return written
 
     @contextmanager

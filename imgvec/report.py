@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgvec.progress import Progress
+
 
 @dataclass
 class IngestReport:
@@ -38,6 +40,13 @@ class IngestReport:
     own: `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
     interrupted: bool = False
     """Stopped before the end of the source; the same call goes on from there."""
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        refused = self.refused.total()
+        counts = {name: getattr(self, name) for name in ("seen", "written", "updated", "unchanged", "duplicates")}
+        done = self.written + self.updated + self.unchanged + self.duplicates + refused
+        return Progress("ingest", "images", done, None, self.seconds, "", {**counts, "refused": refused})
 
     @property
     def bottleneck(self) -> str | None:

@@ -73,7 +73,7 @@ def evaluate(
             "queries": images,
             "sample": sample,
             "seed": seed,
-            "on_progress": stack.enter_context(bar("Queries")),
+            "on_progress": stack.enter_context(bar()),
         }
         found: Evaluation | Comparison
         if other is None:

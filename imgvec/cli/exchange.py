@@ -74,7 +74,7 @@ def import_(
     found = open_source(source, ids=ids, metadata=metadata, vector_column=vector_column, dim=dim, metric=metric)
     with (
         _target(ctx, name, found, definition, create=create, normalize=normalize) as collection,
-        bar("Importing", found.rows) as tell,
+        bar() as on_progress,
     ):
         report = import_vectors(
             collection,
@@ -82,7 +82,7 @@ def import_(
             normalize=normalize,
             errors=errors,
             retry_seconds=collection.settings.retry_seconds,
-            on_progress=lambda so_far: tell(so_far.seen),
+            on_progress=on_progress,
             on_notice=notice,
         )
     if output == "json":
@@ -120,13 +120,13 @@ def export(
 
     with opened(ctx, name) as collection:
         matching = combined(collection, where, eq, ranges)
-        with bar("Exporting", collection.count(matching)) as tell:
+        with bar() as on_progress:
             report = export_vectors(
                 collection,
                 target,
                 where=matching,
                 retry_seconds=collection.settings.retry_seconds,
-                on_progress=tell,
+                on_progress=on_progress,
             )
     if output == "json":
         files = [str(file) for file in report.files]

@@ -24,7 +24,7 @@ from imgvec.cli.options import (
     yes_option,
 )
 from imgvec.cli.output import print_json
-from imgvec.cli.progress import progress
+from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.ingest.options import IngestOptions
 from imgvec.options import taken
@@ -144,7 +144,7 @@ def ingest(
 
         # what Ray has to say of its cluster goes to sys.stdout, which belongs to results
         quiet = redirect_stdout(sys.stderr) if ray else nullcontext()
-        with quiet, interruptible() as stop, progress(listed if counted else None) as on_progress:
+        with quiet, interruptible() as stop, bar(listed if counted else None) as on_progress:
             run["part"], run["engine"], run["via"] = part, ray, bulk[1] if bulk else None
             run["on_progress"], run["on_notice"], run["stop"] = on_progress, notice, stop
             report = collection.ingest(images, **run)

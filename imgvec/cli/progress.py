@@ -6,85 +6,79 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from imgvec.errors import ImgvecError
 
 if TYPE_CHECKING:
-    from imgvec.report import IngestReport
-
-
-class Tell(Protocol):
-    """Is told how much is done, of how much, and what."""
-
-    def __call__(self, done: int, total: int | None = None, doing: str | None = None, /) -> None: ...
+    from imgvec.progress import OnProgress, Progress
 
 
 @contextmanager
-def bar(doing: str, total: int | None = None) -> Iterator[Tell]:
-    """A bar while the block runs; gives what moves it."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _total=None, _doing=None, /: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def bar(listed: Callable[[], Iterable[object]] | None = None) -> Iterator[OnProgress | None]:
+    """A bar while the block runs: gives what a long work calls with its events; None where stderr is no terminal.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(doing, total=total)
-
-        def tell(done: int, total: int | None = None, doing: str | None = None, /) -> None:
-            shown.update(task, completed=done, total=total, description=doing)
-
-        yield tell
-
-
-@contextmanager
-def progress(listed: Callable[[], Iterable[object]] | None) -> Iterator[Callable[[IngestReport], None] | None]:
-    """The bar of an ingest: gives what `ingest` calls with its report; None where stderr is no terminal.
-
-    The images that `listed` gives are counted beside the work, so that the time left appears as soon as their number is
-    known; None is not counted.
+    `listed` gives what there is to do: it is counted beside the work, so that the time left appears as soon as the
+    number is known, where the events do not say it.
     """
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.markup import escape
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-    done = threading.Event()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[amount]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("Ingesting", total=None, rate="")
+    over = threading.Event()
+    counted: list[int] = []
+    with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=None, amount="")
+        stage = ""
 
-        def count() -> None:
+        def count(listed: Callable[[], Iterable[object]]) -> None:
             total = 0
             try:
-                for _ in listed() if listed else ():
+                for _ in listed():
                     total += 1
-                    if done.is_set():
+                    if over.is_set():
                         return
-            except ImgvecError:  # the ingest itself says it
+            except ImgvecError:  # the work itself says it
                 return
-            shown.update(task, total=total)
+            counted.append(total)
 
-        def on_progress(report: IngestReport) -> None:
-            handled = report.written + report.updated + report.unchanged + report.duplicates + report.refused.total()
-            rate = f"{handled / report.seconds:.1f} images/s" if report.seconds else ""
-            shown.update(task, completed=handled, rate=rate)
+        def tell(event: Progress) -> None:
+            nonlocal stage
+            total = event.total if event.total is not None else counted[0] if counted else None
+            if event.stage != stage:  # the time left is of a stage
+                stage = event.stage
+                shown.reset(task)
+            shown.update(
+                task, completed=event.done, total=total, description=escape(_said(event)), amount=_amount(event, total)
+            )
 
-        counter = threading.Thread(target=count, name="imgvec-count", daemon=True)
+        counter = threading.Thread(target=count, args=(listed,), name="imgvec-count", daemon=True)
         if listed is not None:
             counter.start()
         try:
-            yield on_progress
+            yield tell
         finally:
-            done.set()
+            over.set()
             if listed is not None:
                 counter.join(timeout=1)
+
+
+def _said(event: Progress) -> str:
+    return f"{event.work}: {event.message or event.stage}"
+
+
+def _amount(event: Progress, total: int | None) -> str:
+    if not event.done and total is None:
+        return ""
+    done = f"{event.done:,}" + ("" if total is None else f"/{total:,}")
+    return f"{done}, {event.done / event.seconds:,.1f}/s" if event.work == "ingest" and event.seconds else done

@@ -87,7 +87,7 @@ class RayEngine:
                     log.write(outcome.refused)
                     log.flush()
                 if on_progress:
-                    on_progress(total)
+                    on_progress(total.progress())
                 if outcome.error:
                     raise outcome.error
                 broken = broken or outcome.broken
@@ -96,7 +96,7 @@ class RayEngine:
                     break
         total.seconds = time.perf_counter() - start
         if on_progress:
-            on_progress(total)
+            on_progress(total.progress())
         if broken:
             raise broken
         return total

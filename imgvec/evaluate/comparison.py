@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from imgvec.errors import QueryError
 from imgvec.evaluate.evaluation import Evaluation, Values, evaluate
 from imgvec.evaluate.gallery import Searched
 from imgvec.filters import Filter, render
+from imgvec.progress import OnProgress
 
 RESAMPLES = 2000
 
@@ -82,7 +83,7 @@ def compare(
     queries: Mapping[str, Any] | None = None,
     sample: int | None = None,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Comparison:
     """Evaluate two collections, of two encoders, layers or indexes, on the queries that both have.
 

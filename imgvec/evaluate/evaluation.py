@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from imgvec.evaluate.gallery import Asked, Gallery, Searched, Store
 from imgvec.evaluate.labels import Labels, given_labels, label_type
 from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.filters import Filter, render
+from imgvec.progress import OnProgress, Telling
 from imgvec.search.forms import ImageFile
 from imgvec.vectors import Vectors
 
@@ -122,7 +123,7 @@ def evaluate(
     sample: int | None = None,
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Measure a collection's hits by the labels in its field `label`.
 
@@ -136,7 +137,7 @@ def evaluate(
 
     The collection's own search ranks, `max(k)` hits deep, with the search parameters `params`; or, with `exact`, matrix
     products rank every row, which adds `map` over the whole ranking. `where` narrows the rows, and with them the stored
-    rows that are queries. `on_progress` gets the queries done, and all.
+    rows that are queries.
 
     Memory holds the ids, uris and labels of the rows, a few numbers a query, and blocks of vectors; for `exact` the
     vectors lie in a temporary file. Raises `FilterError` where `label` is no such field; `QueryError` where a label of
@@ -145,7 +146,7 @@ def evaluate(
     ks = tuple(sorted(set(k)))
     if not ks or ks[0] < 1 or (sample is not None and sample < 1):
         raise QueryError(f"k = {list(k)}, sample = {sample}: give integers of at least 1")
-    store = collection.store
+    tell, store = Telling("evaluate", on_progress), collection.store
     declared = label_type(label, store.fields, dynamic=store.dynamic)
     expression = render(where, store.fields, dynamic=store.dynamic)
     with tempfile.TemporaryFile() as file:
@@ -181,8 +182,7 @@ def evaluate(
             for query, ranks in zip(block, ranking.ranks(block, vectors), strict=True):
                 values.append(metrics.measured(ranks, relevant[query], ks, whole=exact))
             measured += block
-            if on_progress:
-                on_progress(min(start + step, len(asked)), len(asked))
+            tell(f"queries of {collection.name}", min(start + step, len(asked)), len(asked))
     if not measured:
         raise QueryError(
             f"no query is left to measure: {len(gallery):,} rows, {gallery.unlabelled:,} without {label}; "

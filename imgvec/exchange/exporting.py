@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
 from imgvec.filters import Filter, render
 from imgvec.filters.fields import text_literal
+from imgvec.progress import OnProgress, Telling
 from imgvec.retry import Retry
 from imgvec.rows import FROM_IMAGE, INGESTED_AT, VECTOR
 
@@ -46,6 +47,7 @@ class ExportStore(arrow.Described, Protocol):
     """What an export needs of a store."""
 
     def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]: ...
+    def count(self, filter: str = "") -> int: ...
 
 
 class Origin(Protocol):
@@ -76,13 +78,13 @@ def export_vectors(
     where: Filter | str | None = None,
     retry_seconds: float = 60.0,
     part_bytes: int = PART_BYTES,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
     The same call goes on where a stopped one ended. Parquet has every field, and what the collection remembers of its
     encoder and definition; in `.ids.csv` an empty text is no different from none. Rows written or deleted meanwhile may
-    be there or not. `on_progress` gets the rows so far. Raises `TargetError` where the target is there already, holds
+    be there or not. Raises `TargetError` where the target is there already, holds
     other things, or was begun with another filter or collection.
     """
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
@@ -101,13 +103,14 @@ def export_vectors(
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip
     with _claimed(folder, about):
+        tell = Telling("export", on_progress)
+        total = store.count(expression) if on_progress else None
         resumed, last = _finished(folder)
         rows = resumed
         pages = _pages(store, expression, last, Retry(retry_seconds))
         for written in _write_parts(folder, _groups(pages, store, columns), columns, part_bytes):
             rows += written
-            if on_progress:
-                on_progress(rows)
+            tell("writing rows", rows, total)
         if finish is None:
             _write_state(folder, {**about, "complete": True, "rows": rows})
             return ExportReport(rows, resumed, tuple(_parts(folder)))

@@ -23,6 +23,7 @@ from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.fields import FieldSection, convert
 from imgvec.filters import FieldType
+from imgvec.progress import OnProgress, Telling
 from imgvec.retry import Retry
 from imgvec.rows import (
     CONTENT_HASH,
@@ -103,7 +104,7 @@ def import_vectors(
     normalize: bool = False,
     errors: str | Path | None = None,
     retry_seconds: float = 60.0,
-    on_progress: Callable[[ImportReport], None] | None = None,
+    on_progress: OnProgress | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> ImportReport:
     """Bring a source's rows in by upsert, so that the same call may be repeated; returns what became of them.
@@ -127,7 +128,7 @@ def import_vectors(
             on_notice(note)
     # two thirds of INT8 vectors are no unit vectors as they are read back; made so, they round to what they were again
     normalize = normalize or (exact and store.metric_type != "L2" and store.vector_type in _COARSE)
-    report, start = ImportReport(), time.perf_counter()
+    report, tell = ImportReport(), Telling("import", on_progress)
     empty = store.count() == 0
 
     def retrying(_error: Exception, _wait: float) -> None:
@@ -142,12 +143,11 @@ def import_vectors(
             if rows:
                 retry.call(partial(store.upsert, rows, vectors))
             report.written += len(rows)
-            report.seconds = time.perf_counter() - start
-            if on_progress:
-                on_progress(report)
+            counts = {"written": report.written, "refused": report.refused.total()}
+            tell("writing rows", report.seen, source.rows, counts=counts)
     if on_notice and empty and (held := store.count()) < report.written:
         on_notice(f"{report.written - held:,} rows had the id of a later one, which took their place")
-    report.seconds = time.perf_counter() - start
+    report.seconds = tell.seconds
     return report
 
 

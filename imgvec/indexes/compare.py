@@ -13,8 +13,9 @@ from imgvec.indexes import catalog
 from imgvec.indexes.measure import check_rows, questions, shuffled
 from imgvec.indexes.plan import plan
 from imgvec.indexes.protocol import SearchStore
-from imgvec.indexes.tune import OnProgress, Tuned, Tuning, check, silent
+from imgvec.indexes.tune import Tuned, Tuning, check
 from imgvec.indexes.unseen import Ask, Scratch, Unseen, unseen_copies
+from imgvec.progress import OnProgress, Telling
 from imgvec.vectors import Vectors
 
 
@@ -52,16 +53,16 @@ def compare(
     queries the copy lacks them. The other arguments, and what is raised, are those of `tune`; a type that cannot be
     built or searched is named in `failed` instead.
     """
-    tell = on_progress or silent
+    tell = Telling("compare", on_progress)
     check(recall, queries, confidence)
     check_rows(store, filters)
-    ask = partial(questions, filters=filters, limit=limit, device=device, on_progress=tell)
+    ask = partial(questions, filters=filters, limit=limit, device=device, tell=tell)
     with _copies(store, scratch, queries, ask, seed, tell) as made:
         found, failed = [], {}
         for name, build in types.items():
             tell(f"{name}: building")
             try:
-                seconds = [copy.build_index(name, build) for copy in made.copies]
+                seconds = [copy.build_index(name, build, on_progress=tell.part(name)) for copy in made.copies]
                 tuned = Tuning(
                     made.copies[0], made.asked, recall, confidence, tell, basis=made.basis, indexed=store.count()
                 ).tuned()
@@ -74,7 +75,7 @@ def compare(
 
 @contextmanager
 def _copies(
-    store: SearchStore, scratch: Scratch, queries: Vectors | int, ask: Ask, seed: int, tell: OnProgress
+    store: SearchStore, scratch: Scratch, queries: Vectors | int, ask: Ask, seed: int, tell: Telling
 ) -> Iterator[Unseen]:
     if isinstance(queries, int):
         with unseen_copies(store, scratch, queries, ask, seed=seed, tell=tell) as made:

@@ -197,19 +197,19 @@ def nearest(
     limit: int,
     filter: str = "",
     device: str = "auto",
-    on_progress: Callable[[int], None] | None = None,
+    on_rows: Callable[[int], None] | None = None,
 ) -> Neighbours:
     """The `limit` nearest of a collection's rows, or of those that match, to each of (q, dim) queries.
 
-    The rows stream by once; `on_progress` gets how many did so far.
+    The rows stream by once; `on_rows` gets how many did so far.
     """
     search = ExactSearch(queries, limit=limit, metric_type=store.metric_type, device=device)
     seen = 0
     for rows in store.scan(["vector"], filter):
         search.add([row["id"] for row in rows], np.stack([row["vector"] for row in rows]))
         seen += len(rows)
-        if on_progress:
-            on_progress(seen)
+        if on_rows:
+            on_rows(seen)
     return search.neighbours()
 
 

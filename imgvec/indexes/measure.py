@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from imgvec.indexes.exact import Neighbours, nearest
 from imgvec.indexes.protocol import Found, SearchStore
 from imgvec.indexes.recall import MARGIN, Estimate, estimate, recalls
 from imgvec.indexes.scores import WHOLE, tolerance
+from imgvec.progress import Telling
 from imgvec.vectors import Vectors, has_direction, norms
 
 Half = Literal["choice", "held out"]
@@ -156,18 +158,30 @@ def questions(
     *,
     limit: int,
     device: str,
-    on_progress: Callable[[str], None],
+    tell: Telling,
 ) -> list[Questions]:
     """The queries with their true neighbours in `store` under each filter."""
     prepared = []
     for filter_ in dict.fromkeys(filters):
         rows = store.count(filter_)
         among = f"the {rows:,} rows that match {filter_}" if filter_ else f"{rows:,} rows"
-        on_progress(f"exact neighbours of {len(queries.vectors):,} queries among {among}")
+        stage = f"exact neighbours of {len(queries.vectors):,} queries among {among}"
+        tell(stage, 0, rows)
         own = queries.own
-        exact = nearest(store, queries.vectors, limit=limit + MARGIN + (own is not None), filter=filter_, device=device)
+        exact = nearest(
+            store,
+            queries.vectors,
+            limit=limit + MARGIN + (own is not None),
+            filter=filter_,
+            device=device,
+            on_rows=partial(_streamed, tell, stage, rows),
+        )
         prepared.append(Questions(store, queries, filter_, rows, limit, exact if own is None else exact.without(own)))
     return prepared
+
+
+def _streamed(tell: Telling, stage: str, rows: int, seen: int) -> None:
+    tell(stage, seen, max(seen, rows))
 
 
 def check_rows(store: SearchStore, filters: Sequence[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
 
 
@@ -69,9 +70,9 @@ class BuildStore(SearchStore, Protocol):
         params: Mapping[str, Any],
         *,
         timeout: float = ...,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> float:
         """Replace the vector index and load; returns the seconds from the request to the true end of building.
 
-        `on_progress` gets rows indexed and rows in all. Raises `BackendError`, and then the former index is back.
+        Raises `BackendError`, and then the former index is back.
         """

@@ -25,6 +25,7 @@ from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_
 from imgvec.indexes.protocol import SearchStore
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis, Scratch, unseen
+from imgvec.progress import OnProgress, Telling
 from imgvec.vectors import Vectors
 
 CALLS = 100
@@ -36,8 +37,6 @@ _BASES: Mapping[Basis, str] = {
     "left out": "rows that were left out of a copy",
     "carried over": "stored rows, less what a copy showed that they are easier",
 }
-
-OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def tune(
     seed: int = 0,
     device: str = "auto",
     on_progress: OnProgress | None = None,
-    on_notice: OnProgress | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Tuned:
     """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
 
@@ -162,10 +161,10 @@ def tune(
     those are computed. Raises `QueryError` where there are too few queries to show it, `FilterError` for a filter that
     no row matches.
     """
-    tell = on_progress or silent
+    tell = Telling("tune", on_progress)
     check(recall, queries, confidence)
     check_rows(store, filters)
-    ask = partial(questions, filters=filters, limit=limit, device=device, on_progress=tell)
+    ask = partial(questions, filters=filters, limit=limit, device=device, tell=tell)
     if not isinstance(queries, int):
         return Tuning(store, ask(store, shuffled(queries, seed)), recall, confidence, tell).tuned()
     enough(min(queries, store.count()), recall, confidence, store.count())
@@ -178,7 +177,7 @@ def tune(
         confidence=confidence,
         seed=seed,
         tell=tell,
-        notice=on_notice or silent,
+        notice=on_notice or (lambda _: None),
     ) as found:
         return Tuning(store, found.asked, recall, confidence, tell, basis=found.basis).tuned()
 
@@ -192,7 +191,7 @@ class Tuning:
         asked: Sequence[Asked],
         target: float,
         confidence: float,
-        tell: OnProgress,
+        tell: Telling,
         *,
         basis: Basis = "given",
         indexed: int | None = None,
@@ -284,7 +283,8 @@ class Tuning:
             measured = asked.measured(params, half, self._confidence)
             self._recalls[which, half, cell] = measured
             place = f" where {asked.filter}" if asked.filter else ""
-            self._tell(f"{self._kind.name} {text(params)}{place}: recall {measured.mean:.4f} ({half})")
+            said = f"{self._kind.name} {text(params)}{place}: recall {measured.mean:.4f} ({half})"
+            self._tell("measuring recall", len(self._recalls), message=said)
         return self._recalls[which, half, cell]
 
     def _time(self, which: int, cells: Sequence[Cell]) -> None:
@@ -314,8 +314,3 @@ def enough(queries: int, target: float, confidence: float, rows: int = _MOST_QUE
             f"{queries} queries are too few to show a recall of {target:g} with {confidence:.0%} confidence, even were "
             f"every answer right: give {wanted} {more}"
         )
-
-
-def silent(_: str) -> None:
-    """Progress that nobody reads."""
-    return

@@ -27,6 +27,7 @@ from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
 from imgvec.indexes.protocol import BuildStore, SearchStore
 from imgvec.indexes.recall import Estimate
+from imgvec.progress import Telling
 
 COPIED = 100_000
 """The most rows that are copied to measure on."""
@@ -38,7 +39,6 @@ _TAUGHT = 2
 
 Basis = Literal["given", "stored", "left out", "carried over"]
 """What the queries were: given, or stored rows: as they are, left out of a copy, or corrected by what a copy taught."""
-Tell = Callable[[str], None]
 Ask = Callable[[SearchStore, Queries], list[Questions]]
 """Finds the true neighbours of queries in a store, under each filter."""
 
@@ -95,8 +95,8 @@ def unseen(
     target: float,
     confidence: float,
     seed: int,
-    tell: Tell,
-    notice: Tell,
+    tell: Telling,
+    notice: Callable[[str], None],
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to tune the store's own index by, for as long as the block.
 
@@ -127,13 +127,13 @@ def unseen(
         left_out = _left_out(scratch, stack, queries, copies, tell)
         for copy, _ in left_out:
             tell(f"{name}: building over a copy")
-            copy.build_index(name, built_with)
+            copy.build_index(name, built_with, on_progress=tell.part(f"{name} over a copy"))
         yield Unseen("left out", _asked_of(store, left_out, ask), [copy for copy, _ in left_out])
 
 
 @contextmanager
 def unseen_copies(
-    store: SearchStore, scratch: Scratch, number: int, ask: Ask, *, seed: int, tell: Tell
+    store: SearchStore, scratch: Scratch, number: int, ask: Ask, *, seed: int, tell: Telling
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to copies of all others, whose indexes the caller builds."""
     ids = _shuffled_ids(store, seed)
@@ -153,7 +153,7 @@ def _copies(rows: int, queries: int) -> int:
 
 
 def _left_out(
-    scratch: Scratch, stack: ExitStack, queries: Queries, copies: int, tell: Tell
+    scratch: Scratch, stack: ExitStack, queries: Queries, copies: int, tell: Telling
 ) -> list[tuple[BuildStore, Queries]]:
     """Copies, each with the queries that it lacks."""
     made, ids = [], np.array(queries.own, dtype=object)
@@ -185,7 +185,7 @@ def _carried(
     ask: Ask,
     target: float,
     confidence: float,
-    tell: Tell,
+    tell: Telling,
 ) -> Unseen:
     """The queries to the store itself, and what a copy of some of its rows tells of how much easier they are."""
     number, name, built_with = _TAUGHT * len(queries.vectors), store.index.type, store.index.params
@@ -195,7 +195,7 @@ def _carried(
     tell(f"copying {len(kept):,} rows")
     copy = stack.enter_context(scratch(only=kept))
     tell(f"{name}: building over the copy")
-    copy.build_index(name, built_with)
+    copy.build_index(name, built_with, on_progress=tell.part(f"{name} over a copy"))
     stored = ask(copy, sampled(copy, kept[:number]))
     other = ask(copy, Queries(sampled(store, strangers).vectors, None))
     cells = grid(catalog.index_type(name), built_with, rows=len(kept), limit=stored[0].asked)

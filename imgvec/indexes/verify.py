@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,8 @@ from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
 from imgvec.indexes.protocol import Found, SearchStore
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
+from imgvec.progress import OnProgress, Telling
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
-
-OnProgress = Callable[[str, int, int], None]
-"""Is told what goes on, how much of it is done, and of how much."""
 
 _EXAMPLES = 3
 _INT8_TOLERANCE = 0.1
@@ -59,7 +57,7 @@ def verify(
         raise QueryError(f"queries = {queries} and limit = {limit} are refused: give at least 1")
     if recall is not None and not 0 <= recall <= 1:
         raise QueryError(f"recall = {recall:g} is refused: give 0 to 1")
-    check = _Check(store, filter, limit, dict(params or {}), on_progress or (lambda *_: None))
+    check = _Check(store, filter, limit, dict(params or {}), Telling("verify", on_progress))
     return check.run(queries, max(probes, queries), recall, seed, device)
 
 
@@ -73,11 +71,9 @@ class _Hit:
 
 
 class _Check:
-    def __init__(
-        self, store: SearchStore, filter: str, limit: int, params: dict[str, Any], on_progress: OnProgress
-    ) -> None:
+    def __init__(self, store: SearchStore, filter: str, limit: int, params: dict[str, Any], tell: Telling) -> None:
         self._store, self._filter, self._limit, self._params = store, filter, limit, params
-        self._tell = on_progress
+        self._tell = tell
         self._metric_type = store.metric_type
         self._counts: Counter[tuple[str, Severity]] = Counter()
         """How much is wrong, by its name and severity."""
@@ -131,7 +127,7 @@ class _Check:
             keys = np.concatenate([keys, random.random(len(ids))])
             best = np.argsort(keys)[:size]
             kept, keys = kept[best], keys[best]
-            self._tell("listing the rows", rows, total)
+            self._tell("listing the rows", rows, max(rows, total))
         return rows, list(dict.fromkeys(kept.tolist()))
 
     def _usable(self, ids: Sequence[str]) -> tuple[list[str], Vectors]:
@@ -204,7 +200,7 @@ class _Check:
                 for query, rank in wanted.pop(id_, ()):
                     scores[query][rank] = true_scores(self._metric_type, queries[query], vectors[place][None])[0]
             rows += len(ids)
-            self._tell("comparing", rows, total)
+            self._tell("comparing", rows, max(rows, total))
         self._note("unknown row", list(wanted))
         return rows, scores
 

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict, Unpack
 from imgvec.images import DecodePolicy
 from imgvec.ingest.items import IngestStore, RowFields
 from imgvec.options import Option, python_only
+from imgvec.progress import Progress
 from imgvec.report import IngestReport
 from imgvec.sources import Item, Table
 
@@ -28,7 +29,7 @@ class RunOptions(TypedDict, total=False):
         str | Path | None, Option(json=False, metavar="FILE", help="Write refused images to this file, as JSON lines.")
     ]
     on_progress: Annotated[
-        Callable[[IngestReport], None] | None, python_only(help="Gets the report so far, ten times a second at most.")
+        Callable[[Progress], None] | None, python_only(help="Gets a `Progress`, ten times a second at most.")
     ]
     on_notice: Annotated[
         Callable[[str], None] | None, python_only(help="Is told what a person should know about the source.")

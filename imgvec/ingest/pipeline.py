@@ -53,9 +53,9 @@ def ingest(
     """Bring `records` in; returns what became of each.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
-    `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets the report at most
-    ten times a second, `on_notice` what the source has to say, from any thread, one call at a time. `stop`, once set,
-    ends the run after the batch in hand. Where decoding has processes, an image that kills its decoder is refused.
+    `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets a `Progress` at
+    most ten times a second, `on_notice` what the source has to say, from any thread, one call at a time. `stop`, once
+    set, ends the run after the batch in hand. Where decoding has processes, an image that kills its decoder is refused.
     Raises the store's and the encoder's errors; what was acknowledged before stays.
     """
     chosen = settled(RunOptions, options)

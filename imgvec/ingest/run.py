@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from imgvec.errors import BackendError, UnreadableImage
+from imgvec.progress import OnProgress
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
 from imgvec.sources import Notice, PassedOver
@@ -29,7 +30,7 @@ class Run:
         self,
         strict: bool,
         log: IO[str] | None,
-        on_progress: Callable[[IngestReport], None] | None,
+        on_progress: OnProgress | None,
         retry_seconds: float,
         stopped: Callable[[], bool],
         on_notice: Callable[[str], None] | None = None,
@@ -53,7 +54,7 @@ class Run:
             if self._on_progress and now - self._told >= 0.1:
                 self._told = now
                 self.report.seconds = now - self._start
-                self._on_progress(self.report)
+                self._on_progress(self.report.progress())
 
     def tell(self, item: PassedOver | Notice) -> None:
         """What a source says besides its images; told further the first time."""
@@ -94,5 +95,5 @@ class Run:
     def finish(self) -> IngestReport:
         self.report.seconds = time.perf_counter() - self._start
         if self._on_progress:
-            self._on_progress(self.report)
+            self._on_progress(self.report.progress())
         return self.report

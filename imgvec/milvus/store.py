@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imgvec.filters import FieldType
@@ -15,6 +15,7 @@ from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
 from imgvec.milvus.reading import SCAN_BATCH, Reader
 from imgvec.milvus.vector_index import IndexState, VectorIndex
 from imgvec.milvus.writing import Writer
+from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
 
 
@@ -193,14 +194,14 @@ class Store:
         params: Mapping[str, Any],
         *,
         timeout: float = 3600.0,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> float:
         """Replace the vector index, wait for its true end, load; returns the seconds from the request to that end.
 
         What the backend cannot build is refused before any call: `UnsupportedByBackend`, `DefinitionError`. A build
         that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back;
         one that only cannot be loaded stays.
-        The collection cannot be searched meanwhile. `on_progress` gets rows indexed and rows in all.
+        The collection cannot be searched meanwhile.
         """
         return self._index.build(type, params, self.count, timeout=timeout, on_progress=on_progress)
 

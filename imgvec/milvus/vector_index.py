@@ -16,6 +16,7 @@ from imgvec.milvus.described import IndexInfo, index_info
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
 from imgvec.milvus.schema import IndexPlan, plan_index
+from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
 
 FORMER = "former_index"
@@ -28,9 +29,6 @@ _DROP_SECONDS = 60.0
 _mending = threading.Lock()
 
 log = logging.getLogger(__name__)
-
-OnProgress = Callable[[int, int], None]
-"""Gets rows indexed, and rows in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class VectorIndex:
             started = self._replace(wanted)
             if link.is_lite:
                 link.load(timeout)  # what it has not built within the call it builds now; a failure is not mended
-            self.wait(rows, timeout, on_progress, started)
+            self.wait(rows, timeout, Telling("build", on_progress), started)
             seconds = time.monotonic() - started
             built = self._read_back(wanted)
         except (CollectionReplaced, EncoderMismatch):
@@ -120,9 +118,7 @@ class VectorIndex:
             raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
         return seconds
 
-    def wait(
-        self, rows: int, timeout: float, on_progress: OnProgress | None = None, started: float | None = None
-    ) -> None:
+    def wait(self, rows: int, timeout: float, tell: Telling | None = None, started: float | None = None) -> None:
         """Wait until the index covers so many rows; they cannot be counted here, where nothing may be loaded.
 
         `timeout` seconds run from `started`, a `time.monotonic()`, or else from now. Raises `BackendError`.
@@ -141,8 +137,8 @@ class VectorIndex:
             if now.state == "Failed":
                 reason = now.reason or "it gives no reason"
                 raise BackendError(f"Milvus failed to build the index of {name!r}: {reason}")
-            if on_progress:
-                on_progress(min(now.indexed_rows, rows), rows)
+            if tell:
+                tell("indexing rows", min(now.indexed_rows, rows), rows)
             if now.covers(rows):
                 return
             if time.monotonic() >= deadline:

@@ -36,9 +36,12 @@ from imgvec import ImageCollection, Settings
 from imgvec.indexes.exact import ExactSearch, Neighbours
 from imgvec.indexes.measure import Questions, questions, shuffled
 from imgvec.indexes.recall import MARGIN, recalls
-from imgvec.indexes.tune import Tuned, Tuning, silent
+from imgvec.indexes.tune import Tuned, Tuning
 from imgvec.indexes.verify import verify
 from imgvec.milvus import Store
+from imgvec.progress import Telling
+
+SILENT = Telling("tune")
 
 LIMIT = 10
 SLACK = 0.005
@@ -146,7 +149,7 @@ class Bench:
 
     def against_the_grid(self, target: float) -> None:
         """Every setting below the chosen one: none may pass on both halves, as the bisection took for granted."""
-        tuning = Tuning(self.store, [self._asked], target, 0.95, silent)
+        tuning = Tuning(self.store, [self._asked], target, 0.95, SILENT)
         tuned = tuning.tuned()
         cells, held, chose = tuning._grid, tuning._passes([0], "held out"), tuning._passes([0], "choice")
         assert len(cells.second) == 1, "for indexes with one parameter"
@@ -184,10 +187,10 @@ class Bench:
             self._fails(f"{tuned.type} under a filter: {after:.4f}, {target} was declared reached")
 
     def _tuned(self, asked: Questions, target: float) -> Tuned:
-        return Tuning(self.store, [asked], target, 0.95, silent).tuned()
+        return Tuning(self.store, [asked], target, 0.95, SILENT).tuned()
 
     def _questions(self, queries: Vectors, filter: str) -> Questions:
-        [asked] = questions(self.store, shuffled(queries, 0), [filter], limit=LIMIT, device="cpu", on_progress=silent)
+        [asked] = questions(self.store, shuffled(queries, 0), [filter], limit=LIMIT, device="cpu", tell=SILENT)
         return asked
 
     def _recall(self, params: Any, filter: str = "", truth: Neighbours | None = None) -> float:

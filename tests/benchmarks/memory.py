@@ -18,12 +18,14 @@ from pathlib import Path
 
 import psutil
 
+from imgvec.progress import Progress
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fakes import FakeEncoder
 from jpegs import jpegs
 
-from imgvec import ImageCollection, IngestReport
+from imgvec import ImageCollection
 
 
 def main() -> None:
@@ -34,10 +36,10 @@ def main() -> None:
     process = psutil.Process()
     settled = peak = 0
 
-    def watch(report: IngestReport) -> None:
+    def watch(event: Progress) -> None:
         nonlocal settled, peak
         now = process.memory_info().rss
-        if report.written < 2000:
+        if event.counts["written"] < 2000:
             settled = now
         peak = max(peak, now)
 

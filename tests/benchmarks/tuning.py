@@ -36,8 +36,11 @@ from imgvec.indexes import unseen as unseen_module
 from imgvec.indexes.ladder import text
 from imgvec.indexes.measure import questions, sampled
 from imgvec.indexes.recall import recalls
-from imgvec.indexes.tune import Tuned, Tuning, silent
+from imgvec.indexes.tune import Tuned, Tuning
 from imgvec.indexes.unseen import unseen
+from imgvec.progress import Telling
+
+SILENT = Telling("tune")
 
 LIMIT, QUERIES, CONFIDENCE = 10, 2000, 0.95
 SLACK, HOLDING = 0.01, 0.95
@@ -108,7 +111,7 @@ class Table:
 
     def add(self, photos: ImageCollection, name: str, rows: Vectors, fresh: Vectors, targets: Sequence[float]) -> None:
         store, truth = photos.store, exact(fresh, rows)
-        ask = partial(questions, filters=[""], limit=LIMIT, device="cpu", on_progress=silent)
+        ask = partial(questions, filters=[""], limit=LIMIT, device="cpu", tell=SILENT)
 
         def found(params: Mapping[str, Any]) -> float:
             hits = []
@@ -128,12 +131,12 @@ class Table:
             target=0.95,
             confidence=CONFIDENCE,
             seed=0,
-            tell=silent,
+            tell=SILENT,
             notice=partial(print, flush=True),
         ) as made:
             for target in targets:
-                tuned = Tuning(store, made.asked, target, CONFIDENCE, silent, basis=made.basis).tuned()
-                before = Tuning(store, stored, target, CONFIDENCE, silent).tuned() if stored else None
+                tuned = Tuning(store, made.asked, target, CONFIDENCE, SILENT, basis=made.basis).tuned()
+                before = Tuning(store, stored, target, CONFIDENCE, SILENT).tuned() if stored else None
                 self._line(name, tuned, found, before)
 
     def judged(self) -> bool:

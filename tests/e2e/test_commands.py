@@ -122,8 +122,8 @@ KILLED = """
 import os, signal, sys
 from imgvec import ImageCollection
 
-def kill(report):
-    if report.written:
+def kill(event):
+    if event.counts["written"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 with ImageCollection.open("killed") as photos:

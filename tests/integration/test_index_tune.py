@@ -21,8 +21,11 @@ from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import bounded, questions, sampled, shuffled
 from imgvec.indexes.recall import Estimate, estimate, recalls
-from imgvec.indexes.tune import Tuning, silent, tune
+from imgvec.indexes.tune import Tuning, tune
+from imgvec.progress import Telling
 from imgvec.vectors import Vectors
+
+SILENT = Telling("tune")
 
 ROWS, DIM = 3000, 32
 _RNG = np.random.default_rng(5)
@@ -103,8 +106,8 @@ def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
         assert fresh(tuned.params).high >= point.recall.low >= 0.9
         # the rows as they are, searched in the index that holds them, would have taken a cheaper setting that fails
         ids = [row["id"] for rows in store.scan(["id"]) for row in rows][:600]
-        stored = questions(store, sampled(store, ids), [""], limit=10, device="cpu", on_progress=silent)
-        misled = Tuning(store, stored, 0.9, 0.95, silent).tuned()
+        stored = questions(store, sampled(store, ids), [""], limit=10, device="cpu", tell=SILENT)
+        misled = Tuning(store, stored, 0.9, 0.95, SILENT).tuned()
         assert misled.params is not None
         assert misled.params["ef"] < tuned.params["ef"]
         assert fresh(misled.params).high < 0.9
@@ -134,7 +137,7 @@ def test_it_chooses_as_the_whole_grid_does(lite_uri: str, type_: str, params: di
         store, target = collection.store, 0.85
         tuned = tune(store, collection.scratch, recall=target, queries=FRESH[:200])
         wanted = shuffled(FRESH[:200], 0)
-        (asked,) = questions(store, wanted, [""], limit=10, device="cpu", on_progress=lambda _: None)
+        (asked,) = questions(store, wanted, [""], limit=10, device="cpu", tell=SILENT)
         cells = grid(catalog.INDEX_TYPES[type_], params, rows=ROWS, limit=10)
         assert tuned.grid == len(cells)
 

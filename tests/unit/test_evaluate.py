@@ -282,7 +282,7 @@ def test_samples() -> None:
 
 def test_the_result_is_plain_data(line: Collection) -> None:
     seen = []
-    found = evaluate(line, label="label", k=(3, 1, 3), on_progress=lambda done, of: seen.append((done, of)))
+    found = evaluate(line, label="label", k=(3, 1, 3), on_progress=lambda event: seen.append((event.done, event.total)))
     data = found.to_dict()
     assert list(data["micro"]) == [f"{m}@{k}" for m in ("precision", "recall", "map", "ndcg") for k in (1, 3)]
     assert data["queries"] == 5

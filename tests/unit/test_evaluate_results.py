@@ -16,6 +16,7 @@ from imgvec.errors import FilterError, QueryError
 from imgvec.evaluate import compare, evaluate, paired
 from imgvec.evaluate.labels import LabelSets, given_labels, label_type, labels_of
 from imgvec.filters import FieldType, field
+from imgvec.progress import Progress
 from imgvec.search.answer import Answer
 from imgvec.search.forms import Form
 from imgvec.search.request import SearchOptions
@@ -75,10 +76,10 @@ def test_what_is_asked_of_the_collection() -> None:
 
 def test_a_large_k_asks_for_fewer_queries_at_once() -> None:
     collection = Watched(at(*range(60)), [{"label": "a"}] * 60)
-    told: list[tuple[int, int]] = []
-    found = evaluate(collection, label="label", k=(4000,), on_progress=lambda *done: told.append(done))
+    told: list[Progress] = []
+    found = evaluate(collection, label="label", k=(4000,), on_progress=told.append)
     assert [asked["queries"] for asked in collection.searched] == [25, 25, 10]
-    assert told == [(25, 60), (50, 60), (60, 60)]
+    assert [(event.done, event.total) for event in told] == [(25, 60), (50, 60), (60, 60)]
     assert found.micro["recall@4000"] == 1
 
 
@@ -217,14 +218,14 @@ def test_both_are_asked_alike_on_what_both_have() -> None:
     one, two = three("one"), three("two")
     del two.store.rows["0001"]
     two.store.upsert([{"id": "n", "uri": "/new", "label": "a"}], at(12))
-    told: list[tuple[int, int]] = []
+    told: list[Progress] = []
     where = field("number") > 0
-    found = compare(one, two, label="label", k=(2,), where=where, on_progress=lambda *done: told.append(done))
+    found = compare(one, two, label="label", k=(2,), where=where, on_progress=told.append)
     assert found.first.names == ("/0000",)
     assert (found.first.collection, found.second.collection) == ("one", "two")
     assert found.first.where == found.second.where == "number > 0"
     assert [asked["where"] for asked in (*one.searched, *two.searched)] == [where, where]
-    assert told == [(1, 1), (1, 1)]
+    assert [(event.done, event.total) for event in told] == [(1, 1), (1, 1)]
     assert [each.measure for each in found.micro] == ["precision@2", "recall@2", "map@2", "ndcg@2"]
     assert found.first.ranking == "index"
     assert compare(one, two, label="label", exact=True).second.ranking == "exact"

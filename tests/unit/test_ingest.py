@@ -216,7 +216,7 @@ def test_progress_is_told_in_order_and_ends_with_the_whole(
     pictures: Path, store: FakeStore, encoder: FakeEncoder
 ) -> None:
     seen: list[int] = []
-    report = run(pictures, store, encoder, on_progress=lambda so_far: seen.append(so_far.written))
+    report = run(pictures, store, encoder, on_progress=lambda so_far: seen.append(so_far.counts["written"]))
     assert seen == sorted(seen)
     assert seen[-1] == report.written == 20
 

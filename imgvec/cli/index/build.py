@@ -56,7 +56,7 @@ def build(
             index = _described(collection, source, gpu)
         if danger := collection.store.capabilities.danger(index.type):
             notice(danger)
-        with bar("Building") as on_progress:
+        with bar() as on_progress:
             seconds = collection.store.build_index(index.type, index.params, timeout=timeout, on_progress=on_progress)
         if source and index.search:
             collection.set_search_defaults(index.search, about={"definition": source})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,10 +13,13 @@ import click
 
 from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import print_json, print_table
+from imgvec.cli.progress import bar
+from imgvec.progress import Telling
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
     from imgvec.indexes.tune import Tuned
+    from imgvec.progress import OnProgress
     from imgvec.sources import Record
     from imgvec.vectors import Vectors
 
@@ -134,7 +136,7 @@ def _measured(
     for each in names:
         if lacks := store.capabilities.why_not(each):
             raise store.capabilities.refusal(f"no {each} index ({lacks})", store.capabilities.index_types)
-    with _status() as on_progress:
+    with bar() as on_progress:
         options: dict[str, Any] = {
             "recall": recall,
             "limit": limit,
@@ -150,7 +152,7 @@ def _measured(
         return list(comparison.ranking), dict(comparison.failed)
 
 
-def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: Callable[[str], None]) -> Vectors:
+def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: OnProgress | None) -> Vectors:
     """The vectors of a .npy file, or of a folder's images as the collection's encoder makes them."""
     import numpy as np
 
@@ -172,8 +174,9 @@ def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: 
     found = (each for each in Source(queries) if isinstance(each, Record))
     images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
     encoded: list[Vectors] = []
+    tell = Telling("tune", on_progress)
     while batch := list(islice(images, _ENCODED_AT_ONCE)):
-        on_progress(f"encoding queries: {sum(map(len, encoded)):,} so far")
+        tell("encoding queries", sum(map(len, encoded)))
         try:
             encoded.append(collection.vectors([ImageBytes(each.reader.read(limit)) for each in batch]))
         except UnreadableImage:
@@ -265,16 +268,3 @@ def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
     click.echo(
         f"{collection.name}: {best.type} with {text(best.params or {}) or 'no parameters'} is the default now", err=True
     )
-
-
-@contextmanager
-def _status() -> Iterator[Callable[[str], None]]:
-    """A line that says what is being done, on stderr and only on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    with Console(stderr=True).status("tuning") as status:
-        yield lambda text: status.update(escape(text))

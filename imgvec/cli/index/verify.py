@@ -75,7 +75,7 @@ def verify(
     from imgvec.indexes.catalog import index_type
     from imgvec.indexes.verify import verify as run
 
-    with opened(ctx, name) as collection, bar("Verifying") as tell:
+    with opened(ctx, name) as collection, bar() as on_progress:
         store = collection.store
         found = run(
             store,
@@ -87,7 +87,7 @@ def verify(
             filter=render(combined(collection, where, eq, ranges), store.fields, dynamic=store.dynamic),
             seed=seed,
             device=device,
-            on_progress=lambda doing, done, total: tell(done, max(done, total), doing),
+            on_progress=on_progress,
         )
     if output == "json":
         print_json(found.to_dict())

@@ -115,7 +115,7 @@ def test_rows_and_refused_images_are_the_local_ones(
             metadata=known,
             errors=tmp_path / "ray.jsonl",
             engine=ENGINE,
-            on_progress=lambda r: seen.append(r.seen),
+            on_progress=lambda r: seen.append(r.counts["seen"]),
         )
         assert content(remote) == wanted
         assert len(wanted) == 20

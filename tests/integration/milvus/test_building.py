@@ -13,6 +13,7 @@ from milvus_rows import FIELDS, definition, full_row, unit_vectors
 from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
 from imgvec.milvus import Connection, IndexInfo, Store, connect
 from imgvec.milvus.vector_index import VectorIndex
+from imgvec.progress import Progress
 
 ROWS, DIM = 2000, 16  # a segment below 1024 rows stays without an index
 HNSW = IndexInfo("HNSW", {"M": 8, "efConstruction": 80})
@@ -55,9 +56,9 @@ def test_every_type_of_both_backends_is_built_and_searched_as_itself(store: Stor
         ("IVF_FLAT", {"nlist": 8}, {"nprobe": 8}),
         (HNSW.type, HNSW.params, {"ef": 200}),
     ):
-        seen: list[int] = []
-        assert store.build_index(type, params, on_progress=lambda done, of, seen=seen: seen.extend((done, of))) > 0
-        assert seen[-2:] == [ROWS, ROWS]
+        seen: list[Progress] = []
+        assert store.build_index(type, params, on_progress=seen.append) > 0
+        assert (seen[-1].work, seen[-1].done, seen[-1].total) == ("build", ROWS, ROWS)
         assert store.index == IndexInfo(type, params)
         now = store.index_state()
         assert (now.pending_rows, now.indexed_rows, now.loaded) == (0, now.total_rows, True)

@@ -179,7 +179,7 @@ def test_nearest_streams_the_rows_of_a_store() -> None:
 
     seen: list[int] = []
     query = np.array([[0, 0.1, 0.2, 0.9]], np.float32)
-    found = nearest(Rows(), query, limit=2, filter="x > 1", device="cpu", on_progress=seen.append)  # type: ignore[arg-type]
+    found = nearest(Rows(), query, limit=2, filter="x > 1", device="cpu", on_rows=seen.append)  # type: ignore[arg-type]
     assert found.ids == [["3", "2"]]
     assert seen == [2, 4]
 

@@ -18,7 +18,10 @@ from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.compare import compare
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.tune import Tuned, tune
+from imgvec.progress import OnProgress, Telling
 from imgvec.vectors import Vectors
+
+SILENT = Telling("tune")
 
 Params = Mapping[str, Any]
 
@@ -128,7 +131,7 @@ class CurveStore:
         params: Params,
         *,
         timeout: float = 1.0,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> float:
         if type == "DISKANN":
             raise BackendError("the disk is full")
@@ -175,7 +178,7 @@ def no_copy(**_: Any) -> AbstractContextManager[CurveStore]:
 
 def asked_of(store: CurveStore, queries: Vectors) -> list[measure.Questions]:
     shuffled = measure.shuffled(queries, 0)
-    return measure.questions(store, shuffled, [""], limit=10, device="cpu", on_progress=lambda _: None)
+    return measure.questions(store, shuffled, [""], limit=10, device="cpu", tell=SILENT)
 
 
 def every_setting(store: CurveStore, tuned: Tuned, half: measure.Half) -> list[tuple[dict[str, Any], float]]:

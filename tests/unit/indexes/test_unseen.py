@@ -15,7 +15,10 @@ from imgvec.indexes import unseen
 from imgvec.indexes.carried import Easier, corrected, easier_by
 from imgvec.indexes.measure import questions, sampled
 from imgvec.indexes.recall import Estimate, estimate
-from imgvec.indexes.tune import Tuned, Tuning, silent, tune
+from imgvec.indexes.tune import Tuned, Tuning, tune
+from imgvec.progress import Telling
+
+SILENT = Telling("tune")
 
 
 def truly(store: CurveStore, tuned: Tuned) -> float:
@@ -44,8 +47,8 @@ def test_what_is_declared_for_stored_rows_holds_for_strangers(flattering: CurveS
     assert "held-out rows that were left out of a copy" in tuned.summary()
     # searched as they are, they would have chosen a setting that is too cheap
     ids = flattering.ids[:500]
-    stored = questions(flattering, sampled(flattering, ids), [""], limit=10, device="cpu", on_progress=silent)
-    misled = Tuning(flattering, stored, 0.95, 0.95, silent).tuned()
+    stored = questions(flattering, sampled(flattering, ids), [""], limit=10, device="cpu", tell=SILENT)
+    misled = Tuning(flattering, stored, 0.95, 0.95, SILENT).tuned()
     assert truly(flattering, misled) < 0.92
 
 
