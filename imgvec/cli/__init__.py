@@ -1,6 +1,7 @@
 """The `imgvec` command: parses, calls, prints.
 
-Nothing here imports torch, transformers or pymilvus before a command needs them, so that `imgvec --help` is quick.
+A command's module is imported when that command is called, and nothing here imports torch, transformers or pymilvus
+before a command needs them: `imgvec search` starts without what the others need, and `imgvec --help` is quick.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ _COMMANDS = ("demo", "ingest", "search", "collections", "index", "evaluate", "en
 
 streams: Streams | None = None
 """Where the command is the whole program."""
+
+COMMANDS = ("collections", "demo", "doctor", "encoders", "evaluate", "index", "ingest", "search")
+"""Each is the object of its name in the module of its name."""
 
 
 class _Group(click.Group):
@@ -55,6 +59,14 @@ class _Group(click.Group):
                 raise
             status = 1
         sys.exit(streams.finish(status))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted({*COMMANDS, *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(f"imgvec.cli.{cmd_name}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -67,7 +67,11 @@ GIVEN = {
     "mapped": ["album=album", "stars=stars", "=", "a=b=c", "album=id", "album=vector", "x"],
     "ids": ["ID", "nobody", "", "x" * 200, '" or id != "'],
     "param": ["ef=64", "ef=x", "ef", "nprobe=3", "ef=[1]", "ef=-1", "=1", "ef=1e999", "ef={"],
-    "params": ["M=8", "M=x", "nlist=4", "M", "efConstruction=-1"],
+    "params": ["ef=64", "ef=x", "ef", "nprobe=3", "ef=[1]", "ef=-1", "=1", "ef=1e999", "ef={",
+        "M=8", "M=x", "nlist=4", "M", "efConstruction=-1"],
+    "image": ["FOLDER/pictures/3.png", "FOLDER", "FOLDER/nowhere.jpg", "", "id:ID", "FOLDER/broken.zip"],
+    "text": ["a dog", "", " ", "FOLDER/pictures/3.png", "id:ID"],
+    "stored": ["ID", "id:ID", "nobody", "", "x" * 200],
     "via": ["parquet FOLDER/staged", "parquet ", "csv x"],
     "errors": ["FOLDER/errors.jsonl", "FOLDER/no/where", "FOLDER"],
     "stats": ["FOLDER/stats.json", "FOLDER/no/where", "FOLDER"],
@@ -120,7 +124,8 @@ def calls(draw: st.DrawFn) -> list[str]:
     for parameter in command.params:
         if parameter.name in ("help", "yes"):
             continue
-        if not draw(st.integers(0, 9)) if parameter.required else draw(st.integers(0, 5)):
+        needed = parameter.required or parameter.name == "query"
+        if not draw(st.integers(0, 9)) if needed else draw(st.integers(0, 5)):
             continue
         words += draw(_spelled(parameter))
     return [*words, "--yes"] if any(one.name == "yes" for one in command.params) and draw(st.booleans()) else words
