@@ -43,7 +43,7 @@ class Image:
     record: Record
     data: bytes
     row: Row
-    given: Row = field(default_factory=dict)
+    given: Row
     """The fields that the metadata itself gives, which a stored row must agree with."""
     settled: frozenset[str] = frozenset()
     """Fields with a stored value that did not come from the former picture: this one's does not replace it."""

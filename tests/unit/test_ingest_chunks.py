@@ -1,0 +1,68 @@
+"""How an ingest divides what it reads, and what it says of an image that it cannot decode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeEncoder, FakeStore
+from pictures import picture
+
+from imgvec.definition import Definition
+from imgvec.images import BytesReader, Record, read_source
+from imgvec.ingest import ingest, reading
+
+
+class Watched(FakeStore):
+    """Remembers how many ids each look-up asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def get(self, ids: Sequence[str], **options: Any) -> Any:
+        self.asked.append(len(ids))
+        return super().get(ids, **options)
+
+
+def looked_up(number: int) -> list[int]:
+    store = Watched()
+    records = [Record(f"{i:032x}", f"/{i}.jpg", BytesReader(b"not an image", f"/{i}.jpg"), {}) for i in range(number)]
+    rows = Definition.load("photos").row_fields
+    report = ingest(iter(records), store, FakeEncoder(), rows, threads=1, max_pixels=10**6, max_bytes=10**6)
+    assert (report.seen, report.refused) == (number, {"not an image": number})
+    return sorted(store.asked, reverse=True)
+
+
+def test_a_look_up_asks_for_so_many_rows_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LOOKUP_SECONDS", 3600.0)
+    monkeypatch.setattr(reading, "LOOKUP_ROWS", 8)
+    assert looked_up(19) == [8, 8, 3]
+    assert looked_up(16) == [8, 8]
+
+
+def test_a_look_up_holds_so_many_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LOOKUP_SECONDS", 3600.0)
+    monkeypatch.setattr(reading, "LOOKUP_BYTES", 3 * len(b"not an image"))
+    assert looked_up(7) == [3, 3, 1]
+
+
+def test_the_images_of_a_slow_source_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LOOKUP_SECONDS", 0.0)
+    assert looked_up(4) == [1, 1, 1, 1]
+
+
+def test_a_refusal_says_what_the_decoder_said(tmp_path: Path) -> None:
+    picture(1, size=(40, 30)).save(tmp_path / "a.png")
+    log = tmp_path / "refused.jsonl"
+    rows = Definition.load("photos").row_fields
+    source = read_source(tmp_path / "a.png")
+    ingest(source, FakeStore(), FakeEncoder(), rows, threads=1, max_pixels=1000, max_bytes=10**6, errors=log)
+    [refusal] = map(json.loads, log.read_text().splitlines())
+    assert (refusal["reason"], refusal["detail"]) == (
+        "too many pixels",
+        "40 x 30 = 1,200 pixels, the limit is 1,000; raise IMGVEC_MAX_PIXELS",
+    )
