@@ -54,6 +54,7 @@ def test_what_can_be_a_partition_key(kind: str) -> None:
         ("[" * 20_000, "things.yaml: is nested too deeply, or refers to itself"),
         ("encoder: &a {model: m, more: *a}", "things.yaml: is nested too deeply, or refers to itself"),
         ("", "things.yaml: is empty"),
+        ("encoder: {model: \a}", "things.yaml: is no YAML: "),
         ("encoder: {model: m", "things.yaml:1: is no YAML: "),
         ("encoder: {model: m}\nencoder: {model: n}\n", "things.yaml:2: encoder: given twice"),
     ],
@@ -64,4 +65,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, says: st
     with pytest.raises(DefinitionError) as raised:
         Definition.load(path)
     assert says in str(raised.value)
-    assert raised.value.source is not None and raised.value.source.endswith("things.yaml")
+    assert str(raised.value.source).endswith("things.yaml")

@@ -43,3 +43,9 @@ def test_rows_that_share_a_label_are_booleans() -> None:
         sets.add(frozenset(labels))
     assert sets.rows(frozenset("a")).dtype == bool
     assert (~sets.rows(frozenset("a"))).tolist() == [False, True, True]
+
+
+def test_what_an_evaluation_prints_is_no_longer_for_more_queries() -> None:
+    shown = repr(evaluate(Collection(at(0, 1, 2), [{"label": "a"}] * 3), label="label"))
+    assert "rows=3" in shown
+    assert not any(f"{name}=" in shown for name in ("names", "labels", "values"))

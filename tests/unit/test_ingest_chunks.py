@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from PIL import Image
 
 from imgvec.definition import Definition
-from imgvec.images import BytesReader, Record, read_source
+from imgvec.images import BytesReader, FileReader, Record, content_hash, read_source
 from imgvec.ingest import ingest, reading
 
 
@@ -66,3 +68,19 @@ def test_a_refusal_says_what_the_decoder_said(tmp_path: Path) -> None:
         "too many pixels",
         "40 x 30 = 1,200 pixels, the limit is 1,000; raise IMGVEC_MAX_PIXELS",
     )
+
+
+def test_another_picture_under_an_id_is_described_by_nothing_of_the_former_one(tmp_path: Path) -> None:
+    """All that an ingest fills in itself is the new picture's; what was said of the id stays."""
+    store, rows = FakeStore(), Definition.load("photos").row_fields
+    picture(1, size=(40, 30)).save(tmp_path / "a.png")
+    picture(2, size=(50, 20)).save(tmp_path / "b.jpg")
+    for name, metadata in (("a.png", {"album": "cats"}), ("b.jpg", {})):
+        record = Record("key", str(tmp_path / name), FileReader(tmp_path / name, name), metadata)
+        ingest(iter([record]), store, FakeEncoder(), rows, threads=1, max_pixels=10**6, max_bytes=10**6)
+    [row] = store.rows.values()
+    data = (tmp_path / "b.jpg").read_bytes()
+    assert (row["uri"], row["content_hash"]) == (str(tmp_path / "b.jpg"), content_hash(data))
+    assert (row["width"], row["height"], row["media_type"], row["album"]) == (50, 20, "image/jpeg", "cats")
+    [vector] = FakeEncoder().encode_images([Image.open(tmp_path / "b.jpg")])
+    np.testing.assert_allclose(row["vector"], vector, atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgvec.errors import FilterError
-from imgvec.filters import FieldType, range_text, render
+from imgvec.filters import FieldType, equals_text, field, range_text, render
 
 FIELDS = {"taken_at": FieldType("INT64", format="unix_ms"), "n": FieldType("INT64"), "d": FieldType("DOUBLE")}
 
@@ -45,5 +45,23 @@ def test_a_range_of_a_dynamic_field_reads_dates_and_numbers() -> None:
     assert (
         render(range_text("when", "1..2.5", FIELDS, dynamic=True), FIELDS, dynamic=True) == "when >= 1 and when <= 2.5"
     )
-    with pytest.raises(FilterError, match="^'when' holds dates, and 'soon' is not a date"):
+    with pytest.raises(FilterError, match=r"^'when' holds dates, and 'soon' is not a date"):
         range_text("when", "soon..", FIELDS, dynamic=True)
+
+
+def test_a_number_has_400_digits_at_most() -> None:
+    assert render(equals_text("d", f"0.{'0' * 397}1", FIELDS), FIELDS, dynamic=True) == "d == 0.0"
+    for name in ("n", "other"):
+        with pytest.raises(FilterError):
+            render(equals_text(name, "9" * 401, {"n": FIELDS["n"]}, dynamic=name == "other"), FIELDS, dynamic=False)
+    with pytest.raises(FilterError, match="a number of 401 digits is beyond what Milvus holds"):
+        equals_text("n", "9" * 401, FIELDS)
+    with pytest.raises(FilterError, match="is outside -9223372036854775807 to 9223372036854775807"):
+        render(equals_text("n", "9" * 400, FIELDS), FIELDS, dynamic=True)
+
+
+def test_several_dates_that_a_field_shall_not_hold() -> None:
+    where = field("taken_at").not_in(["2024-06-01", "2024-06-03"])
+    first, third, day = 1_717_200_000_000, 1_717_372_800_000, 86_400_000
+    outside = [f"(taken_at < {start} or taken_at > {start + day - 1})" for start in (first, third)]
+    assert render(where, FIELDS, dynamic=True) == f"({' and '.join(outside)})"
