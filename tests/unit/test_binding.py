@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from imgvec.description import check_binding
+from imgvec.definition import Definition
+from imgvec.description import check_binding, write
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import EncoderMismatch
 
@@ -44,3 +46,12 @@ def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
     assert str(raised.value) == (
         f"the collection 'photos' holds vectors of {BOUND.model}, and {model} is another encoder: {says}"
     )
+
+
+def test_a_description_holds_what_differs_from_the_defaults_alone() -> None:
+    """It is sent with each answer about the collection, and a server keeps some kilobytes of it."""
+    plain = json.loads(write(Definition.load({"encoder": {"model": "m"}}), BOUND))
+    assert plain["definition"] == {"encoder": {"model": "m"}, "images": {"sixteen_bit": "auto"}}
+    assert plain["encoder"] == BOUND.to_dict()
+    assert plain["imgvec"] == 1
+    assert write(Definition.load("photos"), BOUND) != write(Definition.load("photos"), BOUND)  # the incarnation

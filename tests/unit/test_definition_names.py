@@ -66,3 +66,51 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str, says: st
         Definition.load(path)
     assert says in str(raised.value)
     assert str(raised.value.source).endswith("things.yaml")
+
+
+def test_a_file_below_ones_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "things.yaml").write_text("encoder: {model: some/model}")
+    assert Definition.load("~/things.yaml").encoder.model == "some/model"
+    with pytest.raises(
+        DefinitionError, match=r"no such file, and no bundled definition of that name \(bundled: faces, "
+    ):
+        Definition.load("~/others.yaml")
+
+
+def test_a_directory_and_bytes_are_not_definitions(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes("about: é".encode("latin-1"))
+    for path, says in ((tmp_path, "no such file"), (tmp_path / "latin.yaml", "cannot be read: 'utf-8' codec")):
+        with pytest.raises(DefinitionError, match=says) as raised:
+            Definition.load(path)
+        assert raised.value.source == str(path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"min_gram": 2, "max_gram": 4}}, None),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"min_gram": 3, "max_gram": 3}}, None),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"max_gram": 2}}, None),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"min_gram": 4}}, "min_gram is the smaller of the two"),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"max_gram": 1}}, "min_gram is the smaller of the two"),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"min_gram": 0}}, "min_gram"),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"min_gram": "two"}}, "min_gram"),
+        ({"type": "VARCHAR", "index": "NGRAM", "index_params": {"grams": 2}}, "NGRAM has no parameter grams"),
+        ({"type": "INT64", "index": "NGRAM"}, "index NGRAM takes VARCHAR.*, not INT64"),
+        ({"type": "VARCHAR", "index": "AUTO", "index_params": {"min_gram": 2}}, "index_params need an index type"),
+        ({"type": "VARCHAR", "index_params": {"min_gram": 2}}, "index_params need an index type"),
+        ({"type": "VARCHAR", "index": "BTREE"}, "index 'BTREE' is none of AUTO, "),
+    ],
+)
+def test_the_index_of_a_field(declared: dict[str, object], says: str | None) -> None:
+    given = {
+        "encoder": {"model": "m"},
+        "fields": {"note": {"default": "" if declared["type"] == "VARCHAR" else 0, **declared}},
+    }
+    if says is None:
+        Definition.load(given)
+        return
+    with pytest.raises(DefinitionError, match=says) as raised:
+        Definition.load(given)
+    assert raised.value.where.startswith("fields.note")

@@ -14,6 +14,8 @@ from pictures import picture
 from PIL import Image
 
 from imgvec.definition import Definition
+from imgvec.encoders.protocol import Pixels, Vectors
+from imgvec.errors import EncoderError
 from imgvec.images import BytesReader, FileReader, Record, content_hash, read_source
 from imgvec.ingest import ingest, reading
 
@@ -84,3 +86,21 @@ def test_another_picture_under_an_id_is_described_by_nothing_of_the_former_one(t
     assert (row["width"], row["height"], row["media_type"], row["album"]) == (50, 20, "image/jpeg", "cats")
     [vector] = FakeEncoder().encode_images([Image.open(tmp_path / "b.jpg")])
     np.testing.assert_allclose(row["vector"], vector, atol=1e-5)
+
+
+def test_an_image_without_a_vector_is_refused_with_a_reason(tmp_path: Path) -> None:
+    class Picky(FakeEncoder):
+        def encode(self, pixels: Pixels) -> Vectors:
+            if len(pixels) > 1 or pixels.max() < 255:
+                raise EncoderError("a vector without a direction")
+            return super().encode(pixels)
+
+    Image.new("RGB", (40, 30), (255, 255, 255)).save(tmp_path / "white.png")
+    Image.new("RGB", (40, 30)).save(tmp_path / "black.png")
+    log, store = tmp_path / "refused.jsonl", FakeStore()
+    rows = Definition.load("photos").row_fields
+    ingest(read_source(tmp_path), store, Picky(), rows, threads=1, max_pixels=10**6, max_bytes=10**6, errors=log)
+    assert [row["uri"] for row in store.rows.values()] == [str(tmp_path / "white.png")]
+    [refusal] = map(json.loads, log.read_text().splitlines())
+    assert (refusal["uri"], refusal["reason"]) == (str(tmp_path / "black.png"), "not encodable")
+    assert refusal["detail"] == "the encoder has no vector for it"
