@@ -49,7 +49,7 @@ def test_signatures(start: bytes, kind: str) -> None:
         (b"NIKON CORPORATION\0", "NEF"), (b"SONY\0", "ARW"), (b"Canon\0", "CR2"), (b"PENTAX \0", "PEF"),
         (b"RICOH IMAGING COMPANY, LTD.\0", "PEF"), (b"SAMSUNG\0", "SRW"), (b"Kodak\0", "DCR"),
         (b"EASTMAN KODAK COMPANY\0", "DCR"), (b"Hasselblad\0", "3FR"), (b"Phase One\0", "IIQ"), (b"Leaf\0", "MOS"),
-        (b"SEIKO EPSON CORP.\0", "RAW"), (b"EPSON\0", "ERF"), (b"Mamiya-OP Co.,Ltd.\0", "RAW"), (b"Mamiya\0", "MEF"),
+        (b"EPSON\0", "ERF"), (b"Mamiya\0", "MEF"),
         (b"FUJIFILM\0", "RAF"), (b"OLYMPUS IMAGING CORP.\0", "ORF"), (b"Leaf, Ltd.\0", "MOS"), (b"Imgvec\0", "RAW"),
         (b"\0", "RAW"),
     ],
