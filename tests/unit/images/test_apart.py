@@ -188,7 +188,7 @@ class TestProcess:
             assert os.getsid(pid) == pid
             assert b"TZ=UTC" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             assert b"PATH=" in Path(f"/proc/{pid}/environ").read_bytes()
-            assert [os.readlink(f"/proc/{pid}/fd/{n}") for n in range(3)] == ["/dev/null"] * 3
+            assert [str(Path(f"/proc/{pid}/fd/{n}").readlink()) for n in range(3)] == ["/dev/null"] * 3
         finally:
             helper.end()
         assert helper._process.returncode == -9

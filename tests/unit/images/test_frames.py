@@ -108,7 +108,7 @@ def test_what_is_not_parquet(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="missing: not Parquet, or broken: .*missing"):
+    with pytest.raises(SourceError, match=r"missing: not Parquet, or broken: .*missing"):
         list(parquet_rows(tmp_path / "missing"))
 
 

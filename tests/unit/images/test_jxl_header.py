@@ -50,9 +50,7 @@ class TestHeader:
         fields = [(0, 1), (choice, 2), (largest - 1, bits), (0, 3), (choice, 2), (largest // 2, bits), *PLAIN]
         assert jxl.header(stream(*fields)) == (largest // 2 + 1, largest, 1)
 
-    @pytest.mark.parametrize(
-        ("ratio", "width"), [(1, 240), (2, 288), (3, 320), (4, 360), (5, 426), (6, 300), (7, 480)]
-    )
+    @pytest.mark.parametrize(("ratio", "width"), [(1, 240), (2, 288), (3, 320), (4, 360), (5, 426), (6, 300), (7, 480)])
     def test_widths_by_their_ratio(self, ratio: int, width: int) -> None:
         assert jxl.header(stream((0, 1), (0, 2), (239, 9), (ratio, 3), *PLAIN)) == (width, 240, 1)
 

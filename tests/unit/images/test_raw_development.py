@@ -30,11 +30,13 @@ TAKEN_AT = 1_714_551_072_000
 class Opened:
     """What rawpy opens, all of it settled beforehand; an exception where a preview would be."""
 
-    def __init__(self, size: tuple[int, int] = (400, 300), flip: int = 0, preview: Any = None, year: int = 1970) -> None:
+    def __init__(
+        self, size: tuple[int, int] = (400, 300), flip: int = 0, preview: Any = None, year: int = 1970
+    ) -> None:
         width, height = size
         self.sizes = SimpleNamespace(raw_width=width + 8, raw_height=height + 6, width=width, height=height, flip=flip)
         self.preview = preview if preview is not None else raw.rawpy.LibRawNoThumbnailError()
-        self.other = SimpleNamespace(timestamp=datetime(year, 5, 1, 10, 11, 12))
+        self.other = SimpleNamespace(timestamp=datetime(year, 5, 1, 10, 11, 12))  # noqa: DTZ001 - as rawpy gives it
         self.developed: list[dict[str, Any]] = []
         self.closed = False
 
