@@ -52,9 +52,9 @@ def test_a_cell_that_says_nothing_is_left_out_whatever_its_name(value: Any) -> N
 
 def test_a_closed_definition_takes_what_it_declares() -> None:
     assert CLOSED.row_fields({"label": "a"}) == {"label": "a"}
-    with pytest.raises(ValueError, match="^note is not declared, and the definition has dynamic: false$"):
+    with pytest.raises(ValueError, match=r"^note is not declared, and the definition has dynamic: false$"):
         CLOSED.row_fields({"label": "a", "note": 1})
-    with pytest.raises(ValueError, match="^uri is a field that imgvec fills in$"):
+    with pytest.raises(ValueError, match=r"^uri is a field that imgvec fills in$"):
         CLOSED.row_fields({"uri": "/a.jpg"})
 
 
@@ -66,7 +66,7 @@ def test_what_only_a_default_or_the_picture_would_fill() -> None:
     assert photos.row_fields({"album": "a"}, taken_at=5, only_given=True) == {"album": "a"}
     required = Definition.load({"encoder": {"model": "m"}, "fields": {"label": {"type": "VARCHAR", "required": True}}})
     assert required.row_fields({}, only_given=True) == {}
-    with pytest.raises(ValueError, match="^label is missing, and the definition requires it$"):
+    with pytest.raises(ValueError, match=r"^label is missing, and the definition requires it$"):
         required.row_fields({})
 
 
@@ -127,4 +127,4 @@ def test_every_problem_is_said_the_first_with_its_place() -> None:
         Definition.load(data)
     assert raised.value.where == "encoder.layers"
     assert raised.value.problem.startswith("unknown key; also fields.a.type: ")
-    assert "; also more: unknown key" in raised.value.problem
+    assert "; more: unknown key" in raised.value.problem
