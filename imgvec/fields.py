@@ -123,7 +123,7 @@ def is_missing(declared: FieldSection, value: Any) -> bool:
     if isinstance(value, str):
         if value and declared.type not in ("FLOAT", "DOUBLE"):
             return False
-        if declared.type in ("FLOAT", "DOUBLE") and value.strip().lower() == "nan":
+        if value.strip().lower() == "nan":
             return True  # as some write a missing number to CSV
         return not value and (declared.type != "VARCHAR" or declared.required)
     return is_absent(value)

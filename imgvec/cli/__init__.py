@@ -24,9 +24,6 @@ _COMMANDS = ("demo", "ingest", "search", "collections", "index", "evaluate", "en
 streams: Streams | None = None
 """Where the command is the whole program."""
 
-COMMANDS = ("collections", "demo", "doctor", "encoders", "evaluate", "index", "ingest", "search")
-"""Each is the object of its name in the module of its name."""
-
 
 class _Group(click.Group):
     """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1.
@@ -59,14 +56,6 @@ class _Group(click.Group):
                 raise
             status = 1
         sys.exit(streams.finish(status))
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return sorted({*COMMANDS, *self.commands})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS and cmd_name not in self.commands:
-            self.add_command(getattr(importlib.import_module(f"imgvec.cli.{cmd_name}"), cmd_name))
-        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

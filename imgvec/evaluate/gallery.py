@@ -107,10 +107,7 @@ class Gallery:
             for key in keys:
                 if key in own:
                     own[key].append(row)
-        return [
-            Asked(name, labels, tuple(sorted({*own[name], *own.get(found[name], ())})))
-            for name, labels in images.items()
-        ]
+        return [Asked(name, labels, tuple({*own[name], *own.get(found[name], ())})) for name, labels in images.items()]
 
     def relevant(self, query: Asked) -> int:
         """How many rows are relevant to the query, its own not counted."""

@@ -111,7 +111,7 @@ class Tiff:
         """The directories of the chain, each reduced copy (with `every`, each one) followed by those that it names."""
         seen: set[int] = set()
         at = self._first
-        while at and at not in seen and len(seen) < MAX_DIRECTORIES:
+        while at not in seen and len(seen) < MAX_DIRECTORIES:
             seen.add(at)
             found = self.directory(at)
             if found is None:

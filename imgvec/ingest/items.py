@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imgvec.errors import UnreadableImage
@@ -40,7 +40,7 @@ class Image:
     record: Record
     data: bytes
     row: Row
-    given: Row = field(default_factory=dict)
+    given: Row
     """The fields that the metadata itself gives, which a stored row must agree with."""
     settled: frozenset[str] = frozenset()
     """Fields with a stored value that did not come from the former picture: this one's does not replace it."""

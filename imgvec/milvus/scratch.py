@@ -66,7 +66,7 @@ def scratch(
                     # rounded to steps they are no unit vectors as they are read back
                     vectors /= norms(vectors)[:, None].astype(np.float32)
                 copy.upsert(rows, vectors)
-            copy.flush()
+            # not flushed: whoever builds on it does, and 2.3 lets a collection be flushed once in ten seconds
             yield copy
         finally:
             _drop(connection, copy)

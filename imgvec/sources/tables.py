@@ -86,7 +86,7 @@ def csv_rows(
     """Line number and cells by column, as text; empty cells are left out. Raises `SourceError` with the line.
 
     `on_bad` is told of a row with more cells than the header, and of one that is not UTF-8, whose bytes `lines` holds
-    as surrogates; without it that raises as well.
+    as surrogates; without it that raises as well. A quote that nobody closed always raises: what follows it is lost.
 
     The delimiter is the comma, semicolon or tab (for `.tsv` the tab) by which the header has a column of `wanted`
     (`column_of`), or what a line `sep=;` before it names, as spreadsheets write it. `on_header` is told the columns.
@@ -111,10 +111,20 @@ def csv_rows(
         fail(where, first, "two columns of the header have the same name")
     if on_header is not None:
         on_header(named)
-    reader = csv.reader(lines, delimiter=delimiter)
+    ended = False
+
+    def until_end() -> Iterator[str]:
+        nonlocal ended
+        yield from lines
+        ended = True
+
+    reader = csv.reader(until_end(), delimiter=delimiter)
     start = first + 1
     try:
         for cells in reader:
+            if ended:
+                # the module takes all that follows the quote for one cell, other rows too, which a prune would miss
+                fail(where, start, "a quote is opened in this row and not closed before the end of the file")
             start = first + reader.line_num + 1
             if not cells:
                 continue

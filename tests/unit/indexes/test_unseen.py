@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_tune import STRANGERS, Built, Clocked, CurveStore, asked_of, clocked, ivf, rising  # noqa: F401
+from test_tune import STRANGERS, Built, Clocked, CurveStore, asked_of, clocked, ivf, rising, unit  # noqa: F401
 
 from imgvec.errors import QueryError
 from imgvec.indexes import unseen
@@ -63,11 +63,63 @@ def test_each_query_is_left_out_of_one_copy_which_lacks_a_tenth_at_most(flatteri
     assert all(dict(copy.index.params) == {"nlist": 256} for copy in flattering.copies)
 
 
+def test_a_query_s_twins_are_left_out_with_it(flattering: CurveStore) -> None:
+    """A picture that is stored twice leads to itself, which no stranger does."""
+    flattering.vectors[300:500] = flattering.vectors[:200]
+    tune(flattering, flattering.scratch, recall=0.9, queries=1000)
+    lacking = [set(range(600)) - set((copy.kept if copy.kept is not None else np.arange(600)).tolist())
+               for copy in flattering.copies]  # fmt: skip
+    # each picture once, and both of its rows from the same copy
+    assert sum(map(len, lacking)) == len(set().union(*lacking)) == 600
+    assert all((row in rows) == (row + 300 in rows) for rows in lacking for row in range(200))
+    assert sum(sum(row < 200 for row in rows) for rows in lacking) == 200
+
+
+def test_rows_of_the_same_bytes_are_one_picture(flattering: CurveStore) -> None:
+    rows = [
+        {"id": "a", "content_hash": "1", "vector": [1, 0]},
+        {"id": "b", "content_hash": "1", "vector": [0, 1]},
+        {"id": "c", "content_hash": "", "vector": [0, 1]},
+        {"id": "d", "content_hash": "", "vector": [1, 1]},
+        {"id": "e", "content_hash": None, "vector": [1, 2]},
+        {"id": "f", "content_hash": "3", "vector": [2, 2]},
+        {"id": "g", "content_hash": "4", "vector": [3, 2]},
+        {"id": "h", "content_hash": "4", "vector": [2, 2]},
+    ]
+
+    class Rows(CurveStore):
+        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+            assert output_fields == ["id", "content_hash", "vector"]
+            yield rows[:5]
+            yield rows[5:]
+
+    store = Rows(flattering.curve, flattering.cost, flattering.index)
+    found = unseen._pictures(store, 0)
+    assert {frozenset(each) for each in found} == {frozenset(each) for each in ("abc", "d", "e", "fgh")}
+    assert found == unseen._pictures(store, 0)
+    assert any(unseen._pictures(store, seed) != found for seed in range(1, 9))
+
+
+def test_pictures_too_few_to_show_the_target_are_counted_not_rows(flattering: CurveStore) -> None:
+    flattering.vectors[:] = np.repeat(flattering.vectors[:3], 200, axis=0)
+    said: list[str] = []
+    with pytest.raises(QueryError, match="rows of 3 different pictures are too few to leave some out"):
+        tune(flattering, flattering.scratch, recall=0.9, queries=500, on_notice=said.append)
+    assert said[0] == "the 600 rows are of 3 different pictures, and each of those is one query at most"
+    flattering.vectors[:] = np.repeat(unit(3, 20), 30, axis=0)
+    with pytest.raises(QueryError, match="20 queries are too few"):
+        tune(flattering, flattering.scratch, recall=0.9, queries=500)
+
+
 def test_one_copy_is_enough_of_many_rows() -> None:
-    assert unseen._copies(20_000, 1000) == 1
-    assert unseen._copies(19_999, 1000) == 2
-    assert unseen._copies(2000, 1000) == 10
-    assert unseen._copies(300, 300) == 10
+    assert unseen._copies([["id"]] * 20_000, 1000) == 1
+    assert unseen._copies([["id"]] * 19_999, 1000) == 2
+    assert unseen._copies([["id"]] * 2000, 1000) == 10
+    assert unseen._copies([["id"]] * 300, 300) == 10
+    # a picture's twins are lacking with it, and no copy lacks them all
+    assert unseen._copies([["id"] * 4] * 5000, 1000) == 4
+    assert unseen._copies([["id"] * 200] * 3, 500) == 1
+    assert unseen._copies([["id"] * 200] * 4, 500) == 2
 
 
 def test_what_it_takes_is_said_before_anything_is_copied(flattering: CurveStore) -> None:

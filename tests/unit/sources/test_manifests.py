@@ -198,6 +198,19 @@ def test_what_ends_a_manifest_comes_after_the_rows_before_it(folder: Path) -> No
         next(stream)
 
 
+def test_a_quote_that_nobody_closed_ends_a_manifest(folder: Path) -> None:
+    (folder / "m.csv").write_text('path,n\na.jpg,"of\ntwo lines"\nx/b.jpg,"2\nc.jpg,3\n')
+    stream = read_source(folder / "m.csv")
+    assert next(stream).uri == f"{folder}/a.jpg"
+    with pytest.raises(SourceError, match=r"m\.csv:4: a quote is opened in this row and not closed"):
+        next(stream)
+
+
+def test_a_last_row_without_a_line_end(folder: Path) -> None:
+    (folder / "m.csv").write_text('path,n\na.jpg,1\nx/b.jpg,"2"')
+    assert [one.uri for one in read_source(folder / "m.csv")] == [f"{folder}/a.jpg", f"{folder}/x/b.jpg"]
+
+
 @pytest.mark.parametrize(
     ("name", "lines", "why"),
     [

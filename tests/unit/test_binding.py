@@ -1,0 +1,57 @@
+"""When another encoder is taken for the one that made a collection's vectors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from imgvec.definition import Definition
+from imgvec.description import check_binding, write
+from imgvec.encoders.protocol import Binding
+from imgvec.errors import EncoderMismatch
+
+BOUND = Binding("facebook/dinov2-small", "main", "0" * 32, None, "cls", 224, 384)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        BOUND,
+        replace(BOUND, model="/models/dinov2"),
+        replace(BOUND, revision="abc"),
+        replace(BOUND, model="m", revision=None),
+    ],
+)
+def test_the_same_weights_from_elsewhere(given: Binding) -> None:
+    check_binding("photos", BOUND, given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"fingerprint": "f" * 32}, f"fingerprint '{'0' * 32}' against '{'f' * 32}'"),
+        ({"layer": 9}, "layer None against 9"),
+        ({"pooling": "mean"}, "pooling 'cls' against 'mean'"),
+        ({"image_size": 518}, "image_size 224 against 518"),
+        ({"dim": 64}, "dim 384 against 64"),
+        ({"model": "m", "dim": 64}, "model 'facebook/dinov2-small' against 'm', dim 384 against 64"),
+    ],
+)
+def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
+    with pytest.raises(EncoderMismatch) as raised:
+        check_binding("photos", BOUND, replace(BOUND, **changes))  # type: ignore[arg-type]
+    model = changes.get("model", BOUND.model)
+    assert str(raised.value) == (
+        f"the collection 'photos' holds vectors of {BOUND.model}, and {model} is another encoder: {says}"
+    )
+
+
+def test_a_description_holds_what_differs_from_the_defaults_alone() -> None:
+    """It is sent with each answer about the collection, and a server keeps some kilobytes of it."""
+    plain = json.loads(write(Definition.load({"encoder": {"model": "m"}}), BOUND))
+    assert plain["definition"] == {"encoder": {"model": "m"}, "images": {"sixteen_bit": "auto"}}
+    assert plain["encoder"] == BOUND.to_dict()
+    assert plain["imgvec"] == 1
+    assert write(Definition.load("photos"), BOUND) != write(Definition.load("photos"), BOUND)  # the incarnation
