@@ -35,12 +35,13 @@ from imgvec.options import documented, settled
 from imgvec.progress import OnProgress, Telling
 from imgvec.report import IngestReport
 from imgvec.retry import Retry
-from imgvec.search.answer import Answer
+from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, guessed
 from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
-from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata
+from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
+from imgvec.sources.reopening import Roots
 from imgvec.vectors import Vectors
 
 
@@ -70,6 +71,7 @@ class ImageCollection:
             max_bytes=settings.max_file_bytes,
             decoding=self._decoding,
             defaults=lambda: self.search_defaults.params,
+            reopen=self.reopen,
         )
 
     @classmethod
@@ -248,13 +250,22 @@ class ImageCollection:
             raise UsageError("prune with the whole source, and the collection itself: not with part or via")
         engine = chosen["engine"] or LocalEngine()
         is_local = isinstance(engine, LocalEngine)
-        if chosen["prune"] or not is_local:
+        if chosen["prune"]:
+            source = source.of_paths()
+        elif not is_local:
             source = source.held()
         self._store.check_same()
         known: Metadata | None = None
         if chosen["metadata"] is not None:
             known = load_metadata(chosen["metadata"], path_column=source.options["uri_column"])
-        read = partial(source.read, metadata=known, part=part, guards=self._guards, field_problem=field_problem)
+        read = partial(
+            source.read,
+            metadata=known,
+            part=part,
+            keep=chosen["keep"],
+            guards=self._guards,
+            field_problem=field_problem,
+        )
         # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
         alone = via is not None or self._store.capabilities.kind == "lite"
         with self._written_to(via) as target:
@@ -304,7 +315,7 @@ class ImageCollection:
         images: a disk that is not mounted looks just like that, and so does a folder that was moved; the message says
         how to delete its rows.
         """
-        source = _as_source(source).held()
+        source = _as_source(source).of_paths()
         for one in source.each():
             way_out = pruning.way_out(self.name, str(one.spec), source.options["root"])
             try:
@@ -322,6 +333,23 @@ class ImageCollection:
         if left and on_notice:
             on_notice(pruning.unsure(self.name, left))
         return pruned
+
+    def reopen(self, picture: str | Hit, *, roots: Roots | None = None, source: Source | None = None) -> bytes:
+        """The file's bytes of a stored picture, by its uri, or of a hit: whose `content_hash` then says whether it is
+        still the same picture.
+
+        `roots` are the folders that files are opened below, None for `IMGVEC_ROOTS` or, without that, all that this
+        process may read; relative uris start from them. `source` says what a table's columns are, where they have
+        names of their own. Raises `NotKept` where the picture came as bytes that nobody kept, else `UnreadableImage`.
+        """
+        uri, fields = (picture, {}) if isinstance(picture, str) else (picture.uri, picture.fields)
+        return reopen(
+            uri,
+            self.settings.roots if roots is None else roots,
+            guards=self._guards,
+            columns=source.columns if source else None,
+            hashed=fields.get("content_hash"),
+        )
 
     def import_folder(self, folder: str | Path, *, on_progress: OnProgress | None = None) -> int:
         """Bring in the rows of a folder that `ingest(via=folder)` wrote, by upsert; returns how many were written.

@@ -9,6 +9,7 @@
     ├── SourceError                a source of images or vectors, or its metadata, cannot be read or does not fit
     ├── TargetError                a file or folder to write cannot be written, or is something else already
     ├── UnreadableImage            one image cannot be decoded; carries uri, reason, detail
+    │   └── NotKept                it came as bytes, and nobody kept them
     ├── EncoderError               something about the encoder
     │   ├── EncoderUnavailable     the weights cannot be had, or cannot be used
     │   └── EncoderMismatch        vectors of two encoders would meet in one collection
@@ -133,6 +134,16 @@ class UnreadableImage(ImgvecError):
 
     def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, Reason, str]]:
         return type(self), (self.uri, self.reason, self.detail)
+
+
+class NotKept(UnreadableImage):
+    """A stored picture cannot be opened again: it came as bytes, and was brought in without `keep`."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri, "missing", "it came as bytes that were not kept: ingest with keep=DIR")
+
+    def __reduce__(self) -> tuple[type[NotKept], tuple[str]]:  # type: ignore[override]
+        return type(self), (self.uri,)
 
 
 class EncoderError(ImgvecError):

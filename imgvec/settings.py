@@ -51,6 +51,9 @@ class Settings(BaseSettings):
 
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     """Networks that images may be fetched from although they are not public: CIDR blocks, between commas."""
+    roots: Annotated[tuple[Path, ...] | None, NoDecode] = None
+    """Folders that stored pictures are opened again below, between colons; relative uris start from them. None for all
+    that the process may read."""
     fetch_timeout: float = Field(default=30.0, gt=0)
     """Seconds that an image at a URL may take, with every retry and redirect."""
 
@@ -59,6 +62,13 @@ class Settings(BaseSettings):
     def _networks(cls, given: Any) -> tuple[str, ...]:
         texts = given.split(",") if isinstance(given, str) else given
         return tuple(str(ip_network(text.strip())) for text in texts if text.strip())
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _folders(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return tuple(Path(one).expanduser() for one in given.split(os.pathsep) if one) or None
+        return given
 
     @field_validator("formats", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ def read_source(
     *,
     metadata: Metadata | None = None,
     part: tuple[int, int] | None = None,
+    keep: str | Path | None = None,
     uri_column: str | None = None,
     id_column: str | None = None,
     image_column: str | None = None,
@@ -33,7 +34,11 @@ def read_source(
         "mapping": mapping,
     }
     return Source(spec, **columns, **options).read(  # type: ignore[arg-type]
-        metadata=metadata, part=part, guards=Guards(max_bytes, policy or FetchPolicy()), field_problem=field_problem
+        metadata=metadata,
+        part=part,
+        keep=keep,
+        guards=Guards(max_bytes, policy or FetchPolicy()),
+        field_problem=field_problem,
     )
 
 

@@ -7,8 +7,9 @@ its answer silently.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ from imgvec.images.pixels import Decoded, as_it_lies, check_image, decoded_by, d
 from imgvec.images.recognise import recognised
 
 MAX_PIXELS = 50_000_000
+
+
+Picture: TypeAlias = bytes | bytearray | memoryview | Image.Image | NDArray[Any]
+"""The bytes of an image file, a PIL image, or an array that `as_image` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,20 @@ def as_image(
         raise
     except Exception as exc:
         raise UnreadableImage(uri, reason_of(exc), detail_of(exc)) from exc
+
+
+def as_png(
+    image: Image.Image | NDArray[Any],
+    *,
+    uri: str = "<image>",
+    max_pixels: int = MAX_PIXELS,
+    policy: DecodePolicy | None = None,
+) -> bytes:
+    """The pixels of `as_image` as the bytes of a PNG file; raises as that does."""
+    data = io.BytesIO()
+    upright = as_image(image, uri=uri, max_pixels=max_pixels, policy=policy).image
+    upright.save(data, "PNG", compress_level=1)  # these bytes are read back at once more often than kept
+    return data.getvalue()
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

@@ -57,6 +57,10 @@ class IngestOptions(RunOptions, total=False):
         str | Path | None,
         Option(shell=False, json=False, help="Write bulk-import files to this folder, for `import_folder`."),
     ]
+    keep: Annotated[
+        str | Path | None,
+        Option(json=False, metavar="DIR", help="Store images that have no place of their own in DIR, by content hash."),
+    ]
     prune: Annotated[
         bool, Option(False, help="Afterwards delete the source's rows whose file is gone; the command asks.")
     ]

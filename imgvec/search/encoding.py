@@ -44,7 +44,7 @@ class StoredRows(Protocol):
 class Reopen(Protocol):
     """Opens a stored picture again."""
 
-    def __call__(self, uri: str) -> bytes:
+    def __call__(self, uri: str, /) -> bytes:
         """The bytes of the image file that is stored under `uri`; raises `SourceError` or `UnreadableImage`."""
         ...
 

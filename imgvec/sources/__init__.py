@@ -9,6 +9,7 @@ records.py   what comes out
 from imgvec.sources.columns import Columns
 from imgvec.sources.files import IMAGE_SUFFIXES
 from imgvec.sources.frames import Table
+from imgvec.sources.given import Given, read_given
 from imgvec.sources.guards import Guards
 from imgvec.sources.kinds import Kind
 from imgvec.sources.metadata import Metadata, load_metadata
@@ -16,6 +17,7 @@ from imgvec.sources.names import present
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
 from imgvec.sources.records import LINK, Again, Found, Item, Notice, PassedOver, Record, record_id
+from imgvec.sources.reopening import reopen
 from imgvec.sources.source import Source, SourceOptions, Spec
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Again",
     "Columns",
     "Found",
+    "Given",
     "Guards",
     "Item",
     "Kind",
@@ -39,5 +42,7 @@ __all__ = [
     "Table",
     "load_metadata",
     "present",
+    "read_given",
     "record_id",
+    "reopen",
 ]

@@ -192,7 +192,7 @@ def _opened(place: Place) -> Iterator[_ArrowFile]:
             with pa.PythonFile(file, "r") if "://" in place.where else pa.memory_map(place.where) as source:
                 yield _ArrowFile(source)
         except (pa.ArrowException, OSError) as exc:
-            raise SourceError(f"{place}: not Arrow, or broken: {exc}; the rows before are taken") from exc
+            raise SourceError(f"{place}: not Arrow, or broken: {exc}; what came before is taken") from exc
 
 
 KIND = Kind(name="datasets", read=read_data_set, endings=(".arrow",), holds=is_data_set, reopen=_reopen)

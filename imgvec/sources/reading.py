@@ -13,6 +13,7 @@ from imgvec.images.readers import Reader
 from imgvec.rows import MAX_ID_BYTES, MAX_URI_BYTES
 from imgvec.sources.columns import Columns, Fields, Row, some
 from imgvec.sources.guards import Guards
+from imgvec.sources.keeping import Keeper
 from imgvec.sources.metadata import Metadata
 from imgvec.sources.passing import Excludes
 from imgvec.sources.records import Found, Notice, PassedOver, Record, record_id
@@ -40,6 +41,8 @@ class Reading:
     """Rank and number of the parts that the source is split into; None for all of it."""
     follow_links: bool = False
     excludes: Excludes = field(default_factory=Excludes)
+    keeper: Keeper | None = None
+    """Where images that have no place of their own are kept."""
     name_encoding: str | None = None
     """Of names in archives that do not say theirs."""
 

@@ -12,24 +12,27 @@ from typing import Annotated
 
 from typing_extensions import TypedDict, Unpack
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import SourceError, UnreadableImage, UsageError
 from imgvec.options import Option, documented, settled
 from imgvec.sources import files, registry, remote
 from imgvec.sources.braces import expand, has_braces
 from imgvec.sources.columns import Columns, FieldProblem, Fields
+from imgvec.sources.given import Given, read_given
 from imgvec.sources.gone import gone_from
 from imgvec.sources.guards import Guards
+from imgvec.sources.keeping import Keeper
 from imgvec.sources.kinds import Kind
 from imgvec.sources.metadata import Metadata
 from imgvec.sources.named import path_of, scheme_of
 from imgvec.sources.passing import Excludes
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading, absolute, printable
-from imgvec.sources.records import Found, PassedOver
+from imgvec.sources.records import Found, PassedOver, Record
 from imgvec.sources.spellings import check_encoding
 from imgvec.sources.urls import not_fetched
 
-Spec = str | Path | Iterable[str | Path]
+Spec = str | Path | Record | Iterable[str | Path | Record | Given]
+"""What a source can be; a tuple of paths is an iterable, and one of id, picture and metadata stands within one."""
 
 
 class SourceOptions(TypedDict, total=False):
@@ -83,6 +86,8 @@ class Source:
     - a brace pattern (`shard-{000..127}.tar`), each name of which is a source
     - an http(s) URL of an image, fetched as the `Guards` allow; or any other URL, which fsspec reads
     - what a plug-in adds (`registry`)
+    - a `Record`, or a tuple (id, picture, metadata) within an iterable: the bytes of an image file, a PIL image or an
+      array
     - an iterable of these, each taken when its turn comes; one that is not there is refused rather than an error.
 
     `~` is expanded; a link that is named itself is followed. A record's uri is the absolute path without resolving
@@ -111,6 +116,7 @@ class Source:
         *,
         metadata: Metadata | None = None,
         part: tuple[int, int] | None = None,
+        keep: str | Path | None = None,
         guards: Guards | None = None,
         field_problem: FieldProblem | None = None,
     ) -> Iterator[Found]:
@@ -118,8 +124,9 @@ class Source:
 
         `field_problem` says why there can be no field of a name: such a column is passed over, with one `Notice`.
         `part` = (rank, of) reads one of `of` disjoint parts that together are the source; the record's id alone
-        decides. Refusals are values: nothing that could be an image is lost without a word, and a folder that cannot be
-        listed is one too.
+        decides. `keep` names a folder that pictures without a place of their own are stored in by content hash; their
+        uri is that file's then. Refusals are values: nothing that could be an image is lost without a word, and a
+        folder that cannot be listed is one too.
 
         Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside the
         root; and where an archive or a manifest breaks off, after what came before.
@@ -140,6 +147,7 @@ class Source:
             fields=Fields(self.columns, field_problem),
             guards=guards or Guards(),
             part=part,
+            keeper=None if keep is None else Keeper(files.as_present(absolute(keep))),
             follow_links=options["follow_links"],
             excludes=Excludes.of(options["exclude"]),
             name_encoding=options["name_encoding"],
@@ -158,27 +166,43 @@ class Source:
 
     def gone(self, *, on_unsure: Callable[[str], None] | None = None) -> Callable[[str], bool]:
         """A test of uris: whether an image that this source had is no longer there (`gone_from`)."""
-        return gone_from(self._specs, root=self.options["root"], exclude=self.options["exclude"], on_unsure=on_unsure)
+        root, exclude = self.options["root"], self.options["exclude"]
+        return gone_from(list(self._paths()), root=root, exclude=exclude, on_unsure=on_unsure)
 
     def each(self) -> Iterator[Source]:
-        """A source for each thing that the spec names."""
-        return (Source(one, **self.options) for one in self._specs)
+        """A source for each path that the spec names; raises `UsageError` where it holds something else."""
+        return (Source(one, **self.options) for one in self._paths())
 
     def held(self) -> Source:
         """The same source, which can be read more than once: a spec that is an iterator is gone through now."""
-        return self if isinstance(self.spec, str | Path) else Source(list(self.spec), **self.options)
+        return self if isinstance(self.spec, str | Path | Record) else Source(list(self.spec), **self.options)
+
+    def of_paths(self) -> Source:
+        """The same source, held, where all that it names are paths or addresses; raises `UsageError`."""
+        return self if isinstance(self.spec, str | Path) else Source(list(self._paths()), **self.options)
 
     @property
     def is_listed_fast(self) -> bool:
         """Whether going through the records reads no image and no manifest: folders, files, globs on disk."""
-        return all(_is_listed_fast(str(one)) for one in self._specs)
+        if isinstance(self.spec, str | Path):
+            return _is_listed_fast(self.spec)
+        return isinstance(self.spec, Sequence) and all(
+            isinstance(one, str | Path) and _is_listed_fast(one) for one in self.spec
+        )
 
     @property
-    def _specs(self) -> Iterable[str | Path]:
-        return [self.spec] if isinstance(self.spec, str | Path) else self.spec
+    def _specs(self) -> Iterable[str | Path | Record | Given]:
+        return [self.spec] if isinstance(self.spec, str | Path | Record) else self.spec
+
+    def _paths(self) -> Iterator[str | Path]:
+        for one in self._specs:
+            if not isinstance(one, str | Path):
+                raise UsageError("nobody can say of images that are given as bytes or records whether they are gone")
+            yield one
 
 
-def _is_listed_fast(spec: str) -> bool:
+def _is_listed_fast(spec: str | Path) -> bool:
+    spec = str(spec)
     if scheme_of(spec) is not None or registry.by_ending(spec) is not None:
         return False
     path = absolute(spec)
@@ -190,10 +214,13 @@ def _to_the_end(items: Iterator[Found], reading: Reading) -> Iterator[Found]:
         yield from items
 
 
-def _each(specs: Iterable[str | Path], reading: Reading) -> Iterator[Found]:
+def _each(specs: Iterable[str | Path | Record | Given], reading: Reading) -> Iterator[Found]:
     for spec in specs:
-        for one in expand(spec):
-            yield from _read(one, reading, single=False)
+        if isinstance(spec, str | Path):
+            for one in expand(spec):
+                yield from _read(one, reading, single=False)
+        else:
+            yield read_given(spec, reading)
 
 
 def _read(spec: str | Path, reading: Reading, *, single: bool) -> Iterator[Found]:

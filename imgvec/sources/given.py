@@ -1,0 +1,92 @@
+"""Images that the caller gives one by one: records, or an id, the picture itself, and what is known of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from imgvec.errors import QueryError, UnreadableImage, UsageError
+from imgvec.images.decode import Picture, as_png
+from imgvec.images.readers import BytesReader, Reader, content_hash
+from imgvec.rows import MAX_ID_BYTES
+from imgvec.sources.reading import Item, Reading, printable
+from imgvec.sources.records import Record, record_id
+
+Given: TypeAlias = tuple[str | int | None, Picture] | tuple[str | int | None, Picture, Mapping[str, Any]]
+"""Id, picture and metadata; with None for the id it is made from the uri."""
+
+_SCHEME = "given://"
+"""How the uris of pictures begin that were given and not kept."""
+
+
+def is_given(uri: str) -> bool:
+    """Whether the uri is of a picture that was given and not kept."""
+    return uri.startswith(_SCHEME)
+
+
+def read_given(given: Record | Given, reading: Reading) -> Item:
+    """A record of it, or its refusal; raises `UsageError` for what is neither.
+
+    Where the source's images are kept (`Reading.keeper`), the uri is that of the kept file. Otherwise the uri only says
+    the id, and nobody can open the picture again. A picture that is not kept is made a PNG when it is read.
+    """
+    if isinstance(given, Record):
+        return _identified(given.id, given.uri, given.reader, given.metadata, reading)
+    if not isinstance(given, tuple) or len(given) not in (2, 3):
+        raise UsageError(f"a source gives paths, records, and (id, picture, metadata), not {_short(given)}")
+    id_, picture, metadata = given if len(given) == 3 else (*given, {})
+    if isinstance(id_, bool) or not isinstance(id_, str | int | None) or not isinstance(metadata, Mapping):
+        raise UsageError(f"{_short(given)}: an id is a text, an integer or None, and metadata a mapping")
+    name = None if id_ is None or id_ == "" else str(id_)
+    uri = None if name is None else _SCHEME + quote(name, safe="")
+    if uri is not None and reading.keeper is None:
+        return _identified(name, uri, _reader(picture, uri), metadata, reading)
+    try:
+        shown = uri or f"{_SCHEME}?"
+        data = _reader(picture, shown).read(reading.guards.max_bytes)
+    except UnreadableImage as exc:
+        return exc
+    uri = _SCHEME + content_hash(data) if reading.keeper is None else reading.uri(reading.keeper.keep(data))
+    return _identified(name, uri, BytesReader(data, uri), metadata, reading)
+
+
+def _identified(id_: str | None, uri: str, reader: Reader, metadata: Mapping[str, Any], reading: Reading) -> Item:
+    if id_ is not None and len(id_.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+        return UnreadableImage(printable(uri), "metadata refused", f"its id takes more than {MAX_ID_BYTES} bytes")
+    found = reading.image(uri, reader, uri, fields=reading.fields.of(metadata))
+    if isinstance(found, UnreadableImage):
+        return found
+    return Record(record_id(uri) if id_ is None else id_, found.uri, found.reader, found.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureReader:
+    """A PIL image or an array, as the bytes of a PNG: no pixel changes."""
+
+    picture: Any
+    uri: str
+
+    def read(self, max_bytes: int) -> bytes:
+        """Raises `UnreadableImage`: not an image, broken, too large."""
+        try:
+            # the cap of pixels is that of the decoder, which comes by next
+            data = as_png(self.picture, uri=self.uri, max_pixels=sys.maxsize)
+        except QueryError as exc:
+            raise UnreadableImage(self.uri, "not an image", str(exc)) from exc
+        return BytesReader(data, self.uri).read(max_bytes)
+
+
+def _reader(picture: Any, uri: str) -> Reader:
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return BytesReader(bytes(picture), uri)
+    if isinstance(picture, str) or hasattr(picture, "__fspath__"):
+        raise UsageError(f"{_short(picture)}: a path is a source by itself; its id comes from a manifest (id_column=)")
+    return PictureReader(picture, uri)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,52 @@
+"""Bytes that have no place of their own, kept in a folder by their content hash."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgvec.errors import SourceError
+from imgvec.images.readers import content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """A folder of kept images, in folders by the first two of the 32 digits: `ab/abcdef…`."""
+
+    folder: str
+    """Absolute."""
+
+    def keep(self, data: bytes) -> str:
+        """The absolute path of the file that holds `data`; written once, whole or not at all, and never again.
+
+        Raises `SourceError` where it cannot be written, or something else has the name.
+        """
+        name = content_hash(data)
+        folder = Path(self.folder) / name[:2]
+        path = folder / name
+        try:
+            if not path.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _written(path, data)
+            if path.stat().st_size != len(data) or not path.is_file():
+                raise SourceError(f"{path}: not what its name says; move it away")
+        except OSError as exc:
+            raise SourceError(f"{path}: an image cannot be kept there: {exc.strerror or exc}") from exc
+        return str(path)
+
+
+def _written(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # unlike a rename, a link overwrites nothing that another process has put there meanwhile
+        with suppress(FileExistsError):
+            path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
