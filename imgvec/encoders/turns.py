@@ -1,6 +1,6 @@
 """Who computes next: one call at a time, queries before batches, batches before measuring.
 
-A query waits for the pass in hand and for nothing else; queries that wait together share the next pass. A call computes
+A query waits for the pass in hand; queries that wait together share the next pass. A call computes
 in its caller's own thread, so that there is no thread to start, to stop or to lose in a fork.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from imgvec.vectors import Vectors
 
-#: Passes of queries that may overtake a batch that waits: queries that never end must not end an ingest.
+#: Passes that may overtake what waits: queries that never end must not end an ingest, nor its measuring.
 OVERTAKING = 16
 
 
@@ -45,7 +45,10 @@ class _Call:
 
 
 class Turns:
-    """One at a time, the most urgent first, and within an urgency in the order of coming."""
+    """One at a time, the most urgent first, and within an urgency in the order of coming.
+
+    What was overtaken by `OVERTAKING` passes goes next: so a query may wait for one batch beside the pass in hand.
+    """
 
     def __init__(self) -> None:
         self._reset()
@@ -56,7 +59,7 @@ class Turns:
         self._taken = False
         self._queries: deque[_Call] = deque()
         self._waiting: dict[Urgency, deque[object]] = {Urgency.BATCH: deque(), Urgency.MEASURING: deque()}
-        self._overtaken = 0
+        self._overtaken = dict.fromkeys(Urgency, 0)
 
     @contextmanager
     def turn(self, urgency: Urgency = Urgency.BATCH) -> Iterator[None]:
@@ -65,17 +68,15 @@ class Turns:
         with self._changed:
             waiting.append(ticket)
             try:
-                self._changed.wait_for(lambda: self._may_take(urgency) and waiting[0] is ticket)
-                self._taken = True
+                self._changed.wait_for(lambda: self._is_next(urgency) and waiting[0] is ticket)
+                self._taken, self._overtaken[urgency] = True, 0
             finally:
                 waiting.remove(ticket)
                 self._changed.notify_all()
-            if urgency is Urgency.BATCH:
-                self._overtaken = 0
         try:
             yield
         finally:
-            self._end()
+            self._end(urgency)
 
     def shared(self, items: Sequence[Any], run: Callable[[list[Any]], Vectors], at_once: int) -> Vectors:
         """The vectors of a query's items: `run` of them, and of other queries' with the same `run` that wait as well.
@@ -103,25 +104,24 @@ class Turns:
                 with self._changed:
                     left = [one for one in together if one is not call and not one.answered]  # after an interrupt
                     self._queries.extendleft(reversed(left))
-                    self._overtaken += bool(self._waiting[Urgency.BATCH])
-                self._end()
+                self._end(Urgency.QUERY)
         if call.error is not None:
             raise call.error
         assert call.vectors is not None
         return call.vectors
 
     def _may_lead(self, call: _Call) -> bool:
-        return bool(self._queries) and self._queries[0] is call and self._may_take(Urgency.QUERY)
+        return bool(self._queries) and self._queries[0] is call and self._is_next(Urgency.QUERY)
 
-    def _may_take(self, urgency: Urgency) -> bool:
+    def _is_next(self, urgency: Urgency) -> bool:
         if self._taken:
             return False
-        batch_is_due = bool(self._waiting[Urgency.BATCH]) and self._overtaken >= OVERTAKING
-        if urgency is Urgency.QUERY:
-            return not batch_is_due
-        if self._queries and not (batch_is_due and urgency is Urgency.BATCH):
-            return False
-        return urgency is Urgency.BATCH or not self._waiting[Urgency.BATCH]
+        waiting = self._all_waiting()
+        return urgency == min([each for each in waiting if self._overtaken[each] >= OVERTAKING] or waiting)
+
+    def _all_waiting(self) -> list[Urgency]:
+        queries = [Urgency.QUERY] if self._queries else []
+        return queries + [urgency for urgency, tickets in self._waiting.items() if tickets]
 
     def _together(self, at_once: int) -> list[_Call]:
         """The first query and those behind it that fit in with it, out of the queue."""
@@ -132,9 +132,11 @@ class Turns:
             items += len(together[-1].items)
         return together
 
-    def _end(self) -> None:
+    def _end(self, ended: Urgency) -> None:
         with self._changed:
             self._taken = False
+            for urgency in self._all_waiting():
+                self._overtaken[urgency] += urgency > ended
             self._changed.notify_all()
 
 

@@ -81,8 +81,7 @@ class BulkFolder:
             _write_whole(self.folder / "collection.json", self._store.description)
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir()
-        described = self._store.link.link.describe(self._store.name, timeout=self._store.link.timeout)
-        self._pymilvus_schema = CollectionSchema.construct_from_dict(described)
+        self._pymilvus_schema = CollectionSchema.construct_from_dict(self._store.link.described())
         for field in self._pymilvus_schema.fields:
             field.params.setdefault("max_length", MAX_VARCHAR_BYTES)  # Milvus Lite has none for the texts of an array
         # which file holds a row's latest version; on disk, so that memory does not grow with the folder

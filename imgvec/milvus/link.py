@@ -95,19 +95,19 @@ class Link:
 class CollectionLink:
     """One collection that was opened, and no other that bears its name later."""
 
-    def __init__(self, link: Link, schema: Schema) -> None:
-        self.link, self.name, self.incarnation = link, schema.name, schema.incarnation
+    def __init__(self, database: Link, schema: Schema) -> None:
+        self.database, self.name, self.incarnation = database, schema.name, schema.incarnation
         self.schema = schema
         """As of opening, of the last `refresh`, and of what was changed through here."""
-        self.capabilities = link.capabilities
+        self.capabilities = database.capabilities
         # Milvus Lite builds indexes within the call, and no network can swallow it
-        self.timeout = max(link.timeout, _LITE_TIMEOUT) if self.is_lite else link.timeout
+        self.timeout = max(database.timeout, _LITE_TIMEOUT) if self.is_lite else database.timeout
         self._written_at = self._deleted_at = -_OWN_WRITES_SECONDS
 
     @property
     def client(self) -> MilvusClient:
-        self.link.owner.check(f"the collection {self.name!r}")
-        return self.link.client
+        self.database.owner.check(f"the collection {self.name!r}")
+        return self.database.client
 
     @property
     def is_lite(self) -> bool:
@@ -118,24 +118,29 @@ class CollectionLink:
 
         `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
         """
-        self._described()
+        self.described()
 
     def refresh(self) -> None:
         """Read the schema again: index, search defaults and fields may have been changed by others.
 
         Raises like `check_same`, and `BackendError` while somebody is building the index.
         """
-        now = self._described()
-        index = self.link.describe_index(self.name, timeout=self.timeout)
+        now = self.described()
+        index = self.described_index()
         if index is None:
-            raise BackendError(f"the index of {self.name!r} is being built by somebody else", retryable=True)
+            raise BackendError(
+                f"{self.name!r} has no index for the moment: somebody else is building it (or was killed amid that: "
+                "then open the collection again)",
+                retryable=True,
+            )
         GlobalCache.schema.clear()  # pymilvus would go on by the schema that it has read first
         self.schema = described.read_schema(now, index)
 
-    def _described(self) -> Mapping[str, Any]:
-        self.link.owner.check(f"the collection {self.name!r}")
+    def described(self) -> Mapping[str, Any]:
+        """As Milvus describes it now; raises like `check_same`."""
+        self.database.owner.check(f"the collection {self.name!r}")
         try:
-            found = self.link.describe(self.name, timeout=self.timeout)
+            found = self.database.describe(self.name, timeout=self.timeout)
         except CollectionNotFound as exc:
             said = f"the collection {self.name!r} was dropped or renamed since it was opened"
             raise CollectionNotFound(said, code=exc.code) from exc
@@ -144,10 +149,14 @@ class CollectionLink:
             raise self.incarnation.error(self.name, now)
         return found
 
+    def described_index(self) -> Mapping[str, Any] | None:
+        """Its vector index as Milvus describes it now; None where there is none."""
+        return self.database.describe_index(self.name, timeout=self.timeout)
+
     @contextmanager
     def changing(self, doing: str) -> Iterator[None]:
         """A call that changes something: one at a time on Milvus Lite, and later reads wait for it."""
-        with self.link.writing, translated(doing):
+        with self.database.writing, translated(doing):
             try:
                 yield
             finally:

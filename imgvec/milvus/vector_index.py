@@ -149,7 +149,7 @@ class VectorIndex:
 
     def state(self) -> IndexState:
         """How far the index is; raises `BackendError` where there is none."""
-        link, described, reason = self._link, self._described(), ""
+        link, described, reason = self._link, self._link.described_index(), ""
         if described is None:
             raise BackendError(f"{link.name!r} has lost its vector index: open the collection again")
         loaded = link.is_loaded()
@@ -230,14 +230,14 @@ class VectorIndex:
         return asked
 
     def _create(self, wanted: IndexPlan) -> None:
-        create_index(self._link.link, self._link.name, wanted, timeout=self._link.timeout)
+        create_index(self._link.database, self._link.name, wanted, timeout=self._link.timeout)
 
     def _put_back(self, former: IndexPlan, rows: int, failure: BaseException) -> None:
         """Have the former index again, loaded, however far the failed build came."""
         log.warning("%s: the build did not end well; going back to %s", self._link.name, former.type)
         try:
             self._link.check_same()
-            described = self._described()
+            described = self._link.described_index()
             if described is None:
                 self._create(former)
             elif index_info(described) != IndexInfo(former.type, former.params):
@@ -253,16 +253,13 @@ class VectorIndex:
             ) from failure
 
     def _read_back(self, wanted: IndexPlan) -> IndexInfo:
-        described = self._described()
+        described = self._link.described_index()
         built = index_info(described) if described else None
         if built is None or built.type != wanted.type:
             raise BackendError(f"Milvus made {built.type if built else 'no index'} where {wanted.type} was asked")
         if lost := {name: value for name, value in wanted.params.items() if built.params.get(name) != value}:
             raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(built.params)}")
         return built
-
-    def _described(self) -> Mapping[str, Any] | None:
-        return self._link.link.describe_index(self._link.name, timeout=self._link.timeout)
 
 
 def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None) -> None:

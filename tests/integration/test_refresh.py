@@ -68,8 +68,8 @@ def test_an_index_amid_a_build_is_asked_for_again(
     handles: tuple[ImageCollection, ImageCollection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, _ = handles
-    monkeypatch.setattr(type(photos.store.link.link), "describe_index", lambda *_, **__: None)
-    with pytest.raises(BackendError, match="being built by somebody else") as raised:
+    monkeypatch.setattr(type(photos.store.link.database), "describe_index", lambda *_, **__: None)
+    with pytest.raises(BackendError, match="somebody else is building it") as raised:
         photos.refresh()
     assert raised.value.retryable
 

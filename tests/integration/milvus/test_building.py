@@ -87,7 +87,7 @@ def test_what_cannot_be_built_is_refused_before_any_call(
 ) -> None:
     before = store.index
     with monkeypatch.context() as patch:
-        patch.setattr(store.link.link, "_given", None)
+        patch.setattr(store.link.database, "_given", None)
         with pytest.raises(error) as raised:
             store.build_index(type, params)
     assert said in str(raised.value)

@@ -144,11 +144,12 @@ def test_an_interrupt_in_a_shared_pass_takes_nobody_else_along(threads: Callable
     assert sorted(answers, key=str) == [2, 3, "interrupted"]
 
 
-def test_queries_without_end_do_not_end_an_ingest() -> None:
+@pytest.mark.parametrize("urgency", [Urgency.BATCH, Urgency.MEASURING])
+def test_queries_without_end_do_not_end_an_ingest(urgency: Urgency) -> None:
     turns, passes, done = Turns(), Passes(), threading.Event()
 
     def batch() -> None:
-        with turns.turn():
+        with turns.turn(urgency):
             done.set()
 
     ingest = threading.Thread(target=batch)
@@ -160,7 +161,7 @@ def test_queries_without_end_do_not_end_an_ingest() -> None:
         answered += 1
         if not ingest.ident:
             ingest.start()
-            until(lambda: bool(turns._waiting[Urgency.BATCH]))
+            until(lambda: bool(turns._waiting[urgency]))
         if not done.is_set():
             before = len(turns._queries)
             others.append(threading.Thread(target=turns.shared, args=([0], chained, 1)))
