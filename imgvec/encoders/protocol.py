@@ -23,7 +23,7 @@ class Binding:
     """
 
     model: str
-    """Hugging Face repo id, local directory, or `pypi:NAME`."""
+    """Hugging Face repo id, local directory, or `PREFIX:NAME` (`registry.py`)."""
     revision: str | None
     """The commit that was loaded, where the source has commits."""
     fingerprint: str
@@ -53,7 +53,7 @@ class EncoderSpec:
     """What to load; `None` leaves the choice to the model's family (`families.py`)."""
 
     model: str
-    """Hugging Face repo id, local directory, or `pypi:NAME`."""
+    """Hugging Face repo id, local directory, or `PREFIX:NAME` (`registry.py`)."""
     revision: str | None = None
     layer: int | None = None
     pooling: str | None = None
@@ -78,9 +78,10 @@ class EncoderSpec:
 class Encoder(Protocol):
     """Images or texts in, unit vectors out.
 
-    `prepare` runs on the CPU, is thread-safe and is the slow half of preprocessing (resize and crop); `encode`
-    is where the accelerator works, and threads that call it take turns. Vectors are (n, dim) float32, C-contiguous,
-    finite, each of unit length (L2 norm within 1e-3 of 1), in the order of the input; no input gives shape (0, dim).
+    `prepare` runs on the CPU, is thread-safe and is the slow half of preprocessing (resize and crop); `encode` is where
+    the accelerator works, and threads that call it take turns: queries (`encode_images`, `encode_texts`) before batches
+    (`encode`). Vectors are (n, dim) float32, C-contiguous, finite, each of unit length (L2 norm within 1e-3 of 1) unless
+    the binding says that they are not normalised, in the order of the input; no input gives shape (0, dim).
     """
 
     @property
