@@ -80,8 +80,8 @@ class Encoder(Protocol):
 
     `prepare` runs on the CPU, is thread-safe and is the slow half of preprocessing (resize and crop); `encode` is where
     the accelerator works, and threads that call it take turns: queries (`encode_images`, `encode_texts`) before batches
-    (`encode`). Vectors are (n, dim) float32, C-contiguous, finite, each of unit length (L2 norm within 1e-3 of 1) unless
-    the binding says that they are not normalised, in the order of the input; no input gives shape (0, dim).
+    (`encode`). Vectors are (n, dim) float32, C-contiguous, finite, each of unit length (L2 norm within 1e-3 of 1)
+    unless the binding is not normalised, in the order of the input; no input gives shape (0, dim).
     """
 
     @property

@@ -184,7 +184,7 @@ def test_a_scratch_copy_that_was_left_behind_is_dropped_by_the_next(
 ) -> None:
     with closing(ImageCollection.create("trip", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder())) as trip:
         trip.store.upsert(rows(5), vectors(5))
-        monkeypatch.setattr(scratch, "_drop", lambda _: None)  # as when the process is killed
+        monkeypatch.setattr(scratch, "_drop", lambda *_: None)  # as when the process is killed
         with trip.scratch() as first:
             pass
         monkeypatch.undo()
