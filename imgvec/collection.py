@@ -23,7 +23,7 @@ from imgvec.engines import LocalEngine
 from imgvec.errors import CollectionExists, DefinitionError, SourceError, UsageError
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy, FetchPolicy
-from imgvec.ingest import IngestOptions, IngestStore, Job, Resources, RunOptions
+from imgvec.ingest import IngestOptions, Job, Resources, RunOptions
 from imgvec.ingest import prune as run_prune
 from imgvec.ingest.hints import hints
 from imgvec.ingest.own_files import read_but_for
@@ -42,6 +42,7 @@ from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
 from imgvec.sources.reopening import Roots
+from imgvec.store import Writes
 from imgvec.vectors import Vectors
 
 
@@ -367,7 +368,7 @@ class ImageCollection:
         return written
 
     @contextmanager
-    def _written_to(self, via: str | Path | None) -> Iterator[IngestStore]:
+    def _written_to(self, via: str | Path | None) -> Iterator[Writes]:
         """What an ingest writes to: the collection, or a folder of bulk-import files for it."""
         if via is None:
             yield self._store

@@ -1,12 +1,12 @@
-"""An encoder without weights and a store without Milvus; both keep the promises of the real ones."""
+"""An encoder without weights and a store without Milvus: they inherit what the real ones promise."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from PIL import Image
 
 from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.filters import FieldType
+from imgvec.indexes.scores import true_scores
+from imgvec.progress import OnProgress, Telling
+from imgvec.store import Found, IndexInfo, IndexState, Store
 from imgvec.vectors import Vectors
 
 
@@ -56,29 +59,40 @@ def _resized(side: int, image: Image.Image) -> Pixels:
 
 
 def _unit(vectors: np.ndarray[Any, Any]) -> Vectors:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    made: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return made
 
 
-@dataclass(frozen=True)
-class FakeFound:
-    id: str
-    distance: float
-    score: float
-    fields: Mapping[str, Any]
+class FakeStore(Store):
+    """Rows in a dict, searched exactly by their metric; filters are not looked at, and any index is built at once."""
 
-
-@dataclass
-class FakeStore:
-    """Rows in a dict, searched exactly by cosine; filters are not looked at."""
-
+    name: str = "fake"
+    description: str = "{}"
     dim: int = 16
+    vector_type: str = "FLOAT_VECTOR"
+    metric_type: str = "COSINE"
+    index: IndexInfo = IndexInfo("FLAT", {})
     dynamic: bool = True
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    upserts: list[int] = field(default_factory=list)
-    """How many rows each call wrote."""
-    fields: Mapping[str, FieldType] = field(
-        default_factory=lambda: {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR"), "album": FieldType("VARCHAR")}
+    fields: Mapping[str, FieldType] = MappingProxyType(
+        {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR"), "album": FieldType("VARCHAR")}
     )
+    page: int = 10
+    """Rows that `scan` gives at a time."""
+
+    def __init__(
+        self,
+        *,
+        dim: int = 16,
+        metric_type: str = "COSINE",
+        vector_type: str = "FLOAT_VECTOR",
+        fields: Mapping[str, FieldType] | None = None,
+        index: IndexInfo | None = None,
+    ) -> None:
+        self.dim, self.metric_type, self.vector_type = dim, metric_type, vector_type
+        self.fields, self.index = fields or self.fields, index or self.index
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.upserts: list[int] = []
+        """How many rows each call wrote."""
 
     def check_same(self) -> None:
         """It stays the same one."""
@@ -93,7 +107,7 @@ class FakeStore:
 
     def get(
         self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
-    ) -> dict[str, dict[str, Any]]:
+    ) -> Mapping[str, Mapping[str, Any]]:
         return {id_: self._picked(self.rows[id_], output_fields, with_vector) for id_ in ids if id_ in self.rows}
 
     def _picked(self, row: Mapping[str, Any], names: Sequence[str], with_vector: bool) -> dict[str, Any]:
@@ -109,23 +123,40 @@ class FakeStore:
         output_fields: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         consistency_level: str | None = None,
-    ) -> list[list[FakeFound]]:
+    ) -> Sequence[Sequence[Found]]:
+        ids = sorted(self.rows)
+        stored = np.stack([self.rows[id_]["vector"] for id_ in ids]) if ids else np.empty((0, self.dim), np.float32)
         answers = []
         for vector in vectors:
-            scored = [(float(row["vector"] @ vector), id_) for id_, row in self.rows.items()]
-            best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:limit]
-            answers.append(
-                [FakeFound(id_, s, s, self._picked(self.rows[id_], [*output_fields, "uri"], False)) for s, id_ in best]
-            )
+            scores = true_scores(self.metric_type, vector, stored)
+            best = sorted(zip(-scores, ids, strict=True))[:limit]
+            answers.append([self._found(id_, -float(less), output_fields) for less, id_ in best])
         return answers
+
+    def _found(self, id_: str, score: float, output_fields: Sequence[str]) -> Found:
+        distance = 2 * (1 - score) if self.metric_type == "L2" else score
+        return Found(id_, distance, score, self._picked(self.rows[id_], [*output_fields, "uri"], False))
 
     def count(self, filter: str = "") -> int:
         return len(self.rows)
 
-    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]:
-        ids = sorted(self.rows)
-        for start in range(0, len(ids), 10):
-            yield [{name: self.rows[id_][name] for name in output_fields} for id_ in ids[start : start + 10]]
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        ids, step = sorted(self.rows), batch_size or self.page
+        for start in range(0, len(ids), step):
+            rows = (self.rows[id_] for id_ in ids[start : start + step])
+            yield [{name: row[name] for name in ("id", *output_fields) if name in row} for row in rows]
 
     def delete(self, ids: Sequence[str]) -> int:
         return sum(self.rows.pop(id_, None) is not None for id_ in ids)
+
+    def build_index(
+        self, type: str, params: Mapping[str, Any], *, timeout: float = 1.0, on_progress: OnProgress | None = None
+    ) -> float:
+        self.index = IndexInfo(type, params)
+        Telling("build", on_progress)("indexing rows", self.count(), self.count())
+        return 0.0
+
+    def index_state(self) -> IndexState:
+        return IndexState("Finished", self.count(), 0, self.count(), loaded=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from imgvec.errors import ImgvecError
-from imgvec.ingest import IngestStore
+from imgvec.store import Writes
 from imgvec.vectors import Vectors
 
 Request = tuple[int, str, tuple[Any, ...], dict[str, Any]]
@@ -51,7 +51,7 @@ class Exchange:
 
 
 class DriversStore:
-    """An `IngestStore` whose calls the driver makes; picklable, and made in a worker by calling it."""
+    """An `Writes` whose calls the driver makes; picklable, and made in a worker by calling it."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
@@ -80,7 +80,7 @@ class DriversStore:
 
 
 @contextmanager
-def served(store: IngestStore) -> Iterator[DriversStore]:
+def served(store: Writes) -> Iterator[DriversStore]:
     """`store` for the workers, while the context is open; one call at a time."""
     import ray
 

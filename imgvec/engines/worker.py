@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.ingest import IngestStore, Resources, RowFields, claimed, ingest
+from imgvec.ingest import Resources, RowFields, claimed, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Item
+from imgvec.store import Writes
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -55,7 +56,7 @@ class Work:
     """Everything an actor needs; picklable."""
 
     encoder_factory: Callable[[], Encoder]
-    store_factory: Callable[[], IngestStore]
+    store_factory: Callable[[], Writes]
     row_fields: RowFields
     resources: Resources
     strict: bool

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.evaluate import metrics
-from imgvec.evaluate.gallery import Asked, Gallery, Searched, Store
+from imgvec.evaluate.gallery import Asked, Gallery, Searched
 from imgvec.evaluate.labels import Labels, given_labels, label_type
 from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.filters import Filter, render
 from imgvec.progress import OnProgress, Telling
 from imgvec.search.forms import ImageFile
+from imgvec.store import Searches
 from imgvec.vectors import Vectors
 
 Values = NDArray[np.float64]
@@ -205,7 +206,7 @@ def evaluate(
     )
 
 
-def _check_labels(images: Mapping[str, Labels], gallery: Gallery, store: Store, label: str, expression: str) -> None:
+def _check_labels(images: Mapping[str, Labels], gallery: Gallery, store: Searches, label: str, expression: str) -> None:
     """Refuse labels that no row has; those of rows that the filter leaves out are known, and have nothing to find."""
     if bare := [name for name, labels in images.items() if not labels]:
         raise QueryError(f"{len(bare):,} queries have no label, {bare[0]} first: give each one")

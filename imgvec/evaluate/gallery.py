@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import numpy as np
 from typing_extensions import Unpack
 
 from imgvec.evaluate.labels import Labels, LabelSets, labels_of
-from imgvec.filters import FieldType
 from imgvec.images import content_hash
 from imgvec.search.answer import Hit
 from imgvec.search.forms import Form
 from imgvec.search.request import SearchOptions
+from imgvec.store import Searches
 from imgvec.vectors import Vectors
-
-
-class Store(Protocol):
-    """What evaluating needs of a store."""
-
-    @property
-    def metric_type(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
-    @property
-    def fields(self) -> Mapping[str, FieldType]: ...
-    @property
-    def dynamic(self) -> bool: ...
-    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]: ...
-    def get(
-        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
-    ) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 class Searched(Protocol):
@@ -42,7 +25,7 @@ class Searched(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def store(self) -> Store: ...
+    def store(self) -> Searches: ...
     def vectors(self, queries: Iterable[Form]) -> Vectors: ...
     def search_many(self, queries: Iterable[Form], **options: Unpack[SearchOptions]) -> Sequence[Sequence[Hit]]: ...
 
@@ -62,7 +45,7 @@ class Gallery:
     """The rows that a query is ranked against: ids, uris and labels, and for an exact ranking the vectors."""
 
     def __init__(
-        self, store: Store, label: str, expression: str, *, hashes: bool = False, vectors_to: IO[bytes] | None = None
+        self, store: Searches, label: str, expression: str, *, hashes: bool = False, vectors_to: IO[bytes] | None = None
     ) -> None:
         """Read the rows that match `expression`; their vectors are written to the file, and mapped from there.
 

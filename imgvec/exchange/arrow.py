@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgvec.errors import MissingExtra
 from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC
-from imgvec.filters import FieldType
 from imgvec.rows import VECTOR
+from imgvec.store import Reads
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Described(Protocol):
-    """A store, of which its schema is read."""
-
-    @property
-    def dim(self) -> int: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def dynamic(self) -> bool: ...
-    @property
-    def fields(self) -> Mapping[str, FieldType]: ...
-
-
-def schema(store: Described) -> pa.Schema:
+def schema(store: Reads) -> pa.Schema:
     """The columns of an export, and in its metadata what the collection remembers of itself."""
     try:
         import pyarrow as pa
@@ -57,7 +44,7 @@ def schema(store: Described) -> pa.Schema:
     return pa.schema(columns, {DESCRIPTION: store.description})
 
 
-def table(rows: Sequence[Mapping[str, Any]], store: Described, columns: pa.Schema) -> pa.Table:
+def table(rows: Sequence[Mapping[str, Any]], store: Reads, columns: pa.Schema) -> pa.Table:
     """Rows as a scan of every field and the vector gives them."""
     import pyarrow as pa
 

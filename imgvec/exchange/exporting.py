@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from imgvec.filters.fields import text_literal
 from imgvec.progress import OnProgress, Telling
 from imgvec.retry import Retry
 from imgvec.rows import FROM_IMAGE, INGESTED_AT, VECTOR
+from imgvec.store import Reads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,13 +44,6 @@ GROUP_BYTES = 8 * 2**20
 """Of one row group: what is held in memory."""
 
 
-class ExportStore(arrow.Described, Protocol):
-    """What an export needs of a store."""
-
-    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]: ...
-    def count(self, filter: str = "") -> int: ...
-
-
 class Origin(Protocol):
     """An `ImageCollection`."""
 
@@ -58,7 +52,7 @@ class Origin(Protocol):
     @property
     def uri(self) -> str: ...
     @property
-    def store(self) -> ExportStore: ...
+    def store(self) -> Reads: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +166,7 @@ def _finished(folder: Path) -> tuple[int, str | None]:
     return rows, last
 
 
-def _pages(store: ExportStore, expression: str, last: str | None, retry: Retry) -> Iterator[list[dict[str, Any]]]:
+def _pages(store: Reads, expression: str, last: str | None, retry: Retry) -> Iterator[list[dict[str, Any]]]:
     """The rows after the id `last`, page by page; a scan that breaks off begins again after the last page."""
 
     def scan() -> Iterator[list[dict[str, Any]]]:
@@ -194,7 +188,7 @@ def _pages(store: ExportStore, expression: str, last: str | None, retry: Retry) 
         yield page
 
 
-def _groups(pages: Iterator[list[dict[str, Any]]], store: ExportStore, columns: pa.Schema) -> Iterator[pa.Table]:
+def _groups(pages: Iterator[list[dict[str, Any]]], store: Reads, columns: pa.Schema) -> Iterator[pa.Table]:
     """The pages as tables of about `GROUP_BYTES`."""
     import pyarrow as pa
 
@@ -243,7 +237,7 @@ def _batches(folder: Path) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(1000, use_threads=False)
 
 
-def _one_parquet(folder: Path, target: Path, _rows: int, _store: arrow.Described) -> tuple[Path, ...]:
+def _one_parquet(folder: Path, target: Path, _rows: int, _store: Reads) -> tuple[Path, ...]:
     import pyarrow.parquet as pq
 
     with opened(_parts(folder)[0]) as first:
@@ -259,7 +253,7 @@ def _one_parquet(folder: Path, target: Path, _rows: int, _store: arrow.Described
     return (target,)
 
 
-def _npy(folder: Path, target: Path, rows: int, store: arrow.Described) -> tuple[Path, ...]:
+def _npy(folder: Path, target: Path, rows: int, store: Reads) -> tuple[Path, ...]:
     """The vectors as (rows, dim) float32, and every other field beside them as CSV, row by row.
 
     Declared dates are ISO 8601 there: as bare numbers those of January 1970 would not be taken for milliseconds again.

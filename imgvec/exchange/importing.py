@@ -38,27 +38,13 @@ from imgvec.rows import (
     WIDTH,
 )
 from imgvec.sources.records import record_id
+from imgvec.store import Store
 from imgvec.vectors import Vectors, flaw, norms
 
 REASONS = ("no vector", "not finite", "zero length", "not of unit length", "unusable id", "metadata refused")
 """Every reason a row can be refused for."""
 _COARSE = ("BFLOAT16_VECTOR", "INT8_VECTOR")
 _OWN = {name: FieldSection(type=own.type, max_length=own.max_bytes, required=True) for name, own in OWN_FIELDS.items()}
-
-
-class ImportStore(Protocol):
-    """What an import needs of a store."""
-
-    @property
-    def dim(self) -> int: ...
-    @property
-    def vector_type(self) -> str: ...
-    @property
-    def metric_type(self) -> str: ...
-    @property
-    def fields(self) -> Mapping[str, FieldType]: ...
-    def upsert(self, rows: Any, vectors: Vectors) -> int: ...
-    def count(self, filter: str = "") -> int: ...
 
 
 class Rows(Protocol):
@@ -73,7 +59,7 @@ class Target(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def store(self) -> ImportStore: ...
+    def store(self) -> Store: ...
     @property
     def definition(self) -> Rows: ...
     @property

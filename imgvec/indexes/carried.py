@@ -18,8 +18,8 @@ import numpy as np
 
 from imgvec.indexes.ladder import Grid
 from imgvec.indexes.measure import HALVES, Half, Latency, Questions, bounded
-from imgvec.indexes.protocol import SearchStore
 from imgvec.indexes.recall import Estimate
+from imgvec.store import Searches
 
 _WHOLE_TRIALS = 20
 """A query's ten neighbours and no miss are not the end of the odds."""
@@ -63,7 +63,7 @@ class Carried:
     def measured(self, params: Mapping[str, Any], which: Half, confidence: float) -> Estimate:
         return corrected(self.questions.measured(params, which, confidence), self.easier)
 
-    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
+    def latencies(self, store: Searches, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         return self.questions.latencies(store, settings, calls)
 
 

@@ -12,10 +12,10 @@ from imgvec.errors import BackendError, DefinitionError, QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.measure import check_rows, questions, shuffled
 from imgvec.indexes.plan import plan
-from imgvec.indexes.protocol import SearchStore
 from imgvec.indexes.tune import Tuned, Tuning, check
 from imgvec.indexes.unseen import Ask, Scratch, Unseen, unseen_copies
 from imgvec.progress import OnProgress, Telling
+from imgvec.store import Searches
 from imgvec.vectors import Vectors
 
 
@@ -34,7 +34,7 @@ class Comparison:
 
 
 def compare(
-    store: SearchStore,
+    store: Searches,
     scratch: Scratch,
     types: Mapping[str, Mapping[str, Any]],
     *,
@@ -75,7 +75,7 @@ def compare(
 
 @contextmanager
 def _copies(
-    store: SearchStore, scratch: Scratch, queries: Vectors | int, ask: Ask, seed: int, tell: Telling
+    store: Searches, scratch: Scratch, queries: Vectors | int, ask: Ask, seed: int, tell: Telling
 ) -> Iterator[Unseen]:
     if isinstance(queries, int):
         with unseen_copies(store, scratch, queries, ask, seed=seed, tell=tell) as made:
@@ -86,7 +86,7 @@ def _copies(
         yield Unseen("given", ask(copy, shuffled(queries, seed)), [copy])
 
 
-def suggested(store: SearchStore, types: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def suggested(store: Searches, types: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Build parameters to compare each type with: the store's own for its own type, else what `plan` proposes.
 
     Raises `DefinitionError` for what is no index type.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from imgvec.errors import QueryError
-from imgvec.indexes.protocol import SearchStore
+from imgvec.store import Searches
 from imgvec.vectors import MAX_NORM, MIN_NORM, Vectors, norms
 
 _QUERY_BLOCK, _ROW_BLOCK, _GROUP = 512, 4096, 32
@@ -191,7 +191,7 @@ class ExactSearch:
 
 
 def nearest(
-    store: SearchStore,
+    store: Searches,
     queries: Vectors,
     *,
     limit: int,

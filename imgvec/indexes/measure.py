@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from imgvec.errors import FilterError, QueryError
 from imgvec.indexes.exact import Neighbours, nearest
-from imgvec.indexes.protocol import Found, SearchStore
 from imgvec.indexes.recall import MARGIN, Estimate, estimate, recalls
 from imgvec.indexes.scores import WHOLE, tolerance
 from imgvec.progress import Telling
+from imgvec.store import Found, Searches
 from imgvec.vectors import Vectors, has_direction, norms
 
 Half = Literal["choice", "held out"]
@@ -71,7 +71,7 @@ class Asked(Protocol):
     def measured(self, params: Mapping[str, Any], which: Half, confidence: float) -> Estimate:
         """The recall of one half, as `bounded` bounds it."""
 
-    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
+    def latencies(self, store: Searches, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         """Times of searches of one query each, with each of the settings."""
 
 
@@ -79,7 +79,7 @@ class Asked(Protocol):
 class Questions:
     """The queries with their true neighbours in one store, under one filter."""
 
-    store: SearchStore
+    store: Searches
     queries: Queries
     filter: str
     rows: int
@@ -113,7 +113,7 @@ class Questions:
         # more copies of one image than `exact` knows of: their scores tell, where the index scores whole vectors
         return recalls(found, exact, self.limit, exact_scores=tolerance(self.store.index) == WHOLE)
 
-    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
+    def latencies(self, store: Searches, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         return latencies(store, self.queries.vectors, settings, calls, limit=self.limit, filter=self.filter)
 
 
@@ -128,7 +128,7 @@ def bounded(shares: NDArray[np.float64], confidence: float) -> Estimate:
 
 
 def latencies(
-    store: SearchStore, vectors: Vectors, settings: Sequence[Mapping[str, Any]], calls: int, *, limit: int, filter: str
+    store: Searches, vectors: Vectors, settings: Sequence[Mapping[str, Any]], calls: int, *, limit: int, filter: str
 ) -> list[Latency]:
     """Time at least `calls` searches of one of the (n, dim) vectors with each of the settings.
 
@@ -152,7 +152,7 @@ def _latency(seconds: Sequence[float]) -> Latency:
 
 
 def questions(
-    store: SearchStore,
+    store: Searches,
     queries: Queries,
     filters: Sequence[str],
     *,
@@ -184,7 +184,7 @@ def _streamed(tell: Telling, stage: str, rows: int, seen: int) -> None:
     tell(stage, seen, max(seen, rows))
 
 
-def check_rows(store: SearchStore, filters: Sequence[str]) -> None:
+def check_rows(store: Searches, filters: Sequence[str]) -> None:
     """Raise `QueryError` where there is no row, `FilterError` for a filter that no row matches."""
     if not store.count():
         raise QueryError(f"{store.name!r} has no rows: there is nothing to tune")
@@ -193,7 +193,7 @@ def check_rows(store: SearchStore, filters: Sequence[str]) -> None:
             raise FilterError(f"no row of {store.name!r} matches {filter_}: there is nothing to tune for it")
 
 
-def sampled(store: SearchStore, ids: Sequence[str]) -> Queries:
+def sampled(store: Searches, ids: Sequence[str]) -> Queries:
     """Stored rows as queries; those that no search can be made with are left out."""
     rows = store.get(ids, with_vector=True)
     usable = {id_: row["vector"] for id_, row in rows.items() if _usable(row["vector"])}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgvec.indexes.exact import Neighbours
-from imgvec.indexes.protocol import Found
+from imgvec.store import Found
 
 MARGIN = 32
 """Neighbours to know beyond the limit, so that rows as near as the last one (copies of an image, say) are known too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.indexes.protocol import Index
+from imgvec.store import IndexInfo
 from imgvec.vectors import Vectors
 
 WHOLE = 1e-3
@@ -34,7 +34,7 @@ def size(metric_type: str, query: Vectors) -> float:
     return 1.0 if metric_type == "COSINE" else max(1.0, float(np.square(query, dtype=np.float64).sum()))
 
 
-def tolerance(index: Index) -> float | None:
+def tolerance(index: IndexInfo) -> float | None:
     """How far a score of that index may be from the true one, of `size`; None where it has only product codes."""
     if any(code in index.type for code in ("PQ", "PRQ", "RABITQ")):
         return None

@@ -22,10 +22,10 @@ from imgvec.errors import QueryError
 from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
 from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_rows, questions, shuffled
-from imgvec.indexes.protocol import SearchStore
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis, Scratch, unseen
 from imgvec.progress import OnProgress, Telling
+from imgvec.store import Searches
 from imgvec.vectors import Vectors
 
 CALLS = 100
@@ -139,7 +139,7 @@ class Tuned:
 
 
 def tune(
-    store: SearchStore,
+    store: Searches,
     scratch: Scratch,
     *,
     recall: float = 0.95,
@@ -187,7 +187,7 @@ class Tuning:
 
     def __init__(
         self,
-        store: SearchStore,
+        store: Searches,
         asked: Sequence[Asked],
         target: float,
         confidence: float,

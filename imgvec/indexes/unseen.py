@@ -30,9 +30,9 @@ from imgvec.indexes import catalog
 from imgvec.indexes.carried import Carried, learned_at
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
-from imgvec.indexes.protocol import BuildStore, SearchStore
 from imgvec.indexes.recall import Estimate
 from imgvec.progress import Telling
+from imgvec.store import Indexes, Searches
 
 COPIED = 100_000
 """The most rows that are copied to measure on."""
@@ -46,7 +46,7 @@ _TAUGHT = 2
 
 Basis = Literal["given", "stored", "left out", "carried over"]
 """What the queries were: given, or stored rows: as they are, left out of a copy, or corrected by what a copy taught."""
-Ask = Callable[[SearchStore, Queries], list[Questions]]
+Ask = Callable[[Searches, Queries], list[Questions]]
 """Finds the true neighbours of queries in a store, under each filter."""
 
 
@@ -55,7 +55,7 @@ class Scratch(Protocol):
 
     def __call__(
         self, *, without: Collection[str] = ..., only: Sequence[str] | None = ...
-    ) -> AbstractContextManager[BuildStore]: ...
+    ) -> AbstractContextManager[Indexes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class LeftOut:
         shares = np.concatenate([part.recall(params, which) for part in self.parts])
         return bounded(shares, confidence)
 
-    def latencies(self, store: SearchStore, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
+    def latencies(self, store: Searches, settings: Sequence[Mapping[str, Any]], calls: int) -> list[Latency]:
         vectors = np.concatenate([part.queries.vectors for part in self.parts])
         return latencies(store, vectors, settings, calls, limit=self.limit, filter=self.filter)
 
@@ -89,12 +89,12 @@ class Unseen:
 
     basis: Basis
     asked: Sequence[Asked]
-    copies: Sequence[BuildStore] = field(default_factory=list)
+    copies: Sequence[Indexes] = field(default_factory=list)
 
 
 @contextmanager
 def unseen(
-    store: SearchStore,
+    store: Searches,
     scratch: Scratch,
     number: int,
     ask: Ask,
@@ -142,7 +142,7 @@ def unseen(
 
 @contextmanager
 def unseen_copies(
-    store: SearchStore, scratch: Scratch, number: int, ask: Ask, *, seed: int, tell: Telling
+    store: Searches, scratch: Scratch, number: int, ask: Ask, *, seed: int, tell: Telling
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to copies of all others, whose indexes the caller builds."""
     with ExitStack() as stack:
@@ -150,7 +150,7 @@ def unseen_copies(
         yield Unseen("left out", _asked_of(store, left_out, ask), [copy for copy, _ in left_out])
 
 
-def _pictures(store: SearchStore, seed: int) -> list[list[str]]:
+def _pictures(store: Searches, seed: int) -> list[list[str]]:
     """The ids of the rows of each picture, the pictures in random order.
 
     Rows are of one picture where their bytes are the same, or their vectors, for which up to 100,000 rows are read.
@@ -185,13 +185,13 @@ def _copies(pictures: Sequence[Sequence[str]], number: int) -> int:
 
 
 def _left_out(
-    store: SearchStore,
+    store: Searches,
     scratch: Scratch,
     stack: ExitStack,
     pictures: Sequence[Sequence[str]],
     number: int,
     tell: Telling,
-) -> list[tuple[BuildStore, Queries]]:
+) -> list[tuple[Indexes, Queries]]:
     """Copies, each with the queries that it lacks."""
     made, queries = [], sampled(store, _firsts(pictures)[:number])
     rows_of = {ids[0]: ids for ids in pictures[:number]}
@@ -212,7 +212,7 @@ def _left_out(
     return made
 
 
-def _asked_of(store: SearchStore, copies: Sequence[tuple[SearchStore, Queries]], ask: Ask) -> list[LeftOut]:
+def _asked_of(store: Searches, copies: Sequence[tuple[Searches, Queries]], ask: Ask) -> list[LeftOut]:
     each = [ask(copy, lacking) for copy, lacking in copies]
     # one of each copy, filter by filter
     return [
@@ -222,7 +222,7 @@ def _asked_of(store: SearchStore, copies: Sequence[tuple[SearchStore, Queries]],
 
 
 def _carried(
-    store: SearchStore,
+    store: Searches,
     scratch: Scratch,
     stack: ExitStack,
     pictures: Sequence[Sequence[str]],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ from imgvec.errors import QueryError
 from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
-from imgvec.indexes.protocol import Found, SearchStore
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.progress import OnProgress, Telling
+from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
 
 _EXAMPLES = 3
@@ -31,7 +30,7 @@ _SEARCHES_A_CALL = 100
 
 
 def verify(
-    store: SearchStore,
+    store: Indexes,
     *,
     queries: int = 200,
     probes: int = 1000,
@@ -61,17 +60,8 @@ def verify(
     return check.run(queries, max(probes, queries), recall, seed, device)
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    """A hit, with the score that its stored vector has."""
-
-    id: str
-    distance: float
-    score: float
-
-
 class _Check:
-    def __init__(self, store: SearchStore, filter: str, limit: int, params: dict[str, Any], tell: Telling) -> None:
+    def __init__(self, store: Indexes, filter: str, limit: int, params: dict[str, Any], tell: Telling) -> None:
         self._store, self._filter, self._limit, self._params = store, filter, limit, params
         self._tell = tell
         self._metric_type = store.metric_type
@@ -257,17 +247,14 @@ class _Check:
         if not ids:
             return None
         found = [
-            [_Hit(hit.id, hit.distance, float(score)) for hit, score in zip(hits, true, strict=True) if hit.id != own]
+            [Found(hit.id, hit.distance, float(score)) for hit, score in zip(hits, true, strict=True) if hit.id != own]
             for own, hits, true in zip(ids, answers, scores, strict=True)
         ]
         shares = recalls(found, exact.neighbours().without(ids), self._limit, exact_scores=True)
         return estimate(shares, population=rows)
 
     def _look_at_index(self, rows: int) -> None:
-        state = getattr(self._store, "index_state", None)
-        if state is None:
-            return
-        now = state()
+        now = self._store.index_state()
         if now.state == "Failed":
             self._other.append(Finding("unfinished index", f"Milvus could not build it: {now.reason}"))
         elif now.pending_rows or now.indexed_rows < max(rows, now.total_rows):

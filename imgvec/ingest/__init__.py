@@ -12,17 +12,15 @@ the source that has it; others are refused (`claims`).
 from __future__ import annotations
 
 from imgvec.ingest.claims import claimed
-from imgvec.ingest.items import IngestStore, RowFields
+from imgvec.ingest.items import RowFields
 from imgvec.ingest.options import Engine, IngestOptions, Job, Resources, RunOptions
 from imgvec.ingest.pipeline import ingest
-from imgvec.ingest.prune import PruneStore, prune
+from imgvec.ingest.prune import prune
 
 __all__ = [
     "Engine",
     "IngestOptions",
-    "IngestStore",
     "Job",
-    "PruneStore",
     "Resources",
     "RowFields",
     "RunOptions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,15 +14,6 @@ if TYPE_CHECKING:
     from imgvec.encoders.protocol import Pixels
 
 Row = dict[str, Any]
-
-
-class IngestStore(Protocol):
-    """What ingesting needs of a store."""
-
-    def get(
-        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
-    ) -> Mapping[str, Mapping[str, Any]]: ...
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int: ...
 
 
 class RowFields(Protocol):

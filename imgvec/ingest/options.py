@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 from typing_extensions import TypedDict, Unpack
 
 from imgvec.images import DecodePolicy
-from imgvec.ingest.items import IngestStore, RowFields
+from imgvec.ingest.items import RowFields
 from imgvec.options import Option, python_only
 from imgvec.progress import Progress
 from imgvec.report import IngestReport
 from imgvec.sources import Item, Table
+from imgvec.store import Writes
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -91,11 +92,11 @@ class Job:
     """The source; may be called in another process, and is picklable then."""
     row_fields: RowFields
     resources: Resources
-    store: IngestStore
+    store: Writes
     """In this process."""
     encoder: Callable[[], Encoder]
     """In this process."""
-    store_factory: Callable[[], IngestStore] | None = None
+    store_factory: Callable[[], Writes] | None = None
     """Opens the store in another process; None where only this one may write to it."""
     encoder_factory: Callable[[], Encoder] | None = None
     """Loads the encoder in another process."""

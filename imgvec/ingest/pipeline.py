@@ -18,13 +18,14 @@ from imgvec.encoders.protocol import Tunable
 from imgvec.errors import EncoderError, UnreadableImage
 from imgvec.ingest.claims import claimed
 from imgvec.ingest.decoding import Decoder, under_way
-from imgvec.ingest.items import IngestStore, Prepared, Ready, Result, RowFields
+from imgvec.ingest.items import Prepared, Ready, Result, RowFields
 from imgvec.ingest.options import Resources, RunOptions
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
 from imgvec.ingest.run import Run
 from imgvec.options import settled
 from imgvec.report import IngestReport
 from imgvec.sources import Item
+from imgvec.store import Writes
 from imgvec.threads import Ahead, Writer
 from imgvec.vectors import Vectors
 from imgvec.workers import workers
@@ -44,7 +45,7 @@ TUNE_AFTER = 1000
 
 def ingest(
     records: Iterable[Item],
-    store: IngestStore,
+    store: Writes,
     encoder: Encoder,
     row_fields: RowFields,
     resources: Resources,
@@ -167,7 +168,7 @@ def _one_by_one(prepared: Sequence[Prepared], encoder: Encoder, run: Run, error:
     return vectors
 
 
-def _write(batch: Sequence[Ready], store: IngestStore, run: Run) -> None:
+def _write(batch: Sequence[Ready], store: Writes, run: Run) -> None:
     now = time.time_ns() // 1_000_000
     rows = [{**ready.row, "ingested_at": now} for ready in batch]
     with run.timed("write"):

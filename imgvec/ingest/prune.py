@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+
+from imgvec.store import Store
 
 
-class PruneStore(Protocol):
-    """What pruning needs of a store."""
-
-    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[Sequence[Mapping[str, Any]]]: ...
-    def delete(self, ids: Sequence[str]) -> int: ...
-
-
-def prune(
-    store: PruneStore, is_gone: Callable[[str], bool], *, confirm: Callable[[int, int], bool] | None = None
-) -> int:
+def prune(store: Store, is_gone: Callable[[str], bool], *, confirm: Callable[[int, int], bool] | None = None) -> int:
     """Delete the rows whose image `is_gone`, by uri; returns how many.
 
     `confirm` is asked first, with the number of rows to delete and the number looked at; a false answer deletes none.

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import content_hash
-from imgvec.ingest.items import Image, IngestStore, Ready, Result, RowFields
+from imgvec.ingest.items import Image, Ready, Result, RowFields
 from imgvec.ingest.run import Run
 from imgvec.rows import FROM_IMAGE, RESERVED_NAMES
 from imgvec.sources import Again, Item, Notice, PassedOver, Record
+from imgvec.store import Writes
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -79,7 +80,7 @@ def _side_by_side(function: Callable[[S], T], items: Iterable[S], pool: ThreadPo
 
 def changed(
     chunks: Iterable[list[Loaded]],
-    store: IngestStore,
+    store: Writes,
     row_fields: RowFields,
     pool: ThreadPoolExecutor,
     run: Run,
@@ -134,7 +135,7 @@ def _checked(record: Record, data: bytes, row_fields: RowFields) -> Image | Unre
     return Image(record, data, row, given)
 
 
-def _looked_up(chunk: _Chunk, store: IngestStore, run: Run) -> Stored:
+def _looked_up(chunk: _Chunk, store: Writes, run: Run) -> Stored:
     ids = [*chunk.images, *dict.fromkeys(one.id for one in chunk.again if one.id not in chunk.images)]
     if not ids:
         return {}
@@ -145,7 +146,7 @@ def _looked_up(chunk: _Chunk, store: IngestStore, run: Run) -> Stored:
         return run.retry.call(lambda: store.get(ids, output_fields=["content_hash", "uri", *given]))
 
 
-def _compared(chunk: _Chunk, lookup: Future[Stored], store: IngestStore, run: Run) -> Iterator[Image | Result]:
+def _compared(chunk: _Chunk, lookup: Future[Stored], store: Writes, run: Run) -> Iterator[Image | Result]:
     images, stored = chunk.images, lookup.result()
     for again in chunk.again:
         first = again.first or stored.get(again.id, {}).get("uri")

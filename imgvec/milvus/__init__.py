@@ -49,11 +49,8 @@ for _name in ("pymilvus.decorators", "pymilvus.client.connection_manager", "pymi
 # Milvus Lite's server side does the same; without any handler Python prints to stderr what it logs.
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
-from imgvec.milvus.answers import Found  # noqa: E402
 from imgvec.milvus.capabilities import Capabilities  # noqa: E402
 from imgvec.milvus.connection import Connection, connect  # noqa: E402
-from imgvec.milvus.described import IndexInfo  # noqa: E402
 from imgvec.milvus.store import Store  # noqa: E402
-from imgvec.milvus.vector_index import IndexState  # noqa: E402
 
-__all__ = ["Capabilities", "Connection", "Found", "IndexInfo", "IndexState", "Store", "connect"]
+__all__ = ["Capabilities", "Connection", "Store", "connect"]

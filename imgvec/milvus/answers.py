@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
 from imgvec.rows import FROM_IMAGE, ID, VECTOR
+from imgvec.store import Found
 
 DYNAMIC = "$meta"
 """As an output field: everything in the dynamic field."""
@@ -19,18 +19,6 @@ EVERYTHING = "*"
 _GUESSED_TEXT_BYTES = 256
 _GUESSED_JSON_BYTES = 1024
 _FLOAT_OBJECT_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One row that a search found."""
-
-    id: str
-    distance: float
-    """What Milvus gave: a similarity for COSINE and IP, the squared Euclidean distance for L2."""
-    score: float
-    """Higher is better: the distance for COSINE and IP; 1 - distance / 2 for L2, the cosine of unit vectors."""
-    fields: Mapping[str, Any]
 
 
 class Columns:

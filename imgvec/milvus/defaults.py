@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from imgvec.definition import Definition
-from imgvec.milvus.described import IndexInfo
 from imgvec.milvus.store import Store
+from imgvec.store import IndexInfo
 
 _KEY = "search_defaults"
 

@@ -17,19 +17,12 @@ from imgvec.indexes import catalog
 from imgvec.indexes.index_type import Parameter
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
+from imgvec.store import IndexInfo
 
 PROPERTY = "imgvec."
 """How the names of imgvec's own collection properties begin."""
 DESCRIPTION = PROPERTY + "description"
 """The property that holds the description on Milvus Lite, which drops a schema's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
-    """A vector index as it is."""
-
-    type: str
-    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

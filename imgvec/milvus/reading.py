@@ -12,11 +12,12 @@ from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, Enc
 from imgvec.filters.fields import text_literal
 from imgvec.indexes import catalog
 from imgvec.milvus import codec
-from imgvec.milvus.answers import Columns, Found, Scoring
+from imgvec.milvus.answers import Columns, Scoring
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
 from imgvec.rows import ID, VECTOR
+from imgvec.store import Found
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000

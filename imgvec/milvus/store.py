@@ -6,20 +6,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from imgvec import store
 from imgvec.filters import FieldType
-from imgvec.milvus.answers import Found
 from imgvec.milvus.capabilities import Capabilities
-from imgvec.milvus.described import IndexInfo, Schema
+from imgvec.milvus.described import Schema
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
 from imgvec.milvus.reading import SCAN_BATCH, Reader
-from imgvec.milvus.vector_index import IndexState, VectorIndex
+from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
+from imgvec.store import Found, IndexInfo, IndexState
 from imgvec.vectors import Vectors
 
 
-class Store:
+class Store(store.Store):
     """A loaded collection; made by `Connection.create` and `Connection.open`.
 
     Any number of threads may read; on Milvus Lite writes take turns. A read without a consistency level sees this

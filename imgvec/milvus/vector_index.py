@@ -6,18 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 from pymilvus.grpc_gen.common_pb2 import UnexpectedError
 
 from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
-from imgvec.milvus.described import IndexInfo, index_info
+from imgvec.milvus.described import index_info
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
 from imgvec.milvus.schema import IndexPlan, plan_index
 from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
+from imgvec.store import IndexInfo, IndexState
 
 FORMER = "former_index"
 """What a collection remembers while its index is rebuilt, should the process be killed."""
@@ -29,35 +30,6 @@ _DROP_SECONDS = 60.0
 _mending = threading.Lock()
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """How far a vector index is. A server says "Finished" before it is: look at the rows."""
-
-    state: str
-    """Milvus's word for it."""
-    indexed_rows: int
-    pending_rows: int
-    """Of `total_rows`, that the index does not cover."""
-    total_rows: int
-    """Rows of sealed segments, deleted ones among them until a server compacts; it lags behind what was written."""
-    loaded: bool
-    reason: str = ""
-    """Why it failed."""
-    rewritten_rows: int = 0
-    """That a server has compacted into new segments, whose index it is building; until then it searches the former
-    segments by theirs. Milvus's own statistic counts them as pending beside the indexed ones."""
-
-    @classmethod
-    def counted(cls, state: str, indexed: int, pending: int, total: int, *, loaded: bool, reason: str = "") -> Self:
-        """From Milvus's own counts, in which rows can be indexed and pending at once, or indexed and gone."""
-        missing = max(0, total - indexed)
-        return cls(state, min(indexed, total), missing, total, loaded, reason, max(0, pending - missing))
-
-    def covers(self, rows: int) -> bool:
-        """Whether the index is built over that many rows: while the statistic tells of fewer, it does not tell all."""
-        return self.total_rows >= rows and not self.pending_rows and not self.rewritten_rows
 
 
 class VectorIndex:

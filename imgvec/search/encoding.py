@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -16,6 +16,7 @@ from imgvec.images import DecodePolicy, FileReader, as_image, decode
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
 from imgvec.search.stages import Stages
 from imgvec.sources import present
+from imgvec.store import Reads
 from imgvec.vectors import MIN_NORM, Vectors
 
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ VANISHES = 1e-3
 so what is left is noise."""
 
 
-class StoredRows(Protocol):
-    """What encoding needs of a store."""
-
-    @property
-    def dim(self) -> int: ...
-    def get(
-        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
-    ) -> Mapping[str, Mapping[str, Any]]: ...
-
-
 class Reopen(Protocol):
     """Opens a stored picture again."""
 
@@ -54,7 +45,7 @@ class FormEncoder:
 
     def __init__(
         self,
-        store: StoredRows,
+        store: Reads,
         encoder: Callable[[], Encoder],
         *,
         max_pixels: int,

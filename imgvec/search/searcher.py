@@ -4,58 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import Unpack
 
 from imgvec.errors import QueryError
-from imgvec.filters import FieldType, render
+from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import settled
 from imgvec.search.answer import Answer, Hit
-from imgvec.search.encoding import FormEncoder, Reopen, StoredRows
+from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.forms import Form
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.stages import Stages
+from imgvec.store import Found, Searches
 from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
-
-
-class Found(Protocol):
-    """One hit as the store answers it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def distance(self) -> float: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def fields(self) -> Mapping[str, Any]: ...
-
-
-class SearchStore(StoredRows, Protocol):
-    """What searching needs of a store."""
-
-    @property
-    def fields(self) -> Mapping[str, FieldType]: ...
-    @property
-    def dynamic(self) -> bool: ...
-    def check_same(self) -> None: ...
-    def count(self, filter: str = "") -> int: ...
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> Sequence[Sequence[Found]]: ...
 
 
 class Searcher:
@@ -67,7 +34,7 @@ class Searcher:
 
     def __init__(
         self,
-        store: SearchStore,
+        store: Searches,
         encoder: Callable[[], Encoder],
         *,
         max_pixels: int,

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,9 @@ FIELDS = {
 }
 
 
-@dataclass
-class Store(FakeStore):
-    metric_type: str = "COSINE"
-    fields: Mapping[str, FieldType] = field(default_factory=lambda: dict(FIELDS))
-
-    def scan(self, output_fields: Sequence[str], filter: str = "") -> Iterator[list[dict[str, Any]]]:
-        rows = [{k: v for k, v in self.rows[id_].items() if k in output_fields} for id_ in sorted(self.rows)]
-        return iter([rows[:3], rows[3:]])
+class Labelled(FakeStore):
+    fields = FIELDS
+    page = 3
 
 
 class Collection:
@@ -49,7 +43,7 @@ class Collection:
 
     def __init__(self, vectors: np.ndarray[Any, Any], rows: Sequence[Mapping[str, Any]], name: str = "c") -> None:
         self.name, self.encoder = name, FakeEncoder(dim=vectors.shape[1])
-        self.store = Store(dim=vectors.shape[1])
+        self.store = Labelled(dim=vectors.shape[1])
         self.store.upsert([{"id": f"{i:04}", "uri": f"/{i:04}", **row} for i, row in enumerate(rows)], vectors)
         self._searcher = Searcher(self.store, lambda: self.encoder, max_pixels=10**7, max_bytes=10**7)
 

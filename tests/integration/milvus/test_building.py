@@ -11,9 +11,10 @@ import pytest
 from milvus_rows import FIELDS, definition, full_row, unit_vectors
 
 from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
-from imgvec.milvus import Connection, IndexInfo, Store, connect
+from imgvec.milvus import Connection, Store, connect
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.progress import Progress
+from imgvec.store import IndexInfo
 
 ROWS, DIM = 2000, 16  # a segment below 1024 rows stays without an index
 HNSW = IndexInfo("HNSW", {"M": 8, "efConstruction": 80})

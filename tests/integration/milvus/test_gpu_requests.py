@@ -19,7 +19,8 @@ from rows import row
 
 from imgvec.definition import Definition
 from imgvec.errors import DefinitionError
-from imgvec.milvus import Connection, IndexInfo, Store, connect
+from imgvec.milvus import Connection, Store, connect
+from imgvec.store import IndexInfo
 
 BUILDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # the type, what is asked for, and what is sent besides: sizes left out are the catalogue's

@@ -10,7 +10,8 @@ from milvus_rows import Vectors, definition, unit_vectors
 from rows import row
 
 from imgvec.errors import QueryError
-from imgvec.milvus import Connection, Found, Store
+from imgvec.milvus import Connection, Store
+from imgvec.store import Found
 
 ROWS, DIM = 300, 16
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeStore
 
 from imgvec import description
 from imgvec.definition import Definition
@@ -18,6 +20,7 @@ from imgvec.exchange import ImportReport, export_vectors, import_vectors, open_s
 from imgvec.filters import FieldType
 from imgvec.milvus import codec
 from imgvec.sources import record_id
+from imgvec.vectors import Vectors
 
 DIM = 4
 DEFINITION = Definition.load(
@@ -28,26 +31,26 @@ DEFINITION = Definition.load(
 )
 
 
-@dataclass
-class DictStore:
-    metric_type: str = "COSINE"
-    dim: int = DIM
-    vector_type: str = "FLOAT_VECTOR"
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)
-    failures: int = 0
-    """Calls that fail before one succeeds."""
+class DictStore(FakeStore):
+    """`failures` calls fail before one succeeds."""
 
-    def upsert(self, rows: Any, vectors: Any) -> int:
+    def __init__(
+        self,
+        metric_type: str = "COSINE",
+        dim: int = DIM,
+        vector_type: str = "FLOAT_VECTOR",
+        *,
+        fields: Mapping[str, FieldType] | None = None,
+        failures: int = 0,
+    ) -> None:
+        super().__init__(dim=dim, metric_type=metric_type, vector_type=vector_type, fields=fields or {})
+        self.fields, self.failures = fields or {}, failures
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         if self.failures:
             self.failures -= 1
             raise BackendUnavailable("busy", retryable=True)
-        for row, vector in zip(rows, vectors, strict=True):
-            self.rows[row["id"]] = {**row, "vector": vector}
-        return len(rows)
-
-    def count(self, filter: str = "") -> int:
-        return len(self.rows)
+        return super().upsert(rows, vectors)
 
 
 def brought_in(

@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeStore
 
 from imgvec.errors import QueryError
 from imgvec.indexes.findings import MEANINGS, Finding, Verification
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.indexes.verify import verify
+from imgvec.store import Found, IndexInfo
+from imgvec.vectors import Vectors
 
 
-class ExactStore:
+class ExactStore(FakeStore):
     """Searches its rows exactly, by the metric it is given."""
 
-    name, dim, vector_type = "rows", 4, "FLOAT_VECTOR"
+    name, page = "rows", 7
 
     def __init__(self, vectors: np.ndarray[Any, Any], metric_type: str = "COSINE", index: str = "FLAT") -> None:
-        self.rows = {f"{i:04}": vector.astype(np.float32) for i, vector in enumerate(vectors)}
-        self.metric_type, self.index = metric_type, SimpleNamespace(type=index, params={"nlist": 16})
+        super().__init__(dim=4, metric_type=metric_type, index=IndexInfo(index, {"nlist": 16}))
+        self.rows = {f"{i:04}": {"id": f"{i:04}", "vector": each.astype(np.float32)} for i, each in enumerate(vectors)}
         self.asked: list[tuple[int, int, Mapping[str, Any] | None]] = []
 
-    def count(self, filter: str = "") -> int:
-        return len(self.rows)
-
-    def scan(self, output_fields: Sequence[str], filter: str = "", batch_size: int = 7) -> Iterator[list[dict]]:
-        ids = sorted(self.rows)
-        for start in range(0, len(ids), batch_size):
-            yield [{"id": i, "vector": self.rows[i]} for i in ids[start : start + batch_size]]
-
-    def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False) -> dict:
-        return {i: {"vector": self.rows[i]} for i in ids}
-
-    def search(self, vectors: Any, *, limit: int, filter: str = "", params: Mapping[str, Any] | None = None) -> list:
+    def search(
+        self, vectors: Vectors, *, limit: int, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> Sequence[Sequence[Found]]:
         self.asked.append((len(vectors), limit, params))
-        ids, rows = list(self.rows), np.stack(list(self.rows.values()))
-        answers = []
-        for vector in vectors:
-            scores = true_scores(self.metric_type, vector, rows)
-            best = sorted(zip(-scores, ids, strict=True))[:limit]
-            answers.append([SimpleNamespace(id=i, score=float(-s), distance=float(-s)) for s, i in best])
-        return answers
+        return super().search(vectors, limit=limit, params=params, **options)
 
 
 def unit(rows: int, dim: int = 4) -> np.ndarray[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgvec.milvus.vector_index import IndexState
+from imgvec.store import IndexState
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
 from imgvec.milvus import answers, reading
-from imgvec.milvus.described import IndexInfo, Schema
+from imgvec.milvus.described import Schema
+from imgvec.store import IndexInfo
 
 
 def schema(**changes: Any) -> Schema:

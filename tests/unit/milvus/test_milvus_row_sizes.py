@@ -13,8 +13,8 @@ from test_milvus_writing import SCHEMA
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
 from imgvec.milvus import answers, reading, writing
-from imgvec.milvus.described import IndexInfo
 from imgvec.rows import FROM_IMAGE
+from imgvec.store import IndexInfo
 
 ROW = {"id": "a", "text": "t"}
 DECLARED = replace(SCHEMA, dynamic=False)

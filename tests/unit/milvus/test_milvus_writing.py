@@ -16,10 +16,11 @@ from imgvec.errors import WriteFailed
 from imgvec.filters import FieldType
 from imgvec.milvus import writing
 from imgvec.milvus.capabilities import capabilities
-from imgvec.milvus.described import IndexInfo, Schema
+from imgvec.milvus.described import Schema
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
 from imgvec.milvus.store import Store
+from imgvec.store import IndexInfo
 
 SCHEMA = Schema(
     name="c",

@@ -1,0 +1,191 @@
+"""What a store of rows promises. `imgvec.milvus.Store` keeps it, and so does the one fake of the tests.
+
+    Reads      what is stored: its schema, counts, rows by id, all rows in a stream
+    Searches   reads, and the nearest rows of vectors
+    Indexes    searches, and a vector index that can be built and looked at
+    Writes     takes rows: a collection, a folder of bulk files, a store in another process
+    Store      all of it
+
+A room asks for no more than it uses. Vectors are (n, dim) float32 in the order of their rows. Failures are
+`BackendError`s; those after which the same call may succeed later are `retryable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from imgvec.filters import FieldType
+from imgvec.progress import OnProgress
+from imgvec.vectors import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One row that a search found."""
+
+    id: str
+    distance: float
+    """What Milvus gave: a similarity for COSINE and IP, the squared Euclidean distance for L2."""
+    score: float
+    """Higher is better: the distance for COSINE and IP; 1 - distance / 2 for L2, the cosine of unit vectors."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """A vector index as it is: its type, a name of the catalogue, and the parameters it was built with."""
+
+    type: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far a vector index is. A server says "Finished" before it is: look at the rows."""
+
+    state: str
+    """Milvus's word for it."""
+    indexed_rows: int
+    pending_rows: int
+    """Of `total_rows`, that the index does not cover."""
+    total_rows: int
+    """Rows of sealed segments, deleted ones among them until a server compacts; it lags behind what was written."""
+    loaded: bool
+    reason: str = ""
+    """Why it failed."""
+    rewritten_rows: int = 0
+    """That a server has compacted into new segments, whose index it is building; until then it searches the former
+    segments by theirs. Milvus's own statistic counts them as pending beside the indexed ones."""
+
+    @classmethod
+    def counted(cls, state: str, indexed: int, pending: int, total: int, *, loaded: bool, reason: str = "") -> Self:
+        """From Milvus's own counts, in which rows can be indexed and pending at once, or indexed and gone."""
+        missing = max(0, total - indexed)
+        return cls(state, min(indexed, total), missing, total, loaded, reason, max(0, pending - missing))
+
+    def covers(self, rows: int) -> bool:
+        """Whether the index is built over that many rows: while the statistic tells of fewer, it does not tell all."""
+        return self.total_rows >= rows and not self.pending_rows and not self.rewritten_rows
+
+
+class Reads(Protocol):
+    """What is stored."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str:
+        """What the collection remembers of itself, as JSON."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def vector_type(self) -> str: ...
+    @property
+    def metric_type(self) -> str:
+        """COSINE, IP or L2; a search always uses it."""
+        ...
+
+    @property
+    def index(self) -> IndexInfo: ...
+    @property
+    def fields(self) -> Mapping[str, FieldType]:
+        """Every scalar field, `id` among them; the vector is not."""
+        ...
+
+    @property
+    def dynamic(self) -> bool: ...
+
+    def check_same(self) -> None:
+        """Raise where the collection that was opened is there no more.
+
+        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        """
+        ...
+
+    def count(self, filter: str = "") -> int:
+        """How many rows there are, or match; sees every write that was acknowledged before."""
+        ...
+
+    def get(
+        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """The fields of the rows with those ids, by id, in the order asked; ids that are not there are left out.
+
+        `output_fields` may hold `*` for all; with `with_vector` each has its `vector`, (dim,) float32.
+        """
+        ...
+
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = ...
+    ) -> Iterator[list[dict[str, Any]]]:
+        """All rows, or those that match, each once and with its `id`, in the order of their ids.
+
+        Lists of at most `batch_size` rows; with `vector` among the fields each has it, (dim,) float32.
+        """
+        ...
+
+
+class Searches(Reads, Protocol):
+    """What is stored, and what is near."""
+
+    def search(
+        self,
+        vectors: Vectors,
+        *,
+        limit: int,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+        params: Mapping[str, Any] | None = None,
+        consistency_level: str | None = None,
+    ) -> Sequence[Sequence[Found]]:
+        """The nearest rows to each of (n, dim) queries: best first, equal scores in the order of their ids.
+
+        `params` are the index's search parameters, on top of its defaults. Raises `QueryError`.
+        """
+        ...
+
+
+class Indexes(Searches, Protocol):
+    """A store whose vector index can be built and looked at."""
+
+    def build_index(
+        self, type: str, params: Mapping[str, Any], *, timeout: float = ..., on_progress: OnProgress | None = None
+    ) -> float:
+        """Replace the vector index and load; returns the seconds from the request to the true end of building.
+
+        Raises `BackendError`, and then the former index is back.
+        """
+        ...
+
+    def index_state(self) -> IndexState:
+        """How far the vector index is, and whether it is loaded."""
+        ...
+
+
+class Writes(Protocol):
+    """Takes rows, and tells which are there."""
+
+    def get(
+        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """As `Reads.get`."""
+        ...
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+        """Write rows, each in place of the one of the same id if there is one; returns how many were written.
+
+        Of rows with equal ids the last is written. Raises `WriteFailed`, and as `Reads.check_same`.
+        """
+        ...
+
+
+class Store(Indexes, Writes, Protocol):
+    """A collection of rows: all of it."""
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete the rows with those ids; returns how many there were."""
+        ...
