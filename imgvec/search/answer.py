@@ -117,8 +117,8 @@ class Answer(Sequence[Hit]):
     """How many hits Milvus gave, those before `offset` and below `min_score` among them."""
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
     """Asks how many rows match."""
-    picture: Callable[[str, int | None], Image] | None = field(default=None, compare=False)
-    """Opens a hit's picture again by its uri, for a notebook: upright, RGB, and made smaller where a side is given."""
+    picture: Callable[[Mapping[str, Any], int | None], Image] | None = field(default=None, compare=False)
+    """Opens the picture of a row again, for a notebook: upright, RGB, and made smaller where a side is given."""
 
     @cached_property
     def shortfall(self) -> Shortfall | None:

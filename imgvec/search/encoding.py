@@ -35,8 +35,11 @@ so what is left is noise."""
 class Reopen(Protocol):
     """Opens a stored picture again."""
 
-    def __call__(self, uri: str, /) -> bytes:
-        """The bytes of the image file that is stored under `uri`; raises `SourceError` or `UnreadableImage`."""
+    def __call__(self, row: Mapping[str, Any], /) -> bytes:
+        """The bytes of the image file of a row, by its `uri`; raises `SourceError` or `UnreadableImage`.
+
+        Where the row has its `content_hash`, another picture that bears the name by now is refused.
+        """
         ...
 
 
@@ -69,13 +72,14 @@ class FormEncoder:
             found = np.stack([_mixed(form, rows) for form in forms])
         return found, any(not isinstance(leaf, StoredId | VectorQuery) for leaf in leaves)
 
-    def stored_picture(self, uri: str, min_side: int | None) -> Image.Image:
-        """A stored picture, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least twice
-        that. Raises `QueryError`, `SourceError` and `UnreadableImage` where it cannot be opened.
+    def stored_picture(self, row: Mapping[str, Any], min_side: int | None) -> Image.Image:
+        """The picture of a row, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least
+        twice that. Raises `QueryError`, `SourceError` and `UnreadableImage` where it cannot be opened.
         """
         if self._reopen is None:
-            raise QueryError(f"{uri} cannot be opened again here")
-        return self._decoded(self._reopen(uri), uri, min_side)
+            raise QueryError(f"{row['uri']} cannot be opened again here")
+        known = {name: row[name] for name in ("uri", "content_hash") if row.get(name)}
+        return self._decoded(self._reopen(known), row["uri"], min_side)
 
     def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages) -> Vectors:
         vectors = np.empty((len(leaves), self._store.dim), np.float32)
@@ -125,10 +129,10 @@ class FormEncoder:
             return self._decoded(form.data, "<bytes>", min_side)
         if isinstance(form, ImageFile):
             return self._file(Path(form.path), min_side)
-        row = self._store.get([form.id], output_fields=["uri"]).get(form.id)
+        row = self._store.get([form.id], output_fields=["uri", "content_hash"]).get(form.id)
         if row is None:
             raise _no_row(form.id)
-        return self.stored_picture(row["uri"], min_side)
+        return self.stored_picture(row, min_side)
 
     def _cropped(self, form: Crop) -> Image.Image:
         image = self._image(form.form, None)

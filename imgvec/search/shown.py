@@ -54,7 +54,7 @@ def _thumbnails(answer: Answer) -> Callable[[Hit], str | None]:
         if answer.picture is None or time.monotonic() > end:
             return None
         try:
-            image = answer.picture(hit.uri, SIDE if hit.box is None else None)
+            image = answer.picture({**hit.fields, "uri": hit.uri}, SIDE if hit.box is None else None)
         except (ImgvecError, OSError):  # it is gone, or was never kept: its uri still says which it was
             return None
         text = base64.b64encode(thumbnail(image if hit.box is None else image.crop(hit.box), SIDE)).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,7 @@ def test_as_a_data_frame() -> None:
 
 
 def test_it_travels_between_processes() -> None:
-    answer = ask(filled(), reopen=lambda uri: b"")
+    answer = ask(filled(), reopen=lambda row: b"")
     again = pickle.loads(pickle.dumps(answer))
     assert again == answer
     assert again.shortfall == Shortfall(4, None)  # nobody to ask there
@@ -185,9 +185,9 @@ def test_it_travels_between_processes() -> None:
     assert pickle.loads(pickle.dumps(answer)).shortfall == Shortfall(4, "rows")
 
 
-def pictures(seen: list[str]) -> Callable[[str], bytes]:
-    def reopen(uri: str) -> bytes:
-        seen.append(uri)
+def pictures(seen: list[str]) -> Callable[[Mapping[str, Any]], bytes]:
+    def reopen(row: Mapping[str, Any]) -> bytes:
+        seen.append(row["uri"])
         return thumbnail(picture(len(seen), (300, 200)), 300)
 
     return reopen
@@ -205,7 +205,7 @@ class TestNotebook:
 
     @pytest.mark.parametrize("error", [UnreadableImage("u", "missing"), SourceError("not kept"), OSError("gone")])
     def test_a_picture_that_cannot_be_opened_is_its_uri(self, error: Exception) -> None:
-        def reopen(uri: str) -> bytes:
+        def reopen(row: Mapping[str, Any]) -> bytes:
             raise error
 
         html = ask(filled(2), reopen)._repr_html_()
@@ -218,7 +218,7 @@ class TestNotebook:
         assert "/there/1.jpg" in html
 
     def test_bytes_that_are_no_image(self) -> None:
-        assert "<img" not in ask(filled(2), lambda uri: b"nothing")._repr_html_()
+        assert "<img" not in ask(filled(2), lambda row: b"nothing")._repr_html_()
 
     def test_its_bytes_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shown, "MAX_BYTES", 20_000)
@@ -247,7 +247,7 @@ class TestNotebook:
     def test_a_view_is_cut_out_of_its_picture(self) -> None:
         sizes = []
 
-        def opened(uri: str, side: int | None) -> Any:
+        def opened(row: Mapping[str, Any], side: int | None) -> Any:
             sizes.append(side)
             return picture(1, (300, 200))
 
