@@ -145,21 +145,20 @@ def stated(kind: type[Any]) -> Mapping[str, Stated]:
     return _STATED.setdefault(kind, types.MappingProxyType(found))
 
 
-def settled(kind: type[T], given: T) -> T:
+def settled(kind: type[T], given: Mapping[str, object]) -> T:
     """Every option of `kind` with the value that is `given` or its default, checked; it cannot be changed.
 
     Raises `OptionError` for a value of another type or out of bounds, and `TypeError` for a name that is not there, as
     Python does for a keyword. `None` stands for an option that was not given where its default is None.
     """
-    values = cast(Mapping[str, Any], given)
-    if isinstance(values, _Settled) and values.kind is kind:
-        return given
+    if isinstance(given, _Settled) and given.kind is kind:
+        return cast(T, given)
     known = stated(kind)
-    for name in values:
+    for name in given:
         if name not in known:
             raise TypeError(f"there is no option {name!r}{_meant(name, known)}")
     full = {
-        name: one.checked(values[name]) if name in values else _kept(one.option.default, one.type)
+        name: one.checked(given[name]) if name in given else _kept(one.option.default, one.type)
         for name, one in known.items()
     }
     return cast(T, _Settled(kind, full))

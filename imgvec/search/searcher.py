@@ -56,8 +56,8 @@ class Searcher:
         `QueryError`, `UnreadableImage`, `FilterError`.
         """
         given = settled(SearchOptions, options)
-        full: SearchOptions = {**given, "params": {**self._defaults(), **(given["params"] or {})}}
-        asked = settled(SearchOptions, full)
+        params = {**self._defaults(), **(given["params"] or {})}
+        asked = settled(SearchOptions, {**given, "params": params})
         if not forms:
             return []
         stages = Stages()

@@ -91,7 +91,7 @@ def test_values_that_an_option_cannot_have(name: str, value: Any, wanted: str) -
     ],
 )  # fmt: skip
 def test_values_that_it_can_have(name: str, value: Any) -> None:
-    assert settled(Work, {name: value})[name] == value
+    assert settled(Work, {name: value})[name] == value  # type: ignore[literal-required]
 
 
 def test_an_unknown_option_is_a_type_error_that_says_which_was_meant() -> None:

@@ -85,9 +85,14 @@ def test_it_carries_what_was_asked() -> None:
 
 
 def test_the_store_is_asked_with_the_params_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, asked = filled(), []
+    store, asked = filled(), list[dict[str, Any]]()
     search = store.search
-    monkeypatch.setattr(store, "search", lambda vectors, **given: asked.append(given) or search(vectors, **given))
+
+    def watched(vectors: Any, **given: Any) -> Any:
+        asked.append(given)
+        return search(vectors, **given)
+
+    monkeypatch.setattr(store, "search", watched)
     engine = Searcher(store, FakeEncoder, max_pixels=1, max_bytes=1, defaults=lambda: {"ef": 64})
     engine.search([StoredId("0")], params={"nprobe": 8}, consistency_level="Strong", limit=3, offset=2)
     assert asked[0]["params"] == {"ef": 64, "nprobe": 8}
@@ -119,8 +124,13 @@ class TestShortfall:
         assert "3 fewer than asked for: more rows match, and the index did not look at them" in str(short)
 
     def test_rows_are_counted_when_it_is_asked_for_and_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        store, counted = filled(), []
-        monkeypatch.setattr(store, "count", lambda expression: counted.append(expression) or 6)
+        store, counted = filled(), list[str]()
+
+        def count(expression: str) -> int:
+            counted.append(expression)
+            return 6
+
+        monkeypatch.setattr(store, "count", count)
         first, second = searcher(store).search([StoredId("0"), StoredId("1")], limit=9, where="album == 'x'")
         assert counted == []
         assert first.shortfall == second.shortfall == first.shortfall == Shortfall(3, "rows")
