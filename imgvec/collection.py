@@ -72,7 +72,7 @@ class ImageCollection:
             max_bytes=settings.max_file_bytes,
             decoding=self._decoding,
             defaults=lambda: self.search_defaults.params,
-            reopen=self.reopen,
+            reopen=lambda uri, *, hashed: reopen(uri, settings.roots, guards=self._guards, hashed=hashed),
         )
 
     @classmethod

@@ -24,6 +24,18 @@ _COMMANDS = ("demo", "ingest", "search", "collections", "index", "evaluate", "en
 streams: Streams | None = None
 """Where the command is the whole program."""
 
+COMMANDS = {
+    "collections": "What collections there are, and what is in them.",
+    "demo": "The whole job on Milvus Lite, and an HTML page of the results.",
+    "doctor": "Say what is reachable, what it can do, and what is wrong; exit status 1 where something is.",
+    "encoders": "Which models make vectors, and how each is read.",
+    "evaluate": "Measure how good the hits are, by labels.",
+    "index": "Choose, build, verify and tune the vector index.",
+    "ingest": "Bring the images of SOURCE in: folders, files, globs, archives, manifests, lists, URLs.",
+    "search": "Find the images most similar to QUERY.",
+}
+"""Each is the object of its name in the module of its name; with the line that `imgvec --help` has for it."""
+
 
 class _Group(click.Group):
     """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1.
@@ -56,6 +68,19 @@ class _Group(click.Group):
                 raise
             status = 1
         sys.exit(streams.finish(status))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
+        return sorted({*COMMANDS, *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(f"imgvec.cli.{cmd_name}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -35,10 +35,10 @@ so what is left is noise."""
 class Reopen(Protocol):
     """Opens a stored picture again."""
 
-    def __call__(self, row: Mapping[str, Any], /) -> bytes:
-        """The bytes of the image file of a row, by its `uri`; raises `SourceError` or `UnreadableImage`.
+    def __call__(self, uri: str, *, hashed: str | None) -> bytes:
+        """The bytes of the image file that is stored under `uri`; raises `SourceError` or `UnreadableImage`.
 
-        Where the row has its `content_hash`, another picture that bears the name by now is refused.
+        With `hashed`, its row's `content_hash`, another picture that bears the name by now is refused.
         """
         ...
 
@@ -78,8 +78,8 @@ class FormEncoder:
         """
         if self._reopen is None:
             raise QueryError(f"{row['uri']} cannot be opened again here")
-        known = {name: row[name] for name in ("uri", "content_hash") if row.get(name)}
-        return self._decoded(self._reopen(known), row["uri"], min_side)
+        data = self._reopen(row["uri"], hashed=row.get("content_hash") or None)
+        return self._decoded(data, row["uri"], min_side)
 
     def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages) -> Vectors:
         vectors = np.empty((len(leaves), self._store.dim), np.float32)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from imgvec.cli import main
+from imgvec.cli import COMMANDS, main
 from imgvec.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,17 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Comman
             yield from commands(command, *path, name)
         else:
             yield " ".join([*path, name]), command
+
+
+def test_the_commands_are_listed_by_what_they_say_of_themselves() -> None:
+    context = click.Context(main)
+    assert list(COMMANDS) == main.list_commands(context)
+    for name, line in COMMANDS.items():
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(200) == line
+    said = CliRunner().invoke(main, ["--help"]).stdout
+    assert all(f"\n  {name} " in said for name in COMMANDS)
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands(main, "imgvec")), ids=lambda value: str(value))

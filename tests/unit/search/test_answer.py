@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ def test_as_a_data_frame() -> None:
 
 
 def test_it_travels_between_processes() -> None:
-    answer = ask(filled(), reopen=lambda row: b"")
+    answer = ask(filled(), reopen=lambda uri, *, hashed: b"")
     again = pickle.loads(pickle.dumps(answer))
     assert again == answer
     assert again.shortfall == Shortfall(4, None)  # nobody to ask there
@@ -195,9 +195,9 @@ def test_it_travels_between_processes() -> None:
     assert pickle.loads(pickle.dumps(answer)).shortfall == Shortfall(4, "rows")
 
 
-def pictures(seen: list[str]) -> Callable[[Mapping[str, Any]], bytes]:
-    def reopen(row: Mapping[str, Any]) -> bytes:
-        seen.append(row["uri"])
+def pictures(seen: list[str]) -> Reopen:
+    def reopen(uri: str, *, hashed: str | None) -> bytes:
+        seen.append(uri)
         return thumbnail(picture(len(seen), (300, 200)), 300)
 
     return reopen
@@ -215,7 +215,7 @@ class TestNotebook:
 
     @pytest.mark.parametrize("error", [UnreadableImage("u", "missing"), SourceError("not kept"), OSError("gone")])
     def test_a_picture_that_cannot_be_opened_is_its_uri(self, error: Exception) -> None:
-        def reopen(row: Mapping[str, Any]) -> bytes:
+        def reopen(uri: str, *, hashed: str | None) -> bytes:
             raise error
 
         html = ask(filled(2), reopen)._repr_html_()
@@ -228,7 +228,7 @@ class TestNotebook:
         assert "/there/1.jpg" in html
 
     def test_bytes_that_are_no_image(self) -> None:
-        assert "<img" not in ask(filled(2), lambda row: b"nothing")._repr_html_()
+        assert "<img" not in ask(filled(2), lambda uri, *, hashed: b"nothing")._repr_html_()
 
     def test_its_bytes_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shown, "MAX_BYTES", 20_000)

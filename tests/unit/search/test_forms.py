@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +145,15 @@ class TestCrop:
     def test_a_stored_picture_is_opened_again(self, stored: FakeStore) -> None:
         image, opened = picture(8, (200, 100)), []
 
-        def reopen(row: Mapping[str, Any]) -> bytes:
-            opened.append(row)
+        def reopen(uri: str, *, hashed: str | None) -> bytes:
+            opened.append((uri, hashed))
             return jpeg(image)
 
         searcher = Searcher(stored, FakeEncoder, max_pixels=10**7, max_bytes=10**7, reopen=reopen)
         stored.rows["a"]["content_hash"] = "h"  # which tells another picture of the name
         box = (0, 0, 50, 50)
         again = searcher.vectors([Crop(StoredId("a"), box)])[0]
-        assert opened == [{"uri": "/there/a.jpg", "content_hash": "h"}]
+        assert opened == [("/there/a.jpg", "h")]
         wanted = searcher.vectors([Pixels(decode(jpeg(image), uri="x").image.crop(box))])[0]
         np.testing.assert_allclose(again, wanted, atol=1e-6)
         with pytest.raises(QueryError, match="no row has the id 'z'"):
