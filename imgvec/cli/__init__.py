@@ -19,8 +19,6 @@ from imgvec.cli.interrupts import INTERRUPTED
 from imgvec.cli.streams import Streams
 from imgvec.errors import ImgvecError
 
-_COMMANDS = ("demo", "ingest", "search", "collections", "index", "evaluate", "encoders", "doctor")
-
 streams: Streams | None = None
 """Where the command is the whole program."""
 
@@ -43,15 +41,6 @@ class _Group(click.Group):
     Of the whole program it looks after the streams too; called by another one, as by a test, it leaves them alone.
     A command's file is loaded when the command is used: its options may need what others do without.
     """
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's own signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        if name not in _COMMANDS:
-            return None
-        found: click.Command = getattr(importlib.import_module(f"imgvec.cli.{name}"), name)
-        return found
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         global streams

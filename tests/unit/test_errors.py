@@ -70,7 +70,7 @@ def test_the_command_tells_every_error_in_one_line(kind: type[ImgvecError], monk
     def fail() -> None:
         raise one(kind)
 
-    monkeypatch.setattr(main, "get_command", lambda *_: fail)
+    monkeypatch.setitem(main.commands, "fail", fail)
     done = CliRunner().invoke(main, ["fail"])
     assert done.exit_code == 1
     assert done.stdout == ""
