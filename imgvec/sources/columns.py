@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from imgvec.errors import SourceError
+from imgvec.errors import UsageError
 
 Row = Mapping[str, Any]
 FieldProblem = Callable[[str], str | None]
@@ -32,7 +32,7 @@ class Fields:
     """The metadata that rows give, while a source is read; columns that can be no field are passed over, and said."""
 
     def __init__(self, columns: Columns, problem: FieldProblem | None = None) -> None:
-        """Raises `SourceError` where a field that the mapping names cannot be."""
+        """Raises `UsageError` where a field that the mapping names cannot be."""
         self._mapping = columns.mapping
         self._problem = problem or (lambda _: None)
         self._seen: dict[str, None] = {}
@@ -40,7 +40,7 @@ class Fields:
         self._mapped: set[str] = set()
         for column, name in (self._mapping or {}).items():
             if why := self._problem(name):
-                raise SourceError(f"--map {column}={name}: {why}; choose another FIELD")
+                raise UsageError(f"--map {column}={name}: {why}; choose another FIELD")
 
     def of(self, row: Row, used: frozenset[str | None] = frozenset()) -> dict[str, Any]:
         """The metadata that a row gives, without the columns `used` for the image itself."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError
 from imgvec.sources.tables import column_of
 
 _ROWS = 1000
@@ -39,7 +39,7 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, Row | str]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as exc:
-        raise SourceError(f"{file}: Parquet needs pyarrow: pip install 'imgvec[parquet]'") from exc
+        raise MissingExtra("parquet", f"{file}: Parquet needs pyarrow") from exc
     number = 0
     try:
         with pq.ParquetFile(file) as parquet:

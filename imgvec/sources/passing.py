@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgvec.errors import SourceError
+from imgvec.errors import UsageError
 
 SYSTEM_FOLDERS = frozenset(
     name.casefold()
@@ -39,7 +39,7 @@ class Excludes:
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> Excludes:
-        """Raises `SourceError` for what is not a pattern."""
+        """Raises `UsageError` for what is not a pattern."""
         given = [patterns] if isinstance(patterns, str) else [os.fspath(pattern) for pattern in patterns]
         if not given:
             return cls()
@@ -55,7 +55,7 @@ class Excludes:
             except (ValueError, IndexError):
                 usable = False
             if not usable:
-                raise SourceError(f"--exclude {pattern!r}: not a pattern as in .gitignore (`raw/`, `*.png`, `/top`)")
+                raise UsageError(f"--exclude {pattern!r}: not a pattern as in .gitignore (`raw/`, `*.png`, `/top`)")
             lines.append(line)
         return cls(tuple(given), pathspec.GitIgnoreSpec.from_lines(lines))
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import MissingExtra, SourceError, UnreadableImage
 from imgvec.images.fetch import without_userinfo
 from imgvec.images.readers import BytesReader
 from imgvec.sources.files import MAGIC, OTHER_SUFFIXES
@@ -36,7 +36,7 @@ class ObjectReader:
         try:
             with _translated(self.url), open_object(self.url) as file:
                 data = file.read(max_bytes + 1)
-        except SourceError as exc:
+        except (SourceError, MissingExtra) as exc:
             raise UnreadableImage(self.url, "read failed", str(exc)) from exc
         except FileNotFoundError as exc:
             raise UnreadableImage(self.url, "missing") from exc
@@ -126,13 +126,14 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as exc:
-        raise SourceError(f"{url}: needs fsspec: pip install 'imgvec[remote]'") from exc
+        raise MissingExtra("remote", f"{url}: needs fsspec") from exc
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as exc:
         extra = _EXTRAS.get(scheme)
-        hint = f"pip install 'imgvec[{extra}]'" if extra else str(exc)
-        raise SourceError(f"{url}: needs a plug-in of fsspec: {hint}") from exc
+        if extra is not None:
+            raise MissingExtra(extra, f"{url}: needs a plug-in of fsspec") from exc
+        raise SourceError(f"{url}: needs a plug-in of fsspec: {exc}") from exc
     except ValueError as exc:
         raise SourceError(f"{url}: {exc}; images are read from paths, http(s) and what fsspec knows") from exc
     return filesystem, path
@@ -143,7 +144,7 @@ def _translated(url: str) -> Iterator[None]:
     """Whatever a plug-in raises as an `OSError`: each of them has errors of its own."""
     try:
         yield
-    except (OSError, SourceError):
+    except (OSError, SourceError, MissingExtra):
         raise
     except Exception as exc:
         raise OSError(f"{url}: {type(exc).__name__}: {exc}") from exc

@@ -102,7 +102,7 @@ class Source:
 
     @documented(SourceOptions)
     def __init__(self, spec: Spec, **options: Unpack[SourceOptions]) -> None:
-        """Raises `OptionError` and `SourceError` for an option that cannot be; whether anything is there shows when
+        """Raises `UsageError` for an option that cannot be; whether anything is there shows when
         the source is read."""
         object.__setattr__(self, "spec", spec)
         object.__setattr__(self, "options", settled(SourceOptions, options))
@@ -128,17 +128,16 @@ class Source:
         uri is that file's then. Refusals are values: nothing that could be an image is lost without a word, and a
         folder that cannot be listed is one too.
 
-        Raises `SourceError`, for a single path at the call: nothing is there, it cannot be listed, or it is outside the
-        root; and where an archive or a manifest breaks off, after what came before.
+        Raises `UsageError` for a part or a mapping that cannot be; and `SourceError`, for a single path at the call:
+        nothing is there, it cannot be listed, or it is outside the root; and where an archive or a manifest breaks off,
+        after what came before.
         """
         options = self.options
         base = None if options["root"] is None else files.as_present(absolute(options["root"]))
         if base is not None and not os.path.isdir(base):  # noqa: PTH112
             raise SourceError(f"{base}: the root is not a folder")
         if part is not None and not 0 <= part[0] < part[1]:
-            raise SourceError(
-                f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts"
-            )
+            raise UsageError(f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts")
         reading = Reading(
             root=base,
             recursive=options["recursive"],

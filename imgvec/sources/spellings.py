@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from zipfile import ZipInfo
 
-from imgvec.errors import SourceError
+from imgvec.errors import UsageError
 
 ENCODINGS = (
     *("cp932", "euc_jp", "gbk", "gb18030", "big5", "cp949", "cp1251", "cp866", "koi8_r", "cp1250", "cp852", "cp1252"),
@@ -22,14 +22,14 @@ _SHOWN = ("cp932", "gbk", "big5", "cp949", "cp1251", "cp866", "cp1252", "cp850")
 
 
 def check_encoding(name: str | None) -> None:
-    """Raise `SourceError` for what is none of `ENCODINGS`."""
+    """Raise `UsageError` for what is none of `ENCODINGS`."""
     known = {codecs.lookup(one).name for one in (*ENCODINGS, "utf-8")}
     try:
         if name is None or codecs.lookup(name).name in known:
             return
     except LookupError:
         pass
-    raise SourceError(f"--name-encoding {name}: names are read in utf-8, {', '.join(ENCODINGS)}")
+    raise UsageError(f"--name-encoding {name}: names are read in utf-8, {', '.join(ENCODINGS)}")
 
 
 def zip_spellings(infos: Iterable[ZipInfo], encoding: str | None) -> tuple[Mapping[int, str], str | None]:

@@ -17,7 +17,7 @@ from typing import ClassVar
 import pytest
 from records import gone_from, read_source
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import SourceError, UnreadableImage, UsageError
 from imgvec.sources import PassedOver, Record, load_metadata, record_id
 
 pytestmark = pytest.mark.timeout(60)
@@ -333,7 +333,7 @@ class TestSeveral:
         assert sorted(uri for part in parts for uri in part) == sorted(whole)
         assert all(len(part) > 50 for part in parts)  # by chance: 100, with a deviation of 8
         assert parts[1] == [uri for uri in whole if int(record_id(record_id(uri)), 16) % 3 == 1]
-        with pytest.raises(SourceError, match="rank"):
+        with pytest.raises(UsageError, match="rank"):
             read_source(path, part=(3, 3))
 
 

@@ -14,7 +14,7 @@ import pytest
 from records import read_source
 
 from imgvec.definition import field_problem
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UsageError
 from imgvec.sources import Notice, Record, load_metadata
 
 ROWS = [
@@ -89,7 +89,7 @@ class TestColumnsThatCannotBeFields:
 
     def test_a_field_that_cannot_be_is_an_error_before_anything_is_read(self, folder: Path, kind: str) -> None:
         for column, name in (("album", "width"), ("album", "Album Title"), ("album", "timestamp")):
-            with pytest.raises(SourceError, match=f"--map {column}={name}: .*choose another FIELD"):
+            with pytest.raises(UsageError, match=f"--map {column}={name}: .*choose another FIELD"):
                 read(**self.given(folder, kind, mapping={column: name}))
 
 

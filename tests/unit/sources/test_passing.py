@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from records import gone_from, read_source
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import SourceError, UnreadableImage, UsageError
 from imgvec.images import FileReader
 from imgvec.sources import PassedOver, Record
 
@@ -246,7 +246,7 @@ class TestExclude:
 
     @pytest.mark.parametrize("pattern", ["", "!", " ", "a\\"])
     def test_what_is_no_pattern(self, tmp_path: Path, pattern: str) -> None:
-        with pytest.raises(SourceError, match="--exclude"):
+        with pytest.raises(UsageError, match="--exclude"):
             read_source(tmp_path, exclude=[pattern])
 
     def test_what_is_excluded_is_never_gone(self, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from records import gone_from, read_source
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import UnreadableImage, UsageError
 from imgvec.sources import Notice, Record
 from imgvec.sources.spellings import ENCODINGS
 
@@ -98,7 +98,7 @@ def test_tars(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["klingon", "rot13", "utf-16", "idna"])
 def test_what_is_no_encoding_of_names(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(SourceError, match="--name-encoding"):
+    with pytest.raises(UsageError, match="--name-encoding"):
         read_source(tmp_path, name_encoding=encoding)
 
 
