@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imgvec.errors import SourceError
+from imgvec.errors import MissingExtra, SourceError
 from imgvec.sources.frames import Table, arrow_rows, frame_rows, parquet_rows
 
 pa = pytest.importorskip("pyarrow")
@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SourceError, match=r"a: Parquet needs pyarrow: pip install 'imgvec\[parquet\]'"):
+    with pytest.raises(MissingExtra, match=r"a: Parquet needs pyarrow: pip install 'imgvec\[parquet\]'"):
         list(parquet_rows(tmp_path / "a"))
 
 
