@@ -13,16 +13,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from itertools import chain
 
 from imgvec.errors import SourceError
-from imgvec.sources import datasets, lists, manifests, parquets, tars, urls, zips
 from imgvec.sources.kinds import Kind
 
 GROUP = "imgvec.sources"
 
-BUILT_IN = (urls.KIND, tars.KIND, zips.KIND, parquets.KIND, datasets.KIND, manifests.KIND, lists.KIND)
+KINDS = ("urls", "tars", "zips", "parquets", "datasets", "manifests", "lists")
+"""The files of this room that have a `KIND`."""
+
+
+@cache
+def built_in() -> tuple[Kind, ...]:
+    """The kinds of this room."""
+    return tuple(import_module(f"imgvec.sources.{name}").KIND for name in KINDS)
 
 
 @cache
@@ -64,7 +71,7 @@ def split_member(uri: str) -> tuple[str, str] | None:
 
 
 def _all() -> Iterator[Kind]:
-    yield from BUILT_IN
+    yield from built_in()
     yield from plug_ins()
 
 

@@ -102,8 +102,8 @@ def test_what_imgvec_reads_itself_asks_no_plug_in(install: Path, tmp_path: Path)
 
 
 def test_every_ending_has_one_kind() -> None:
-    endings = [ending for kind in registry.BUILT_IN for ending in kind.endings]
-    schemes = [scheme for kind in registry.BUILT_IN for scheme in kind.schemes]
+    endings = [ending for kind in registry.built_in() for ending in kind.endings]
+    schemes = [scheme for kind in registry.built_in() for scheme in kind.schemes]
     assert len(endings) == len(set(endings))
     assert len(schemes) == len(set(schemes))
     assert all(ending.startswith(".") and ending == ending.lower() for ending in endings)
