@@ -10,7 +10,7 @@ import pytest
 from fakes import FakeEncoder
 from pictures import picture
 
-from imgvec import ImageCollection, field
+from imgvec import Crop, ImageCollection, ImageFile, Like, StoredId, VectorQuery, field
 from imgvec.database import list_collections
 from imgvec.errors import (
     CollectionExists,
@@ -20,6 +20,7 @@ from imgvec.errors import (
     FilterError,
     QueryError,
     SourceError,
+    UnreadableImage,
     UnsupportedByBackend,
 )
 from imgvec.settings import Settings
@@ -46,6 +47,37 @@ def metadata(pictures: Path) -> dict[str, dict[str, object]]:
         str(path): {"album": path.parent.name, "rating": i, "tags": ["even" if i % 2 == 0 else "odd"], "place": f"p{i}"}
         for i, path in enumerate(sorted(pictures.rglob("*.jpg")))
     }
+
+
+def test_stored_pictures_are_shown_and_cropped_again(
+    photos: ImageCollection, pictures: Path, encoder: FakeEncoder
+) -> None:
+    photos.ingest(pictures)
+    path = pictures / "album1" / "07.jpg"
+    answer = photos.search(path, limit=4)
+    assert answer._repr_html_().count("data:image/jpeg;base64,") == 4
+    assert answer.seconds.keys() == {"load", "decode", "encode", "search", "total"}
+    box = (8, 8, 56, 40)
+    [cropped, wanted] = photos.vectors([Crop(StoredId(answer[0].id), box), Crop(ImageFile(path), box)])
+    np.testing.assert_allclose(cropped, wanted, atol=1e-6)
+    assert not np.allclose(cropped, photos.vectors([ImageFile(path)])[0], atol=1e-3)
+    # a picture that is another one by now is not shown for the one that was found
+    picture(900).save(path)
+    assert answer._repr_html_().count("data:image/jpeg;base64,") == 3
+    with pytest.raises(UnreadableImage, match="another picture is there now"):
+        photos.search(Crop(StoredId(answer[0].id), box))
+
+
+def test_a_mix_on_a_backend(photos: ImageCollection, pictures: Path) -> None:
+    photos.ingest(pictures)
+    first, second = photos.search(VectorQuery(np.ones(16)), limit=2)
+    [one, other] = photos.vectors([StoredId(first.id), StoredId(second.id)])
+    mix = one - 0.5 * other
+    answer = photos.search(Like([(StoredId(first.id), 1), (StoredId(second.id), -0.5)]), limit=5)
+    assert [hit.id for hit in answer] == [hit.id for hit in photos.search(mix / np.linalg.norm(mix), limit=5)]
+    short = photos.search(StoredId(first.id), limit=30, where=field("uri") == first.uri).shortfall
+    assert short is not None
+    assert (short.missing, short.reason) == (29, "rows")
 
 
 def test_ingest_search_filter_delete(photos: ImageCollection, pictures: Path) -> None:
