@@ -33,6 +33,7 @@ from typing import (
     NoReturn,
     NotRequired,
     Required,
+    Self,
     TypeVar,
     Union,
     cast,
@@ -58,6 +59,7 @@ _WORDS: Mapping[Any, str] = {
     type(None): "None",
 }
 _STATED: dict[type[Any], Mapping[str, Stated]] = {}
+_DEFAULTS: dict[type[Any], Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,25 @@ class Stated:
     name: str
     type: Any
     option: Option
+    plain: frozenset[type]
+    """Types whose values fit, looked at first: a search is to cost microseconds."""
+    is_sequence: bool
+    """Whether it takes several values, so that a list is kept as a tuple."""
+    takes_text: bool
+    """Whether a text is one value of it, and not one of several."""
+
+    @classmethod
+    def of(cls, name: str, kind: Any, option: Option) -> Self:
+        members = _members(kind)
+        plain: set[type] = {one for one in members if one in (bool, int, float, str, type(None))}
+        if float in plain:
+            plain.add(int)
+        if any(is_mapping(one) for one in members):
+            plain.add(dict)
+        if any(is_repeated(one) for one in members):
+            plain.update((list, tuple))
+        several = any(is_repeated(one) or get_origin(one) is tuple for one in members)
+        return cls(name, kind, option, frozenset(plain), several, str in members)
 
     @property
     def wanted(self) -> str:
@@ -112,12 +133,22 @@ class Stated:
         """The value as it is kept; raises `OptionError`."""
         if value is None and self.option.default is None:
             return None  # "not given", whatever the type says
-        if not _fits(value, self.type) or not self._within(value):
+        if not (type(value) in self.plain or _fits(value, self.type)) or not self._within(value):
             raise OptionError(self.name, f"{self.name} = {_short(value)} is refused: give {self.wanted}")
-        return _kept(value, self.type)
+        return self.kept(value)
+
+    def kept(self, value: Any) -> Any:
+        """A copy of what the caller could change later; one text where several may stand is one of them."""
+        if type(value) is dict:
+            return dict(value)
+        if not self.is_sequence:
+            return value
+        if isinstance(value, str) and not self.takes_text:
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
 
     def _within(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, Real):
+        if isinstance(value, bool | str) or not isinstance(value, Real):
             return True
         number, option = float(value), self.option
         return (
@@ -141,7 +172,7 @@ def stated(kind: type[Any]) -> Mapping[str, Stated]:
         options = [one for one in about if isinstance(one, Option)]
         if len(options) != 1:
             raise TypeError(f"{kind.__name__}.{name} is not Annotated[..., Option(...)]")
-        found[name] = Stated(name, plain, options[0])
+        found[name] = Stated.of(name, plain, options[0])
     return _STATED.setdefault(kind, types.MappingProxyType(found))
 
 
@@ -154,14 +185,23 @@ def settled(kind: type[T], given: Mapping[str, object]) -> T:
     if isinstance(given, _Settled) and given.kind is kind:
         return cast(T, given)
     known = stated(kind)
+    if (full := _DEFAULTS.get(kind)) is None:
+        full = _DEFAULTS[kind] = {name: one.kept(one.option.default) for name, one in known.items()}
+    return cast(T, _Settled(kind, {**full, **_checked(known, given)}))
+
+
+def altered(options: T, given: Mapping[str, object]) -> T:
+    """The settled options with other values for those that are `given`; the errors are those of `settled`."""
+    if not isinstance(options, _Settled):
+        raise TypeError("only settled options are altered")
+    return cast(T, _Settled(options.kind, {**options, **_checked(stated(options.kind), given)}))
+
+
+def _checked(known: Mapping[str, Stated], given: Mapping[str, object]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             raise TypeError(f"there is no option {name!r}{_meant(name, known)}")
-    full = {
-        name: one.checked(given[name]) if name in given else _kept(one.option.default, one.type)
-        for name, one in known.items()
-    }
-    return cast(T, _Settled(kind, full))
+    return {name: known[name].checked(value) for name, value in given.items()}
 
 
 def taken(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -237,6 +277,11 @@ def is_repeated(kind: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, Mapping)
 
 
+def is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
 def members(kind: Any) -> tuple[Any, ...]:
     """The types of a union but for None; any other type alone."""
     return tuple(one for one in _members(kind) if one is not type(None))
@@ -282,25 +327,13 @@ def _fits(value: Any, kind: Any) -> bool:
         return True
 
 
-def _kept(value: Any, kind: Any) -> Any:
-    """A copy of what the caller could change later; one text where several may stand is one of them."""
-    if any(is_repeated(one) for one in _members(kind)):
-        if isinstance(value, str) and str not in _members(kind):
-            return (value,)
-        if isinstance(value, list):
-            return tuple(value)
-    if isinstance(value, list) and any(get_origin(one) is tuple for one in _members(kind)):
-        return tuple(value)
-    return dict(value) if type(value) is dict else value
-
-
 def _words(kind: Any) -> str:
     origin = get_origin(kind) or kind
     if origin is Literal:
         return " or ".join(repr(one) for one in get_args(kind))
     if is_repeated(kind):
         return "a sequence"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
+    if is_mapping(kind):
         return "a mapping"
     return _WORDS.get(origin) or f"a {getattr(origin, '__name__', origin)}"
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from imgvec.options import Stated, is_repeated, members, stated
+from imgvec.options import Stated, is_mapping, is_repeated, members, stated
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ def _option(one: Stated) -> Callable[[F], F]:
             attributes["show_default"] = True
     if isinstance(default, str) and default:
         attributes["show_default"] = True
-    if _is_mapping(kind):
+    if is_mapping(kind):
         attributes |= {"multiple": True, "callback": _pairs(one)}
     elif is_repeated(kind):
         attributes |= {"multiple": True, "callback": lambda _ctx, _parameter, value: value or default}
@@ -70,20 +70,15 @@ def _form(one: Stated) -> tuple[Any, Any]:
             return kind, str
         if get_origin(kind) is Literal:
             return kind, click.Choice(get_args(kind))
-        if _is_mapping(kind) or is_repeated(kind):
+        if is_mapping(kind) or is_repeated(kind):
             return kind, str
         if get_origin(kind) is tuple:
             return kind, tuple(get_args(kind))
     raise TypeError(f"{one.name}: {one.type} has no form on the command line; say shell=False or python_only")
 
 
-def _is_mapping(kind: Any) -> bool:
-    origin = get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Mapping)
-
-
 def _pairs(one: Stated) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], Any]:
-    [kind] = [each for each in members(one.type) if _is_mapping(each)]
+    [kind] = [each for each in members(one.type) if is_mapping(each)]
     texts = get_args(kind)[1] is str
     wanted = one.option.metavar or "KEY=VALUE"
 

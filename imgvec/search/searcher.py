@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from imgvec.errors import QueryError
 from imgvec.filters import render
 from imgvec.images import DecodePolicy
-from imgvec.options import settled
+from imgvec.options import altered, settled
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.forms import Form
@@ -56,8 +56,7 @@ class Searcher:
         `QueryError`, `UnreadableImage`, `FilterError`.
         """
         given = settled(SearchOptions, options)
-        params = {**self._defaults(), **(given["params"] or {})}
-        asked = settled(SearchOptions, {**given, "params": params})
+        asked = altered(given, {"params": {**self._defaults(), **(given["params"] or {})}})
         if not forms:
             return []
         stages = Stages()
@@ -116,4 +115,4 @@ class Searcher:
 
 def _hit(found: Found) -> Hit:
     fields = dict(found.fields)
-    return Hit(found.id, found.score, fields.pop("uri", ""), fields, found.distance)
+    return Hit(found.id, found.score, fields.pop("uri", ""), fields, found.distance, found.id)

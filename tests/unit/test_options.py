@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
 from imgvec.errors import OptionError
-from imgvec.options import Option, documented, json_model, python_only, settled, stated
+from imgvec.options import Option, altered, documented, json_model, python_only, settled, stated
 
 
 class Reading(TypedDict, total=False):
@@ -119,6 +119,26 @@ def test_settled_options_do_not_change() -> None:
     for again in (pickle.loads(pickle.dumps(options)), copy.deepcopy(options), copy.copy(options)):
         assert again == options
         assert settled(Work, again) is again
+
+
+def test_other_values_for_some() -> None:
+    options = work(limit=3, share=0.5)
+    again = altered(options, {"limit": 4})
+    assert (again["limit"], again["share"], options["limit"]) == (4, 0.5, 3)
+    assert settled(Work, again) is again
+    with pytest.raises(OptionError, match="limit = 0 is refused"):
+        altered(options, {"limit": 0})
+    with pytest.raises(TypeError, match="no option 'limt'"):
+        altered(options, {"limt": 4})
+    with pytest.raises(TypeError, match="only settled options"):
+        altered({"limit": 3}, {"limit": 4})
+
+
+def test_defaults_are_not_shared_with_callers() -> None:
+    class Odd(TypedDict, total=False):
+        names: Annotated[Sequence[str] | None, Option(["a"], help="Some.")]
+
+    assert settled(Odd, {})["names"] == ("a",)
 
 
 def test_options_of_another_kind_are_checked_again() -> None:
