@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from imgvec.options import Stated, is_mapping, is_repeated, members, stated
+from imgvec.options import Stated, stated
+from imgvec.options.annotations import is_mapping, is_repeated, members
 
 F = TypeVar("F", bound=Callable[..., Any])
 

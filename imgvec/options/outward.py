@@ -1,0 +1,57 @@
+"""What is made from stated options for others: a model for JSON, and what `help()` and a notebook show."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from imgvec.options.statement import stated
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_model(kind: type[Any]) -> type[BaseModel]:
+    """A pydantic model of the options that may come from another machine: checked, frozen, unknown names refused.
+
+    `json_model(kind).model_json_schema()` is the schema of a REST body or of a tool; what it holds goes on as
+    `model_dump(exclude_unset=True)`.
+    """
+    from pydantic import ConfigDict, Field, create_model
+
+    fields: dict[str, Any] = {}
+    for name, one in stated(kind).items():
+        if one.option.json:
+            option = one.option
+            bounds: dict[str, Any] = {
+                "ge": option.at_least,
+                "gt": option.above,
+                "le": option.at_most,
+                "lt": option.below,
+            }
+            bounds = {word: bound for word, bound in bounds.items() if bound is not None}
+            about = Field(default=option.default, description=option.help or None, **bounds)
+            fields[name] = (option.json_type or one.type, about)
+    return create_model(kind.__name__, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+def documented(kind: type[Any]) -> Callable[[F], F]:
+    """Show the options behind a function's `**options` in its docstring and in its signature."""
+
+    def decorate(function: F) -> F:
+        known = stated(kind)
+        shown = inspect.signature(function)
+        own = [p for p in shown.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        keywords = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.option.default, annotation=one.type)
+            for name, one in known.items()
+        ]
+        function.__signature__ = shown.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+        lines = [f"    {name}: {one.option.help}" for name, one in known.items()]
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines])
+        return function
+
+    return decorate

@@ -1,0 +1,140 @@
+"""An option, and what a TypedDict states of its own."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Annotated, Any, NotRequired, Required, Self, get_args, get_origin
+
+from typing_extensions import get_type_hints
+
+from imgvec.errors import OptionError
+from imgvec.options.annotations import fits, is_mapping, is_repeated, union_of, words_for
+
+_STATED: dict[type[Any], Mapping[str, Stated]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of one option besides its name and type."""
+
+    default: Any = None
+    help: str = ""
+    """One sentence, for the command's help, the JSON schema and the docstring."""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    flags: tuple[str, ...] = ()
+    """On the command line; empty for the name itself, as `--min-score`."""
+    metavar: str | None = None
+    """What stands for the value in the command's help."""
+    shell: bool = True
+    """False where no command has it, or one has something of its own in its place."""
+    json: bool = True
+    """False where nobody may set it from another machine."""
+    json_type: Any = None
+    """Its type in JSON, where that is another one."""
+
+
+def python_only(default: Any = None, *, help: str = "") -> Option:
+    """An option that has no form outside Python: a callback, an event, an object."""
+    return Option(default, help, shell=False, json=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """One option of a TypedDict."""
+
+    name: str
+    type: Any
+    option: Option
+    plain: frozenset[type]
+    """Types whose values fit, looked at first: a search is to cost microseconds."""
+    is_sequence: bool
+    """Whether it takes several values, so that a list is kept as a tuple."""
+    takes_text: bool
+    """Whether a text is one value of it, and not one of several."""
+
+    @classmethod
+    def of(cls, name: str, kind: Any, option: Option) -> Self:
+        members = union_of(kind)
+        plain: set[type] = {one for one in members if one in (bool, int, float, str, type(None))}
+        if float in plain:
+            plain.add(int)
+        if any(is_mapping(one) for one in members):
+            plain.add(dict)
+        if any(is_repeated(one) for one in members):
+            plain.update((list, tuple))
+        several = any(is_repeated(one) or get_origin(one) is tuple for one in members)
+        return cls(name, kind, option, frozenset(plain), several, str in members)
+
+    @property
+    def wanted(self) -> str:
+        """The values that it takes, in words."""
+        low, over, high, under = self.option.at_least, self.option.above, self.option.at_most, self.option.below
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("at least", low), ("more than", over), ("at most", high), ("less than", under))
+            if bound is not None
+        ]
+        words = " or ".join(dict.fromkeys(words_for(one) for one in union_of(self.type)))
+        return words + (f", {' and '.join(bounds)}" if bounds else "")
+
+    def checked(self, value: Any) -> Any:
+        """The value as it is kept; raises `OptionError`."""
+        if value is None and self.option.default is None:
+            return None  # "not given", whatever the type says
+        if not (type(value) in self.plain or fits(value, self.type)) or not self._within(value):
+            raise OptionError(self.name, f"{self.name} = {_short(value)} is refused: give {self.wanted}")
+        return self.kept(value)
+
+    def kept(self, value: Any) -> Any:
+        """A copy of what the caller could change later; one text where several may stand is one of them."""
+        if type(value) is dict:
+            return dict(value)
+        if not self.is_sequence:
+            return value
+        if isinstance(value, str) and not self.takes_text:
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
+
+    def _within(self, value: Any) -> bool:
+        if isinstance(value, bool | str) or not isinstance(value, Real):
+            return True
+        number, option = float(value), self.option
+        return (
+            not math.isnan(number)
+            and (option.at_least is None or number >= option.at_least)
+            and (option.above is None or number > option.above)
+            and (option.at_most is None or number <= option.at_most)
+            and (option.below is None or number < option.below)
+        )
+
+
+def stated(kind: type[Any]) -> Mapping[str, Stated]:
+    """The options that a TypedDict states, by name, in its order; raises `TypeError` where a field has no `Option`."""
+    if (known := _STATED.get(kind)) is not None:
+        return known
+    found = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        while _origin(hint) in (NotRequired, Required):
+            (hint,) = get_args(hint)
+        plain, *about = get_args(hint) if _origin(hint) is Annotated else (hint,)
+        options = [one for one in about if isinstance(one, Option)]
+        if len(options) != 1:
+            raise TypeError(f"{kind.__name__}.{name} is not Annotated[..., Option(...)]")
+        found[name] = Stated.of(name, plain, options[0])
+    return _STATED.setdefault(kind, types.MappingProxyType(found))
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
