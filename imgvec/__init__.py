@@ -6,7 +6,26 @@
     photos.ingest("~/Pictures")
     answer = photos.search("query.jpg", where=field("width") >= 800)
 
+What is done to rows is a method of the collection; all else is a function of it: `imgvec.tune(photos, recall=0.95)`.
 Names are loaded when first used: `import imgvec` imports neither torch nor pymilvus.
+
+The rooms, from the door downwards; imports point down, and tests/unit/test_layering.py has the whole table:
+
+    cli/           the command: one file a command; parses, calls, prints
+    verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
+    collection.py  ImageCollection: rows in, hits out;  opening.py  how one is made and opened
+    quality/       how good the hits are, by labels
+    exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
+    engines/       where an ingest runs: here, or on a Ray cluster
+    ingest/        the pipeline: read, look up, decode, encode, write, report
+    search/        forms, requests and answers
+    sources/       where images live, one kind a file;  images/  bytes to upright RGB
+    encoders/      pixels and texts to vectors, a registry of kinds: the room of torch and transformers
+    indexes/       plan, build, verify, tune: index types as data, and exact search to hold them against
+    milvus/        the only room that imports pymilvus
+    store.py       what a store promises: milvus.Store and the tests' fake inherit it
+    definition.py  what a collection is, from YAML;  fields.py, description.py, filters/
+    rows.py, vectors.py, progress.py, errors.py   the floor: every room stands on it, and it on none
 """
 
 from __future__ import annotations
@@ -22,12 +41,17 @@ if TYPE_CHECKING:
     from imgvec.errors import ImgvecError
     from imgvec.filters import dynamic, field
     from imgvec.ingest import IngestOptions
+    from imgvec.progress import Progress
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
     from imgvec.search.request import SearchOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
+    from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
+    from imgvec.verbs.index import build_index, index_status, plan_index, set_search_defaults
+    from imgvec.verbs.quality import compare, evaluate
+    from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
 
 __version__ = "0.1.0"
 
@@ -45,6 +69,7 @@ _HOMES = {
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
     "Pixels": "imgvec.search.forms",
+    "Progress": "imgvec.progress",
     "SearchOptions": "imgvec.search.request",
     "Settings": "imgvec.settings",
     "Source": "imgvec.sources",
@@ -52,9 +77,22 @@ _HOMES = {
     "StoredId": "imgvec.search.forms",
     "Text": "imgvec.search.forms",
     "VectorQuery": "imgvec.search.forms",
+    "apply_tuning": "imgvec.verbs.tuning",
+    "build_index": "imgvec.verbs.index",
+    "compare": "imgvec.verbs.quality",
+    "compare_indexes": "imgvec.verbs.tuning",
+    "create_for_vectors": "imgvec.verbs.exchange",
     "dynamic": "imgvec.filters",
     "errors": "imgvec",
+    "evaluate": "imgvec.verbs.quality",
+    "export_vectors": "imgvec.verbs.exchange",
     "field": "imgvec.filters",
+    "import_vectors": "imgvec.verbs.exchange",
+    "index_status": "imgvec.verbs.index",
+    "plan_index": "imgvec.verbs.index",
+    "set_search_defaults": "imgvec.verbs.index",
+    "tune": "imgvec.verbs.tuning",
+    "verify": "imgvec.verbs.tuning",
 }
 
 __all__ = [
@@ -71,6 +109,7 @@ __all__ = [
     "IngestReport",
     "Like",
     "Pixels",
+    "Progress",
     "SearchOptions",
     "Settings",
     "Source",
@@ -79,9 +118,22 @@ __all__ = [
     "Text",
     "VectorQuery",
     "__version__",
+    "apply_tuning",
+    "build_index",
+    "compare",
+    "compare_indexes",
+    "create_for_vectors",
     "dynamic",
     "errors",
+    "evaluate",
+    "export_vectors",
     "field",
+    "import_vectors",
+    "index_status",
+    "plan_index",
+    "set_search_defaults",
+    "tune",
+    "verify",
 ]
 
 

@@ -32,9 +32,7 @@ from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.options import documented, settled
-from imgvec.progress import OnProgress, Telling
 from imgvec.report import IngestReport
-from imgvec.retry import Retry
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, guessed
 from imgvec.search.request import SearchOptions
@@ -352,21 +350,6 @@ class ImageCollection:
             hashed=fields.get("content_hash"),
         )
 
-    def import_folder(self, folder: str | Path, *, on_progress: OnProgress | None = None) -> int:
-        """Bring in the rows of a folder that `ingest(via=folder)` wrote, by upsert; returns how many were written.
-
-        The same call after a crash writes the same rows again. Raises `SourceError`, and `EncoderMismatch` where the
-        folder holds another encoder's vectors.
-        """
-        _, binding = description.read(self.name, bulk.description(folder))
-        description.check_binding(self.name, self.binding, binding)
-        retry = Retry(self.settings.retry_seconds)
-        tell, written = Telling("import", on_progress), 0
-        for rows, vectors in bulk.read(folder, self._store):
-            written += retry.call(partial(self._store.upsert, rows, vectors))
-            tell("writing rows", written)
-        return written
-
     @contextmanager
     def _written_to(self, via: str | Path | None) -> Iterator[Writes]:
         """What an ingest writes to: the collection, or a folder of bulk-import files for it."""
@@ -410,14 +393,6 @@ class ImageCollection:
         """The search parameters that hold where a search does not say, and where they come from."""
         return defaults.read(self._store, self.definition)
 
-    def set_search_defaults(self, search: Mapping[str, Any], *, about: Mapping[str, Any] | None = None) -> None:
-        """Make these the search parameters of every client that opens the collection from now on; {} forgets them.
-
-        They hold for the index as it is: not after a build of another type, or with other parameters. `about` is kept
-        beside them, as JSON. Raises `QueryError` for what the index does not take.
-        """
-        defaults.write(self._store, search, about or {})
-
     @contextmanager
     def scratch(self, *, without: Collection[str] = (), only: Sequence[str] | None = None) -> Iterator[Store]:
         """A copy of the rows in a collection of its own, to try indexes on (`store.build_index`); dropped at the end.
@@ -427,29 +402,6 @@ class ImageCollection:
         """
         with scratch.scratch(self._connection, self._store, self.definition, without=without, only=only) as copy:
             yield copy
-
-    def index_status(self) -> dict[str, Any]:
-        """The vector index: what it is, how far it is, and how it is searched, for JSON."""
-        state, chosen = self._store.index_state(), self.search_defaults
-        return {
-            "name": self.name,
-            "type": self._store.index.type,
-            "params": dict(self._store.index.params),
-            "metric_type": self._store.metric_type,
-            "state": state.state,
-            "indexed_rows": state.indexed_rows,
-            "pending_rows": state.pending_rows,
-            "rewritten_rows": state.rewritten_rows,
-            "total_rows": state.total_rows,
-            "loaded": state.loaded,
-            "rows": self.count(),
-            "search": {
-                "params": self._store.check_search(chosen.params),
-                "from": chosen.source,
-                "about": dict(chosen.about),
-                "ignored": chosen.ignored,
-            },
-        }
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
         """(n, dim) float32 vectors of queries of any form, in their order."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from imgvec.cli.exchange import created_unbound, export, import_
+from imgvec.cli.exchange import export, import_
 from imgvec.cli.options import (
     combined,
     confirmed,
@@ -67,7 +67,12 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
     if dim is not None and gpu:
         raise click.UsageError("--gpu and --dim do not go together.")
     if dim is not None:
-        with created_unbound(ctx, name, definition, dim):
+        import imgvec
+
+        empty = imgvec.create_for_vectors(
+            name, dim=dim, definition=definition, settings=settings(ctx), on_notice=notice
+        )
+        with empty:
             click.echo(f"{name}: made, for vectors of dim {dim} that were made elsewhere")
         return
     made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)

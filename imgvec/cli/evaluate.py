@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
 from imgvec.cli.output import print_csv, print_json, print_table
 from imgvec.cli.progress import bar
-from imgvec.errors import UnreadableImage
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.evaluate import Comparison, Evaluation
+    from imgvec.quality import Comparison, Evaluation
 
 
 @click.command()
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--label", required=True, metavar="FIELD", help="The field of the labels; of an array, any shared one.")
 @click.option("--queries", metavar="DIR", help="Images to ask with, in place of the stored rows.")
 @click.option("--query-labels", metavar="FILE", help="Their labels: CSV, TSV or JSON lines with path and label.")
-@click.option("-k", "ks", default="1,5,10", show_default=True, metavar="K,…", help="How many hits to look at.")
+@click.option("-k", "k", default="1,5,10", show_default=True, metavar="K,…", help="How many hits to look at.")
 @filter_options
 @click.option("--exact", is_flag=True, help="Rank every row by its true score, without the index; adds mAP.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Only N of the queries, by chance.")
@@ -38,7 +36,7 @@ def evaluate(
     label: str,
     queries: str | None,
     query_labels: str | None,
-    ks: str,
+    k: str,
     where: str | None,
     eq: tuple[str, ...],
     ranges: tuple[str, ...],
@@ -56,39 +54,40 @@ def evaluate(
     over all rows; for all queries, as the mean of the classes, and for each class. With --compare: both collections,
     their difference, and its 95 % interval (paired bootstrap over the queries).
     """
-    from imgvec import evaluate as room
+    import imgvec
 
     if bool(queries) != bool(query_labels):
         raise click.UsageError("Give --queries and --query-labels together.")
     if compare_uri and not other:
         raise click.UsageError("--compare-uri says where the collection of --compare is: name one.")
+    ks = _integers(k)
     with ExitStack() as stack:
         collection = stack.enter_context(opened(ctx, name))
-        images, refused = _labelled_images(queries, query_labels, label)
-        options: dict[str, Any] = {
-            "label": label,
-            "k": _integers(ks),
-            "where": combined(collection, where, eq, ranges),
-            "exact": exact,
-            "queries": images,
-            "sample": sample,
-            "seed": seed,
-            "on_progress": stack.enter_context(bar()),
-        }
-        found: Evaluation | Comparison
+        matching = combined(collection, where, eq, ranges)
+        told: list[str] = []
         if other is None:
-            found = room.evaluate(collection, **options)
-        else:
-            found = room.compare(collection, stack.enter_context(_opened_at(ctx, other, compare_uri)), **options)
-    # after the progress bar is gone
-    if isinstance(found, room.Comparison):
-        _print_comparison(replace(found, first=_with(refused, found.first)), output)
-    else:
-        _print_evaluation(_with(refused, found), output)
+            with bar() as on_progress:
+                found = imgvec.evaluate(
+                    collection, label=label, k=ks, where=matching, exact=exact, queries=queries,
+                    query_labels=query_labels, sample=sample, seed=seed, on_progress=on_progress, on_notice=told.append,
+                )  # fmt: skip
+            _tell(told)
+            _print_evaluation(found, output)
+            return
+        second = stack.enter_context(_opened_at(ctx, other, compare_uri))
+        with bar() as on_progress:
+            compared = imgvec.compare(
+                collection, second, label=label, k=ks, where=matching, exact=exact, queries=queries,
+                query_labels=query_labels, sample=sample, seed=seed, on_progress=on_progress, on_notice=told.append,
+            )  # fmt: skip
+        _tell(told)
+        _print_comparison(compared, output)
 
 
-def _with(refused: list[UnreadableImage], found: Evaluation) -> Evaluation:
-    return replace(found, unreadable=(*refused, *found.unreadable))
+def _tell(notices: list[str]) -> None:
+    """After the progress bar is gone."""
+    for each in notices:
+        notice(each)
 
 
 def _integers(text: str) -> list[int]:
@@ -99,37 +98,6 @@ def _integers(text: str) -> list[int]:
     if not found or min(found) < 1:
         raise click.BadParameter(f"{text!r} is no list of integers like 1,5,10", param_hint="-k")
     return found
-
-
-def _labelled_images(
-    folder: str | None, file: str | None, label: str
-) -> tuple[dict[str, Any] | None, list[UnreadableImage]]:
-    """The labels of the folder's images by path, and what is refused before it is read; None without a folder."""
-    from imgvec.errors import SourceError
-    from imgvec.sources import Record, Source, load_metadata
-
-    if folder is None or file is None:
-        return None, []
-    known = load_metadata(file)
-    images: dict[str, Any] = {}
-    refused: list[UnreadableImage] = []
-    bare = 0
-    for item in Source(folder).read(metadata=known):
-        if isinstance(item, UnreadableImage):
-            refused.append(item)
-        elif not isinstance(item, Record):
-            continue
-        elif (value := item.metadata.get(label, item.metadata.get("label"))) is None:
-            bare += 1
-        else:
-            images[item.uri] = value
-    if not images:
-        raise SourceError(f"{file} gives no image of {folder} a label: it needs the columns path, and {label} or label")
-    if bare:
-        notice(f"{bare:,} images of {folder} have no label in {file}")
-    if known.unused:
-        notice(f"{len(known.unused):,} rows of {file} belong to no image (the first: {known.unused[0]})")
-    return images, refused
 
 
 def _opened_at(ctx: click.Context, name: str, uri: str | None) -> ImageCollection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -22,8 +22,6 @@ from imgvec.cli.progress import bar
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.definition import Definition
-    from imgvec.exchange import VectorSource
 
 
 @click.command("import")
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument("source")
 @click.option("--ids", metavar="FILE|COLUMN", help="The rows' ids: a file, or a column of the metadata or the Parquet.")
 @click.option("--metadata", metavar="FILE", help="CSV, JSON lines or Parquet: its rows belong to the vectors in order.")
-@click.option("--vector-column", default="vector", show_default=True, metavar="COLUMN", help="Parquet: the vectors.")
+@click.option("--vector-column", show_default="vector", metavar="COLUMN", help="Parquet: the vectors.")
 @click.option("--dim", type=click.IntRange(1, 32_768), metavar="D", help="Annoy: the vectors' length.")
 @click.option("--metric", type=click.Choice(["angular", "dot", "euclidean"]), help="Annoy: the file's metric.")
 @click.option("--normalize", is_flag=True, help="Make the vectors unit vectors.")
@@ -46,7 +44,7 @@ def import_(
     source: str,
     ids: str | None,
     metadata: str | None,
-    vector_column: str,
+    vector_column: str | None,
     dim: int | None,
     metric: str | None,
     normalize: bool,
@@ -65,26 +63,22 @@ def import_(
     the file; integers become text. With --create a collection that is not there is made: that of an export again, or
     one for vectors of an encoder that imgvec does not know, searched by vector and by stored id.
     """
-    if (Path(source).expanduser() / "collection.json").is_file():
-        with opened(ctx, name) as collection:
-            click.echo(f"{name}: {collection.import_folder(source):,} rows imported")
-        return
-    from imgvec.exchange import import_vectors, open_source
+    import imgvec
 
-    found = open_source(source, ids=ids, metadata=metadata, vector_column=vector_column, dim=dim, metric=metric)
-    with (
-        _target(ctx, name, found, definition, create=create, normalize=normalize) as collection,
-        bar() as on_progress,
-    ):
-        report = import_vectors(
-            collection,
-            found,
-            normalize=normalize,
-            errors=errors,
-            retry_seconds=collection.settings.retry_seconds,
-            on_progress=on_progress,
-            on_notice=notice,
-        )
+    if definition is not None and not create:
+        raise click.UsageError("--definition belongs to --create.")
+
+    def made() -> ImageCollection:
+        return imgvec.create_for_vectors(
+            name, source, dim=dim, metric=metric, vector_column=vector_column, definition=definition,
+            normalize=normalize, settings=settings(ctx), on_notice=notice,
+        )  # fmt: skip
+
+    with _opened_or(made if create else None, ctx, name) as collection, bar() as on_progress:
+        report = imgvec.import_vectors(
+            collection, source, ids=ids, metadata=metadata, vector_column=vector_column, dim=dim, metric=metric,
+            normalize=normalize, errors=errors, on_progress=on_progress, on_notice=notice,
+        )  # fmt: skip
     if output == "json":
         print_json(report.to_dict())
     else:
@@ -116,18 +110,12 @@ def export(
     Parquet has every field as it is, and remembers the encoder and the definition. The same command goes on where a
     stopped one ended. Rows written meanwhile may be there or not.
     """
-    from imgvec.exchange import export_vectors
+    import imgvec
 
     with opened(ctx, name) as collection:
         matching = combined(collection, where, eq, ranges)
         with bar() as on_progress:
-            report = export_vectors(
-                collection,
-                target,
-                where=matching,
-                retry_seconds=collection.settings.retry_seconds,
-                on_progress=on_progress,
-            )
+            report = imgvec.export_vectors(collection, target, where=matching, on_progress=on_progress)
     if output == "json":
         files = [str(file) for file in report.files]
         print_json({"rows": report.rows, "resumed": report.resumed, "files": files})
@@ -136,39 +124,12 @@ def export(
     click.echo(f"{name}: {report.rows:,} rows exported{resumed}, to {', '.join(map(str, report.files))}")
 
 
-def created_unbound(ctx: click.Context, name: str, definition: str | None, dim: int) -> ImageCollection:
-    """The new collection for vectors of `dim` elements, made by no encoder of imgvec's."""
-    from imgvec.collection import ImageCollection
-    from imgvec.exchange import NoEncoder, unbound, unbound_binding
-
-    made = unbound(_definition(name, definition))
-    return ImageCollection.create(
-        name, definition=made, encoder=NoEncoder(unbound_binding(dim)), settings=settings(ctx), on_notice=notice
-    )
-
-
-def _target(
-    ctx: click.Context, name: str, source: VectorSource, definition: str | None, *, create: bool, normalize: bool
-) -> ImageCollection:
-    from imgvec.collection import ImageCollection
+def _opened_or(made: Callable[[], ImageCollection] | None, ctx: click.Context, name: str) -> ImageCollection:
     from imgvec.errors import CollectionNotFound
-    from imgvec.exchange import made_for
 
-    if definition is not None and not create:
-        raise click.UsageError("--definition belongs to --create.")
     try:
         return opened(ctx, name)
     except CollectionNotFound:
-        if not create:
+        if made is None:
             raise
-    wanted = _definition(name, definition)
-    made, encoder = made_for(source, wanted, normalize=normalize)
-    if definition is not None and source.description is not None:
-        made = wanted  # the export's encoder all the same
-    return ImageCollection.create(name, definition=made, encoder=encoder, settings=settings(ctx), on_notice=notice)
-
-
-def _definition(name: str, given: str | None) -> Definition:
-    from imgvec.definition import Definition, bundled
-
-    return Definition.load(given or (name if name in bundled() else "photos"))
+    return made()

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from imgvec.errors import QueryError
+from imgvec.errors import QueryError, UsageError
 from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
 from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_rows, questions, shuffled
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis, Scratch, unseen
 from imgvec.progress import OnProgress, Telling
-from imgvec.store import Searches
+from imgvec.store import IndexInfo, Searches
 from imgvec.vectors import Vectors
 
 CALLS = 100
@@ -104,6 +104,16 @@ class Tuned:
     @property
     def reached(self) -> bool:
         return self.params is not None
+
+    def is_of(self, index: IndexInfo) -> bool:
+        """Whether it was measured on an index like that one: of its type, built with its parameters."""
+        return (self.type, dict(self.build)) == (index.type, dict(index.params))
+
+    def chosen(self) -> Mapping[str, Any]:
+        """The setting that was found; raises `UsageError` where none reached the recall."""
+        if self.params is None:
+            raise UsageError(f"no setting of {self.type} reaches the recall: there is none to apply")
+        return self.params
 
     @property
     def p50_ms(self) -> float:

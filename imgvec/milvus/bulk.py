@@ -41,6 +41,9 @@ FILE_BYTES = 16 * 2**20
 
 Row = dict[str, Any]
 
+DESCRIPTION = "collection.json"
+"""What such a folder remembers of its collection, and is known by."""
+
 
 class BulkFolder:
     """A folder to ingest into: a context manager with a store's `get` and `upsert`.
@@ -75,10 +78,10 @@ class BulkFolder:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise TargetError(f"{self.folder} is being written by another process: give each its own folder") from exc
-        if not (self.folder / "collection.json").exists():
+        if not (self.folder / DESCRIPTION).exists():
             if any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise TargetError(f"{self.folder} holds other things: give an empty folder, or one written with --via")
-            _write_whole(self.folder / "collection.json", self._store.description)
+            _write_whole(self.folder / DESCRIPTION, self._store.description)
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir()
         self._pymilvus_schema = CollectionSchema.construct_from_dict(self._store.link.described())
@@ -203,7 +206,7 @@ def files(folder: str | Path) -> list[Path]:
 def description(folder: str | Path) -> str:
     """What the folder remembers of its collection; raises `SourceError` where it is none of ours."""
     try:
-        return (Path(folder).expanduser() / "collection.json").read_text(encoding="utf-8")
+        return (Path(folder).expanduser() / DESCRIPTION).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise SourceError(f"{folder} was not written by `imgvec ingest --via parquet`: no collection.json") from exc
 

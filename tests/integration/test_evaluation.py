@@ -17,8 +17,8 @@ from pictures import picture
 
 from imgvec import ImageCollection, field
 from imgvec.cli import main
-from imgvec.evaluate import Evaluation, compare, evaluate
-from imgvec.evaluate.labels import Labels, labels_of
+from imgvec.quality import Evaluation, compare, evaluate
+from imgvec.quality.labels import Labels, labels_of
 
 DEFINITION = {
     "encoder": {"model": "fake"},

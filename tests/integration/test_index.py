@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from rows import id_of, numbered
 
-from imgvec import ImageCollection
+from imgvec import ImageCollection, set_search_defaults
 from imgvec.cli import main
 from imgvec.database import list_collections
 from imgvec.errors import BackendError, QueryError
@@ -61,7 +61,7 @@ def test_what_was_chosen_holds_for_the_index_it_was_chosen_for(
     trip: ImageCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (trip.search_defaults.params, trip.search_defaults.source) == ({"nprobe": 3}, "definition")
-    trip.set_search_defaults({"nprobe": 5}, about={"recall": 0.95, "by": "é"})
+    set_search_defaults(trip, {"nprobe": 5}, about={"recall": 0.95, "by": "é"})
     sent: list[Any] = []
     with ImageCollection.open("trip", uri=trip.uri) as other:
         chosen = other.search_defaults
@@ -72,7 +72,7 @@ def test_what_was_chosen_holds_for_the_index_it_was_chosen_for(
         other.search(vectors(1)[0], params={"nprobe": 8})
         assert sent == [{"nprobe": 5}, {"nprobe": 8}]
         with pytest.raises(QueryError, match="ef is no search parameter of IVF_FLAT"):
-            other.set_search_defaults({"ef": 64})
+            set_search_defaults(other, {"ef": 64})
 
     trip.store.build_index("IVF_FLAT", {"nlist": 16})
     with ImageCollection.open("trip", uri=trip.uri) as other:
@@ -80,12 +80,12 @@ def test_what_was_chosen_holds_for_the_index_it_was_chosen_for(
         assert other.search_defaults.ignored == (
             "{'nprobe': 5} was chosen for IVF_FLAT nlist=8, and the index is IVF_FLAT nlist=16: tune it"
         )
-        other.set_search_defaults({})
+        set_search_defaults(other, {})
         assert other.search_defaults.ignored == ""
 
 
 def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> None:
-    trip.set_search_defaults({"nprobe": 5}, about={"recall": 0.95})
+    set_search_defaults(trip, {"nprobe": 5}, about={"recall": 0.95})
     built = imgvec(
         "index", "build", "-c", "trip", "--type", "HNSW", "-p", "M=8", "-p", "efConstruction=40", "--no-verify"
     )

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from fakes import FakeEncoder
 from rows import id_of, numbered
 
+import imgvec
 from imgvec import ImageCollection
 from imgvec.cli.index.verify import verify as command
 from imgvec.indexes.findings import MEANINGS, Verification
@@ -220,7 +221,7 @@ def test_the_command(lite_uri: str, tmp_path: Path) -> None:
 def test_the_command_searches_as_the_collection_does(lite_uri: str) -> None:
     with made(lite_uri) as photos:
         fill(photos)
-        photos.set_search_defaults({"nprobe": 1})
+        imgvec.set_search_defaults(photos, {"nprobe": 1})
     done = CliRunner().invoke(command, ["-c", "test_verify"], obj={"uri": lite_uri})
     assert (done.exit_code, "low recall" in done.stdout) == (1, True)
     assert CliRunner().invoke(command, ["-c", "test_verify", "-p", "nprobe=32"], obj={"uri": lite_uri}).exit_code == 0

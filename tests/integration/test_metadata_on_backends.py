@@ -14,6 +14,7 @@ from fakes import FakeEncoder
 from pictures import picture
 from PIL import Image
 
+import imgvec
 from imgvec import ImageCollection
 from imgvec.exchange import export_vectors, import_vectors, open_source
 
@@ -107,7 +108,7 @@ def test_dates_in_a_folder_of_bulk_files(lite_uri: str, tmp_path: Path, dynamic:
         saved(b, 3, "2020:03:04 10:00:00")
         assert collection.ingest(a.parent, via=tmp_path / "staged").written == 2
         assert collection.ingest(a.parent, via=tmp_path / "staged").unchanged == 2
-        collection.import_folder(tmp_path / "staged")
+        imgvec.import_vectors(collection, tmp_path / "staged")
         assert taken(collection) == {"a": SCAN, "b": EXIF - 365 * 86_400_000}
         saved(b, 4)
         collection.ingest(a.parent)

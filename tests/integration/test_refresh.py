@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeEncoder
 
+import imgvec
 from imgvec import ImageCollection
 from imgvec.errors import BackendError, CollectionNotFound, EncoderMismatch
 
@@ -25,11 +26,11 @@ def handles(backend_uri: str, pictures: Path) -> Iterator[tuple[ImageCollection,
 
 def test_search_defaults_that_another_client_chose(handles: tuple[ImageCollection, ImageCollection]) -> None:
     photos, other = handles
-    other.set_search_defaults({"ef": 77})
+    imgvec.set_search_defaults(other, {"ef": 77})
     assert photos.search_defaults.source == "catalogue"
     photos.refresh()
     assert (photos.search_defaults.source, dict(photos.search_defaults.params)) == ("chosen", {"ef": 77})
-    other.set_search_defaults({})
+    imgvec.set_search_defaults(other, {})
     photos.refresh()
     assert photos.search_defaults.source == "catalogue"
 
@@ -37,11 +38,11 @@ def test_search_defaults_that_another_client_chose(handles: tuple[ImageCollectio
 def test_an_index_that_another_client_built(handles: tuple[ImageCollection, ImageCollection], pictures: Path) -> None:
     photos, other = handles
     other.store.build_index("IVF_FLAT", {"nlist": 4})
-    other.set_search_defaults({"nprobe": 4})
+    imgvec.set_search_defaults(other, {"nprobe": 4})
     photos.refresh()
     assert (photos.store.index.type, dict(photos.store.index.params)) == ("IVF_FLAT", {"nlist": 4})
     assert photos.store.check_search({}) == {"nprobe": 4}, "the catalogue's, as large as this nlist"
-    assert photos.index_status()["search"]["params"] == {"nprobe": 4}
+    assert imgvec.index_status(photos)["search"]["params"] == {"nprobe": 4}
     query = pictures / "album0" / "00.jpg"
     assert photos.search(query, limit=1)[0].uri == str(query)
 

@@ -16,6 +16,7 @@ import pytest
 from fakes import FakeEncoder
 from pictures import picture
 
+import imgvec
 from imgvec import ImageCollection, field
 from imgvec.collection import _opened_store
 from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch, ImgvecError
@@ -72,7 +73,7 @@ def writes(pictures: Path, tmp_path: Path, ids: list[str]) -> dict[str, Callable
         "import": imported,
         "delete": lambda photos: photos.delete(ids),
         "delete where": lambda photos: photos.delete_where(field("width") > 0),
-        "search defaults": lambda photos: photos.set_search_defaults({"ef": 99}),
+        "search defaults": lambda photos: imgvec.set_search_defaults(photos, {"ef": 99}),
         "build": lambda photos: photos.store.build_index("FLAT", {}),
         "search by image": lambda photos: photos.search(picture(1)),
         "search by path": lambda photos: photos.search_many([pictures / "album0" / "00.jpg"]),

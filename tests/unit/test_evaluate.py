@@ -12,11 +12,11 @@ from pictures import picture
 from typing_extensions import Unpack
 
 from imgvec.errors import FilterError, QueryError
-from imgvec.evaluate import Evaluation, compare, evaluate, paired
-from imgvec.evaluate.labels import given_labels, labels_of
-from imgvec.evaluate.rankings import _best_first
 from imgvec.filters import FieldType
 from imgvec.images import content_hash
+from imgvec.quality import Evaluation, compare, evaluate, paired
+from imgvec.quality.labels import given_labels, labels_of
+from imgvec.quality.rankings import _best_first
 from imgvec.search.answer import Answer
 from imgvec.search.forms import Form
 from imgvec.search.request import SearchOptions

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_evaluate import Collection, at, results
 
-from imgvec.evaluate import compare, evaluate, paired
-from imgvec.evaluate.comparison import RESAMPLES
-from imgvec.evaluate.labels import LabelSets
+from imgvec.quality import compare, evaluate, paired
+from imgvec.quality.comparison import RESAMPLES
+from imgvec.quality.labels import LabelSets
 
 
 def test_the_intervals_are_percentiles_of_resampled_means() -> None:

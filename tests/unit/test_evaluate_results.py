@@ -13,10 +13,10 @@ from test_evaluate import Collection, at, noisy, results
 from typing_extensions import Unpack
 
 from imgvec.errors import FilterError, QueryError
-from imgvec.evaluate import compare, evaluate, paired
-from imgvec.evaluate.labels import LabelSets, given_labels, label_type, labels_of
 from imgvec.filters import FieldType, field
 from imgvec.progress import Progress
+from imgvec.quality import compare, evaluate, paired
+from imgvec.quality.labels import LabelSets, given_labels, label_type, labels_of
 from imgvec.search.answer import Answer
 from imgvec.search.forms import Form
 from imgvec.search.request import SearchOptions

@@ -16,8 +16,10 @@ FLOOR = {"errors", "progress", "rows", "vectors"}
 
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
+    "verbs": {"collection", "definition", "description", "exchange", "filters", "indexes", "milvus", "quality",
+              "retry", "search", "settings", "sources"},
     "cli": {"collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines", "errors",
-            "evaluate", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "report",
+            "quality", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "report",
             "search", "settings", "sources"},
     "demo": {"collection", "errors", "gallery", "images", "report", "search", "settings", "sources"},
     "doctor": {"collection", "database", "definition", "encoders", "errors", "milvus", "settings"},
@@ -28,7 +30,7 @@ MAY_IMPORT = {
     "loading": {"definition", "description", "encoders", "errors", "settings"},
     "pruning": {"filters", "sources"},
     "database": {"definition", "description", "encoders", "errors", "milvus", "settings"},
-    "evaluate": {"errors", "filters", "images", "search", "store"},
+    "quality": {"errors", "filters", "images", "search", "store"},
     "exchange": {"dates", "definition", "description", "encoders", "errors", "fields", "filters", "images", "retry",
                  "sources", "store"},
     "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources", "store"},

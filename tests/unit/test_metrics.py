@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgvec.evaluate import metrics
+from imgvec.quality import metrics
 
 KS = (1, 3, 5, 10, 30)
 

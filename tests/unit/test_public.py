@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import imgvec
 
+ROOMS = {path.stem for path in Path(imgvec.__file__).parent.iterdir() if path.suffix in ("", ".py")}
 HEAVY = ("torch", "transformers", "pymilvus")
 
 
@@ -25,6 +27,7 @@ def test_the_public_names() -> None:
         "IngestReport",
         "Like",
         "Pixels",
+        "Progress",
         "SearchOptions",
         "Settings",
         "Source",
@@ -33,14 +36,40 @@ def test_the_public_names() -> None:
         "Text",
         "VectorQuery",
         "__version__",
+        "apply_tuning",
+        "build_index",
+        "compare",
+        "compare_indexes",
+        "create_for_vectors",
         "dynamic",
         "errors",
+        "evaluate",
+        "export_vectors",
         "field",
+        "import_vectors",
+        "index_status",
+        "plan_index",
+        "set_search_defaults",
+        "tune",
+        "verify",
     ]
     for name in imgvec.__all__:
         assert getattr(imgvec, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         imgvec.nothing  # noqa: B018
+
+
+def test_no_public_name_is_a_modules() -> None:
+    """Importing `imgvec.evaluate` would put the module in the function's place."""
+    assert {*imgvec.__all__} & ROOMS == {"errors"}  # which is the module
+
+
+def test_every_room_stands_on_the_map() -> None:
+    shown = (imgvec.__doc__ or "").split("The rooms")[1]
+    packages = {path.name for path in Path(imgvec.__file__).parent.iterdir() if (path / "__init__.py").is_file()}
+    assert len(packages) > 9
+    for name in packages:
+        assert f"{name}/" in shown, name
 
 
 @pytest.mark.parametrize(

@@ -90,19 +90,19 @@ def plan(
     the sections of a definition. Sizes are the vector field's, for one replica; search parameters are where
     `index tune` may start.
     """
-    metric, lacks = "COSINE", {}
+    metric = "COSINE"
     if name is not None:
+        import imgvec
+
         if dim or vector_type:
             raise click.UsageError("The collection says what --dim and --vector-type are: leave them out, or -c.")
         with opened(ctx, name) as collection:
-            store = collection.store
-            rows = rows or max(1, store.count())
-            dim, vector_type, metric = store.dim, store.vector_type, store.metric_type
-            names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES)
-            lacks = {each: why for each in names if (why := store.capabilities.why_not(each))}
-    if rows is None or dim is None:
+            metric = collection.store.metric_type
+            proposals = imgvec.plan_index(collection, rows=rows, **wanted)
+    elif rows is None or dim is None:
         raise click.UsageError("Say what the index is for: --rows and --dim, or -c.")
-    proposals = ranked(rows, dim, vector_type=vector_type or "FLOAT_VECTOR", lacks=lacks, **wanted)
+    else:
+        proposals = ranked(rows, dim, vector_type=vector_type or "FLOAT_VECTOR", **wanted)
     if output == "json":
         print_json([{**asdict(each), "since": ".".join(map(str, each.since))} for each in proposals])
     elif output == "yaml":

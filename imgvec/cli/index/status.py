@@ -23,8 +23,10 @@ _SOURCES = {
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
     """Show the vector index of a collection: how far it is built, and how it is searched."""
+    import imgvec
+
     with opened(ctx, name) as collection:
-        data = collection.index_status()
+        data = imgvec.index_status(collection)
     if output == "json":
         print_json(data)
         return

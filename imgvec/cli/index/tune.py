@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.cli.progress import bar
-from imgvec.progress import Telling
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
     from imgvec.indexes.tune import Tuned
-    from imgvec.progress import OnProgress
-    from imgvec.sources import Record
-    from imgvec.vectors import Vectors
-
-T = TypeVar("T")
 
 SAMPLE = "sample"
-_ENCODED_AT_ONCE = 256
-_INDEX_SECONDS = 3600.0
 
 
 @click.command()
@@ -81,17 +70,32 @@ def tune(
     confidence. It reaches it without a filter and under every --where. Exit status 1 where no setting does: then the
     best that was seen is said, and nothing is applied.
     """
+    import imgvec
     from imgvec.indexes.plot import check, save
 
     if plot:
         check(plot)
     if apply and types and not yes and not sys.stdin.isatty():
         raise click.UsageError("--apply may build another index, and there is no terminal to ask on: add --yes.")
+    names = [each.strip() for each in (types or "").split(",") if each.strip()]
     with opened(ctx, name) as collection:
-        if not collection.store.index_state().covers(collection.count()):
-            notice("not all rows are indexed, and those are found without the index: waiting until they are")
-            collection.store.wait_until_indexed(_INDEX_SECONDS)
-        results, failed = _measured(collection, recall, limit, queries, sample, where, types)
+        results: list[Tuned] = []
+        failed: dict[str, str] = {}
+        asked = sample if queries == SAMPLE else queries
+        with bar() as tell:
+            if names:
+                compared = imgvec.compare_indexes(
+                    collection, names, recall=recall, limit=limit, queries=asked, sample=sample, where=where,
+                    on_progress=tell, on_notice=notice,
+                )  # fmt: skip
+                results, failed = list(compared.ranking), dict(compared.failed)
+            else:
+                results = [
+                    imgvec.tune(
+                        collection, recall=recall, limit=limit, queries=asked, sample=sample, where=where,
+                        on_progress=tell, on_notice=notice,
+                    )
+                ]  # fmt: skip
         reached = [each for each in results if each.reached]
         if output == "json":
             data = [each.to_dict() for each in results]
@@ -114,97 +118,6 @@ def tune(
             ctx.exit(1)
         if apply:
             _apply(collection, reached[0], yes)
-
-
-def _measured(
-    collection: ImageCollection,
-    recall: float,
-    limit: int,
-    queries: str,
-    sample: int,
-    where: Sequence[str],
-    types: str | None,
-) -> tuple[list[Tuned], dict[str, str]]:
-    """The outcome for the collection's index, or for each of the types, the best first; and why a type has none."""
-    from imgvec.filters import render
-    from imgvec.indexes.compare import compare, suggested
-    from imgvec.indexes.tune import tune as run
-
-    store = collection.store
-    names = [each.strip() for each in (types or "").split(",") if each.strip()]
-    builds = suggested(store, names)
-    for each in names:
-        if lacks := store.capabilities.why_not(each):
-            raise store.capabilities.refusal(f"no {each} index ({lacks})", store.capabilities.index_types)
-    with bar() as on_progress:
-        options: dict[str, Any] = {
-            "recall": recall,
-            "limit": limit,
-            "queries": sample if queries == SAMPLE else _vectors(collection, queries, sample, on_progress),
-            "filters": ["", *(render(each, store.fields, dynamic=store.dynamic) for each in where)],
-            # exact search wants float64, which MPS has not
-            "device": "cpu" if collection.settings.device == "mps" else collection.settings.device,
-            "on_progress": on_progress,
-        }
-        if not names:
-            return [run(store, collection.scratch, on_notice=notice, **options)], {}
-        comparison = compare(store, collection.scratch, builds, **options)
-        return list(comparison.ranking), dict(comparison.failed)
-
-
-def _vectors(collection: ImageCollection, queries: str, most: int, on_progress: OnProgress | None) -> Vectors:
-    """The vectors of a .npy file, or of a folder's images as the collection's encoder makes them."""
-    import numpy as np
-
-    from imgvec.errors import QueryError, UnreadableImage
-    from imgvec.search.forms import ImageBytes
-    from imgvec.sources import Record, Source
-
-    if Path(queries).suffix == ".npy":
-        try:
-            vectors = np.load(queries, allow_pickle=False)
-        except (ValueError, EOFError) as exc:
-            raise QueryError(f"{queries} is no .npy file of vectors: {exc}") from exc
-        if vectors.ndim != 2 or vectors.shape[1] != collection.store.dim or vectors.dtype.kind != "f":
-            shape = f"{vectors.dtype} {vectors.shape}"
-            raise QueryError(f"{queries} holds {shape}, and (n, {collection.store.dim}) floats are wanted")
-        # by chance: in a file that is sorted by class the first ones are of one class
-        chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])
-        return np.asarray(vectors[chosen], np.float32)
-    found = (each for each in Source(queries) if isinstance(each, Record))
-    images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
-    encoded: list[Vectors] = []
-    tell = Telling("tune", on_progress)
-    while batch := list(islice(images, _ENCODED_AT_ONCE)):
-        tell("encoding queries", sum(map(len, encoded)))
-        try:
-            encoded.append(collection.vectors([ImageBytes(each.reader.read(limit)) for each in batch]))
-        except UnreadableImage:
-            encoded += [one for each in batch if (one := _encoded(collection, each)) is not None]
-    return np.concatenate(encoded) if encoded else np.empty((0, collection.store.dim), np.float32)
-
-
-def _some(items: Iterable[T], most: int) -> list[T]:
-    """That many of the items, each with the same chance (Vitter, Random Sampling with a Reservoir, 1985)."""
-    chance, kept = random.Random(0), list[T]()  # noqa: S311  no secret
-    for number, item in enumerate(items):
-        if number < most:
-            kept.append(item)
-        elif (place := chance.randrange(number + 1)) < most:
-            kept[place] = item
-    return kept
-
-
-def _encoded(collection: ImageCollection, record: Record) -> Vectors | None:
-    """One image's vector, (1, dim); None, with a word, where it cannot be read."""
-    from imgvec.errors import UnreadableImage
-    from imgvec.search.forms import ImageBytes
-
-    try:
-        return collection.vectors([ImageBytes(record.reader.read(collection.settings.max_file_bytes))])
-    except UnreadableImage as exc:
-        notice(f"{record.uri} is no query: {exc.reason}")
-        return None
 
 
 def _print(results: Sequence[Tuned]) -> None:
@@ -244,27 +157,14 @@ def _print(results: Sequence[Tuned]) -> None:
 
 def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
     """Make the choice every client's default, on an index of that type."""
+    import imgvec
     from imgvec.indexes.ladder import text
 
-    store = collection.store
-    if (best.type, dict(best.build)) != (store.index.type, dict(store.index.params)):
-        if danger := store.capabilities.danger(best.type):
-            notice(danger)
-        if not confirmed(f"Build {best.type} in place of {collection.name}'s {store.index.type} index?", yes):
-            raise click.Abort
-        store.build_index(best.type, best.build)
-    lowest = min(choice.applied.recall.low for choice in best.choices if choice.applied)
-    collection.set_search_defaults(
-        best.params or {},
-        about={
-            "recall": best.target,
-            "at_least": round(lowest, 4),
-            "limit": best.limit,
-            "queries": best.queries[1],
-            "basis": best.basis,
-            "filters": [choice.filter for choice in best.choices],
-        },
-    )
-    click.echo(
-        f"{collection.name}: {best.type} with {text(best.params or {}) or 'no parameters'} is the default now", err=True
-    )
+    index = collection.store.index
+    question = f"Build {best.type} in place of {collection.name}'s {index.type} index?"
+    if not best.is_of(index) and not confirmed(question, yes):
+        raise click.Abort
+    with bar() as tell:
+        imgvec.apply_tuning(collection, best, on_progress=tell, on_notice=notice)
+    said = text(best.chosen()) or "no parameters"
+    click.echo(f"{collection.name}: {best.type} with {said} is the default now", err=True)

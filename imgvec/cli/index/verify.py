@@ -71,20 +71,18 @@ def verify(
     Looks at every stored vector, at the number of rows and their ids, searches for stored rows by their own vectors,
     and compares hits and scores with the true ones. Exit status 1, and what is wrong by name, where something is.
     """
-    from imgvec.filters import render
+    import imgvec
     from imgvec.indexes.catalog import index_type
-    from imgvec.indexes.verify import verify as run
 
     with opened(ctx, name) as collection, bar() as on_progress:
-        store = collection.store
-        found = run(
-            store,
+        found = imgvec.verify(
+            collection,
             queries=queries,
             probes=probes,
             limit=limit,
             recall=recall,
-            params={**collection.search_defaults.params, **typed(pairs, index_type(store.index.type).search)},
-            filter=render(combined(collection, where, eq, ranges), store.fields, dynamic=store.dynamic),
+            params=typed(pairs, index_type(collection.store.index.type).search),
+            where=combined(collection, where, eq, ranges),
             seed=seed,
             device=device,
             on_progress=on_progress,

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeEncoder
 
+import imgvec
 from imgvec import ImageCollection
 from imgvec.errors import CollectionNotFound, EncoderMismatch, SourceError, TargetError, WriteFailed
 from imgvec.milvus import bulk
@@ -71,9 +72,9 @@ def test_a_folder_imported_is_a_direct_ingest(backend_uri: str, pictures: Path, 
         assert (again.written, again.unchanged) == (0, 20)
         assert len(bulk.files(folder)) == 1
 
-        assert filed.import_folder(folder) == 20
+        assert imgvec.import_vectors(filed, folder).written == 20
         assert content(filed) == wanted
-        assert filed.import_folder(folder) == 20
+        assert imgvec.import_vectors(filed, folder).written == 20
         assert content(filed) == wanted
         shutil.rmtree(folder)
         assert filed.ingest(pictures, metadata=known, via=folder).unchanged == 20, "the collection has them"
@@ -119,7 +120,7 @@ def test_files_are_bounded_and_a_later_row_goes_before(collection: ImageCollecti
     with bulk.BulkFolder(folder, collection.store) as writing:
         found = writing.get([f"{i:032x}" for i in (5, 99, 100)], output_fields=["*"])
         assert [row["album"] for row in found.values()] == ["changed", ""]
-    assert collection.import_folder(folder) == 101
+    assert imgvec.import_vectors(collection, folder).written == 101
     assert collection.count() == 100
     assert collection.get([f"{5:032x}"])[f"{5:032x}"]["album"] == "changed"
 
@@ -145,15 +146,15 @@ def test_a_stop_half_way_costs_the_file_in_hand(collection: ImageCollection, tmp
         kept = writing.get([f"{i:032x}" for i in range(50)], output_fields=["uri"])
         assert 40 < len(kept) < 50
         writing.upsert(*rows(0, 50))
-    assert collection.import_folder(folder) == 50 + len(kept)
+    assert imgvec.import_vectors(collection, folder).written == 50 + len(kept)
     assert collection.count() == 50
 
 
 def test_what_cannot_be_is_said(collection: ImageCollection, tmp_path: Path, pictures: Path, lite_uri: str) -> None:
     with pytest.raises(TargetError, match="holds other things"):
         collection.ingest(pictures, via=pictures)
-    with pytest.raises(SourceError, match=r"no collection\.json"):
-        collection.import_folder(pictures)
+    with pytest.raises(SourceError, match=r"holds no \*\.parquet files"):
+        imgvec.import_vectors(collection, pictures)
     folder = tmp_path / "files"
     with bulk.BulkFolder(folder, collection.store) as writing:
         writing.upsert(*rows(0, 3))
@@ -168,15 +169,15 @@ def test_what_cannot_be_is_said(collection: ImageCollection, tmp_path: Path, pic
     other = {**DEFINITION, "encoder": {"model": "other"}}
     with ImageCollection.create("o", definition=other, uri=lite_uri, encoder=FakeEncoder(seed=1)) as others:
         with pytest.raises(EncoderMismatch):
-            others.import_folder(folder)
+            imgvec.import_vectors(others, folder)
         with pytest.raises(EncoderMismatch):
             others.ingest(pictures, via=folder)
     (folder / "000002.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
-        collection.import_folder(folder)
+        imgvec.import_vectors(collection, folder)
     (folder / "collection.json").write_text("{}")
     with pytest.raises(CollectionNotFound):
-        collection.import_folder(folder)
+        imgvec.import_vectors(collection, folder)
 
 
 def test_a_full_disk_is_an_error(collection: ImageCollection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeEncoder
 from milvus_server import MilvusServer
 
+import imgvec
 from imgvec import ImageCollection
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.retry import Retry
@@ -39,13 +40,13 @@ def test_every_property_is_there_after_a_restart(
     # in each collection the last change is the one that is looked for afterwards
     with created("chosen", uri) as photos:
         photos.ingest(pictures)
-        photos.set_search_defaults({"ef": 77}, about={"recall": 0.95})
+        imgvec.set_search_defaults(photos, {"ef": 77}, about={"recall": 0.95})
     with created("chosen_twice", uri) as photos:
-        photos.set_search_defaults({"ef": 77})
-        photos.set_search_defaults({"ef": 78})
+        imgvec.set_search_defaults(photos, {"ef": 77})
+        imgvec.set_search_defaults(photos, {"ef": 78})
     with created("forgotten", uri) as photos:
-        photos.set_search_defaults({"ef": 77})
-        photos.set_search_defaults({})
+        imgvec.set_search_defaults(photos, {"ef": 77})
+        imgvec.set_search_defaults(photos, {})
     with created("building", uri) as photos, monkeypatch.context() as patch:
         photos.ingest(pictures)
         # a killed process does nothing after it has dropped the index

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import QueryError, UnreadableImage
-from imgvec.evaluate import metrics
-from imgvec.evaluate.gallery import Asked, Gallery, Searched
-from imgvec.evaluate.labels import Labels, given_labels, label_type
-from imgvec.evaluate.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.filters import Filter, render
 from imgvec.progress import OnProgress, Telling
+from imgvec.quality import metrics
+from imgvec.quality.gallery import Asked, Gallery, Searched
+from imgvec.quality.labels import Labels, given_labels, label_type
+from imgvec.quality.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.search.forms import ImageFile
 from imgvec.store import Searches
 from imgvec.vectors import Vectors

@@ -3,7 +3,7 @@
 `metrics` has the definitions of the measures and their sources.
 """
 
-from imgvec.evaluate.comparison import Comparison, Difference, compare, paired
-from imgvec.evaluate.evaluation import ClassResult, Evaluation, evaluate
+from imgvec.quality.comparison import Comparison, Difference, compare, paired
+from imgvec.quality.evaluation import ClassResult, Evaluation, evaluate
 
 __all__ = ["ClassResult", "Comparison", "Difference", "Evaluation", "compare", "evaluate", "paired"]

@@ -10,8 +10,8 @@ from typing import IO, Protocol
 import numpy as np
 from typing_extensions import Unpack
 
-from imgvec.evaluate.labels import Labels, LabelSets, labels_of
 from imgvec.images import content_hash
+from imgvec.quality.labels import Labels, LabelSets, labels_of
 from imgvec.search.answer import Hit
 from imgvec.search.forms import Form
 from imgvec.search.request import SearchOptions

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.evaluate.gallery import Asked, Gallery, Searched
-from imgvec.evaluate.labels import labels_of
-from imgvec.evaluate.metrics import Ranks
 from imgvec.filters import Filter
+from imgvec.quality.gallery import Asked, Gallery, Searched
+from imgvec.quality.labels import labels_of
+from imgvec.quality.metrics import Ranks
 from imgvec.search.forms import VectorQuery
 from imgvec.vectors import Vectors
 

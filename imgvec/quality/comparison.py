@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import QueryError
-from imgvec.evaluate.evaluation import Evaluation, Values, evaluate
-from imgvec.evaluate.gallery import Searched
 from imgvec.filters import Filter, render
 from imgvec.progress import OnProgress
+from imgvec.quality.evaluation import Evaluation, Values, evaluate
+from imgvec.quality.gallery import Searched
 
 RESAMPLES = 2000
 

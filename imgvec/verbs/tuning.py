@@ -1,0 +1,203 @@
+"""What a collection's index answers, held against exact search; and how it is best searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgvec.collection import ImageCollection
+from imgvec.filters import Filter, render
+from imgvec.indexes.compare import Comparison, suggested
+from imgvec.indexes.compare import compare as compared
+from imgvec.indexes.findings import Verification
+from imgvec.indexes.tune import Tuned
+from imgvec.indexes.tune import tune as tuned
+from imgvec.indexes.verify import verify as verified
+from imgvec.progress import OnProgress
+from imgvec.vectors import Vectors
+from imgvec.verbs.index import set_search_defaults
+from imgvec.verbs.queries import query_vectors
+
+_INDEX_SECONDS = 3600.0
+
+Queries = Vectors | str | Path | int
+"""(n, dim) vectors, an .npy file of them, a folder of images, or how many stored rows to take."""
+
+
+def verify(
+    collection: ImageCollection,
+    *,
+    queries: int = 200,
+    probes: int = 1000,
+    limit: int = 10,
+    recall: float | None = 0.9,
+    params: Mapping[str, Any] | None = None,
+    where: Filter | str | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Verification:
+    """Check what Milvus answers against exact search over what it stores; `findings` names what is wrong.
+
+    Looks at every stored vector, at the number of rows and their ids, searches for `probes` stored rows by their own
+    vectors, and compares the hits and scores of `queries` of them with the true ones; `recall` is the least lower bound
+    of their recall@`limit`, None for whatever it is. `params` go before the collection's search defaults. `device` is
+    where exact search runs, by default as the settings say. Memory holds a block of rows. Raises `QueryError`,
+    `FilterError`.
+    """
+    return verified(
+        collection.store,
+        queries=queries,
+        probes=probes,
+        limit=limit,
+        recall=recall,
+        params={**collection.search_defaults.params, **(params or {})},
+        filter=_rendered(collection, where),
+        seed=seed,
+        device=device or _device(collection),
+        on_progress=on_progress,
+    )
+
+
+def tune(
+    collection: ImageCollection,
+    *,
+    recall: float = 0.95,
+    limit: int = 10,
+    queries: Queries = 2000,
+    sample: int = 2000,
+    where: Sequence[Filter | str] = (),
+    confidence: float = 0.95,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> Tuned:
+    """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
+
+    Pictures of your own are the best `queries`: a folder of images, an .npy file or an (n, dim) array of vectors, of
+    which `sample` are taken at most; or how many stored rows stand for such, on a copy of the collection that lacks
+    them (`imgvec.indexes.unseen` says why; `on_notice` is told before it is filled). The recall is reached without a
+    filter and under each of `where`. Nothing is changed: `apply_tuning` makes the outcome every client's default.
+    Raises `QueryError` where there are too few queries to show it, `FilterError` for a filter that no row matches.
+    """
+    _wait_for_the_index(collection, on_notice)
+    return tuned(
+        collection.store,
+        collection.scratch,
+        recall=recall,
+        limit=limit,
+        queries=_asked(collection, queries, sample, on_progress, on_notice),
+        filters=_filters(collection, where),
+        confidence=confidence,
+        seed=seed,
+        device=_device(collection),
+        on_progress=on_progress,
+        on_notice=on_notice,
+    )
+
+
+def compare_indexes(
+    collection: ImageCollection,
+    types: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    *,
+    recall: float = 0.95,
+    limit: int = 10,
+    queries: Queries = 2000,
+    sample: int = 2000,
+    where: Sequence[Filter | str] = (),
+    confidence: float = 0.95,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Build each of the index types over a copy of the collection in turn, and tune it; the best first.
+
+    `types` are names, or names with the parameters to build with; without them the collection's own type is built as
+    it is, another as `imgvec index plan` proposes. The other arguments, and what is raised, are those of `tune`; a type
+    that cannot be built or searched is named in `failed`. Raises `UnsupportedByBackend` for one that is not to be had.
+    """
+    store = collection.store
+    builds = types if isinstance(types, Mapping) else suggested(store, types)
+    for name in builds:
+        if lacks := store.capabilities.why_not(name):
+            raise store.capabilities.refusal(f"no {name} index ({lacks})", store.capabilities.index_types)
+    _wait_for_the_index(collection, on_notice)
+    return compared(
+        store,
+        collection.scratch,
+        builds,
+        recall=recall,
+        limit=limit,
+        queries=_asked(collection, queries, sample, on_progress, on_notice),
+        filters=_filters(collection, where),
+        confidence=confidence,
+        seed=seed,
+        device=_device(collection),
+        on_progress=on_progress,
+    )
+
+
+def apply_tuning(
+    collection: ImageCollection,
+    best: Tuned,
+    *,
+    on_progress: OnProgress | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> None:
+    """Make what `tune` or `compare_indexes` found the default of every client.
+
+    Where it was measured on another index than the collection has, that index is built first: the
+    collection cannot be searched meanwhile. Raises `UsageError` where no setting reached the recall, `BackendError`.
+    """
+    params = best.chosen()
+    store = collection.store
+    if not best.is_of(store.index):
+        if on_notice and (danger := store.capabilities.danger(best.type)):
+            on_notice(danger)
+        store.build_index(best.type, best.build, on_progress=on_progress)
+    lowest = min(choice.applied.recall.low for choice in best.choices if choice.applied)
+    about = {
+        "recall": best.target,
+        "at_least": round(lowest, 4),
+        "limit": best.limit,
+        "queries": best.queries[1],
+        "basis": best.basis,
+        "filters": [choice.filter for choice in best.choices],
+    }
+    set_search_defaults(collection, params, about=about)
+
+
+def _wait_for_the_index(collection: ImageCollection, on_notice: Callable[[str], None] | None) -> None:
+    """Rows that are not indexed are found without the index, and would be measured as if it found them."""
+    if collection.store.index_state().covers(collection.count()):
+        return
+    if on_notice:
+        on_notice("not all rows are indexed, and those are found without the index: waiting until they are")
+    collection.store.wait_until_indexed(_INDEX_SECONDS)
+
+
+def _asked(
+    collection: ImageCollection,
+    queries: Queries,
+    most: int,
+    on_progress: OnProgress | None,
+    on_notice: Callable[[str], None] | None,
+) -> Vectors | int:
+    if isinstance(queries, str | Path):
+        return query_vectors(collection, queries, most, on_progress=on_progress, on_notice=on_notice)
+    return queries
+
+
+def _filters(collection: ImageCollection, where: Sequence[Filter | str]) -> list[str]:
+    given = [where] if isinstance(where, str | Filter) else where
+    return ["", *(_rendered(collection, each) for each in given)]
+
+
+def _rendered(collection: ImageCollection, where: Filter | str | None) -> str:
+    return render(where, collection.store.fields, dynamic=collection.store.dynamic)
+
+
+def _device(collection: ImageCollection) -> str:
+    """Exact search wants float64, which MPS has not."""
+    return "cpu" if collection.settings.device == "mps" else collection.settings.device
