@@ -5,32 +5,31 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import SecretStr
 from typing_extensions import Unpack
 
 from imgvec import description, pruning
-from imgvec.database import connected, lite_file, must_exist, settings_with
-from imgvec.definition import Definition, bundled, field_problem
+from imgvec.database import lite_file
+from imgvec.definition import Definition, field_problem
 from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.engines import LocalEngine
-from imgvec.errors import CollectionExists, DefinitionError, SourceError, UsageError
+from imgvec.errors import SourceError, UsageError
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy, FetchPolicy
 from imgvec.ingest import IngestOptions, Job, Resources, RunOptions
 from imgvec.ingest import prune as run_prune
 from imgvec.ingest.hints import hints
 from imgvec.ingest.own_files import read_but_for
-from imgvec.loading import check_lengths, first_encoder, loaded_encoder
+from imgvec.loading import loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
-from imgvec.milvus.incarnation import Incarnation
+from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts, opened_store
 from imgvec.options import documented, settled
 from imgvec.report import IngestReport
 from imgvec.search.answer import Answer, Hit
@@ -74,106 +73,25 @@ class ImageCollection:
         )
 
     @classmethod
-    def create(
-        cls,
-        name: str,
-        *,
-        definition: str | Path | Mapping[str, Any] | Definition | None = None,
-        uri: str | None = None,
-        token: str | SecretStr | None = None,
-        db_name: str | None = None,
-        gpu: bool = False,
-        exist_ok: bool = False,
-        encoder: Encoder | None = None,
-        settings: Settings | None = None,
-        on_notice: Callable[[str], None] | None = None,
-    ) -> Self:
-        """Make a collection from a definition: a YAML file, a bundled one's name, or a mapping.
+    def create(cls, name: str, **options: Unpack[CreateOptions]) -> Self:
+        """Make a collection from a `definition`: a YAML file, a bundled one's name, or a mapping.
 
         Without a definition, the bundled one called like the collection, else `photos`. `gpu` builds the definition's
         GPU index. With `exist_ok` a collection that is there is opened, unless another definition was given than made
-        it. `encoder` takes the place of the one that the definition names. `on_notice` is told where the definition's
-        fallback model was taken. Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`,
-        `UnsupportedByBackend`, `BackendUnavailable`.
+        it. `encoder` takes the place of the one that the definition names. `uri`, `token` and `db_name` say where it
+        is, in place of the `settings`. `on_notice` is told where the definition's fallback model was taken. Raises
+        `DefinitionError`, `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`, `BackendUnavailable`.
         """
-        given = None if definition is None else Definition.load(definition)
-        settings = settings_with(settings, uri, token, db_name)
-        connection = connected(settings)
-        try:
-            if connection.has(name):
-                if not exist_ok:
-                    raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
-                opened = cls._opened(connection, name, settings, encoder, given)
-                if gpu and not opened.store.index.type.startswith("GPU_"):
-                    raise DefinitionError(
-                        f"the collection {name!r} is there, with a {opened.store.index.type} index: drop it first, or "
-                        "leave gpu out"
-                    )
-                return opened
-            wanted = given or Definition.load(name if name in bundled() else "photos")
-            device: Literal["cpu", "gpu"] = "gpu" if gpu else "cpu"
-            # what the backend cannot do is said before the weights are fetched
-            connection.check(wanted, device=device)
-            if wanted.partition_key and not connection.capabilities.partition_key and on_notice:
-                on_notice(
-                    f"{connection.capabilities.name} writes upserted rows to the wrong partition (milvus#30607), so "
-                    f"{wanted.partition_key} is an ordinary field there: the same hits, found less fast"
-                )
-            section = wanted.index.gpu if gpu else wanted.index.cpu
-            if on_notice and section and (danger := connection.capabilities.danger(section.type)):
-                on_notice(danger)
-            encoder = encoder or first_encoder(wanted, settings, on_notice)
-            check_lengths(wanted, encoder.binding)
-            store = connection.create(
-                name,
-                wanted,
-                dim=encoder.binding.dim,
-                description=description.write(wanted, encoder.binding),
-                device=device,
-            )
-            return cls(connection, store, wanted, encoder.binding, settings, encoder)
-        except BaseException:
-            connection.close()
-            raise
+        return cls(*create_parts(name, **options))
 
     @classmethod
-    def open(
-        cls,
-        name: str,
-        *,
-        uri: str | None = None,
-        token: str | SecretStr | None = None,
-        db_name: str | None = None,
-        encoder: Encoder | None = None,
-        settings: Settings | None = None,
-    ) -> Self:
+    def open(cls, name: str, **options: Unpack[OpenOptions]) -> Self:
         """Open a collection that imgvec made; its encoder is the one that the collection remembers.
 
-        Raises `CollectionNotFound`, `EncoderMismatch` where `encoder` is another one, `BackendUnavailable`.
+        `uri`, `token` and `db_name` say where it is, in place of the `settings`. Raises `CollectionNotFound`,
+        `EncoderMismatch` where `encoder` is another one, `BackendUnavailable`.
         """
-        settings = settings_with(settings, uri, token, db_name)
-        must_exist(settings)
-        connection = connected(settings)
-        try:
-            return cls._opened(connection, name, settings, encoder, None)
-        except BaseException:
-            connection.close()
-            raise
-
-    @classmethod
-    def _opened(
-        cls, connection: Connection, name: str, settings: Settings, encoder: Encoder | None, wanted: Definition | None
-    ) -> Self:
-        store = connection.open(name)
-        definition, binding = description.read(name, store.description)
-        if wanted is not None and not description.is_made_from(definition, wanted):
-            raise DefinitionError(
-                f"the collection {name!r} was made from another definition: leave the definition out, or choose "
-                "another name"
-            )
-        if encoder is not None:
-            description.check_binding(name, binding, encoder.binding)
-        return cls(connection, store, definition, binding, settings, encoder)
+        return cls(*open_parts(name, **options))
 
     @property
     def name(self) -> str:
@@ -276,7 +194,7 @@ class ImageCollection:
                 encoder=lambda: self.encoder,
                 store_factory=None
                 if alone
-                else partial(_opened_store, self.name, self.settings, self._store.incarnation),
+                else partial(opened_store, self.name, self.settings, self._store.incarnation),
                 encoder_factory=partial(loaded_encoder, self.name, self.binding, self.settings),
             )
             run: RunOptions = {
@@ -455,14 +373,6 @@ class ImageCollection:
 
     def _rendered(self, where: Filter | str | None) -> str:
         return render(where, self._store.fields, dynamic=self._store.dynamic)
-
-
-def _opened_store(name: str, settings: Settings, incarnation: Incarnation) -> Store:
-    """The collection's store on a connection of its own, for another process."""
-    store = connected(settings).open(name)
-    if store.incarnation != incarnation:
-        raise incarnation.error(name, store.incarnation)
-    return store
 
 
 def _as_source(source: Source | Spec) -> Source:

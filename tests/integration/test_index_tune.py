@@ -15,7 +15,6 @@ from rows import numbered
 
 from imgvec import ImageCollection
 from imgvec.cli import main
-from imgvec.cli.index.tune import _some, _vectors
 from imgvec.indexes import catalog, unseen
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
@@ -24,6 +23,7 @@ from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.tune import Tuning, tune
 from imgvec.progress import Telling
 from imgvec.vectors import Vectors
+from imgvec.verbs.queries import _some, query_vectors
 
 SILENT = Telling("tune")
 
@@ -228,7 +228,7 @@ def test_queries_of_a_sorted_file_are_drawn_by_chance(lite_uri: str, tmp_path: P
     with made(lite_uri, "FLAT") as photos:
         few = np.repeat(np.eye(2, DIM, dtype=np.float32), 500, axis=0)
         np.save(tmp_path / "sorted.npy", few)
-        chosen = _vectors(photos, str(tmp_path / "sorted.npy"), 100, lambda _: None)
+        chosen = query_vectors(photos, tmp_path / "sorted.npy", 100)
         assert 30 < chosen[:, 0].sum() < 70
     assert sorted(_some(range(50), 100)) == list(range(50))
     assert 30 < sum(each < 500 for each in _some(range(1000), 100)) < 70

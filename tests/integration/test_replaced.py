@@ -18,9 +18,9 @@ from pictures import picture
 
 import imgvec
 from imgvec import ImageCollection, field
-from imgvec.collection import _opened_store
 from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.exchange import export_vectors, import_vectors, open_source
+from imgvec.opening import opened_store
 
 DEFINITION = {
     "encoder": {"model": "fake"},
@@ -197,11 +197,11 @@ def test_collections_of_an_earlier_version(backend_uri: str, pictures: Path, mon
 
 
 def test_a_worker_opens_no_other_collection(backend_uri: str, old: ImageCollection) -> None:
-    same = _opened_store("trip", old.settings, old.store.incarnation)
+    same = opened_store("trip", old.settings, old.store.incarnation)
     assert same.count() == 10
     dropped(backend_uri)
     with made(backend_uri, FakeEncoder(seed=7)), pytest.raises(EncoderMismatch):
-        _opened_store("trip", old.settings, old.store.incarnation)
+        opened_store("trip", old.settings, old.store.incarnation)
 
 
 @pytest.mark.server
