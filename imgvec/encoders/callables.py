@@ -44,10 +44,11 @@ class CallableEncoder:
     picture would get another vector. A collection that was made by it opens with `encoder=`; where the name begins with
     the prefix of an entry point of the group `imgvec.encoders` ("shape:small"), it opens by itself.
 
-    `dim` None asks the function, with one grey picture. `fit` says how a picture becomes a square: `crop` scales the
-    shorter edge and takes the middle, `squash` scales both edges. `texts` are the function of the text side: strings to
-    (n, dim) vectors in the same space. With `normalize` vectors are made unit vectors, which the metrics COSINE and IP
-    want; without, they stay as they are. Raises `EncoderError`: for a dim that is not the function's, too.
+    The function is called once with a grey picture, for its dim; `dim` says which it must be. `fit` says how a picture
+    becomes a square: `crop` scales the shorter edge and takes the middle, `squash` scales both edges. `texts` is the
+    function of the text side: strings to (n, dim) vectors in the same space. With `normalize` vectors are made unit
+    vectors, which the metrics COSINE and IP want; without, they stay as they are. Raises `EncoderError`, also for a dim
+    that is not the function's.
     """
 
     def __init__(
