@@ -30,7 +30,7 @@ from imgvec.loading import loaded_encoder
 from imgvec.milvus import Connection, Store, bulk, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts, opened_store
-from imgvec.options import documented, settled
+from imgvec.options import documented, settled, taken
 from imgvec.report import IngestReport
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, guessed
@@ -197,14 +197,7 @@ class ImageCollection:
                 else partial(opened_store, self.name, self.settings, self._store.incarnation),
                 encoder_factory=partial(loaded_encoder, self.name, self.binding, self.settings),
             )
-            run: RunOptions = {
-                "strict": chosen["strict"],
-                "errors": chosen["errors"],
-                "on_progress": chosen["on_progress"],
-                "on_notice": on_notice,
-                "stop": chosen["stop"],
-            }
-            report = engine.ingest(job, **run)
+            report = engine.ingest(job, **taken(RunOptions, chosen))
         if on_notice and not report.interrupted:
             for hint in hints(report) if part is None or report.seen else ():
                 on_notice(hint)

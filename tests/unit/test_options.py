@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
 from imgvec.errors import OptionError
-from imgvec.options import Option, altered, documented, json_model, python_only, settled, stated
+from imgvec.options import Option, altered, documented, json_model, python_only, settled, stated, taken
 
 
 class Reading(TypedDict, total=False):
@@ -189,3 +189,15 @@ def test_help_and_notebooks_see_the_options() -> None:
     assert inspect.signature(run).parameters["limit"].default == 10
     assert "Run it.\n\nOptions:\n" in (run.__doc__ or "")
     assert "    limit: How many." in (run.__doc__ or "")
+
+
+def test_options_of_one_kind_are_taken_from_those_of_several() -> None:
+    class One(TypedDict, total=False):
+        a: Annotated[int, Option(1)]
+
+    class Other(TypedDict, total=False):
+        b: Annotated[int, Option(2)]
+
+    given = {"a": 5, "b": 6}
+    assert (taken(One, given), taken(Other, given)) == ({"a": 5}, {"b": 6})
+    assert taken(One, {"b": 6}) == {}

@@ -89,6 +89,21 @@ def test_help_says_what_was_stated() -> None:
     assert "--engine [local|ray] Where. [default: local]" in said
 
 
+def test_the_first_type_of_a_union_that_has_a_form_is_the_command_s() -> None:
+    class Either(TypedDict, total=False):
+        metadata: Annotated[str | Mapping[str, Any] | None, Option(help="A file, in Python a mapping too.")]
+
+    got: dict[str, Any] = {}
+
+    @click.command()
+    @options_of(Either)
+    def command(**options: Unpack[Either]) -> None:
+        got.update(options)
+
+    assert CliRunner().invoke(command, ["--metadata", "a=b.csv"]).exit_code == 0
+    assert got == {"metadata": "a=b.csv"}
+
+
 def test_an_option_can_be_left_out() -> None:
     assert "limit" not in run(but=("limit",))
 

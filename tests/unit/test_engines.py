@@ -1,0 +1,50 @@
+"""Engines are strategies of one signature; the local one brings in what came before a source broke off."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeEncoder, FakeStore
+
+from imgvec.definition import Definition
+from imgvec.engines import LocalEngine, RayEngine
+from imgvec.errors import OptionError, SourceError
+from imgvec.ingest import Engine, Job, Resources
+from imgvec.sources import Source
+from imgvec.sources.records import Found
+
+
+def job(store: FakeStore, source: Source, broken: bool = False) -> Job:
+    def records() -> Iterator[Found]:
+        yield from source
+        if broken:
+            raise SourceError("it broke off")
+
+    resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
+    return Job(records, Definition.load("photos").row_fields, resources, store, FakeEncoder)
+
+
+@pytest.mark.parametrize("engine", [LocalEngine(), RayEngine()])
+def test_they_share_one_signature(engine: Engine) -> None:
+    assert isinstance(engine, Engine)
+    assert inspect.signature(type(engine).ingest) == inspect.signature(Engine.ingest)
+
+
+def test_the_local_engine_reports_and_checks_its_options(pictures: Path, store: FakeStore) -> None:
+    seen: list[int] = []
+    work = job(store, Source(pictures))
+    report = LocalEngine().ingest(work, on_progress=lambda event: seen.append(event.counts["seen"]))
+    assert (report.written, len(store.rows), seen[-1]) == (20, 20, 20)
+    with pytest.raises(OptionError, match="strict"):
+        LocalEngine().ingest(job(store, Source(pictures)), strict="yes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="is 'errors' meant"):
+        LocalEngine().ingest(job(store, Source(pictures)), error="x")  # type: ignore[call-arg]
+
+
+def test_what_came_before_a_break_is_written(pictures: Path, store: FakeStore) -> None:
+    with pytest.raises(SourceError, match="it broke off"):
+        LocalEngine().ingest(job(store, Source(pictures), broken=True))
+    assert len(store.rows) == 20
