@@ -35,7 +35,7 @@ def test_a_function_given_by_hand(backend_uri: str, pictures: Path) -> None:
         assert photos.binding.model == "callable:layout"
     query = pictures / "album0" / "00.jpg"
     with ImageCollection.open("trip", uri=backend_uri, encoder=made()) as photos:
-        best = photos.search(query, limit=1)[0]
+        best = photos.search(query, limit=1, consistency_level="Strong")[0]
         assert best.uri == str(query)
         assert best.score == pytest.approx(1, abs=1e-3)
         assert photos.ingest(pictures).unchanged == 20
@@ -45,7 +45,7 @@ def test_a_function_given_by_hand(backend_uri: str, pictures: Path) -> None:
     with ImageCollection.open("trip", uri=backend_uri) as photos:
         assert photos.count() == 20
         stored = next(iter(photos.store.scan(["id"])))[0]["id"]
-        assert photos.search(f"id:{stored}", limit=1)[0].id == stored
+        assert photos.search(f"id:{stored}", limit=1, consistency_level="Strong")[0].id == stored
         with pytest.raises(EncoderUnavailable, match="encoder=CallableEncoder"):
             photos.search(query)
 
@@ -58,7 +58,7 @@ def test_a_function_by_an_entry_point(backend_uri: str, pictures: Path, monkeypa
     with ImageCollection.open("trip", uri=backend_uri) as photos:
         assert photos.binding.model == "layout:rough"
         query = pictures / "album0" / "00.jpg"
-        assert photos.search(query, limit=1)[0].uri == str(query)
+        assert photos.search(query, limit=1, consistency_level="Strong")[0].uri == str(query)
     with pytest.raises(EncoderMismatch):
         ImageCollection.open("trip", uri=backend_uri, encoder=made())
 

@@ -44,7 +44,7 @@ def test_an_index_that_another_client_built(handles: tuple[ImageCollection, Imag
     assert photos.store.check_search({}) == {"nprobe": 4}, "the catalogue's, as large as this nlist"
     assert imgvec.index_status(photos)["search"]["params"] == {"nprobe": 4}
     query = pictures / "album0" / "00.jpg"
-    assert photos.search(query, limit=1)[0].uri == str(query)
+    assert photos.search(query, limit=1, consistency_level="Strong")[0].uri == str(query)
 
 
 def test_another_collection_of_that_name_is_not_taken_for_it(
