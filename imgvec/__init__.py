@@ -13,7 +13,7 @@ The rooms, from the door downwards; imports point down, and tests/unit/test_laye
 
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
-    collection.py  ImageCollection: rows in, hits out;  opening.py  how one is made and opened
+    collection.py  ImageCollection: rows in, hits out;  opening.py, filling.py  what making, ingest and prune do
     quality/       how good the hits are, by labels
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import Any, Self
 
 from typing_extensions import Unpack
 
-from imgvec import description, pruning
-from imgvec.database import lite_file
-from imgvec.definition import Definition, field_problem
+from imgvec import filling
+from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding, Encoder
-from imgvec.engines import LocalEngine
-from imgvec.errors import SourceError, UsageError
+from imgvec.filling import as_source
 from imgvec.filters import Filter, render
-from imgvec.images import DecodePolicy, FetchPolicy
-from imgvec.ingest import IngestOptions, Job, Resources, RunOptions
-from imgvec.ingest import prune as run_prune
-from imgvec.ingest.hints import hints
-from imgvec.ingest.own_files import read_but_for
+from imgvec.images import DecodePolicy
+from imgvec.ingest import IngestOptions
 from imgvec.loading import loaded_encoder
-from imgvec.milvus import Connection, Store, bulk, defaults, scratch
+from imgvec.milvus import Connection, Store, defaults, scratch
 from imgvec.milvus.defaults import SearchDefaults
-from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts, opened_store
-from imgvec.options import documented, settled, taken
+from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
+from imgvec.options import documented, settled
 from imgvec.report import IngestReport
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, guessed
 from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
-from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
+from imgvec.sources import Source, Spec, reopen
 from imgvec.sources.reopening import Roots
-from imgvec.store import Writes
 from imgvec.vectors import Vectors
 
 
@@ -67,9 +57,9 @@ class ImageCollection:
             lambda: self.encoder,
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_file_bytes,
-            decoding=self._decoding,
+            decoding=DecodePolicy(settings.formats, definition.images.sixteen_bit),
             defaults=lambda: self.search_defaults.params,
-            reopen=lambda uri, *, hashed: reopen(uri, settings.roots, guards=self._guards, hashed=hashed),
+            reopen=partial(reopen, roots=settings.roots, guards=filling.guards(settings)),
         )
 
     @classmethod
@@ -101,28 +91,6 @@ class ImageCollection:
     def uri(self) -> str:
         """Where the collection is, without a password."""
         return self._connection.uri
-
-    @property
-    def _decoding(self) -> DecodePolicy:
-        return DecodePolicy(self.settings.formats, self.definition.images.sixteen_bit)
-
-    @property
-    def _resources(self) -> Resources:
-        settings = self.settings
-        return Resources(
-            threads=settings.threads,
-            max_pixels=settings.max_pixels,
-            max_bytes=settings.max_file_bytes,
-            processes=settings.decode_processes,
-            decoding=self._decoding,
-            retry_seconds=settings.retry_seconds,
-        )
-
-    @property
-    def _guards(self) -> Guards:
-        return Guards(
-            self.settings.max_file_bytes, FetchPolicy(self.settings.allowed_networks, self.settings.fetch_timeout)
-        )
 
     @property
     def store(self) -> Store:
@@ -159,55 +127,9 @@ class ImageCollection:
         from path to fields. `strict` raises the first refused image, `errors` names a JSON-lines file for all of them.
         Raises `SourceError` where the source cannot be read, or breaks off: after what came before is written. `engine`
         runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a folder that the rows are written
-        to as Milvus's bulk-import Parquet files, for `import_folder`.
+        to as Milvus's bulk-import Parquet files, for `imgvec.import_vectors`.
         """
-        chosen, source = settled(IngestOptions, options), _as_source(source)
-        part, via, on_notice = chosen["part"], chosen["via"], chosen["on_notice"]
-        if chosen["prune"] and (part is not None or via is not None):
-            raise UsageError("prune with the whole source, and the collection itself: not with part or via")
-        engine = chosen["engine"] or LocalEngine()
-        is_local = isinstance(engine, LocalEngine)
-        if chosen["prune"]:
-            source = source.of_paths()
-        elif not is_local:
-            source = source.held()
-        self._store.check_same()
-        known: Metadata | None = None
-        if chosen["metadata"] is not None:
-            known = load_metadata(chosen["metadata"], path_column=source.options["uri_column"])
-        read = partial(
-            source.read,
-            metadata=known,
-            part=part,
-            keep=chosen["keep"],
-            guards=self._guards,
-            field_problem=field_problem,
-        )
-        # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
-        alone = via is not None or self._store.capabilities.kind == "lite"
-        with self._written_to(via) as target:
-            job = Job(
-                records=partial(read_but_for, self._own_files(source.options["root"]), read),
-                row_fields=self.definition.row_fields,
-                resources=self._resources,
-                store=target,
-                encoder=lambda: self.encoder,
-                store_factory=None
-                if alone
-                else partial(opened_store, self.name, self.settings, self._store.incarnation),
-                encoder_factory=partial(loaded_encoder, self.name, self.binding, self.settings),
-            )
-            report = engine.ingest(job, **taken(RunOptions, chosen))
-        if on_notice and not report.interrupted:
-            for hint in hints(report) if part is None or report.seen else ():
-                on_notice(hint)
-            # which rows of it were used is known where it was read
-            if known is not None and known.unused and part is None and is_local:
-                first = known.unused[0]
-                on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {first})")
-        if chosen["prune"] and not report.interrupted:
-            report.pruned = self.prune(source, on_notice=on_notice)
-        return report
+        return filling.ingest(self, as_source(source), settled(IngestOptions, options))
 
     def prune(
         self,
@@ -225,24 +147,7 @@ class ImageCollection:
         images: a disk that is not mounted looks just like that, and so does a folder that was moved; the message says
         how to delete its rows.
         """
-        source = _as_source(source).of_paths()
-        for one in source.each():
-            way_out = pruning.way_out(self.name, str(one.spec), source.options["root"])
-            try:
-                found = one.read()
-            except SourceError as exc:
-                raise SourceError(f"nothing was pruned: {exc}; {way_out}") from exc
-            if not self._knows_any(item.id for item in found if isinstance(item, Record)):
-                raise SourceError(
-                    f"nothing was pruned: {one.spec} holds none of the collection's images; is its disk there? "
-                    f"Otherwise, {way_out}"
-                )
-        left = Counter[str]()
-        is_gone = source.gone(on_unsure=lambda uri: left.update([pruning.archive_of(uri)]))
-        pruned = run_prune(self._store, is_gone, confirm=confirm)
-        if left and on_notice:
-            on_notice(pruning.unsure(self.name, left))
-        return pruned
+        return filling.prune(self, as_source(source), confirm=confirm, on_notice=on_notice)
 
     def reopen(self, picture: str | Hit, *, roots: Roots | None = None, source: Source | None = None) -> bytes:
         """The file's bytes of a stored picture, by its uri, or of a hit: whose `content_hash` then says whether it is
@@ -256,32 +161,10 @@ class ImageCollection:
         return reopen(
             uri,
             self.settings.roots if roots is None else roots,
-            guards=self._guards,
+            guards=filling.guards(self.settings),
             columns=source.columns if source else None,
             hashed=fields.get("content_hash"),
         )
-
-    @contextmanager
-    def _written_to(self, via: str | Path | None) -> Iterator[Writes]:
-        """What an ingest writes to: the collection, or a folder of bulk-import files for it."""
-        if via is None:
-            yield self._store
-            return
-        with bulk.BulkFolder(via, self._store) as folder:
-            _, binding = description.read(self.name, bulk.description(via))
-            description.check_binding(self.name, binding, self.binding)
-            yield folder
-
-    def _own_files(self, root: str | Path | None) -> str | None:
-        """How the uris of this very database begin, which may lie in the folder that is brought in."""
-        lite = lite_file(self.settings)
-        return f"{os.path.relpath(lite, root) if root is not None else lite}/" if lite else None
-
-    def _knows_any(self, ids: Iterator[str]) -> bool:
-        while some := list(islice(ids, 1000)):
-            if self._store.get(some):
-                return True
-        return False
 
     @documented(SearchOptions)
     def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer:
@@ -304,15 +187,15 @@ class ImageCollection:
         """The search parameters that hold where a search does not say, and where they come from."""
         return defaults.read(self._store, self.definition)
 
-    @contextmanager
-    def scratch(self, *, without: Collection[str] = (), only: Sequence[str] | None = None) -> Iterator[Store]:
+    def scratch(
+        self, *, without: Collection[str] = (), only: Sequence[str] | None = None
+    ) -> AbstractContextManager[Store]:
         """A copy of the rows in a collection of its own, to try indexes on (`store.build_index`); dropped at the end.
 
         The ids in `without` are left out; `only` names those to copy, if not all. Its index is FLAT at first. It takes
         the place of the collection once more, on disk and in memory.
         """
-        with scratch.scratch(self._connection, self._store, self.definition, without=without, only=only) as copy:
-            yield copy
+        return scratch.scratch(self._connection, self._store, self.definition, without=without, only=only)
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
         """(n, dim) float32 vectors of queries of any form, in their order."""
@@ -366,7 +249,3 @@ class ImageCollection:
 
     def _rendered(self, where: Filter | str | None) -> str:
         return render(where, self._store.fields, dynamic=self._store.dynamic)
-
-
-def _as_source(source: Source | Spec) -> Source:
-    return source if isinstance(source, Source) else Source(source)

@@ -1,0 +1,160 @@
+"""A source into a collection, and out of it the rows of what is gone: `ImageCollection.ingest` and `prune`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgvec import description, pruning
+from imgvec.database import lite_file
+from imgvec.definition import field_problem
+from imgvec.engines import LocalEngine
+from imgvec.errors import SourceError, UsageError
+from imgvec.images import DecodePolicy, FetchPolicy
+from imgvec.ingest import IngestOptions, Job, Resources, RunOptions
+from imgvec.ingest import prune as delete_gone
+from imgvec.ingest.hints import hints
+from imgvec.ingest.own_files import read_but_for
+from imgvec.loading import loaded_encoder
+from imgvec.milvus import bulk
+from imgvec.opening import opened_store
+from imgvec.options import taken
+from imgvec.report import IngestReport
+from imgvec.settings import Settings
+from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata
+from imgvec.store import Writes
+
+if TYPE_CHECKING:
+    from imgvec.collection import ImageCollection
+
+
+def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -> IngestReport:
+    """`ImageCollection.ingest`, with every option settled."""
+    part, via, on_notice = chosen["part"], chosen["via"], chosen["on_notice"]
+    if chosen["prune"] and (part is not None or via is not None):
+        raise UsageError("prune with the whole source, and the collection itself: not with part or via")
+    engine = chosen["engine"] or LocalEngine()
+    is_local = isinstance(engine, LocalEngine)
+    if chosen["prune"]:
+        source = source.of_paths()
+    elif not is_local:
+        source = source.held()
+    collection.store.check_same()
+    known: Metadata | None = None
+    if chosen["metadata"] is not None:
+        known = load_metadata(chosen["metadata"], path_column=source.options["uri_column"])
+    read = partial(
+        source.read,
+        metadata=known,
+        part=part,
+        keep=chosen["keep"],
+        guards=guards(collection.settings),
+        field_problem=field_problem,
+    )
+    # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
+    alone = via is not None or collection.store.capabilities.kind == "lite"
+    with _written_to(collection, via) as target:
+        job = Job(
+            records=partial(read_but_for, _own_files(collection.settings, source.options["root"]), read),
+            row_fields=collection.definition.row_fields,
+            resources=resources(collection),
+            store=target,
+            encoder=lambda: collection.encoder,
+            store_factory=None
+            if alone
+            else partial(opened_store, collection.name, collection.settings, collection.store.incarnation),
+            encoder_factory=partial(loaded_encoder, collection.name, collection.binding, collection.settings),
+        )
+        report = engine.ingest(job, **taken(RunOptions, chosen))
+    if on_notice and not report.interrupted:
+        for hint in hints(report) if part is None or report.seen else ():
+            on_notice(hint)
+        # which rows of it were used is known where it was read
+        if known is not None and known.unused and part is None and is_local:
+            first = known.unused[0]
+            on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {first})")
+    if chosen["prune"] and not report.interrupted:
+        report.pruned = prune(collection, source, on_notice=on_notice)
+    return report
+
+
+def prune(
+    collection: ImageCollection,
+    source: Source,
+    *,
+    confirm: Callable[[int, int], bool] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> int:
+    """`ImageCollection.prune`."""
+    source = source.of_paths()
+    for one in source.each():
+        way_out = pruning.way_out(collection.name, str(one.spec), source.options["root"])
+        try:
+            found = one.read()
+        except SourceError as exc:
+            raise SourceError(f"nothing was pruned: {exc}; {way_out}") from exc
+        if not _knows_any(collection, (item.id for item in found if isinstance(item, Record))):
+            raise SourceError(
+                f"nothing was pruned: {one.spec} holds none of the collection's images; is its disk there? "
+                f"Otherwise, {way_out}"
+            )
+    left = Counter[str]()
+    is_gone = source.gone(on_unsure=lambda uri: left.update([pruning.archive_of(uri)]))
+    pruned = delete_gone(collection.store, is_gone, confirm=confirm)
+    if left and on_notice:
+        on_notice(pruning.unsure(collection.name, left))
+    return pruned
+
+
+def as_source(source: Source | Spec) -> Source:
+    """What is given as a `Source`."""
+    return source if isinstance(source, Source) else Source(source)
+
+
+def guards(settings: Settings) -> Guards:
+    """What the settings allow a source."""
+    return Guards(settings.max_file_bytes, FetchPolicy(settings.allowed_networks, settings.fetch_timeout))
+
+
+def resources(collection: ImageCollection) -> Resources:
+    """What the settings give an ingest."""
+    settings = collection.settings
+    return Resources(
+        threads=settings.threads,
+        max_pixels=settings.max_pixels,
+        max_bytes=settings.max_file_bytes,
+        processes=settings.decode_processes,
+        decoding=DecodePolicy(settings.formats, collection.definition.images.sixteen_bit),
+        retry_seconds=settings.retry_seconds,
+    )
+
+
+@contextmanager
+def _written_to(collection: ImageCollection, via: str | Path | None) -> Iterator[Writes]:
+    """What an ingest writes to: the collection, or a folder of bulk-import files for it."""
+    if via is None:
+        yield collection.store
+        return
+    with bulk.BulkFolder(via, collection.store) as folder:
+        _, binding = description.read(collection.name, bulk.description(via))
+        description.check_binding(collection.name, binding, collection.binding)
+        yield folder
+
+
+def _own_files(settings: Settings, root: str | Path | None) -> str | None:
+    """How the uris of this very database begin, which may lie in the folder that is brought in."""
+    lite = lite_file(settings)
+    return f"{os.path.relpath(lite, root) if root is not None else lite}/" if lite else None
+
+
+def _knows_any(collection: ImageCollection, ids: Iterator[str]) -> bool:
+    while some := list(islice(ids, 1000)):
+        if collection.store.get(some):
+            return True
+    return False
