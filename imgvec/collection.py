@@ -115,7 +115,7 @@ class ImageCollection:
 
     def count(self, where: Filter | str | None = None) -> int:
         """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
-        return self._store.count(self._rendered(where))
+        return self._store.count(render(where, self._store.fields, dynamic=self._store.dynamic))
 
     @documented(IngestOptions)
     def ingest(self, source: Source | Spec, **options: Unpack[IngestOptions]) -> IngestReport:
@@ -211,7 +211,7 @@ class ImageCollection:
 
     def delete_where(self, where: Filter | str) -> int:
         """Delete the rows that match; returns how many there were."""
-        expression = self._rendered(where)
+        expression = render(where, self._store.fields, dynamic=self._store.dynamic)
         ids = [row["id"] for rows in self._store.scan(["id"], expression) for row in rows]
         return self._store.delete(ids)
 
@@ -246,6 +246,3 @@ class ImageCollection:
 
     def __repr__(self) -> str:
         return f"<ImageCollection {self.name!r} at {self.uri}, {self.binding.model}, dim {self.binding.dim}>"
-
-    def _rendered(self, where: Filter | str | None) -> str:
-        return render(where, self._store.fields, dynamic=self._store.dynamic)

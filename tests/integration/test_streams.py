@@ -160,7 +160,7 @@ SLOW = """
 import sys, time
 sys.path[:0] = {paths!r}
 from fakes import FakeEncoder
-import imgvec.collection
+import imgvec.collection, imgvec.opening
 class Slow(FakeEncoder):
     def encode(self, pixels):
         time.sleep({seconds})
