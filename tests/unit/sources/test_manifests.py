@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from records import read_source
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import MissingExtra, SourceError, UnreadableImage
 from imgvec.images import FetchPolicy, UrlReader
 from imgvec.sources import Record, load_metadata, record_id
 
@@ -406,5 +406,5 @@ class TestObjects:
             raise ImportError("Install s3fs to access S3")
 
         monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-        with pytest.raises(SourceError, match=r"imgvec\[s3\]"):
+        with pytest.raises(MissingExtra, match=r"imgvec\[s3\]"):
             read_source("s3://bucket/a.jpg")
