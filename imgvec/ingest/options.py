@@ -56,7 +56,7 @@ class IngestOptions(RunOptions, total=False):
     engine: Annotated[Engine | None, python_only(help="Where the work is done; None for this process.")]
     via: Annotated[
         str | Path | None,
-        Option(shell=False, json=False, help="Write bulk-import files to this folder, for `import_folder`."),
+        Option(shell=False, json=False, help="Write bulk-import files to this folder, for `imgvec.import_vectors`."),
     ]
     keep: Annotated[
         str | Path | None,
