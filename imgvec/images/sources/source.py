@@ -111,7 +111,8 @@ def read_source(
         found = _read(source, reading, single=True)
     else:
         found = _each([source] if isinstance(source, str | Path) else source, reading)
-    return _to_the_end(reading.told(reading.own(found)), reading)
+    refused = metadata.refused if metadata is not None else ()
+    return _to_the_end(reading.told(reading.own(chain(refused, found))), reading)
 
 
 def is_listed_fast(source: str | Path | Iterable[str | Path]) -> bool:
