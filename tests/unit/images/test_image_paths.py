@@ -203,9 +203,8 @@ def test_metadata_that_cannot_be_read(at: int, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"path,k\n\xff,1\n", "{file}: the metadata is not UTF-8; save it as UTF-8"),
-        (b"path,k\na.jpg,1\na.jpg,2\n", "{file}:3: the path 'a.jpg' stands in row 2 already; keep one of the two"),
-        (b"path,k\n,1\n", "{file}:2: `path` is empty or not a text"),
+        (b"path,k\n\xff,1\n", "{file}:2: not UTF-8; save the file as UTF-8; no row is good"),
+        (b"path,k\n,1\n", "{file}:2: `path` is empty or not a text; no row is good"),
     ],
 )
 def test_metadata_that_is_refused(text: bytes, said: str, tmp_path: Path) -> None:
@@ -214,3 +213,11 @@ def test_metadata_that_is_refused(text: bytes, said: str, tmp_path: Path) -> Non
     with pytest.raises(SourceError) as caught:
         load_metadata(file)
     assert str(caught.value) == said.format(file=file)
+
+
+def test_a_path_of_two_rows_costs_its_image(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,k\na.jpg,1\nb.jpg,2\na.jpg,3\n")
+    metadata = load_metadata(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="the metadata has it in row 2 and again in row 4: keep one of the two"):
+        metadata.lookup(f"{tmp_path}/a.jpg", f"{tmp_path}/a.jpg")
+    assert metadata.lookup(f"{tmp_path}/b.jpg", f"{tmp_path}/b.jpg") == {"k": "2"}
