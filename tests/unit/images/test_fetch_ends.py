@@ -115,3 +115,20 @@ def test_what_is_idle_is_not_waited_for(polls: bool, monkeypatch: pytest.MonkeyP
         assert _has_something_to_say(ours) is False
         theirs.close()
         assert _has_something_to_say(ours) is True
+
+
+def test_the_system_is_asked_once_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+
+    class Poll:
+        def register(self, sock: object, events: int) -> None:
+            assert events == select.POLLIN | select.POLLERR | select.POLLHUP
+
+        def poll(self, wait: int) -> list[object]:
+            waits.append(wait)
+            return []
+
+    monkeypatch.setattr(select, "poll", Poll)
+    with socket.socket() as sock:
+        assert _has_something_to_say(sock) is False
+    assert waits == [0]
