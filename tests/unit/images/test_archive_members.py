@@ -140,15 +140,15 @@ def test_a_zip_that_cannot_be_opened(kind: type[Exception], tmp_path: Path, monk
 @pytest.mark.parametrize("said", ["what broke", ""])
 def test_a_tar_that_breaks_off(kind: type[Exception], said: str, tmp_path: Path) -> None:
     path = tar(tmp_path / "s.tar", {"a.jpg": b"one"})
-    with (
+    with (  # noqa: PT012 - the block is what breaks
         pytest.raises(SourceError) as caught,
         tars._listed(Place(str(path), str(path))) as (_, progress),
     ):
         progress.images = 1234
         raise kind(said) if said else kind()
     assert str(caught.value) == (
-        f"{path}: broken or cut off after 1,234 images ({said or kind.__name__}); those are taken: repair the archive and "
-        "give the same command, which goes on from there"
+        f"{path}: broken or cut off after 1,234 images ({said or kind.__name__}); those are taken: repair the archive "
+        "and give the same command, which goes on from there"
     )
 
 
@@ -286,7 +286,7 @@ def test_sidecars_that_say_the_same(members: dict[str, Any], fields: dict[str, A
     [
         ("1.json", b"\xff", "1.json is not UTF-8"),
         ("1.txt", b"\xff", "1.txt is not UTF-8"),
-        ("1.json", b"{", "1.json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("1.json", b"{", "1.json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2"),
         ("1.json", b"[" * 100_000, "1.json is not JSON: maximum recursion depth exceeded"),
         ("1.json", b"[1]", "1.json is no JSON object"),
     ],

@@ -153,8 +153,8 @@ def test_the_root_and_the_part(tmp_path: Path) -> None:
             read_source(tmp_path, part=part)
         said = f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts"
         assert str(caught.value) == said
-    parts = [[one.uri for one in read_source(tmp_path, part=(rank, 2))] for rank in (0, 1)]  # type: ignore[union-attr]
-    assert sorted(sum(parts, [])) == [f"{tmp_path}/o/a.jpg", f"{tmp_path}/r/a.jpg"]
+    parts = [one.uri for rank in (0, 1) for one in read_source(tmp_path, part=(rank, 2))]  # type: ignore[union-attr]
+    assert sorted(parts) == [f"{tmp_path}/o/a.jpg", f"{tmp_path}/r/a.jpg"]
     with pytest.raises(SourceError) as caught:
         read_source("")
     assert str(caught.value) == "the path of a source is empty; `.` is the working directory"
