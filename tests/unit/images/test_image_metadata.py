@@ -180,3 +180,17 @@ def test_a_number_of_thousands_of_digits_ends_nothing(tmp_path: Path) -> None:
     [huge, other] = rows(load_metadata(file), tmp_path, "a.jpg", "b.jpg")
     assert huge["n"] > 2**64
     assert other == {"n": 2}
+
+
+def test_a_bad_row_of_a_mapping_costs_itself_alone() -> None:
+    known = load_metadata({"a.jpg": 3, "": {"n": 1}, "b.jpg": {"n": 2}})  # type: ignore[dict-item]
+    assert [(one.uri, one.detail) for one in known.refused] == [
+        ("metadata:1", "the fields of 'a.jpg' are not a mapping"),
+        ("metadata:2", "`path` is empty or not a text"),
+    ]
+    assert known.unused == ["b.jpg"]
+
+
+def test_rows_behind_one_that_stands_twice(tmp_path: Path) -> None:
+    known = load_metadata(written(tmp_path, "m.csv", "path,n\na.jpg,1\n./a.jpg,2\nb.jpg,3\n"))
+    assert known.lookup(str(tmp_path / "b.jpg"), "b") == {"n": "3"}
