@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UnreadableImage
 from imgvec.sources.frames import Table, frame_rows, parquet_rows
 from imgvec.sources.names import alike, composed, is_another, plain_path
-from imgvec.sources.tables import column_of, csv_rows, fail, json_rows
+from imgvec.sources.tables import OnBad, column_of, csv_rows, json_rows
 
 
 def _with_slashes(row: str) -> str:
@@ -24,9 +25,22 @@ class Metadata:
     rows are held in memory: some hundred bytes a row beside its values.
     """
 
-    def __init__(self, rows: Mapping[str, Mapping[str, Any]], *, folder: str) -> None:
-        """`rows` by normalised path (`_key`); `folder` is the absolute folder that relative paths start from."""
-        self._rows = rows
+    refused: Sequence[UnreadableImage]
+    """What stands for no image: a row that is broken, or names none. `read_source` passes them on."""
+
+    def __init__(
+        self,
+        rows: Mapping[str, Mapping[str, Any]],
+        *,
+        folder: str,
+        refused: Sequence[UnreadableImage] = (),
+        unclear: Mapping[str, str] | None = None,
+    ) -> None:
+        """`rows` by normalised path (`_key`); `folder` is the absolute folder that relative paths start from.
+
+        `unclear` says of a path what is wrong with its rows: its image is refused.
+        """
+        self._rows, self.refused, self._unclear = rows, refused, unclear or {}
         self._folder = folder
         self._used: set[str] = set()
         self._plain: dict[str, list[str]] = {}
@@ -73,6 +87,8 @@ class Metadata:
         if self._taken.get(key, uri) != uri:
             raise ValueError(f"the metadata's row {key!r} fits {self._taken[key]} as well: name one of them exactly")
         self._used.add(key)
+        if key in self._unclear:
+            raise ValueError(self._unclear[key])
         return self._rows[key]
 
     @property
@@ -108,60 +124,78 @@ def load_metadata(
 
     The column of paths is `path_column`, or else the first of `PATH_COLUMNS`, however it is capitalized.
 
-    Relative paths of a mapping or a data frame start from the working directory. Raises `SourceError`, with the line
-    where there is one: no such file, not UTF-8, no `path`, the same path twice, a broken line.
+    Relative paths of a mapping or a data frame start from the working directory. A row that is broken or names no image
+    costs itself alone (`Metadata.refused`), and rows of the same path cost its image. Raises `SourceError`, with the
+    line where there is one: no such file, not UTF-8, no column of paths, a quote that is not closed, no good row.
     """
+    refused: list[UnreadableImage] = []
+
+    def on_bad(place: str, line: int, problem: str) -> None:
+        refused.append(UnreadableImage(f"{place}:{line}", "metadata refused", problem))
+
     wanted = PATH_COLUMNS if path_column is None else (path_column, *PATH_COLUMNS)
     if isinstance(metadata, Mapping):
-        where, folder, rows = "metadata", Path.cwd(), _mapping_rows(metadata)
+        where, folder, rows = "metadata", Path.cwd(), _mapping_rows(metadata, on_bad)
     elif isinstance(metadata, Table):
-        where, folder, rows = "metadata", Path.cwd(), _with_paths(frame_rows(metadata, wanted), wanted, "metadata")
+        where, folder, rows = (
+            "metadata",
+            Path.cwd(),
+            _with_paths(frame_rows(metadata, wanted), wanted, "metadata", on_bad),
+        )
     else:
         file = Path(os.path.abspath(Path(metadata).expanduser()))  # noqa: PTH100 - resolve() would follow links
-        where, folder, rows = str(file), file.parent, _file_rows(file, wanted)
+        where, folder, rows = str(file), file.parent, _file_rows(file, wanted, on_bad)
     found: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
+    unclear: dict[str, str] = {}
     for line, path, fields in rows:
         if not isinstance(path, str) or not path:
-            fail(where, line, "`path` is empty or not a text")
+            on_bad(where, line, "`path` is empty or not a text")
+            continue
         # a Path would cost a microsecond a row more
         key = path if "://" in path else os.path.normpath(os.path.expanduser(path))  # noqa: PTH111
         if key in found:
-            fail(where, line, f"the path {path!r} stands in row {lines[key]} already; keep one of the two")
+            unclear[key] = f"the metadata has it in row {lines[key]} and again in row {line}: keep one of the two"
+            continue
         found[key], lines[key] = fields, line
-    return Metadata(found, folder=str(folder))
+    if refused and not found:
+        raise SourceError(f"{refused[0].uri}: {refused[0].detail}; no row is good")
+    return Metadata(found, folder=str(folder), refused=refused, unclear=unclear)
 
 
-def _mapping_rows(metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+def _mapping_rows(metadata: Mapping[str, Any], on_bad: OnBad) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     for number, (path, fields) in enumerate(metadata.items(), 1):
-        if not isinstance(fields, Mapping):
-            fail("metadata", number, f"the fields of {path!r} are no mapping")
-        yield number, os.fspath(path), dict(fields)
+        if isinstance(fields, Mapping):
+            yield number, os.fspath(path), dict(fields)
+        else:
+            on_bad("metadata", number, f"the fields of {path!r} are not a mapping")
 
 
 def _with_paths(
-    rows: Iterator[tuple[int, dict[str, Any] | str]], wanted: Sequence[str], where: str
+    rows: Iterator[tuple[int, dict[str, Any] | str]], wanted: Sequence[str], where: str, on_bad: OnBad
 ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     for number, row in rows:
         if isinstance(row, str):
-            fail(where, number, row)
+            on_bad(where, number, row)
+            continue
         column = column_of(row, wanted)
         path = row.pop(column) if column else None
         yield number, os.fspath(path) if isinstance(path, os.PathLike) else path, row
 
 
-def _file_rows(file: Path, wanted: Sequence[str]) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+def _file_rows(file: Path, wanted: Sequence[str], on_bad: OnBad) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    with_paths = partial(_with_paths, wanted=wanted, where=str(file), on_bad=on_bad)
     if _is_parquet(file):
-        yield from _with_paths(parquet_rows(file), wanted, str(file))
+        yield from with_paths(parquet_rows(file))
         return
     try:
         # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             where = str(file)
-            rows = json_rows(where, lines) if _is_json(file, lines) else csv_rows(where, lines, wanted)
-            yield from _with_paths(rows, wanted, where)
-    except UnicodeDecodeError as exc:
-        raise SourceError(f"{file}: the metadata is not UTF-8; save it as UTF-8") from exc
+            is_json = _is_json(file, lines)
+            yield from with_paths(
+                json_rows(where, lines, on_bad=on_bad) if is_json else csv_rows(where, lines, wanted, on_bad=on_bad)
+            )
     except OSError as exc:
         raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
 

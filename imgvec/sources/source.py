@@ -155,7 +155,8 @@ class Source:
             found = _read(self.spec, reading, single=True)
         else:
             found = _each(self._specs, reading)
-        return _to_the_end(reading.told(reading.own(found)), reading)
+        refused = () if metadata is None else metadata.refused
+        return _to_the_end(reading.told(reading.own(chain(refused, found))), reading)
 
     @property
     def columns(self) -> Columns:

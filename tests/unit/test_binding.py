@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from imgvec.definition import Definition
-from imgvec.description import check_binding, write
+from imgvec.description import check_binding, incarnation, write
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import EncoderMismatch
 
@@ -55,3 +55,18 @@ def test_a_description_holds_what_differs_from_the_defaults_alone() -> None:
     assert plain["encoder"] == BOUND.to_dict()
     assert plain["imgvec"] == 1
     assert write(Definition.load("photos"), BOUND) != write(Definition.load("photos"), BOUND)  # the incarnation
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ('{"incarnation": "abc"}', "abc"),
+        ('{"incarnation": 3}', ""),
+        ("{}", ""),
+        ("[1]", ""),
+        ("not JSON", ""),
+        ("", ""),
+    ],
+)
+def test_the_incarnation_of_a_description(text: str, bits: str) -> None:
+    assert incarnation(text) == bits

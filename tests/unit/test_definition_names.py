@@ -114,3 +114,20 @@ def test_the_index_of_a_field(declared: dict[str, object], says: str | None) -> 
     with pytest.raises(DefinitionError, match=says) as raised:
         Definition.load(given)
     assert raised.value.where.startswith("fields.note")
+
+
+@pytest.mark.parametrize(
+    ("data", "where", "says"),
+    [
+        ({"vector": {"type": "INT8_VECTOR"}, "index": {"cpu": {"type": "IVF_FLAT"}}}, "index.cpu.type",
+         "IVF_FLAT takes .*, not INT8_VECTOR"),
+        ({"index": {"cpu": {"type": "BIN_FLAT"}}}, "index.cpu.type", "BIN_FLAT takes BINARY_VECTOR, not FLOAT_VECTOR"),
+        ({"index": {"cpu": {"type": "GPU_CAGRA"}}}, "index.cpu.type", "GPU_CAGRA is a GPU index"),
+        ({"index": {"cpu": {"type": "FLAT"}, "gpu": {"type": "HNSW"}}}, "index.gpu.type", "HNSW is a CPU index"),
+        ({"index": {"cpu": {"type": "HNSW", "params": {"nlist": 3}}}}, "index.cpu", "nlist is no build parameter"),
+    ],
+)  # fmt: skip
+def test_a_vector_index_fits_its_vectors(data: dict[str, object], where: str, says: str) -> None:
+    with pytest.raises(DefinitionError, match=says) as raised:
+        Definition.load({"encoder": {"model": "m"}, **data})
+    assert raised.value.where.startswith(where)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from test_evaluate import Collection, at, results
 
+from imgvec.errors import FilterError
+from imgvec.filters import FieldType
 from imgvec.quality import compare, evaluate, paired
 from imgvec.quality.comparison import RESAMPLES
-from imgvec.quality.labels import LabelSets
+from imgvec.quality.labels import LabelSets, label_type
 
 
 def test_the_intervals_are_percentiles_of_resampled_means() -> None:
@@ -49,3 +51,15 @@ def test_what_an_evaluation_prints_is_no_longer_for_more_queries() -> None:
     shown = repr(evaluate(Collection(at(0, 1, 2), [{"label": "a"}] * 3), label="label"))
     assert "rows=3" in shown
     assert not any(f"{name}=" in shown for name in ("names", "labels", "values"))
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR", "INT8", "INT16", "INT32", "INT64", "BOOL"])
+def test_what_labels_can_be(kind: str) -> None:
+    for declared in (FieldType(kind), FieldType("ARRAY", element=kind)):
+        assert label_type("a", {"a": declared}, dynamic=False) == declared
+
+
+@pytest.mark.parametrize("declared", [FieldType("FLOAT"), FieldType("JSON"), FieldType("ARRAY", element="DOUBLE")])
+def test_what_labels_cannot_be(declared: FieldType) -> None:
+    with pytest.raises(FilterError, match="labels are VARCHAR, INT8, INT16, INT32, INT64, BOOL, or an ARRAY of these"):
+        label_type("a", {"a": declared}, dynamic=True)

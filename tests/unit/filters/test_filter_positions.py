@@ -65,3 +65,20 @@ def test_several_dates_that_a_field_shall_not_hold() -> None:
     first, third, day = 1_717_200_000_000, 1_717_372_800_000, 86_400_000
     outside = [f"(taken_at < {start} or taken_at > {start + day - 1})" for start in (first, third)]
     assert render(where, FIELDS, dynamic=True) == f"({' and '.join(outside)})"
+
+
+@pytest.mark.parametrize(
+    ("operator", "mirrored"), [("==", "=="), ("!=", "!="), ("<", ">"), ("<=", ">="), (">", "<"), (">=", "<=")]
+)
+def test_a_value_before_the_field(operator: str, mirrored: str) -> None:
+    ours = {**FIELDS, "x": FieldType("FLOAT")}
+    tenth = "0.10000000149011612"
+    assert render(f"0.1 {operator} x", ours, dynamic=True) == f"x {mirrored} {tenth}"
+    assert render(f"n > 1 and -0.1 {operator} x", ours, dynamic=True) == f"n > 1 and x {mirrored} -{tenth}"
+
+
+@pytest.mark.parametrize(
+    "text", ["n in d", "n in (1)", "n not in d", "n == -true", "3 - 1 < n", "(3) - 1 < n", "d == +0.5 * 2"]
+)
+def test_what_is_not_a_plain_value_is_left_to_milvus(text: str) -> None:
+    assert render(text, FIELDS, dynamic=True) == text

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pictures import picture
+from records import read_source
 
-from imgvec.errors import SourceError
-from imgvec.sources import Metadata, load_metadata
+from imgvec.errors import SourceError, UnreadableImage
+from imgvec.sources import Metadata, Record, load_metadata
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:
@@ -102,15 +104,10 @@ class TestLookup:
         ("m.csv", "", "m.csv:1: .*nothing"),
         ("m.csv", "sep=;\n", "m.csv:2: .*it has nothing"),
         ("m.csv", "sep=;\nfile;album\n", "m.csv:2: .*it has file, album"),
-        ("m.csv", "path,n\na.jpg,1\nb.jpg,2\n./a.jpg,3\n", "m.csv:4: .*'./a.jpg' stands in row 2"),
-        ("m.csv", "path,n\na.jpg,1\n,2\n", "m.csv:3: `path` is empty"),
         ("m.csv", "path,n\na.jpg,1,2\n", "m.csv:2: 3 cells, the header has 2"),
         ("m.csv", "path,n,n\na.jpg,1,2\n", "m.csv:1: two columns .* the same name"),
         ("m.csv", 'path,n\nb.jpg,1\na.jpg,"' + "x\n" * 9_000_000, "m.csv:3: .*field larger.*a quote not closed"),
         ("m.csv", "path,n\nä.jpg,1\n".encode("latin-1"), "not UTF-8"),
-        ("m.jsonl", '{"path": "a.jpg"}\n{"path": \n', "m.jsonl:2: not a line of JSON"),
-        ("m.jsonl", '{"path": "a.jpg"}\n[1]\n', "m.jsonl:2: .*one object a line"),
-        ("m.jsonl", '{"path": "a.jpg"}\n' + "[" * 100_000, "m.jsonl:2: not a line of JSON"),
         ("m.jsonl", '{"path": 3}\n', "m.jsonl:1: `path` is empty or not a text"),
         ("m.jsonl", '{"file": "a.jpg"}\n', "m.jsonl:1: `path` is empty or not a text"),
         ("m.json", '[{"path": "a.jpg"}]', "m.json:1: .*one object a line"),
@@ -121,6 +118,53 @@ def test_what_is_refused(tmp_path: Path, name: str, text: str | bytes, says: str
         load_metadata(written(tmp_path, name, text))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "refused"),
+    [
+        ("m.csv", "path,n\na.jpg,1\n,2\nb.jpg,2\n", {"m.csv:3": "`path` is empty or not a text"}),
+        ("m.csv", "path,n\na.jpg,1,2\nb.jpg,2\n", {"m.csv:2": "3 cells, the header has 2"}),
+        ("m.csv", b"path,n\n\xe4.jpg,1\nb.jpg,2\n", {"m.csv:2": "not UTF-8"}),
+        ("m.jsonl", '{"path": "b.jpg"}\n{"path": \n', {"m.jsonl:2": "not a line of JSON"}),
+        ("m.jsonl", '[1]\n{"path": "b.jpg"}\n', {"m.jsonl:1": "JSON lines hold one object a line"}),
+        ("m.jsonl", '{"path": "b.jpg"}\n' + "[" * 100_000, {"m.jsonl:2": "not a line of JSON"}),
+        ("m.jsonl", '{"path": 3}\n{"path": "b.jpg"}\n{}\n',
+         {"m.jsonl:1": "`path` is empty or not a text", "m.jsonl:3": "`path` is empty or not a text"}),
+    ],
+)  # fmt: skip
+def test_a_bad_row_costs_itself_alone(tmp_path: Path, name: str, text: str | bytes, refused: dict[str, str]) -> None:
+    known = load_metadata(written(tmp_path, name, text))
+    assert "b.jpg" in known.unused
+    assert [(one.uri, one.reason) for one in known.refused] == [
+        (f"{tmp_path}/{place}", "metadata refused") for place in refused
+    ]
+    assert all(detail in one.detail for one, detail in zip(known.refused, refused.values(), strict=True))
+
+
+def test_refused_rows_are_told_with_the_images(tmp_path: Path) -> None:
+    picture(1).save(tmp_path / "a.png")
+    known = load_metadata(written(tmp_path, "m.csv", "path,n\na.png,1\n,2\n"))
+    first, second = read_source(tmp_path / "a.png", metadata=known)
+    assert isinstance(first, UnreadableImage)
+    assert (first.uri, first.reason) == (f"{tmp_path}/m.csv:3", "metadata refused")
+    assert isinstance(second, Record)
+    assert second.metadata == {"n": "1"}
+    # of the parts of a source one tells of it
+    parts = [list(read_source(tmp_path / "a.png", metadata=known, part=(rank, 3))) for rank in range(3)]
+    assert sum(isinstance(one, UnreadableImage) for part in parts for one in part) == 1
+
+
+def test_two_rows_of_one_path_cost_its_image(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture(1).save(tmp_path / name)
+    known = load_metadata(written(tmp_path, "m.csv", "path,n\na.png,1\nb.png,2\n./a.png,3\n"))
+    first, second = read_source([tmp_path / "a.png", tmp_path / "b.png"], metadata=known)
+    assert isinstance(first, UnreadableImage)
+    assert (first.uri, first.reason) == (str(tmp_path / "a.png"), "metadata refused")
+    assert first.detail == "the metadata has it in row 2 and again in row 4: keep one of the two"
+    assert isinstance(second, Record)
+    assert (second.metadata, known.refused, known.unused) == ({"n": "2"}, [], [])
+
+
 def test_no_such_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(SourceError, match="cannot be read"):
@@ -128,7 +172,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_mapping_to_no_fields() -> None:
-    with pytest.raises(SourceError, match="no mapping"):
+    with pytest.raises(SourceError, match=r"the fields of .* are not a mapping; no row is good"):
         load_metadata({"a.jpg": ["cats"]})  # type: ignore[dict-item]
 
 
@@ -137,3 +181,17 @@ def test_a_number_of_thousands_of_digits_ends_nothing(tmp_path: Path) -> None:
     [huge, other] = rows(load_metadata(file), tmp_path, "a.jpg", "b.jpg")
     assert huge["n"] > 2**64
     assert other == {"n": 2}
+
+
+def test_a_bad_row_of_a_mapping_costs_itself_alone() -> None:
+    known = load_metadata({"a.jpg": 3, "": {"n": 1}, "b.jpg": {"n": 2}})  # type: ignore[dict-item]
+    assert [(one.uri, one.detail) for one in known.refused] == [
+        ("metadata:1", "the fields of 'a.jpg' are not a mapping"),
+        ("metadata:2", "`path` is empty or not a text"),
+    ]
+    assert known.unused == ["b.jpg"]
+
+
+def test_rows_behind_one_that_stands_twice(tmp_path: Path) -> None:
+    known = load_metadata(written(tmp_path, "m.csv", "path,n\na.jpg,1\n./a.jpg,2\nb.jpg,3\n"))
+    assert known.lookup(str(tmp_path / "b.jpg"), "b") == {"n": "3"}
