@@ -112,7 +112,5 @@ def test_an_image_without_a_vector_is_refused_with_a_reason(tmp_path: Path) -> N
 def test_the_seconds_of_each_stage_are_within_those_of_the_run(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     rows = Definition.load("photos").row_fields
-    report = ingest(
-        read_source(tmp_path), FakeStore(), FakeEncoder(), rows, threads=1, max_pixels=10**6, max_bytes=10**6
-    )
+    report = ingest(read_source(tmp_path), FakeStore(), FakeEncoder(), rows, Resources(1, 10**6, 10**6))
     assert all(0 <= seconds <= report.seconds for seconds in report.stage_seconds.values())

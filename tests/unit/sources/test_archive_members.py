@@ -20,8 +20,10 @@ from test_archives import tar, zipped
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.sources import Notice, PassedOver, Record, tars, zips
-from imgvec.sources.places import Place, kind_of, split_member
+from imgvec.sources.guards import Guards
+from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
+from imgvec.sources.registry import by_ending, split_member
 from imgvec.sources.samples import Choice, Member, plain_name, read_samples, sample_key
 from imgvec.sources.spellings import _unicode_path, every_spelling, zip_spellings
 
@@ -215,7 +217,7 @@ def test_headers_that_are_too_long(kind: bytes, size: int, refused: bool) -> Non
 
 class TestChoice:
     def test_a_sidecar_and_an_image_at_their_limits(self) -> None:
-        choice = Choice(PLACE, Reading(max_bytes=1000))
+        choice = Choice(PLACE, Reading(guards=Guards(max_bytes=1000)))
         assert choice.trouble("a.json", FILE, 16 * 2**20) is None
         assert choice.trouble("b.txt", FILE, 16 * 2**20) is None
         said = ("too large", "16,777,217 bytes, the limit is 16,777,216")
@@ -363,7 +365,8 @@ def test_names_of_members() -> None:
     ],
 )
 def test_the_kind_of_a_source(name: str, kind: str | None) -> None:
-    assert kind_of(name) == kind
+    found = by_ending(name)
+    assert (None if found is None else found.name) == kind
     assert split_member(f"/x/{name}!a!b.jpg") == (None if kind is None else (f"/x/{name}", "a!b.jpg"))
     assert split_member(f"/x/{name}") is None
     assert split_member(f"/x/{name}!") is None

@@ -10,7 +10,7 @@ import pytest
 from records import gone_from, read_source
 from test_passing import found, make
 
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UsageError
 from imgvec.sources import files
 from imgvec.sources.records import PassedOver
 
@@ -149,7 +149,7 @@ def test_the_root_and_the_part(tmp_path: Path) -> None:
         read_source(tmp_path / "r", root=tmp_path / "r" / "a.jpg")
     assert str(caught.value) == f"{tmp_path}/r/a.jpg: the root is not a folder"
     for part in ((1, 1), (-1, 2), (2, 2)):
-        with pytest.raises(SourceError) as caught:
+        with pytest.raises(UsageError) as caught:
             read_source(tmp_path, part=part)
         said = f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts"
         assert str(caught.value) == said

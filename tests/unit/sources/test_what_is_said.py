@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from records import gone_from, read_source
 
-from imgvec.errors import SourceError, UnreadableImage
+from imgvec.errors import MissingExtra, SourceError, UnreadableImage
 from imgvec.images.readers import BytesReader, path_trouble
 from imgvec.sources import Notice, PassedOver, Record, files, load_metadata, places, zips
+from imgvec.sources.guards import MAX_BYTES
 from imgvec.sources.names import is_another
 from imgvec.sources.reading import Reading
 from imgvec.sources.records import Again
-from imgvec.sources.source import MAX_BYTES
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -95,7 +95,7 @@ def test_how_a_source_is_read_without_a_word(tmp_path: Path) -> None:
         if not isinstance(one, Notice)
     }
     assert taken == {"a.jpg": Record, "b.jpg": PassedOver}
-    assert reading.max_bytes == MAX_BYTES == 256 * 2**20
+    assert reading.guards.max_bytes == MAX_BYTES == 256 * 2**20
 
 
 class TestSidecars:
@@ -156,7 +156,7 @@ class TestParquet:
     def test_pyarrow_is_not_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a.parquet").write_bytes(b"PAR1")
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(SourceError, match=r"a\.parquet: Parquet needs pyarrow: pip install 'imgvec\[parquet\]'"):
+        with pytest.raises(MissingExtra, match=r"a\.parquet: Parquet needs pyarrow: pip install 'imgvec\[parquet\]'"):
             list(read_source(tmp_path / "a.parquet"))
 
     @pytest.mark.parametrize("value", [{"path": "a.jpg"}, {"path": "a.jpg", "bytes": "text"}, "text"])
