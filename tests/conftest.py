@@ -19,6 +19,14 @@ from backends import (  # noqa: F401  fixtures, and the hook that shows a server
 )
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from side_by_side import (  # noqa: F401  hooks
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_configure_node,
+    pytest_runtest_protocol,
+    pytest_unconfigure,
+    pytest_xdist_auto_num_workers,
+)
 
 
 @pytest.fixture(scope="session")

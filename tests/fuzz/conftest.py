@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tally import Fuzz, Tally
 
 _tallies = pytest.StashKey[dict[str, Tally]]()
+_sent = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture
@@ -50,9 +51,23 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     return run
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where the run is spread over processes, each sends its figures to the one that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        tallies = session.config.stash.get(_tallies, {})
+        session.config.workeroutput["fuzz figures"] = {name: str(tally) for name, tally in tallies.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    sent = getattr(node, "workeroutput", {}).get("fuzz figures", {})
+    node.config.stash.setdefault(_sent, {}).update(sent)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    tallies = config.stash.get(_tallies, {})
-    if tallies:
+    own = {name: str(tally) for name, tally in config.stash.get(_tallies, {}).items()}
+    figures = {**config.stash.get(_sent, {}), **own}
+    if figures:
         terminalreporter.section("fuzz figures")
-        for name, tally in tallies.items():
-            terminalreporter.write_line(f"{name}: {tally}")
+        for name, figure in sorted(figures.items()):
+            terminalreporter.write_line(f"{name}: {figure}")

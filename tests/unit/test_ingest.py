@@ -462,6 +462,7 @@ def test_a_stop_during_the_last_write_is_no_interruption(pictures: Path, encoder
     assert (report.written, report.interrupted) == (20, False)
 
 
+@pytest.mark.alone
 def test_rows_are_not_held_back_by_unchanged_images_behind_them(
     pictures: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

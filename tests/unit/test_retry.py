@@ -40,6 +40,7 @@ def test_what_will_not_get_better_is_raised_at_once() -> None:
     assert failing.calls == 1
 
 
+@pytest.mark.alone
 def test_time_is_bounded() -> None:
     started = time.monotonic()
     with pytest.raises(BackendUnavailable, match="busy"):

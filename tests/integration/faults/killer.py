@@ -17,6 +17,7 @@ from fakes import FakeEncoder
 
 from imgvec import ImageCollection
 from imgvec.encoders.protocol import Pixels
+from imgvec.images import decode as real_decode
 from imgvec.ingest import decoding, pipeline, reading
 from imgvec.vectors import Vectors
 
@@ -41,12 +42,12 @@ def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", n
             passing("after encode")
             return vectors
 
-    def decode(*args: Any, decode: Callable[..., Any] = decoding.decode, **options: Any) -> Any:
+    def decode(*args: Any, decode: Callable[..., Any] = real_decode, **options: Any) -> Any:
         decoded = decode(*args, **options)
         passing("after decode")
         return decoded
 
-    decoding.decode = decode  # type: ignore[assignment]  # in place of the real one
+    decoding.decode = decode  # type: ignore[attr-defined]  # which decoding imports: in place of the real one
     with ImageCollection.open(name, uri=uri, encoder=Encoder()) as photos, Path(acknowledged).open("a") as log:
         send = photos.store.upsert
 

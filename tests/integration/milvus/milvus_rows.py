@@ -32,4 +32,5 @@ def full_row(id_: str, **others: Any) -> dict[str, Any]:
 
 def unit_vectors(count: int, dim: int, seed: int = 0) -> Vectors:
     made = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made

@@ -41,6 +41,7 @@ def grown(path: Path, members: int, warm: int, mode: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.alone
 def test_a_tar_is_streamed(tmp_path: Path, mode: str) -> None:
     seen, growth = grown(tmp_path / "t.tar", 2000, 200, mode)
     assert seen == 2000
@@ -48,6 +49,7 @@ def test_a_tar_is_streamed(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.alone
 def test_a_long_tar_is_streamed(tmp_path: Path) -> None:
     seen, growth = grown(tmp_path / "t.tar", 20_000, 2000, "w")
     assert seen == 20_000

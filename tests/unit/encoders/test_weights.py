@@ -226,6 +226,7 @@ def test_a_broken_hub_is_unreachable(status: int, hub: FakeHub) -> None:
         load("org/tiny")
 
 
+@pytest.mark.alone
 def test_a_silent_hub_is_given_up_in_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -295,6 +295,7 @@ def test_long_chains_become_trees_of_short_ones() -> None:
     assert longest < 32
 
 
+@pytest.mark.alone
 def test_twenty_thousand_values_take_no_time() -> None:
     began = time.perf_counter()
     expression = rendered(field("id").in_([f"{n:032x}" for n in range(20_000)]))

@@ -238,6 +238,7 @@ def test_nothing_is_kept_after_the_end() -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system has no TCP_QUICKACK")
+@pytest.mark.alone
 def test_head_and_body_sent_apart_do_not_wait_for_each_other(kept: Connections) -> None:
     """Nagle's algorithm there and delayed acknowledgements here: 40 ms for each answer."""
     head, body = OK[: -len(b"pixels")], b"pixels"

@@ -279,6 +279,7 @@ def test_of_several_addresses_only_public_ones_are_tried(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("phase", ["headers", "body"])
+@pytest.mark.alone
 def test_a_byte_now_and_then_meets_the_deadline(phase: str) -> None:
     over = threading.Event()
 

@@ -50,6 +50,7 @@ def test_each_wrong_address_has_its_own_sentence(uri: str, says: str) -> None:
     assert says in str(failure(uri, timeout=5))
 
 
+@pytest.mark.alone
 def test_a_server_that_does_not_answer_is_given_up_in_time(silent_uri: str) -> None:
     start = time.monotonic()
     error = failure(silent_uri, timeout=0.5)

@@ -1,0 +1,138 @@
+"""How the whole run is spread over processes: `pytest` without paths starts several, `pytest PATH` stays in one.
+
+Most of the run waits: for a server that flushes a collection once in ten seconds, for children that are killed, for
+timeouts. So there are two processes a processor, and the tests that wait longest go first.
+
+A file's tests stay together, since they share what its module fixtures make. The files that need a Milvus server share
+`LANES` processes: each of these has a server of its own, as tests use fixed names and drop what they find left over,
+and an idle server costs a tenth of a processor and several hundred megabytes. All container tests share one container.
+
+`@pytest.mark.alone` is for tests that measure seconds or memory: they come last, and each waits until no other test
+runs. Every other test holds a lock that it shares; one of these holds it alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+#: More than these bring nothing on a machine of many processors, and each may take a gigabyte (its server, torch).
+MOST_WORKERS = 8
+
+LANES = 2
+"""Processes that run the tests which need a server."""
+
+_lock = pytest.StashKey[Path]()
+_held = pytest.StashKey[IO[bytes]]()
+
+#: What is started first, by the path that a test's id begins with or a mark that it bears; the rest follows in its order.
+_FIRST = (
+    "server",
+    "container",
+    "tests/integration/test_streams.py",
+    "tests/integration/faults/",
+    "tests/integration/engines/",  # Ray takes half a minute to start
+    "tests/e2e/",
+    "tests/integration/",
+    "tests/fuzz/",
+)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`, which is the default: 0, and so this very process, where paths are named."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        config.option.dist = "no"  # loadgroup without a worker is an error
+        return 0
+    return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[_held] = Path(worker["lock"]).open("rb")
+    elif config.getoption("dist", "no") != "no":
+        handle, name = tempfile.mkstemp(prefix="imgvec-tests-", suffix=".lock")
+        os.close(handle)
+        config.stash[_lock] = Path(name)
+        # Workers inherit it. Several processes with a thread a processor each would spin for one another.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a worker where the lock is."""
+    node.workerinput["lock"] = str(node.config.stash[_lock])  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _lock in config.stash:
+        config.stash[_lock].unlink(missing_ok=True)
+    if _held in config.stash:
+        config.stash[_held].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group the tests, and put those first that take long; where nothing is spread, all stays as it was."""
+    if _held not in config.stash:
+        return
+    lanes = _lanes(items)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item, lanes)))
+    items.sort(key=_place)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout: to wait for one's turn takes none of its seconds
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    held = item.config.stash.get(_held, None)
+    if held is None:
+        return (yield)
+    fcntl.flock(held, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+    try:
+        return (yield)
+    finally:
+        fcntl.flock(held, fcntl.LOCK_UN)
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    """Whether the test runs on the session's server; one with a server of its own goes with its file."""
+    return item.get_closest_marker("server") is not None and "own_server" not in getattr(item, "fixturenames", ())
+
+
+def _lanes(items: list[pytest.Item]) -> dict[str, str]:
+    """The lane of each file that needs the server: the fullest files first, each into the lane with the fewest tests."""
+    sizes = Counter(_file(item) for item in items if _needs_server(item))
+    filled = [0] * LANES
+    lanes = {}
+    for file, size in sorted(sizes.items(), key=lambda each: (-each[1], each[0])):
+        lane = filled.index(min(filled))
+        filled[lane] += size
+        lanes[file] = f"server {lane + 1}"
+    return lanes
+
+
+def _group(item: pytest.Item, lanes: dict[str, str]) -> str:
+    """What `item` must run together with."""
+    for name in ("alone", "container"):
+        if item.get_closest_marker(name):
+            return name
+    return lanes[_file(item)] if _needs_server(item) else _file(item)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.get_closest_marker("alone"):
+        return len(_FIRST) + 1
+    for place, what in enumerate(_FIRST):
+        if item.nodeid.startswith(what) or item.get_closest_marker(what):
+            return place
+    return len(_FIRST)
