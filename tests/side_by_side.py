@@ -23,8 +23,8 @@ from typing import IO
 
 import pytest
 
-#: More than these bring nothing on a machine of many processors, and each may take a gigabyte (its server, torch).
 MOST_WORKERS = 8
+"""More bring nothing on a machine of many processors, and each may take a gigabyte (torch, its server)."""
 
 LANES = 2
 """Processes that run the tests which need a server."""
@@ -32,7 +32,6 @@ LANES = 2
 _lock = pytest.StashKey[Path]()
 _held = pytest.StashKey[IO[bytes]]()
 
-#: What is started first, by the path that a test's id begins with or a mark that it bears; the rest follows in its order.
 _FIRST = (
     "server",
     "container",
@@ -43,6 +42,7 @@ _FIRST = (
     "tests/integration/",
     "tests/fuzz/",
 )
+"""What starts first, by a mark or by the path that a test's id begins with; the rest follows in its order."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -56,7 +56,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is not None:
-        config.stash[_held] = Path(worker["lock"]).open("rb")
+        config.stash[_held] = Path(worker["lock"]).open("rb")  # noqa: SIM115  until pytest_unconfigure
     elif config.getoption("dist", "no") != "no":
         handle, name = tempfile.mkstemp(prefix="imgvec-tests-", suffix=".lock")
         os.close(handle)
@@ -78,6 +78,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_held].close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Group the tests, and put those first that take long; where nothing is spread, all stays as it was."""
     if _held not in config.stash:
@@ -110,7 +111,7 @@ def _needs_server(item: pytest.Item) -> bool:
 
 
 def _lanes(items: list[pytest.Item]) -> dict[str, str]:
-    """The lane of each file that needs the server: the fullest files first, each into the lane with the fewest tests."""
+    """The lane of each file that needs the server: the fullest first, each into the lane with the fewest tests."""
     sizes = Counter(_file(item) for item in items if _needs_server(item))
     filled = [0] * LANES
     lanes = {}

@@ -66,7 +66,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     own = {name: str(tally) for name, tally in config.stash.get(_tallies, {}).items()}
-    figures = {**config.stash.get(_sent, {}), **own}
+    figures = config.stash.setdefault(_sent, {}) | own
     if figures:
         terminalreporter.section("fuzz figures")
         for name, figure in sorted(figures.items()):

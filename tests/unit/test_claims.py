@@ -270,6 +270,7 @@ def settles(folder: Path, versions: Sequence[Version], cut: int, chunk: int) -> 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions=VERSIONS, cut=st.integers(0, 6), chunk=st.integers(1, 9))
+@pytest.mark.slow
 def test_a_run_over_an_unchanged_source_writes_nothing(
     tmp_path: Path, versions: list[Version], cut: int, chunk: int
 ) -> None:

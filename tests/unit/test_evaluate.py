@@ -102,6 +102,7 @@ def test_the_whole_ranking_by_hand(line: Collection) -> None:
 
 
 @pytest.mark.parametrize("metric", ["COSINE", "IP", "L2"])
+@pytest.mark.slow
 def test_exact_ranking_is_that_of_every_row_and_as_scikit_learn(metric: str) -> None:
     sklearn = pytest.importorskip("sklearn.metrics", exc_type=ImportError)
     collection = noisy(150, 4)

@@ -188,6 +188,7 @@ def test_a_failing_source_is_raised_and_what_came_before_is_written(
     assert len(store.rows) == 20
 
 
+@pytest.mark.slow
 def test_no_more_is_read_ahead_than_the_bounds_allow(pictures: Path, store: FakeStore) -> None:
     """A slow encoder holds the readers back: the source is not drained into memory."""
     taken = 0
@@ -244,6 +245,7 @@ def test_prune(pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path:
     assert prune(store, gone_from(pictures)) == 0
 
 
+@pytest.mark.slow
 def test_a_busy_milvus_is_asked_again(pictures: Path, encoder: FakeEncoder) -> None:
     class Busy(FakeStore):
         refused = 0
@@ -345,6 +347,7 @@ class DeadlyEncoder(FakeEncoder):
         return _deadly
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeStore, tmp_path: Path) -> None:
     deadly, log = pictures / "album0" / "05deadly.jpg", tmp_path / "refused.jsonl"
     picture(3, (33, 33)).save(deadly)
@@ -463,6 +466,7 @@ def test_a_stop_during_the_last_write_is_no_interruption(pictures: Path, encoder
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 def test_rows_are_not_held_back_by_unchanged_images_behind_them(
     pictures: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,6 +496,7 @@ def test_rows_are_not_held_back_by_unchanged_images_behind_them(
     assert written[0] - started < (time.monotonic() - started) * 0.7
 
 
+@pytest.mark.slow
 def test_large_files_are_not_all_held_at_once(store: FakeStore, encoder: FakeEncoder) -> None:
     """Counted by the readers themselves: bytes handed out against bytes that were decoded or refused."""
     out = 0
@@ -533,6 +538,7 @@ def test_a_long_run_tunes_its_encoder(pictures: Path, store: FakeStore, monkeypa
     assert expected == [4, 12]
 
 
+@pytest.mark.slow
 def test_a_slow_source_s_first_images_do_not_wait_for_a_chunk(
     pictures: Path, store: FakeStore, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

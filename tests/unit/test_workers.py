@@ -31,6 +31,7 @@ def test_results_and_errors(threads: int, processes: int) -> None:
     pool.shutdown()
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_process_costs_itself_alone() -> None:
     pool = WorkerProcesses(2)
     try:

@@ -217,6 +217,7 @@ def test_random_bytes_are_refused_or_decoded(data: bytes, start: bytes) -> None:
 
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from(sorted(FILES)), st.randoms(use_true_random=False))
+@pytest.mark.slow
 def test_mutated_files_are_refused_or_decoded(name: str, chance: random.Random) -> None:
     data = bytearray(FILES[name])
     for _ in range(chance.choice([1, 1, 2, 5, 30])):

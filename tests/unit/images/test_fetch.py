@@ -280,6 +280,7 @@ def test_of_several_addresses_only_public_ones_are_tried(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("phase", ["headers", "body"])
 @pytest.mark.alone
+@pytest.mark.slow
 def test_a_byte_now_and_then_meets_the_deadline(phase: str) -> None:
     over = threading.Event()
 
@@ -332,6 +333,7 @@ def test_an_encoding_that_was_not_asked_for_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["503", "429", "reset", "cut"])
+@pytest.mark.slow
 def test_what_passes_is_tried_again(trouble: str) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if len(server.requests) > 2:
@@ -348,6 +350,7 @@ def test_what_passes_is_tried_again(trouble: str) -> None:
         assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 def test_tries_are_bounded_in_number_and_time() -> None:
     with serving(lambda handler: say(handler, 500)) as server:
         error = refused(UrlReader(server.url, HERE))

@@ -18,6 +18,7 @@ def run(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize("address", ["./photos.db", "photos", "http://"])
+@pytest.mark.slow
 def test_an_address_in_the_environment_or_in_a_dotenv_file_does_no_harm(tmp_path: Path, address: str) -> None:
     (tmp_path / ".env").write_text(f"MILVUS_URI={address}\nIMGVEC_TEST_FROM_DOTENV=1\n")
     assert run("import pymilvus", tmp_path, MILVUS_URI=address).returncode != 0  # what it is about

@@ -1,0 +1,135 @@
+"""How the run is spread over processes, tried on runs of their own; and what runs by day, by night, before a commit."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+PLUGIN = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from side_by_side import *
+"""
+
+TESTS = """
+    import pathlib, time
+    import pytest
+
+    HERE = pathlib.Path(__file__).parent
+
+    def running(name):
+        began = time.time()
+        time.sleep(0.2)
+        (HERE / f"{{name}}.ran").write_text(f"{{began}} {{time.time()}}")
+
+    @pytest.mark.parametrize("n", range(4))
+    def test_other(n):
+        running(f"{file}-{{n}}")
+"""
+
+ALONE = """
+    @pytest.mark.alone
+    def test_measured():
+        running("measured")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n'
+        'addopts = "-n auto --dist loadgroup --no-loadscope-reorder"\n'
+        'markers = ["alone", "server", "container"]\n'
+    )
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "conftest.py").write_text(_dedented(PLUGIN.format(tests=str(ROOT / "tests"))))
+    for file in ("a", "b", "c"):
+        text = TESTS.format(file=file) + (ALONE if file == "a" else "")
+        (tmp_path / "tests" / f"test_{file}.py").write_text(_dedented(text))
+    return tmp_path
+
+
+def _dedented(text: str) -> str:
+    return re.sub(r"^ {4}", "", text, flags=re.MULTILINE)
+
+
+def _ran(project: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments],
+        cwd=project, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_without_paths_several_processes_run_and_what_measures_runs_alone(project: Path) -> None:
+    said = _ran(project)
+    assert "13 passed" in said
+    workers = re.findall(r"\[(gw\d+)\].* PASSED tests/test_(\w)\.py::test_other", said)
+    assert len({worker for worker, _ in workers}) > 1
+    assert len(set(workers)) == 3  # a file stays in one process
+    times = {path.stem: tuple(map(float, path.read_text().split())) for path in project.glob("tests/*.ran")}
+    began, ended = times.pop("measured")
+    assert len(times) == 12
+    assert all(end <= began or start >= ended for start, end in times.values())
+
+
+@pytest.mark.slow
+def test_with_a_path_the_run_stays_in_this_process(project: Path) -> None:
+    said = _ran(project, "tests/test_a.py")
+    assert "5 passed" in said
+    assert "gw0" not in said
+
+
+def test_the_parts_of_the_night_are_those_of_its_workflow() -> None:
+    listed = subprocess.run(
+        ["bash", str(ROOT / ".ci" / "nightly"), "--list"], check=True, capture_output=True, text=True
+    ).stdout
+    parts = [line.split()[0] for line in listed.splitlines()]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yaml").read_text())
+    assert workflow["jobs"]["part"]["strategy"]["matrix"]["part"] == parts
+    cases = re.findall(r"^    ([a-z-]+)\)", (ROOT / ".ci" / "nightly").read_text(), re.MULTILINE)
+    assert cases == parts
+    wrong = subprocess.run(["bash", str(ROOT / ".ci" / "nightly"), "fuzz"], check=False, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "--list" in wrong.stderr
+
+
+def test_every_test_by_night_has_a_part() -> None:
+    script = (ROOT / ".ci" / "nightly").read_text()
+    named = re.findall(r"tests/(?:fuzz|integration|unit)[\w./]*", script)
+    by_night = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "pytest.mark.nightly" in path.read_text() or "fuzz: Fuzz" in path.read_text()
+    ]
+    assert len(by_night) > 8
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    assert [path for path in by_night if path != own and not path.startswith(tuple(named))] == []
+
+
+def test_every_benchmark_has_a_part() -> None:
+    script = (ROOT / ".ci" / "nightly").read_text()
+    for path in (ROOT / "tests" / "benchmarks").glob("*.py"):
+        if "__main__" in path.read_text():
+            assert re.search(rf"bench {path.stem}\b|benchmarks/{path.stem}\.py", script), path.name
+
+
+def test_what_ci_and_the_hooks_run_is_here() -> None:
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yaml"):
+        for script in re.findall(r"bash (\.ci/\w+)", workflow.read_text()):
+            assert (ROOT / script).exists()
+    pinned = (ROOT / "constraints.txt").read_text()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]  # no version but that of constraints.txt
+    for hook in hooks[0]["hooks"]:
+        tool = hook["entry"].split()[0].removeprefix(".venv/bin/")
+        assert re.search(rf"^{tool}==", pinned, re.MULTILINE)
