@@ -26,6 +26,7 @@ from side_by_side import (  # noqa: F401  hooks
     pytest_runtest_protocol,
     pytest_unconfigure,
     pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
 )
 
 

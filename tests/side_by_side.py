@@ -14,12 +14,13 @@ runs. Every other test holds a lock that it shares; one of these holds it alone.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -48,7 +49,7 @@ _FIRST = (
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """`-n auto`, which is the default: 0, and so this very process, where paths are named."""
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
-        config.option.dist = "no"  # loadgroup without a worker is an error
+        config.option.dist = "no"  # spread over no process is an error
         return 0
     return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
 
@@ -74,18 +75,40 @@ def pytest_configure_node(node: object) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _lock in config.stash:
         config.stash[_lock].unlink(missing_ok=True)
+        _groups_beside(config.stash[_lock]).unlink(missing_ok=True)
     if _held in config.stash:
         config.stash[_held].close()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What hands out the tests group by group; xdist's own `loadgroup` knows no groups where pytest is 9.2 or later."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+        groups: Mapping[str, str] = {}
+
+        def _split_scope(self, nodeid: str) -> str:
+            if not self.groups:
+                self.groups = json.loads(_groups_beside(config.stash[_lock]).read_text())
+            return self.groups[nodeid]
+
+    return ByGroup(config, log)
+
+
+def _groups_beside(lock: Path) -> Path:
+    return lock.with_suffix(".json")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Group the tests, and put those first that take long; where nothing is spread, all stays as it was."""
     if _held not in config.stash:
         return
     lanes = _lanes(items)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item, lanes)))
+    target = _groups_beside(Path(config.stash[_held].name))
+    own = target.with_suffix(f".{os.getpid()}")
+    own.write_text(json.dumps({item.nodeid: _group(item, lanes) for item in items}))
+    own.replace(target)  # every process writes the same
     items.sort(key=_place)
 
 

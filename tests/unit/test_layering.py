@@ -16,6 +16,7 @@ FLOOR = {"errors", "progress", "rows", "vectors"}
 
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
+    "__main__": {"cli"},
     "verbs": {"collection", "definition", "description", "exchange", "filters", "indexes", "milvus", "quality",
               "retry", "search", "settings", "sources"},
     "cli": {"collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines", "errors",

@@ -45,7 +45,7 @@ ALONE = """
 def project(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n'
-        'addopts = "-n auto --dist loadgroup --no-loadscope-reorder"\n'
+        'addopts = "-n auto --dist loadscope --no-loadscope-reorder"\n'
         'markers = ["alone", "server", "container"]\n'
     )
     (tmp_path / "tests").mkdir()
