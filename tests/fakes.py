@@ -87,10 +87,11 @@ class FakeStore(Store):
         vector_type: str = "FLOAT_VECTOR",
         fields: Mapping[str, FieldType] | None = None,
         index: IndexInfo | None = None,
+        rows: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.dim, self.metric_type, self.vector_type = dim, metric_type, vector_type
         self.fields, self.index = fields or self.fields, index or self.index
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, Any]] = {id_: dict(row) for id_, row in (rows or {}).items()}
         self.upserts: list[int] = []
         """How many rows each call wrote."""
 
