@@ -328,7 +328,7 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = mark.line + 1 if mark else None
-        raise DefinitionError(f"is no YAML: {getattr(exc, 'problem', exc)}", source=source, line=line) from exc
+        raise DefinitionError(f"is not YAML: {getattr(exc, 'problem', exc)}", source=source, line=line) from exc
 
 
 @cache

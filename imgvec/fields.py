@@ -144,7 +144,7 @@ def _scalar(name: str, type_name: str, value: Any, declared: FieldSection) -> An
             raise ValueError(f"{name} = {shown(value)} is neither true nor false")
         return found
     if isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r} is no {type_name}")
+        raise ValueError(f"{name} = {value!r} does not fit {type_name}")
     if type_name in _INTEGER_BITS:
         return _integer(name, type_name, value)
     try:
@@ -154,7 +154,7 @@ def _scalar(name: str, type_name: str, value: Any, declared: FieldSection) -> An
     except OverflowError:
         raise ValueError(f"{name} = {shown(value)} is not a finite {type_name}") from None
     except (TypeError, ValueError):
-        raise ValueError(f"{name} = {shown(value)} is no number") from None
+        raise ValueError(f"{name} = {shown(value)} is not a number") from None
     # FLOAT is 32 bits wide: a larger number would be stored as infinity
     if not math.isfinite(number) or (type_name == "FLOAT" and abs(number) > 3.4028235e38):
         raise ValueError(f"{name} = {shown(value)} is not a finite {type_name}")
@@ -170,7 +170,7 @@ def _integer(name: str, type_name: str, value: Any) -> int:
         digits = value.strip().partition(".")[0]
         whole = int(digits) if len(digits) < 100 else 10**100  # beyond any type; Python refuses to read thousands
     if whole is None:
-        raise ValueError(f"{name} = {shown(value)} is no integer")
+        raise ValueError(f"{name} = {shown(value)} is not an integer")
     bound = 2 ** (_INTEGER_BITS[type_name] - 1)
     if not -bound <= whole < bound:
         raise ValueError(f"{name} = {shown(value)} does not fit {type_name}")
@@ -195,7 +195,7 @@ def _text(name: str, value: Any, most: int) -> str:
     elif type(value) is not str and dates.is_date(value):
         value = str(value)
     if not isinstance(value, str):
-        raise ValueError(f"{name} = {shown(value)} is no text")
+        raise ValueError(f"{name} = {shown(value)} is not text")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -212,10 +212,10 @@ def _items(name: str, value: Any) -> list[Any]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as exc:
-            raise ValueError(f"{name} is no JSON list: {exc}") from None
+            raise ValueError(f"{name} is not a JSON list: {exc}") from None
     value = python(value)
     if not isinstance(value, list):
-        raise ValueError(f"{name} = {shown(value)} is no list")
+        raise ValueError(f"{name} = {shown(value)} is not a list")
     return value
 
 
@@ -224,10 +224,10 @@ def _json_object(name: str, value: Any) -> dict[str, Any]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as exc:
-            raise ValueError(f"{name} is no JSON: {exc}") from None
+            raise ValueError(f"{name} is not JSON: {exc}") from None
     # a bare string or number breaks Milvus Lite's results, and a server refuses it
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} = {shown(value)} is no JSON object")
+        raise ValueError(f"{name} = {shown(value)} is not a JSON object")
     found: dict[str, Any] = plain(name, value)
     check_size(name, found)
     return found

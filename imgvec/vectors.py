@@ -13,7 +13,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 MIN_NORM = 1e-12
 """A shorter vector has no direction."""
 MAX_NORM = 1e19
-"""The square of a longer one is no float32, so neither are its products."""
+"""The square of a longer one is not a float32, so neither are its products."""
 UNIT_TOLERANCE = 1e-3
 """How far the L2 norm of a unit vector may be from 1."""
 

@@ -37,7 +37,7 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("IMGVEC_TEST_DATA is not set: no real test data")
     path = Path(folder).resolve()
-    assert path.is_dir(), f"IMGVEC_TEST_DATA={folder} is no folder"
+    assert path.is_dir(), f"IMGVEC_TEST_DATA={folder} is not a folder"
     return path
 
 

@@ -35,7 +35,7 @@ from typing import Self
 #: What the wheel's server calls itself.
 VERSION = "2.3.5"
 
-#: In the server's log: what is no warning, and the frames of Go's stacks.
+#: In the server's log: what is not a warning, and the frames of Go's stacks.
 _PASSED_OVER = re.compile(r'.*\] \[INFO\] \[|.*"level":"info"|\t|goroutine |created by |[\w./*()-]+\(.*\)$|$')
 
 _ROLES = ("ROOTCOORD", "PROXY", "QUERYCOORD", "QUERYNODE", "INDEXNODE", "DATACOORD", "DATANODE")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @filter_options
 @click.option("--exact", is_flag=True, help="Rank every row by its true score, without the index; adds mAP.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Only N of the queries, by chance.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which chance.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random choice.")
 @click.option("--compare", "other", metavar="NAME", help="A second collection, on the same queries.")
 @click.option("--compare-uri", metavar="URI", help="Where that one is, if elsewhere.")
 @output_option("table", "json", "csv")
@@ -96,7 +96,7 @@ def _integers(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise click.BadParameter(f"{text!r} is no list of integers like 1,5,10", param_hint="-k")
+        raise click.BadParameter(f"{text!r} is not a list of integers like 1,5,10", param_hint="-k")
     return found
 
 

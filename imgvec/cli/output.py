@@ -64,7 +64,7 @@ def with_dates(fields: Mapping[str, Any], kinds: Mapping[str, FieldType]) -> dic
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A table as wide as its terminal; whole cells, whatever their width, where stdout is no terminal."""
+    """A table as wide as its terminal; whole cells, whatever their width, where stdout is not a terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -97,7 +97,7 @@ def load_preprocessing(checkpoint: Checkpoint) -> Preprocessing:
     try:
         stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except ValueError as exc:
-        raise EncoderUnavailable(f"{checkpoint.model}: preprocessor_config.json is no JSON: {exc}") from exc
+        raise EncoderUnavailable(f"{checkpoint.model}: preprocessor_config.json is not JSON: {exc}") from exc
     if str(stored.get("image_processor_type", "")).startswith("DINOv3ViTImageProcessor"):
         plain = from_parameters({**_DINOV3_PROCESSOR, **stored})
         if plain is not None:

@@ -66,7 +66,8 @@ class Checkpoint:
             try:
                 tensors.update(_digest_file(file))
             except (ValueError, KeyError, TypeError, OSError) as exc:
-                raise EncoderUnavailable(f"{self.model}: {file.name} is no readable safetensors file: {exc}") from exc
+                said = f"{self.model}: {file.name} is not a readable safetensors file: {exc}"
+                raise EncoderUnavailable(said) from exc
         whole = hashlib.blake2b(digest_size=16)
         for name in sorted(tensors):
             whole.update(tensors[name])

@@ -35,11 +35,11 @@ def open_annoy(path: Path, dim: int, metric: str) -> VectorSource:
     try:
         index.load(str(path))
     except (OSError, ValueError) as exc:
-        raise SourceError(f"{path} is no Annoy file of dimension {dim} and metric {metric}: {exc}") from exc
+        raise SourceError(f"{path} is not an Annoy file of dimension {dim} and metric {metric}: {exc}") from exc
     rows = index.get_n_items()
     # Annoy checks hardly more than the length of the file, and reads on behind its end
     if not 0 < rows * (_NODE_BYTES + 4 * dim) <= path.stat().st_size:
-        raise SourceError(f"{path} is no Annoy file of dimension {dim} and metric {metric}")
+        raise SourceError(f"{path} is not an Annoy file of dimension {dim} and metric {metric}")
 
     def read(start: int, stop: int) -> tuple[Vectors, list[Row]]:
         numbers = range(start, stop)

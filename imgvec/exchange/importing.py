@@ -112,7 +112,7 @@ def import_vectors(
     if on_notice:
         for note in (*source.notes, *_difference(source.metric_type, store.metric_type, normalize)):
             on_notice(note)
-    # two thirds of INT8 vectors are no unit vectors as they are read back; made so, they round to what they were again
+    # two thirds of INT8 vectors are not unit vectors as they are read back; made so, they round to what they were again
     normalize = normalize or (exact and store.metric_type != "L2" and store.vector_type in _COARSE)
     report, tell = ImportReport(), Telling("import", on_progress)
     empty = store.count() == 0
@@ -204,7 +204,7 @@ class _Rows:
         if isinstance(dynamic, str):
             more = json.loads(dynamic)
             if not isinstance(more, dict):
-                raise ValueError(f"{DYNAMIC} is no JSON object: {dynamic[:40]}")
+                raise ValueError(f"{DYNAMIC} is not a JSON object: {dynamic[:40]}")
             given |= more
         if isinstance(noted := given.pop(FROM_IMAGE, None), str):
             row[FROM_IMAGE] = noted

@@ -27,7 +27,7 @@ def equals_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynami
     dynamic field, and text that can also be read as a number or truth value matches that too.
 
     Raises:
-        FilterError: no such field, a JSON field, or text that is no value of the field's type.
+        FilterError: no such field, a JSON field, or text that is not a value of the field's type.
     """
     declared = fields.get(name)
     if declared is not None and declared.is_date:
@@ -49,7 +49,7 @@ def range_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynamic
     is a key of the dynamic field, where dates are Unix milliseconds.
 
     Raises:
-        FilterError: no such field, a field of another type, an end that is no value of it, or A beyond B.
+        FilterError: no such field, a field of another type, an end that is not a value of it, or A beyond B.
     """
     declared = fields.get(name)
     if declared is None:
@@ -116,4 +116,4 @@ def _value(name: str, text: str, type_: str) -> Scalar:
         return _number(name, text)
     if type_ in {"FLOAT", "DOUBLE"} and _NUMBER.fullmatch(text):
         return float(text)
-    raise FilterError(f"{text!r} is no value for the field {name!r}, which holds {type_}")
+    raise FilterError(f"{text!r} is not a value for the field {name!r}, which holds {type_}")

@@ -186,7 +186,7 @@ class Field:
         return ~self.in_(values)
 
     def has_prefix(self, text: str) -> Filter:
-        """The text begins with `text`, taken literally: `%` and `_` are no wildcards."""
+        """The text begins with `text`, taken literally: `%` and `_` are not wildcards."""
         if not isinstance(text, str):
             raise FilterError(f"{self}.has_prefix takes text, not {text!r}")
         return Prefix(self._path, text)

@@ -125,7 +125,7 @@ class Fields:
             raise FilterError(f"{key!r} cannot be a key of the dynamic field: it is empty or holds NUL")
 
     def unknown(self, name: str, dynamic_form: str = "") -> FilterError:
-        """The error for a name that is no field; `dynamic_form` is how a dynamic key of that name would be written."""
+        """The error for a name that is not a field; `dynamic_form` is how a dynamic key of that name is written."""
         message = (
             f"there is no field {name!r}{suggestion(name, self.types)} (fields: {', '.join(self.types) or 'none'})"
         )
@@ -160,7 +160,7 @@ def check_characters(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as exc:
-        raise FilterError(f"{text!r} holds a lone surrogate, which is no character") from exc
+        raise FilterError(f"{text!r} holds a lone surrogate, which is not a character") from exc
 
 
 def text_literal(text: str) -> str:

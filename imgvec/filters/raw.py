@@ -32,7 +32,7 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> s
     renders those with dates.
 
     Raises:
-        FilterError: a character, string or bracket does not belong where it stands, a name is no field of the
+        FilterError: a character, string or bracket does not belong where it stands, a name is not a field of the
             collection, or brackets nest deeper than `max_depth`. The message gives the column, from 1.
     """
     check_characters(text)

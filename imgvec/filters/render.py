@@ -50,7 +50,7 @@ def render(where: Filter | str | None, fields: Mapping[str, FieldType], *, dynam
     `fields` are the collection's scalar fields by name, and `dynamic` says whether it has a dynamic field.
 
     Raises:
-        FilterError: a name is no field, a value does not fit its field, a raw expression is malformed, or the filter
+        FilterError: a name is not a field, a value does not fit its field, a raw expression is malformed, or the filter
             is nested deeper than 64 levels.
     """
     if where is None:
@@ -90,7 +90,7 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> _
             return _null(fields.operand(path), path, negated)
         case Contains(path, values, every):
             return _contains(fields.operand(path), path, values, every, negated)
-    raise TypeError(f"{type(where).__name__} is no filter: build one with field()")
+    raise TypeError(f"{type(where).__name__} is not a filter: build one with field()")
 
 
 def _junction(
@@ -212,7 +212,7 @@ def _successor(text: str) -> str:
     """The least text, by code point, that is greater than every text beginning with `text`."""
     text = text.rstrip("\U0010ffff")
     following = ord(text[-1]) + 1
-    return text[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
+    return text[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are not characters
 
 
 def _null(operand: Operand, path: Path, negated: bool) -> _Condition:

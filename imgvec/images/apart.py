@@ -167,7 +167,7 @@ def serve() -> None:
                 pixels = image.tobytes()
             except UnreadableImage as exc:
                 answer, pixels = {"reason": exc.reason, "detail": exc.detail}, b""
-            except BaseException as exc:  # noqa: BLE001 - what a panic of Rust comes as is no Exception
+            except BaseException as exc:  # noqa: BLE001 - what a panic of Rust comes as is not an `Exception`
                 detail = f"{type(exc).__name__}: {exc}".splitlines()[0][:200]
                 answer, pixels = {"reason": "broken", "detail": detail}, b""
             line.send_bytes(json.dumps(answer).encode())

@@ -76,7 +76,7 @@ def _has_something_to_say(sock: socket.socket) -> bool:
 class Wire:
     """A connected socket, as much of it as `http.client` uses, of which every send and receive ends at the deadline.
 
-    A socket's own timeout begins anew with each byte, so a server that sends one a second would hold it for ever.
+    A socket's own timeout begins again with each byte, so a server that sends one a second would hold it for ever.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:

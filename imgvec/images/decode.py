@@ -54,7 +54,7 @@ def decode(
 
     `min_side` is the side in pixels that the image will be made small to. A large JPEG is then decoded at 1/2, 1/4
     or 1/8 of its size, which is several times faster, as long as the short side stays at least twice `min_side`:
-    the block averages of the scaled DCT are no good filter, and the resize that follows needs room to be one. So are
+    the block averages of the scaled DCT are not a good filter, and the resize that follows needs room to be one. So are
     HEIF, JPEG XL and camera RAW, which are decoded in a process of their own (`apart.py`).
 
     Raises `UnreadableImage` whatever is wrong with `data`, and `SettingsError` while Pillow is told to pad
@@ -141,11 +141,11 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
         hint = "; channels come last: array.transpose(1, 2, 0)" if channels_first else ""
-        raise QueryError(f"an array of shape {array.shape} is no image: {accepted}{hint}")
+        raise QueryError(f"an array of shape {array.shape} is not an image: {accepted}{hint}")
     if array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise QueryError(f"a float array is no image unless its values are from 0 to 1: {accepted}")
+            raise QueryError(f"a float array is not an image unless its values are from 0 to 1: {accepted}")
         array = np.rint(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise QueryError(f"an array of {array.dtype} is no image: {accepted}")
+        raise QueryError(f"an array of {array.dtype} is not an image: {accepted}")
     return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)

@@ -63,7 +63,7 @@ def told_bits(image: Image.Image) -> int | None:
 
 
 def reopening(image: Image.Image) -> Reopen | None:
-    """How to read an opened file once more; None for what is no file, or was loaded and closed."""
+    """How to read an opened file once more; None for what is not a file, or was loaded and closed."""
     file = getattr(image, "fp", None)
     if not isinstance(image, ImageFile.ImageFile) or file is None or not image.tile or not hasattr(file, "seek"):
         return None

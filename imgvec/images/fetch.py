@@ -118,7 +118,7 @@ class _Fetch:
                 return self._follow()
             except _PassingError as exc:
                 backoff = _BACKOFF * 2**attempt
-                wait = max(exc.wait, random.uniform(backoff / 2, backoff))  # noqa: S311 - jitter is no secret
+                wait = max(exc.wait, random.uniform(backoff / 2, backoff))  # noqa: S311 - jitter is not secret
                 if attempt == self._policy.retries or wait >= self._left():
                     raise self._refusal("read failed", f"{exc}; tried {attempt + 1} times") from exc
                 time.sleep(wait)
@@ -135,7 +135,7 @@ class _Fetch:
             try:
                 url = urljoin(url, answer)
             except ValueError as exc:
-                raise self._refusal("read failed", f"it redirects to what is no address: {exc}") from exc
+                raise self._refusal("read failed", f"it redirects to what is not an address: {exc}") from exc
         raise self._refusal("read failed", f"more than {self._policy.max_redirects} redirects")
 
     def _get(self, parts: SplitResult) -> bytes | str:
@@ -143,7 +143,7 @@ class _Fetch:
         place = (parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
         try:
             if self._connections and (idle := self._connections.take(place)):
-                # the server may close what is idle at any moment: that is no failed try
+                # the server may close what is idle at any moment: that is not a failed try
                 with contextlib.suppress(ConnectionError, ssl.SSLError):
                     return self._asked(idle, place, parts)
             return self._asked(self._connected(place), place, parts)
@@ -200,13 +200,13 @@ class _Fetch:
                 raise
         if failure is not None:
             raise failure
-        raise self._refusal("permission denied", f"{host} is at {refused}, which is no public address")
+        raise self._refusal("permission denied", f"{host} is at {refused}, which is not a public address")
 
     def _addresses(self, host: str, port: int) -> list[str]:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as exc:
-            raise self._refusal("unusable name", "the host is no name") from exc
+            raise self._refusal("unusable name", "the host is not a name") from exc
         except socket.gaierror as exc:
             if exc.errno == socket.EAI_AGAIN:
                 raise _PassingError(f"{host} cannot be resolved: {exc.strerror}") from exc

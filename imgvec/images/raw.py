@@ -107,6 +107,6 @@ def _time(data: bytes) -> int | None:
 
 
 def _camera_time(raw: Any) -> int | None:
-    """What LibRaw read where it is no TIFF: the camera's clock, taken as UTC; the epoch is what it says for nothing."""
+    """What LibRaw read where it is not a TIFF: the camera's clock, taken as UTC; the epoch is how it says nothing."""
     moment = raw.other.timestamp
     return int(moment.replace(tzinfo=UTC).timestamp() * 1000) if moment.year > 1970 else None

@@ -444,4 +444,5 @@ def index_type(name: str) -> IndexType:
     try:
         return INDEX_TYPES[name]
     except KeyError:
-        raise DefinitionError(f"{name!r} is no index type (known: {', '.join(INDEX_TYPES)})", where="type") from None
+        said = f"{name!r} is not an index type (known: {', '.join(INDEX_TYPES)})"
+        raise DefinitionError(said, where="type") from None

@@ -89,7 +89,7 @@ def _copies(
 def suggested(store: Searches, types: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Build parameters to compare each type with: the store's own for its own type, else what `plan` proposes.
 
-    Raises `DefinitionError` for what is no index type.
+    Raises `DefinitionError` for what is not an index type.
     """
     ranked = plan(max(1, store.count()), store.dim, vector_type=store.vector_type)
     # the best of a type last, so that it stays

@@ -39,7 +39,7 @@ class Finding:
     examples: tuple[str, ...] = ()
     """Ids of some rows."""
     severity: Severity = "error"
-    """A warning is no wrong answer: a slow one, or one that this check cannot tell."""
+    """A warning is not a wrong answer: a slow one, or one that this check cannot tell."""
 
     def __str__(self) -> str:
         shown = f" (as {', '.join(self.examples)})" if self.examples else ""

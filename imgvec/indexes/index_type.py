@@ -155,7 +155,7 @@ def _check(index: IndexType, where: str, known: tuple[Parameter, ...], given: Ma
         if name not in by_name:
             accepted = ", ".join(by_name) or "none"
             raise DefinitionError(
-                f"{name} is no {where} parameter of {index.name} (it has: {accepted})", where=f"{place}.{name}"
+                f"{name} is not a {where} parameter of {index.name} (it has: {accepted})", where=f"{place}.{name}"
             )
         if problem := by_name[name].problem(value):
             raise DefinitionError(problem, where=f"{place}.{name}")

@@ -43,7 +43,7 @@ class Queries:
 
     vectors: Vectors
     own: Sequence[str] | None
-    """Where the queries are stored rows: their ids, which are no neighbours of themselves."""
+    """Where the queries are stored rows: their ids, which are not neighbours of themselves."""
 
     def half(self, which: Half) -> slice:
         middle = len(self.vectors) // 2

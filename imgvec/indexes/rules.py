@@ -147,7 +147,7 @@ RULES = (
     Rule(
         -25,
         lambda c: c.graph and c.kind.device != "gpu" and c.workload.updates == "always",
-        "every segment that is sealed or compacted has its graph built anew, row by row",
+        "every segment that is sealed or compacted has its graph rebuilt, row by row",
         HNSW,
     ),
     Rule(

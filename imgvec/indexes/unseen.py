@@ -6,9 +6,9 @@ of other pictures. So rows that are to stand for strangers are left out of a cop
 built over it, and recall is measured there (`LeftOut`). A copy lacks a twentieth of the rows at most; where that is
 fewer than the queries wanted, several copies lack some each.
 
-A row whose picture is stored twice is no stranger while its twin stays: over 1,500 vectors that each stood there twice,
-an HNSW found 0.98 of the neighbours of rows left out by themselves, and 0.67 of a stranger's. So the queries are of
-different pictures, and with each all rows of that picture are left out (`_pictures`).
+A row whose picture is stored twice is not a stranger while its twin stays: over 1,500 vectors that were each stored
+twice, an HNSW found 0.98 of the neighbours of rows left out by themselves, and 0.67 of a stranger's. So the queries are
+of different pictures, and with each all rows of that picture are left out (`_pictures`).
 
 A collection with more than `COPIED` rows is not copied as a whole. There recall is measured on its own index with
 stored rows, and corrected by what a copy of `COPIED` of its rows tells (`carried`).

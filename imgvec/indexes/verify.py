@@ -227,7 +227,7 @@ class _Check:
             known = np.isfinite(true)
             if allowed is not None:
                 compared += int(known.sum())
-                # NaN is no score either
+                # NaN is not a score either
                 wrong = known & ~(np.abs(given - true) <= allowed * np.maximum(large, np.abs(true)))
                 self._note("wrong score", [hits[place].id for place in np.flatnonzero(wrong).tolist()])
             rising = np.flatnonzero(np.diff(given) > _NEAR * large).tolist()

@@ -89,7 +89,7 @@ class BulkFolder:
             field.params.setdefault("max_length", MAX_VARCHAR_BYTES)  # Milvus Lite has none for the texts of an array
         # which file holds a row's latest version; on disk, so that memory does not grow with the folder
         self._index = sqlite3.connect(self._partial / "index.sqlite", check_same_thread=False, isolation_level=None)
-        self._index.execute("PRAGMA synchronous = OFF")  # made anew by every run
+        self._index.execute("PRAGMA synchronous = OFF")  # made again by every run
         self._index.execute("CREATE TABLE rows (id TEXT PRIMARY KEY, file INTEGER) WITHOUT ROWID")
         self._number = 0
         for file in files(self.folder):

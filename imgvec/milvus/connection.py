@@ -176,10 +176,10 @@ def _connect_server(uri: str, token: SecretStr | None, db_name: str, timeout: fl
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise BackendUnavailable(f"{redacted(uri)!r} is no address: {_what_is_wrong(exc)}") from None
+        raise BackendUnavailable(f"{redacted(uri)!r} is not an address: {_what_is_wrong(exc)}") from None
     if parts.scheme not in _SCHEMES or not host:
         raise BackendUnavailable(
-            f"{redacted(uri)!r} is no address of a Milvus server: give http://host:port or https://host:port"
+            f"{redacted(uri)!r} is not an address of a Milvus server: give http://host:port or https://host:port"
         )
     scheme = _SCHEMES[parts.scheme]
     address = f"[{host}]" if ":" in host else host

@@ -125,7 +125,7 @@ def _why(path: Path, reason: BaseException | None) -> str:
         with path.open("rb") as file:
             old = file.read(len(_SQLITE)) == _SQLITE
         what = (
-            "is a file of Milvus Lite 2.x, which Milvus Lite 3 does not read" if old else "is no Milvus Lite database"
+            "is a file of Milvus Lite 2.x, which Milvus Lite 3 cannot read" if old else "is not a Milvus Lite database"
         )
         return f"cannot open {path}: it {what}; give another path"
     if isinstance(reason, OSError) and reason.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

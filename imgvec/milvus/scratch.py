@@ -63,7 +63,7 @@ def scratch(
                     continue
                 vectors = np.stack([row.pop(VECTOR) for row in rows])
                 if store.vector_type == "INT8_VECTOR" and store.metric_type != "L2":
-                    # rounded to steps they are no unit vectors as they are read back
+                    # rounded to steps they are not unit vectors as they are read back
                     vectors /= norms(vectors)[:, None].astype(np.float32)
                 copy.upsert(rows, vectors)
             # not flushed: whoever builds on it does, and 2.3 lets a collection be flushed once in ten seconds

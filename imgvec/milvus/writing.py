@@ -179,7 +179,7 @@ def _size(row: Row, schema: Schema, required: set[str]) -> int:
             size += _text_size(name, value, MAX_ID_BYTES if name == ID else kind.max_length)
         elif kind.type == "JSON":
             if not isinstance(value, dict):
-                raise RefusedRowError(f"{name} is no JSON object")  # anything else breaks Milvus Lite's answers
+                raise RefusedRowError(f"{name} is not a JSON object")  # anything else breaks Milvus Lite's answers
             size += _json_size(name, value)
         elif kind.type == "ARRAY":
             size += sum(len(item.encode(errors="replace")) if isinstance(item, str) else 8 for item in value)
@@ -198,7 +198,7 @@ def _size(row: Row, schema: Schema, required: set[str]) -> int:
 
 def _text_size(name: str, value: Any, most: int | None) -> int:
     if not isinstance(value, str):
-        raise RefusedRowError(f"{name} = {value!r} is no text")
+        raise RefusedRowError(f"{name} = {value!r} is not text")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as exc:

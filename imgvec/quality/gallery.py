@@ -38,7 +38,7 @@ class Asked:
     """The uri of a row, or an image's path."""
     labels: Labels
     own: tuple[int, ...]
-    """The positions of the rows that are this very image, which are no hits of it."""
+    """The positions of the rows that are this very image, which are not hits of it."""
 
 
 class Gallery:

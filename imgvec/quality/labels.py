@@ -50,7 +50,7 @@ def given_labels(value: Any, declared: FieldType | None) -> Labels:
         try:
             items = json.loads(value)
         except ValueError as exc:
-            raise QueryError(f"the labels {value!r} are no JSON list: {exc}") from exc
+            raise QueryError(f"the labels {value!r} are not a JSON list: {exc}") from exc
     return frozenset(_spelled(text, str(declared.element)) for text in (_text(item).strip() for item in items) if text)
 
 

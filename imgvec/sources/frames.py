@@ -88,4 +88,4 @@ def _rows(table: Any, paths: Sequence[str]) -> Iterator[Row | str]:
         for cells in named.itertuples(index=False, name=None):
             yield dict(zip(columns, cells, strict=True))
     else:
-        raise SourceError(f"a {type(table).__name__} is no table: give a data frame, a file or a mapping by path")
+        raise SourceError(f"a {type(table).__name__} is not a table: give a data frame, a file or a mapping by path")

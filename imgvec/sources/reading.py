@@ -149,5 +149,5 @@ def absolute(path: str | Path) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Bytes of a name that are no UTF-8 as `\xNN`, so that it can be printed and stored."""
+    r"""Bytes of a name that are not UTF-8 as `\xNN`, so that it can be printed and stored."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -174,7 +174,7 @@ def _sidecar(member: Member) -> dict[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise ValueError(f"{printable(member.name)} is not JSON: {exc}") from exc
     if not isinstance(row, dict):
-        raise ValueError(f"{printable(member.name)} is no JSON object")
+        raise ValueError(f"{printable(member.name)} is not a JSON object")
     return row
 
 

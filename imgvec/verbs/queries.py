@@ -51,7 +51,7 @@ def query_vectors(
                     encoded.append(collection.vectors([ImageBytes(each.reader.read(limit))]))
                 except UnreadableImage as exc:
                     if on_notice:
-                        on_notice(f"{each.uri} is no query: {exc.reason}")
+                        on_notice(f"{each.uri} is not a query: {exc.reason}")
     return np.concatenate(encoded) if encoded else np.empty((0, collection.store.dim), np.float32)
 
 
@@ -59,7 +59,7 @@ def _stored(file: Path, dim: int, most: int) -> Vectors:
     try:
         vectors = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as exc:
-        raise QueryError(f"{file} is no .npy file of vectors: {exc}") from exc
+        raise QueryError(f"{file} is not a .npy file of vectors: {exc}") from exc
     if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f":
         raise QueryError(f"{file} holds {vectors.dtype} {vectors.shape}, and (n, {dim}) floats are wanted")
     chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])

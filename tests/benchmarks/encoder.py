@@ -45,7 +45,7 @@ def main() -> None:
 
         def loaded(dtype: str, attention: str | None = None, batch: int | None = None) -> HuggingFaceEncoder:
             encoder = load_encoder(EncoderSpec(args.model), device=args.device, dtype=dtype)
-            encoder._cache_dir = Path(empty)  # measured anew in each run of this benchmark
+            encoder._cache_dir = Path(empty)  # measured again in each run of this benchmark
             if attention is not None:  # a plain one, as transformers has it
                 encoder._readout.vision.set_attn_implementation(attention)
                 read_every_token(encoder._readout.vision)

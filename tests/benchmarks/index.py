@@ -102,7 +102,7 @@ def main() -> None:
 
 
 class Bench:
-    """One collection, whose index is built anew for each type."""
+    """One collection, whose index is rebuilt for each type."""
 
     def __init__(self, store: Store, rows: Vectors, queries: Vectors, fresh: Vectors) -> None:
         self.store, self.rows = store, rows

@@ -191,7 +191,7 @@ def packed(source: str, paths: Sequence[Path], folder: Path, address: str) -> st
     elif source == "http":
         made.write_text("".join(f"{address}/{path.name}\n" for path in paths), encoding="utf-8")
     else:
-        raise SystemExit(f"{source!r} is no source of this benchmark: give some of {', '.join(SOURCES)}")
+        raise SystemExit(f"{source!r} is not a source of this benchmark: give some of {', '.join(SOURCES)}")
     return str(made)
 
 

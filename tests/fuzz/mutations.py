@@ -59,7 +59,7 @@ def _flips(format: str, data: bytes, chance: random.Random) -> tuple[bytes, bool
     changed = bytearray(data)
     for _ in range(chance.choice([1, 1, 2, 5, 30])):
         changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    # every chunk of a PNG has a sum of its own; that of a later one, or of a part that is no pixel, tells nothing
+    # every chunk of a PNG has a sum of its own; that of a later one, or of a part that is not a pixel, tells nothing
     return bytes(changed), format == "PNG" and changed[:8] == data[:8]
 
 

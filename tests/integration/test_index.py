@@ -71,7 +71,7 @@ def test_what_was_chosen_holds_for_the_index_it_was_chosen_for(
         other.search(vectors(1)[0])
         other.search(vectors(1)[0], params={"nprobe": 8})
         assert sent == [{"nprobe": 5}, {"nprobe": 8}]
-        with pytest.raises(QueryError, match="ef is no search parameter of IVF_FLAT"):
+        with pytest.raises(QueryError, match="ef is not a search parameter of IVF_FLAT"):
             set_search_defaults(other, {"ef": 64})
 
     trip.store.build_index("IVF_FLAT", {"nlist": 16})
@@ -114,8 +114,8 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("--gpu",), 1, "has no GPU, which GPU_CAGRA needs: it accepts AUTOINDEX, FLAT, HNSW"),
     (("--type", "GPU_IVF_FLAT", "-p", "nlist=8"), 1, "has no GPU, which GPU_IVF_FLAT needs"),
     (("--type", "HNSW", "-p", "M=many"), 1, "M = 'many' is refused: give an integer from 2 to 2048"),
-    (("--type", "HNSW", "-p", "m=8"), 1, "m is no build parameter of HNSW (it has: M, efConstruction)"),
-    (("--type", "HSNW"), 1, "'HSNW' is no index type"),
+    (("--type", "HNSW", "-p", "m=8"), 1, "m is not a build parameter of HNSW (it has: M, efConstruction)"),
+    (("--type", "HSNW"), 1, "'HSNW' is not an index type"),
     (("--from", "photos", "--gpu", "--type", "HNSW"), 2, "not both"),
     (("-p", "M=8"), 2, "-p belongs to --type"),
     (("--type", "HNSW", "-p", "M"), 2, "'M' is not NAME=VALUE"),

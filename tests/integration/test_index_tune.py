@@ -199,7 +199,7 @@ def test_what_is_not_reached_is_exit_status_1_and_nothing_is_applied(lite_uri: s
         (["--plot", "x.pdf"], ".html or .png"),
         (["--plot", "/nonexistent/x.html"], "no such folder"),
         (["--types", "GPU_CAGRA"], "has no GPU_CAGRA index"),
-        (["--types", "HNSWW"], "'HNSWW' is no index type"),
+        (["--types", "HNSWW"], "'HNSWW' is not an index type"),
         (["--where", "rank > 5000"], "no row of 'tuned' matches rank > 5000"),
         (["--where", "colour == 1"], "colour"),
         (["--queries", "SHORT.npy"], "and (n, 32) floats are wanted"),
@@ -240,7 +240,7 @@ def test_images_of_a_folder_are_queries(lite_uri: str, pictures: Path, monkeypat
     monkeypatch.setattr("imgvec.collection.loaded_encoder", lambda *_: FakeEncoder(dim=DIM))
     said = imgvec(lite_uri, "--recall", 0.4, "--queries", pictures, "-o", "json")
     assert json.loads(said.stdout)["queries"] == [10, 10]
-    assert "broken.jpg is no query" in said.stderr
+    assert "broken.jpg is not a query" in said.stderr
 
 
 def test_an_empty_collection_has_nothing_to_tune(lite_uri: str) -> None:

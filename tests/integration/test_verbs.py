@@ -130,7 +130,7 @@ def test_misuse_is_said_before_anything_is_done(filled: ImageCollection, tmp_pat
     with pytest.raises(UsageError, match="how many elements"):
         imgvec.create_for_vectors("nothing")
     (tmp_path / "q.npy").write_bytes(b"not an array")
-    with pytest.raises(QueryError, match=r"q\.npy is no \.npy file"):
+    with pytest.raises(QueryError, match=r"q\.npy is not a \.npy file"):
         imgvec.tune(filled, queries=tmp_path / "q.npy")
     with pytest.raises(CollectionNotFound):
         ImageCollection.open("nothing", settings=filled.settings)

@@ -47,7 +47,7 @@ def test_its_own_defaults_are_accepted(name: str) -> None:
         ("HNSW", "build", {"M": 2049}, "from 2 to 2048"),
         ("HNSW", "build", {"M": True}, "from 2 to 2048"),
         ("HNSW", "build", {"M": 16.0}, "from 2 to 2048"),
-        ("HNSW", "build", {"m": 16}, "m is no build parameter of HNSW (it has: M, efConstruction)"),
+        ("HNSW", "build", {"m": 16}, "m is not a build parameter of HNSW (it has: M, efConstruction)"),
         ("HNSW", "search", {"ef": 0}, "give an integer from 1"),
         ("IVF_FLAT", "build", {"nlist": 65_537}, "from 1 to 65536"),
         ("IVF_PQ", "build", {"m": 7}, "does not divide the 384 dimensions"),
@@ -95,7 +95,7 @@ def test_memory_formulas(name: str, params: dict[str, Any], expected: float) -> 
 
 
 def test_a_wrong_name_says_what_is_known() -> None:
-    with pytest.raises(DefinitionError, match=r"'HNWS' is no index type \(known: FLAT, "):
+    with pytest.raises(DefinitionError, match=r"'HNWS' is not an index type \(known: FLAT, "):
         index_type("HNWS")
 
 

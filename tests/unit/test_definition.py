@@ -149,7 +149,7 @@ def test_every_mistake_is_named(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("", "is empty"),
-        ("encoder: [", "is no YAML"),
+        ("encoder: [", "is not YAML"),
         ("encoder: {model: a, model: b}", "encoder.model: given twice"),
         ("- a\n- b\n", "valid dictionary"),
         ("about: x\n", "encoder: Field required"),

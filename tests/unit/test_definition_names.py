@@ -54,8 +54,8 @@ def test_what_can_be_a_partition_key(kind: str) -> None:
         ("[" * 20_000, "things.yaml: is nested too deeply, or refers to itself"),
         ("encoder: &a {model: m, more: *a}", "things.yaml: is nested too deeply, or refers to itself"),
         ("", "things.yaml: is empty"),
-        ("encoder: {model: \a}", "things.yaml: is no YAML: "),
-        ("encoder: {model: m", "things.yaml:1: is no YAML: "),
+        ("encoder: {model: \a}", "things.yaml: is not YAML: "),
+        ("encoder: {model: m", "things.yaml:1: is not YAML: "),
         ("encoder: {model: m}\nencoder: {model: n}\n", "things.yaml:2: encoder: given twice"),
     ],
 )
@@ -124,7 +124,7 @@ def test_the_index_of_a_field(declared: dict[str, object], says: str | None) -> 
         ({"index": {"cpu": {"type": "BIN_FLAT"}}}, "index.cpu.type", "BIN_FLAT takes BINARY_VECTOR, not FLOAT_VECTOR"),
         ({"index": {"cpu": {"type": "GPU_CAGRA"}}}, "index.cpu.type", "GPU_CAGRA is a GPU index"),
         ({"index": {"cpu": {"type": "FLAT"}, "gpu": {"type": "HNSW"}}}, "index.gpu.type", "HNSW is a CPU index"),
-        ({"index": {"cpu": {"type": "HNSW", "params": {"nlist": 3}}}}, "index.cpu", "nlist is no build parameter"),
+        ({"index": {"cpu": {"type": "HNSW", "params": {"nlist": 3}}}}, "index.cpu", "nlist is not a build parameter"),
     ],
 )  # fmt: skip
 def test_a_vector_index_fits_its_vectors(data: dict[str, object], where: str, says: str) -> None:

@@ -276,7 +276,7 @@ def test_labels_that_are_given_as_values() -> None:
     assert given_labels("a;b", None) == {"a;b"}
     assert labels_of(False) == {"false"}
     assert labels_of([1, 1.5, None, "", True]) == {"1", "true"}
-    with pytest.raises(QueryError, match=r"^the labels '\[x' are no JSON list: "):
+    with pytest.raises(QueryError, match=r"^the labels '\[x' are not a JSON list: "):
         given_labels("[x", tags)
 
 

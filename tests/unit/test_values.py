@@ -161,7 +161,7 @@ def test_declared_fields(name: str, given: Any, stored: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "says"),
     [
-        ("d", dt.date(2024, 1, 1), r"d = datetime.date\(2024, 1, 1\) is no number"),
+        ("d", dt.date(2024, 1, 1), r"d = datetime.date\(2024, 1, 1\) is not a number"),
         ("d", 10**400, "not a finite DOUBLE"),
         ("d", "1_000", "no number"),
         ("f", 1e300, "not a finite FLOAT"),

@@ -29,7 +29,7 @@ def build(
     timeout: float,
     no_verify: bool,
 ) -> None:
-    """Build the vector index of a collection anew.
+    """Rebuild the vector index of a collection.
 
     It is --type with its -p, or that of the definition in --from, or else of the collection's own definition. What the
     backend cannot build is refused before anything is dropped; when a build fails the former index comes back. The

@@ -24,7 +24,7 @@ def _bytes(text: str) -> int:
     """KB, MB, GB and TB count in thousands; KiB to TiB, and K to T alone, in 1024s."""
     found = _SIZE.match(text.strip())
     if not found or (found[3] and not found[2]):
-        raise click.BadParameter(f"{text!r} is no size: give one like 8GiB, 512MB or 8G.")
+        raise click.BadParameter(f"{text!r} is not a size: give one like 8GiB, 512MB or 8G.")
     step = 1000 if found[4] and not found[3] else 1024
     count = int(float(found[1]) * step ** " KMGT".index(found[2].upper() or " "))
     if count < 1:

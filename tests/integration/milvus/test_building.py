@@ -1,4 +1,4 @@
-"""An index is built anew to its true end, or the former one is back; on both backends."""
+"""An index is rebuilt to its true end, or the former one is back; on both backends."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_every_type_of_both_backends_is_built_and_searched_as_itself(store: Stor
         ("BIN_FLAT", {}, (UnsupportedByBackend, DefinitionError), "BIN_FLAT"),
         ("HNSW", {"M": 1}, DefinitionError, "M = 1 is refused: give an integer from 2 to 2048"),
         ("IVF_PQ", {"nlist": 8}, (UnsupportedByBackend, DefinitionError), "IVF_PQ"),
-        ("HNSW", {"nlist": 1}, DefinitionError, "nlist is no build parameter of HNSW"),
-        ("HSNW", {}, DefinitionError, "'HSNW' is no index type"),
+        ("HNSW", {"nlist": 1}, DefinitionError, "nlist is not a build parameter of HNSW"),
+        ("HSNW", {}, DefinitionError, "'HSNW' is not an index type"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_any_call(

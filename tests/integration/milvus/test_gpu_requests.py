@@ -165,7 +165,7 @@ def test_a_collection_is_made_with_its_gpu_index(backend: Connection, gpu: tuple
         ("GPU_IVF_PQ", {"m": 3}, "m = 3 does not divide the 8 dimensions"),
         ("IVF_PQ", {"nlist": 16}, "IVF_PQ needs m: give an integer from 1 to 32768"),
         ("HNSW_PQ", {}, "m = 32 does not divide the 8 dimensions"),
-        ("GPU_BRUTE_FORCE", {"nlist": 16}, "nlist is no build parameter of GPU_BRUTE_FORCE"),
+        ("GPU_BRUTE_FORCE", {"nlist": 16}, "nlist is not a build parameter of GPU_BRUTE_FORCE"),
     ],
 )
 def test_what_a_server_would_refuse_is_refused_before(

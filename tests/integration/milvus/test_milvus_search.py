@@ -107,7 +107,7 @@ def test_wrong_shapes_limits_and_parameters_are_refused(hnsw: Store) -> None:
     for limit in (0, -1, 16_385):
         with pytest.raises(QueryError, match=f"limit = {limit} is refused"):
             hnsw.search(good, limit=limit)
-    with pytest.raises(QueryError, match="nprobe is no search parameter of HNSW"):
+    with pytest.raises(QueryError, match="nprobe is not a search parameter of HNSW"):
         hnsw.search(good, limit=1, params={"nprobe": 8})
     with pytest.raises(QueryError, match="ef = 0 is refused"):
         hnsw.search(good, limit=1, params={"ef": 0})

@@ -221,7 +221,7 @@ def test_what_is_no_table_is_refused(photos: Path, tmp_path: Path) -> None:
     class Columned:
         columns = ("path",)
 
-    with pytest.raises(SourceError, match="a Columned is no table"):
+    with pytest.raises(SourceError, match="a Columned is not a table"):
         load_metadata(Columned())
     with pytest.raises(SourceError, match="`path` is empty or not a text"):
         load_metadata(pd.DataFrame({"album": ["a"]}))

@@ -105,8 +105,8 @@ def test_sizes(text: str, count: int) -> None:
     ("words", "says"),
     [
         (["--rows", "1", "--dim", "3", "--memory", "8GBit"], "give one like 8GiB"),
-        (["--rows", "1", "--dim", "3", "--memory", "-1"], "is no size"),
-        (["--rows", "1", "--dim", "3", "--memory", "8i"], "is no size"),
+        (["--rows", "1", "--dim", "3", "--memory", "-1"], "is not a size"),
+        (["--rows", "1", "--dim", "3", "--memory", "8i"], "is not a size"),
         (["--rows", "1", "--dim", "3", "--gpu-memory", "0GiB"], "is nothing"),
         (["--rows", "0", "--dim", "3"], "'--rows'"),
         (["--rows", "1", "--dim", "40000"], "32768"),

@@ -148,7 +148,7 @@ def test_no_date_compares_with_nothing() -> None:
 @pytest.mark.parametrize("op", [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge])
 @pytest.mark.parametrize("date", ["2024", "2024-06", "2024-06-01", "1970", "1970-01-01", "2024-06-01T00:00:00.000Z"])
 def test_a_date_is_the_whole_of_what_it_names(op: Any, date: str) -> None:
-    """Against a plain reading of the rule, on both sides of each edge; 0 is no date and matches nothing."""
+    """Against a plain reading of the rule, on both sides of each edge; 0 is not a date and matches nothing."""
     from imgvec.dates import span
 
     when = span(date)
@@ -196,7 +196,7 @@ def test_ranges(name: str, text: str, same: Filter) -> None:
         ("taken_at", "01/02/2024..", "day or the month first"),
         ("taken_at", "1717200000..", "Unix seconds"),
         ("n", "5..1", "5 comes after 1"),
-        ("n", "0.5..1", "'0.5' is no value for the field 'n'"),
+        ("n", "0.5..1", "'0.5' is not a value for the field 'n'"),
         ("id", "a..b", "holds VARCHAR, and a range is of numbers or dates"),
         ("score", "a..b", "is not a date"),
         ("uri", "1..2", "no field 'uri'"),

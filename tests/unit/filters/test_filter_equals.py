@@ -57,7 +57,7 @@ def test_a_dynamic_key_may_hold_what_the_text_can_be_read_as(text: str, where: F
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("width", "5.0", "'5.0' is no value for the field 'width', which holds INT32"),
+        ("width", "5.0", "'5.0' is not a value for the field 'width', which holds INT32"),
         ("width", "1_000", "no value"),
         ("width", " 5", "no value"),
         ("width", "٣", "no value"),

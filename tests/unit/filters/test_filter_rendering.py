@@ -304,5 +304,5 @@ def test_twenty_thousand_values_take_no_time() -> None:
 
 
 def test_something_that_is_no_filter() -> None:
-    with pytest.raises(TypeError, match="int is no filter"):
+    with pytest.raises(TypeError, match="int is not a filter"):
         render(5, FIELDS, dynamic=True)  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ class TestIsCut:
     @pytest.mark.parametrize("size", [0, 2, 7])
     def test_to_the_end_of_the_file_and_broken_sizes(self, size: int) -> None:
         assert not is_cut(START + size.to_bytes(4) + b"mdat" + bytes(20))
-        # and what comes behind it is no box
+        # and what comes behind it is not a box
         assert not is_cut(START + size.to_bytes(4) + b"mdat" + bytes(4) + box(b"free", b"123")[:-1])
 
     def test_the_smallest_box(self) -> None:

@@ -81,23 +81,23 @@ class TestDecode:
     @pytest.mark.parametrize(
         ("array", "says"),
         [
-            (np.zeros(4), f"an array of shape (4,) is no image: {ACCEPTED}"),
-            (np.zeros((0, 4)), f"an array of shape (0, 4) is no image: {ACCEPTED}"),
-            (np.zeros((5, 4, 2)), f"an array of shape (5, 4, 2) is no image: {ACCEPTED}"),
-            (np.zeros((1, 1, 1, 1)), f"an array of shape (1, 1, 1, 1) is no image: {ACCEPTED}"),
+            (np.zeros(4), f"an array of shape (4,) is not an image: {ACCEPTED}"),
+            (np.zeros((0, 4)), f"an array of shape (0, 4) is not an image: {ACCEPTED}"),
+            (np.zeros((5, 4, 2)), f"an array of shape (5, 4, 2) is not an image: {ACCEPTED}"),
+            (np.zeros((1, 1, 1, 1)), f"an array of shape (1, 1, 1, 1) is not an image: {ACCEPTED}"),
             *(
                 (
                     np.zeros((n, 4, 5)),
-                    f"an array of shape ({n}, 4, 5) is no image: {ACCEPTED}; "
+                    f"an array of shape ({n}, 4, 5) is not an image: {ACCEPTED}; "
                     "channels come last: array.transpose(1, 2, 0)",
                 )
                 for n in (1, 3, 4)
             ),
-            (np.full((2, 2), 1.01), f"a float array is no image unless its values are from 0 to 1: {ACCEPTED}"),
-            (np.full((2, 2), -0.01), f"a float array is no image unless its values are from 0 to 1: {ACCEPTED}"),
-            (np.full((2, 2), np.nan), f"a float array is no image unless its values are from 0 to 1: {ACCEPTED}"),
-            (np.zeros((2, 2), int), f"an array of int64 is no image: {ACCEPTED}"),
-            (np.zeros((2, 2), bool), f"an array of bool is no image: {ACCEPTED}"),
+            (np.full((2, 2), 1.01), f"a float array is not an image unless its values are from 0 to 1: {ACCEPTED}"),
+            (np.full((2, 2), -0.01), f"a float array is not an image unless its values are from 0 to 1: {ACCEPTED}"),
+            (np.full((2, 2), np.nan), f"a float array is not an image unless its values are from 0 to 1: {ACCEPTED}"),
+            (np.zeros((2, 2), int), f"an array of int64 is not an image: {ACCEPTED}"),
+            (np.zeros((2, 2), bool), f"an array of bool is not an image: {ACCEPTED}"),
         ],
     )
     def test_arrays_that_are_no_images(self, array: Any, says: str) -> None:

@@ -147,7 +147,7 @@ def test_a_certificate_that_is_not_the_host_s_closes_the_connection(monkeypatch:
             "x.example cannot be resolved: Not now; tried 4 times",
             4,
         ),
-        (UnicodeError("label too long"), "unusable name", "the host is no name", 1),
+        (UnicodeError("label too long"), "unusable name", "the host is not a name", 1),
     ],
 )  # fmt: skip
 def test_a_host_that_cannot_be_resolved(

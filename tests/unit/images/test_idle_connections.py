@@ -170,7 +170,7 @@ def test_a_redirect_to_what_is_no_address() -> None:
     with http_serving(lambda handler: say(handler, 302, Location="http://[::1/a.jpg")) as server:
         error = refused(UrlReader(f"{server.url}/a.jpg", HERE))
     assert error.reason == "read failed"
-    assert error.detail == "it redirects to what is no address: Invalid IPv6 URL"
+    assert error.detail == "it redirects to what is not an address: Invalid IPv6 URL"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_redirect_to_what_is_no_address() -> None:
         ("ftp://127.0.0.1/a.jpg", "only http and https are fetched"),
         ("http://me@127.0.0.1/a.jpg", "a user name or password does not belong in a URL that is stored"),
         ("http://:80/a.jpg", "it names no host"),
-        ("http://10.1.2.3/a.jpg", "10.1.2.3 is at 10.1.2.3, which is no public address"),
+        ("http://10.1.2.3/a.jpg", "10.1.2.3 is at 10.1.2.3, which is not a public address"),
     ],
 )
 def test_a_redirect_to_where_nothing_may_be_fetched(location: str, detail: str) -> None:
@@ -275,7 +275,7 @@ def test_the_next_address_is_tried_and_what_the_last_one_said_is_told(monkeypatc
         with pytest.raises(UnreadableImage) as caught:
             UrlReader(f"http://x.example:{port}/", HERE).read(10)
     assert caught.value.reason == "permission denied"
-    assert caught.value.detail == "x.example is at 10.1.2.3, which is no public address"
+    assert caught.value.detail == "x.example is at 10.1.2.3, which is not a public address"
 
 
 def test_a_protocol_that_breaks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

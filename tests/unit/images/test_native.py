@@ -187,7 +187,7 @@ class TestHeif:
         assert reasons.count("truncated") > 0.9 * len(reasons)
 
     def test_one_that_crashes_its_decoder_costs_itself_alone(self, heic: Heic) -> None:
-        """An item type that is no text ends pi-heif 1.4.0 with a segmentation fault."""
+        """An item type that is not text ends pi-heif 1.4.0 with a segmentation fault."""
         data = bytearray(heic(saved(photo(), "JPEG", exif=exif())))
         kind = data.index(b"Exif")
         data[kind : kind + 4] = b"\xff" * 4

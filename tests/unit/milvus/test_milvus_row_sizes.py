@@ -61,8 +61,8 @@ def test_a_refusal_names_the_row_its_id_and_the_field() -> None:
     with pytest.raises(writing.RefusedRowError, match=r"^row 0 \(id None\): id, text missing$"):
         sizes({"number": 1})
     assert refused({"x": 1, "y": 2}, DECLARED).endswith("x, y: no such field, and the collection has no dynamic field")
-    assert refused({"meta": [1]}).endswith("meta is no JSON object")
-    assert refused({"text": 3}).endswith("text = 3 is no text")
+    assert refused({"meta": [1]}).endswith("meta is not a JSON object")
+    assert refused({"text": 3}).endswith("text = 3 is not text")
 
 
 def test_the_note_of_what_the_picture_filled() -> None:
@@ -72,7 +72,7 @@ def test_the_note_of_what_the_picture_filled() -> None:
     assert writing.noted(row, kept) == row
     assert writing.noted(ROW, kept) == writing.noted({**ROW, FROM_IMAGE: None}, kept) == {**ROW, FROM_IMAGE: ""}
     assert sizes(row, schema=DECLARED) == [2 + len("taken_at")]
-    assert "is no text" in refused({FROM_IMAGE: 3}, DECLARED)
+    assert "is not text" in refused({FROM_IMAGE: 3}, DECLARED)
 
 
 def test_rows_as_they_are_sent() -> None:

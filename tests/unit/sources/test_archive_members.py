@@ -290,7 +290,7 @@ def test_sidecars_that_say_the_same(members: dict[str, Any], fields: dict[str, A
         ("1.txt", b"\xff", "1.txt is not UTF-8"),
         ("1.json", b"{", "1.json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2"),
         ("1.json", b"[" * 100_000, "1.json is not JSON: maximum recursion depth exceeded"),
-        ("1.json", b"[1]", "1.json is no JSON object"),
+        ("1.json", b"[1]", "1.json is not a JSON object"),
     ],
 )  # fmt: skip
 def test_sidecars_that_are_refused(name: str, data: bytes, said: str) -> None:

@@ -124,7 +124,7 @@ def test_what_is_no_table() -> None:
 
     with pytest.raises(SourceError) as caught:
         list(frame_rows(Sheet(), ["path"]))
-    assert str(caught.value) == "a Sheet is no table: give a data frame, a file or a mapping by path"
+    assert str(caught.value) == "a Sheet is not a table: give a data frame, a file or a mapping by path"
 
 
 class TestPandas:
