@@ -328,6 +328,7 @@ def test_a_clock_that_is_set_back_changes_nothing(
     assert run(pictures, store, encoder).unchanged == 20
 
 
+@pytest.mark.slow
 def test_decoding_in_processes_is_the_same(pictures: Path, encoder: FakeEncoder) -> None:
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     here, there = FakeStore(), FakeStore()

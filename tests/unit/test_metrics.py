@@ -47,6 +47,7 @@ def test_average_precision_of_the_textbook() -> None:
 
 
 @pytest.mark.parametrize(("scores", "shares"), RANKINGS)
+@pytest.mark.slow
 def test_as_scikit_learn(scores: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
     sklearn = pytest.importorskip("sklearn.metrics", exc_type=ImportError)
     ranks = np.flatnonzero(shares) + 1

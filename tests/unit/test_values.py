@@ -99,6 +99,7 @@ def test_what_cannot_be_stored_is_refused_by_field_and_type(given: Any, says: st
     assert plain("x", nested(60)) == nested(60)
 
 
+@pytest.mark.slow
 def test_missing_cells_of_every_library() -> None:
     pandas = pytest.importorskip("pandas")
     nothing = (None, float("nan"), np.float32("nan"), np.datetime64("NaT"), Decimal("NaN"), Decimal("sNaN"), pandas.NA,

@@ -21,6 +21,8 @@ from imgvec.encoders.protocol import Encoder
 from imgvec.encoders.quiet import quiet
 from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
 
+pytestmark = pytest.mark.slow
+
 Checkpoints = Callable[[str], Path]
 IMAGES = [picture(seed, size) for seed, size in enumerate([(64, 48), (48, 64), (40, 40), (90, 33), (33, 70)])]
 

@@ -9,6 +9,8 @@ import pytest
 from imgvec.encoders import EncoderSpec, load_encoder
 from imgvec.encoders.lastlayer import ClassTokenLayer, read_every_token
 
+pytestmark = pytest.mark.slow
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8)
 
 

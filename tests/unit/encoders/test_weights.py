@@ -20,6 +20,8 @@ from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, describe, load_enco
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderUnavailable
 
+pytestmark = pytest.mark.slow
+
 Checkpoints = Callable[[str], Path]
 
 

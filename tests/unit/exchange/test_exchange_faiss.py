@@ -60,6 +60,7 @@ def test_ids_of_its_own_stay_with_their_vectors(kind: str, tmp_path: Path) -> No
     [("SQ8", 0.05), ("IVF8,SQ8", 0.05), ("IVF8,PQ8x4", 5), ("PQ8x4", 5), ("PCA8,Flat", 5), ("PCA8,IVF8,PQ4x4", 5),
      ("PQ8x4fs", 5), ("IVF8,RaBitQ", 5), ("SQfp16", 0.01), ("HNSW8_PQ4x4", 5)],
 )  # fmt: skip
+@pytest.mark.slow
 def test_approximations_are_said_to_be(kind: str, most: float, tmp_path: Path) -> None:
     path = written(faiss.index_factory(DIM, kind), tmp_path / "an.faiss")
     assert "approximations" in open_source(path).notes[0]

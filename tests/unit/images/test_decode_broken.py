@@ -245,6 +245,7 @@ def _decoded_or_refused(data: bytes) -> None:
 
 
 @pytest.mark.skipif(not DATA, reason="IMGVEC_TEST_DATA is not set")
+@pytest.mark.slow
 def test_hostile_files_within_bounds_of_time_and_memory() -> None:
     code = """
 import collections, json, pathlib, resource, sys, time

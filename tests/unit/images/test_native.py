@@ -348,6 +348,7 @@ class TestRaw:
 
 @pytest.mark.usefixtures("rawpy_is_there")
 class TestApart:
+    @pytest.mark.slow
     def test_the_libraries_stay_out_of_this_process(self) -> None:
         code = """
 import sys

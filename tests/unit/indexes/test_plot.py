@@ -113,6 +113,7 @@ def test_a_png_without_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib (extra plots) is not installed")
 @pytest.mark.parametrize("results", [[tuned()], [tuned(reached=False)], [tuned("HNSW"), tuned("FLAT")]])
+@pytest.mark.slow
 def test_a_png_is_a_picture(tmp_path: Path, results: list[Tuned]) -> None:
     from PIL import Image
 

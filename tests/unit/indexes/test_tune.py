@@ -21,6 +21,8 @@ from imgvec.indexes.tune import Tuned, tune
 from imgvec.progress import OnProgress, Telling
 from imgvec.vectors import Vectors
 
+pytestmark = pytest.mark.slow
+
 SILENT = Telling("tune")
 
 Params = Mapping[str, Any]

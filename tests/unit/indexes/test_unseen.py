@@ -18,6 +18,8 @@ from imgvec.indexes.recall import Estimate, estimate
 from imgvec.indexes.tune import Tuned, Tuning, tune
 from imgvec.progress import Telling
 
+pytestmark = pytest.mark.slow
+
 SILENT = Telling("tune")
 
 

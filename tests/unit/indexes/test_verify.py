@@ -65,6 +65,7 @@ def test_copies_hide_no_rows() -> None:
     assert found.recall.mean == 1
 
 
+@pytest.mark.slow
 def test_a_row_may_be_further_from_itself_than_others_are() -> None:
     """Under IP a longer vector is nearer: a row that is not found by itself is not lost."""
     vectors = unit(1500) * 0.1

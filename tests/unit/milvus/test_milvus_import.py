@@ -32,6 +32,7 @@ def test_an_address_in_the_environment_or_in_a_dotenv_file_does_no_harm(tmp_path
         assert (done.returncode, done.stderr, done.stdout.strip()) == (0, "", seen)
 
 
+@pytest.mark.slow
 def test_failed_calls_print_nothing(tmp_path: Path) -> None:
     code = (
         "from imgvec.milvus import connect\n"

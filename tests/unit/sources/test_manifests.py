@@ -242,6 +242,7 @@ def test_a_file_that_is_not_utf_8_from_its_start_is_refused_as_a_whole(folder: P
             list(read_source(folder / name))
 
 
+@pytest.mark.slow
 def test_a_header_that_no_table_has_is_refused(folder: Path) -> None:
     for text in (f"path,{'x' * 20_000_000}\na.jpg,1\n", "\0,\0\n"):
         (folder / "m.csv").write_text(text)

@@ -127,6 +127,7 @@ class TestFolder:
                 with pytest.raises(SourceError, match="permission denied"):
                     read_source(root / "closed")
 
+    @pytest.mark.slow
     def test_deeper_than_python_s_recursion(self, tmp_path: Path) -> None:
         with nested(tmp_path, "d", 1500):
             (record,) = read_source(tmp_path)
