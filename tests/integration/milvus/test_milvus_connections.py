@@ -173,7 +173,7 @@ class TestLite:
         assert (tmp_path / "target.db").is_dir()
 
     @pytest.mark.parametrize(
-        ("content", "says"), [(b"SQLite format 3\0...", "Milvus Lite 2.x"), (b"hello", "no Milvus Lite database")]
+        ("content", "says"), [(b"SQLite format 3\0...", "Milvus Lite 2.x"), (b"hello", "not a Milvus Lite database")]
     )
     def test_a_file_that_is_no_database(self, tmp_path: Path, content: bytes, says: str) -> None:
         path = tmp_path / "old.db"

@@ -105,7 +105,7 @@ def test_truncated_weights_are_refused(keep: int, checkpoints: Checkpoints, tmp_
     (folder / "model.safetensors").write_bytes(whole[:keep])
     with pytest.raises(EncoderUnavailable):
         load(folder)
-    with pytest.raises(EncoderUnavailable, match="no readable safetensors"):
+    with pytest.raises(EncoderUnavailable, match="not a readable safetensors"):
         weights.locate(str(folder)).digest()
 
 

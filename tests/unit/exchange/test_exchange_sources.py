@@ -154,7 +154,7 @@ def test_annoy(metric: Any, tmp_path: Path) -> None:
     assert not vectors(source)[1::2].any()
     assert [row["id"] for row in rows(source)] == list(range(2 * ROWS - 1))
     for dim in (DIM - 1, DIM + 1, 1):
-        with pytest.raises(SourceError, match=f"no Annoy file of dimension {dim}"):
+        with pytest.raises(SourceError, match=f"not an Annoy file of dimension {dim}"):
             open_source(tmp_path / "items.ann", dim=dim, metric=metric)
     with pytest.raises(UsageError, match="give --dim and --metric"):
         open_source(tmp_path / "items.ann")

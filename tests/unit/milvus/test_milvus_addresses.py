@@ -37,8 +37,8 @@ def silent_uri() -> Iterator[str]:
     [
         ("localhost:19530", "neither a Milvus Lite file"),
         ("photos", "neither a Milvus Lite file"),
-        ("ftp://host:1", "no address of a Milvus server"),
-        ("http://", "no address of a Milvus server"),
+        ("ftp://host:1", "not an address of a Milvus server"),
+        ("http://", "not an address of a Milvus server"),
         ("http://host:abc", "the port is a number"),
         ("http://host:99999", "the port is a number"),
         ("http://[::1", "check the host"),
