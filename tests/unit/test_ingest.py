@@ -252,6 +252,7 @@ def test_prune(pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_busy_milvus_is_asked_again(pictures: Path, encoder: FakeEncoder) -> None:
     class Busy(FakeStore):
         refused = 0
