@@ -30,7 +30,8 @@ TESTS = """
         (HERE / f"{{name}}.ran").write_text(f"{{began}} {{time.time()}}")
 
     @pytest.mark.parametrize("n", range(4))
-    def test_other(n):
+    @pytest.mark.parametrize("words", [{{"named", "after", "a", "set", "of", "six"}}], ids=str)
+    def test_other(n, words):
         running(f"{file}-{{n}}")
 """
 
