@@ -31,6 +31,13 @@ MOST_WORKERS = 8
 LANES = 2
 """Processes that run the tests which need a server."""
 
+_SECONDS = {
+    "tests/e2e/test_commands.py": 40,
+    "tests/integration/test_index_tune.py": 60,
+    "tests/integration/faults/test_faults.py": 15,
+}
+"""What a test on the server takes, roughly, in the files where it is not some four seconds."""
+
 _lock = pytest.StashKey[Path]()
 _held = pytest.StashKey[IO[bytes]]()
 
@@ -137,8 +144,11 @@ def _needs_server(item: pytest.Item) -> bool:
 
 
 def _lanes(items: list[pytest.Item]) -> dict[str, str]:
-    """The lane of each file that needs the server: the fullest first, each into the lane with the fewest tests."""
-    sizes = Counter(_file(item) for item in items if _needs_server(item))
+    """The lane of each file that needs the server: the longest first, each into the emptiest lane."""
+    sizes: Counter[str] = Counter()
+    for item in items:
+        if _needs_server(item):
+            sizes[_file(item)] += _SECONDS.get(_file(item), 4)
     filled = [0] * LANES
     lanes = {}
     for file, size in sorted(sizes.items(), key=lambda each: (-each[1], each[0])):
