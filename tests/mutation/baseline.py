@@ -82,7 +82,7 @@ def learn(trees: Sequence[Tree], files: Sequence[str], tests: Sequence[str]) -> 
     modules = sorted(
         str(path.relative_to(trees[0].path))
         for folder in tests
-        for path in (trees[0].path / folder).rglob("test_*.py")
+        for path in _test_files(trees[0].path / folder)
         if not any(path.is_relative_to(trees[0].path / one) for one in LEFT_OUT)
     )
     pids = []
@@ -111,6 +111,10 @@ def learn(trees: Sequence[Tree], files: Sequence[str], tests: Sequence[str]) -> 
     package = trees[0].path / "imgvec"
     texts = {str(path.relative_to(trees[0].path)): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
     return Baseline(seconds, lines, texts, failed)
+
+
+def _test_files(named: Path) -> list[Path]:
+    return [named] if named.is_file() else sorted(named.rglob("test_*.py"))
 
 
 def _measured(modules: Sequence[str], files: Sequence[str], target: Path) -> int:
