@@ -123,9 +123,10 @@ def test_killed_and_started_again(own_server: MilvusServer, folder: Path) -> Non
 @pytest.mark.parametrize("own_server", [{"settings": SLOW}], indirect=True)
 def test_a_rate_limit(own_server: MilvusServer, folder: Path) -> None:
     with opened(own_server.uri, retry_seconds=60) as photos:
-        patient, photos.store.timeout = photos.store.timeout, 0.5  # pymilvus itself waits out a limit for so long
+        link = photos.store.link
+        patient, link.timeout = link.timeout, 0.5  # pymilvus itself waits out a limit for so long
         report = photos.ingest(folder)
-        photos.store.timeout = patient
+        link.timeout = patient
         assert (report.written, photos.count()) == (64, 64)
         assert report.retries >= 1
 
