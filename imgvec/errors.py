@@ -142,6 +142,7 @@ class NotKept(UnreadableImage):
     def __init__(self, uri: str) -> None:
         super().__init__(uri, "missing", "it came as bytes that were not kept: ingest with keep=DIR")
 
+    # its constructor takes fewer arguments than that of the class above
     def __reduce__(self) -> tuple[type[NotKept], tuple[str]]:  # type: ignore[override]
         return type(self), (self.uri,)
 

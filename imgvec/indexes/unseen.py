@@ -112,7 +112,7 @@ def unseen(
     much easier stored rows are, with that confidence.
     """
     kind, name, built_with = catalog.index_type(store.index.type), store.index.type, store.index.params
-    pictures = _pictures(store, seed)
+    pictures = _pictures(store, seed, of_vectors=kind.family != "exact")
     if kind.family == "exact":
         yield Unseen("stored", ask(store, sampled(store, _firsts(pictures)[:number])))
         return
@@ -150,24 +150,27 @@ def unseen_copies(
         yield Unseen("left out", _asked_of(store, left_out, ask), [copy for copy, _ in left_out])
 
 
-def _pictures(store: Searches, seed: int) -> list[list[str]]:
+def _pictures(store: Searches, seed: int, *, of_vectors: bool = True) -> list[list[str]]:
     """The ids of the rows of each picture, the pictures in random order.
 
     Rows are of one picture where their bytes are the same, or their vectors, for which up to 100,000 rows are read.
     """
-    fields = ["id", "content_hash", *(["vector"] if store.count() <= COPIED else [])]
+    fields = ["id", "content_hash", *(["vector"] if of_vectors and store.count() <= COPIED else [])]
     groups: dict[str, list[str]] = {}
+    keys_of: dict[str, list[str | bytes]] = {}
     group_of: dict[str | bytes, str] = {}
     for row in (row for rows in store.scan(fields) for row in rows):
         keys: list[str | bytes] = [key for key in (row.get("content_hash"),) if key]
         if "vector" in row:
             keys.append(blake2b(np.asarray(row["vector"], np.float32).tobytes(), digest_size=16).digest())
-        known = sorted({group_of[key] for key in keys if key in group_of})
+        # the largest takes in the others, so that no key moves often
+        known = sorted({group_of[key] for key in keys if key in group_of}, key=lambda one: (-len(keys_of[one]), one))
         first = known[0] if known else row["id"]
         for other in known[1:]:
             groups[first] += groups.pop(other)
-            group_of.update({key: first for key, group in group_of.items() if group == other})
+            keys += keys_of.pop(other)
         groups.setdefault(first, []).append(row["id"])
+        keys_of.setdefault(first, []).extend(keys)
         group_of.update(dict.fromkeys(keys, first))
     order = np.random.default_rng(seed).permutation(len(groups))
     found = list(groups.values())

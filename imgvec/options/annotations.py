@@ -1,4 +1,4 @@
-"""What can be told of a type, as it stands in an annotation, and of a value against it."""
+"""Reads type annotations: what kind of option a type makes, and whether a value fits it."""
 
 from __future__ import annotations
 

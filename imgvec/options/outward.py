@@ -49,6 +49,7 @@ def documented(kind: type[Any]) -> Callable[[F], F]:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.option.default, annotation=one.type)
             for name, one in known.items()
         ]
+        # inspect reads the attribute, which typeshed does not know
         function.__signature__ = shown.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
         lines = [f"    {name}: {one.option.help}" for name, one in known.items()]
         function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines])

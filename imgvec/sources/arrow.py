@@ -104,7 +104,7 @@ def cell(value: Any) -> tuple[str | None, Any]:
         return None, None
     if not hasattr(value, "keys"):
         return None, value
-    path, data = (value["path"].as_py() if "path" in value.keys() else None), value["bytes"]  # noqa: SIM118
+    path, data = (value["path"].as_py() if "path" in value.keys() else None), value["bytes"]  # noqa: SIM118 - not a dict
     return path, data if data.is_valid else None
 
 

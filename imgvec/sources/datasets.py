@@ -43,6 +43,7 @@ _JSON_BYTES = 16 * 2**20
 
 def is_data_set(folder: str) -> bool:
     """Whether `save_to_disk` wrote this folder."""
+    # as text, since a folder's name need not be UTF-8
     there = [os.path.isfile(f"{folder}/{name}") for name in (_SPLITS, _STATE, "dataset_info.json")]  # noqa: PTH113
     return there[0] or all(there[1:])
 
@@ -115,7 +116,7 @@ def _texts(file: _ArrowFile, image: str, columns: Columns) -> Iterator[Any] | No
 
 
 def _folders(folder: str) -> list[str]:
-    if not os.path.isfile(f"{folder}/{_SPLITS}"):  # noqa: PTH113
+    if not os.path.isfile(f"{folder}/{_SPLITS}"):  # noqa: PTH113 - likewise
         return [folder]
     splits = _json(folder, _SPLITS).get("splits")
     if not isinstance(splits, list) or not splits:

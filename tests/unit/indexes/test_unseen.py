@@ -102,6 +102,35 @@ def test_rows_of_the_same_bytes_are_one_picture(flattering: CurveStore) -> None:
     assert any(unseen._pictures(store, seed) != found for seed in range(1, 9))
 
 
+def test_vectors_are_read_where_duplicates_matter_alone(flattering: CurveStore) -> None:
+    """An index that compares with every row finds a duplicate's neighbours no more easily."""
+    scanned: list[Any] = []
+
+    class Rows(CurveStore):
+        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+            scanned.append(list(output_fields))
+            yield [{"id": "a", "content_hash": "1"}, {"id": "b", "content_hash": "1"}]
+
+    store = Rows(flattering.curve, flattering.cost, flattering.index)
+    assert unseen._pictures(store, 0, of_vectors=False) == [["a", "b"]]
+    assert scanned == [["id", "content_hash"]]
+
+
+def test_groups_that_turn_out_to_be_one_are_joined_in_time(flattering: CurveStore) -> None:
+    """Pairs by their bytes, which the vectors of later rows join one after the other."""
+    number = 20_000
+    one = [{"id": f"a{n}", "content_hash": f"{n}", "vector": [n]} for n in range(number)]
+    other = [{"id": f"b{n}", "content_hash": f"{n}", "vector": [n + 1]} for n in range(number - 1)]
+
+    class Rows(CurveStore):
+        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+            yield one
+            yield other
+
+    [picture] = unseen._pictures(Rows(flattering.curve, flattering.cost, flattering.index), 0)
+    assert len(set(picture)) == len(picture) == 2 * number - 1
+
+
 def test_pictures_too_few_to_show_the_target_are_counted_not_rows(flattering: CurveStore) -> None:
     flattering.vectors[:] = np.repeat(flattering.vectors[:3], 200, axis=0)
     said: list[str] = []
