@@ -36,6 +36,18 @@ class Sheet:
     """Whether images are called by a text of their own, rather than by the row's number from 0."""
 
 
+def sheet_of(place: Place, columns: Columns, schema: Any, image: str | None, texts: Iterable[Any] | None) -> Sheet:
+    """What the columns are, with the images in `image`; `texts` are those that rows could be called by.
+
+    Raises `SourceError` where that column holds no images.
+    """
+    if image is not None:
+        check_type(place, schema, image)
+    return Sheet(
+        place, schema.names, image, uri_column(columns, schema.names), keyed=texts is not None and are_unique(texts)
+    )
+
+
 def records(sheet: Sheet, batches: Iterable[Any], reading: Reading) -> Iterator[Found]:
     """The images of all rows; `batches` are Arrow's record batches of at most `HELD_ROWS`."""
     place = sheet.place

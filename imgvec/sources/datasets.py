@@ -19,8 +19,6 @@ from typing import Any
 from imgvec.errors import MissingExtra, SourceError, UnreadableImage
 from imgvec.sources.arrow import (
     HELD_ROWS,
-    Sheet,
-    are_unique,
     bytes_of_row,
     check_type,
     holds_images,
@@ -28,7 +26,7 @@ from imgvec.sources.arrow import (
     only_image_column,
     records,
     row_of,
-    uri_column,
+    sheet_of,
 )
 from imgvec.sources.columns import Columns
 from imgvec.sources.guards import Guards
@@ -63,11 +61,8 @@ def _read_file(place: Place, reading: Reading) -> Iterator[Found]:
     with _opened(place) as file:
         schema, columns = file.schema, reading.columns
         image = _image_column(place, columns, schema)
-        if image is not None:
-            check_type(place, schema, image)
         texts = None if image is None else _texts(file, image, columns)
-        keyed = texts is not None and are_unique(texts)
-        sheet = Sheet(place, schema.names, image, uri_column(columns, schema.names), keyed)
+        sheet = sheet_of(place, columns, schema, image, texts)
         yield from records(sheet, file.batches(HELD_ROWS), reading)
 
 

@@ -9,15 +9,13 @@ from typing import Any
 from imgvec.errors import MissingExtra, SourceError, UnreadableImage
 from imgvec.sources.arrow import (
     HELD_ROWS,
-    Sheet,
-    are_unique,
     bytes_of_row,
     check_type,
     image_column,
     only_image_column,
     records,
     row_of,
-    uri_column,
+    sheet_of,
 )
 from imgvec.sources.columns import Columns
 from imgvec.sources.guards import Guards
@@ -37,11 +35,8 @@ def read_parquet(place: Place, reading: Reading) -> Iterator[Found]:
     with _opened(place) as file:
         schema, columns = file.schema_arrow, reading.columns
         image = image_column(place, columns, schema)
-        if image is not None:
-            check_type(place, schema, image)
         texts = None if image is None else _texts(file, image, columns)
-        keyed = texts is not None and are_unique(texts)
-        sheet = Sheet(place, schema.names, image, uri_column(columns, schema.names), keyed)
+        sheet = sheet_of(place, columns, schema, image, texts)
         yield from records(sheet, file.iter_batches(batch_size=HELD_ROWS, use_threads=False), reading)
 
 
