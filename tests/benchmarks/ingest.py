@@ -82,7 +82,7 @@ def compare(paths: Sequence[Path], sources: dict[str, str], rounds: int, uri: st
     pixels = np.stack([encoder.prepare(decode(path.read_bytes(), uri=str(path)).image) for path in paths])
     folder = locate(MODEL.removeprefix("pypi:")).directory
     processor = AutoImageProcessor.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(encoder.device)
     stages: dict[str, dict[str, float]] = {}
 
     def alone(_: Path) -> float:
@@ -116,10 +116,12 @@ def compare(paths: Sequence[Path], sources: dict[str, str], rounds: int, uri: st
         started = time.perf_counter()
         for start in range(0, len(paths), 32):
             batch = paths[start : start + 32]
-            inputs = processor([Image.open(path).convert("RGB") for path in batch], return_tensors="pt")
+            inputs = processor([Image.open(path).convert("RGB") for path in batch], return_tensors="pt").to(
+                encoder.device
+            )
             with torch.no_grad():
                 output = model(**inputs).last_hidden_state[:, 0]
-            vectors = torch.nn.functional.normalize(output, dim=1).numpy()
+            vectors = torch.nn.functional.normalize(output, dim=1).cpu().numpy()
             rows = [
                 {"id": start + i, "vector": vector.tolist(), "path": str(path)}
                 for i, (vector, path) in enumerate(zip(vectors, batch, strict=True))
