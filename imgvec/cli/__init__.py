@@ -23,13 +23,13 @@ streams: Streams | None = None
 """Where the command is the whole program."""
 
 COMMANDS = {
-    "collections": "What collections there are, and what is in them.",
-    "demo": "The whole job on Milvus Lite, and an HTML page of the results.",
-    "doctor": "Say what is reachable, what it can do, and what is wrong; exit status 1 where something is.",
-    "encoders": "Which models make vectors, and how each is read.",
-    "evaluate": "Measure how good the hits are, by labels.",
+    "collections": "List, create, inspect, fill and delete collections.",
+    "demo": "Try everything at once on Milvus Lite, and write the results to an HTML page.",
+    "doctor": "Check what is reachable, what it supports and what is wrong; exits with 1 if anything is.",
+    "encoders": "List the models that make vectors, and show how each is used.",
+    "evaluate": "Measure search quality against labels.",
     "index": "Choose, build, verify and tune the vector index.",
-    "ingest": "Bring the images of SOURCE in: folders, files, globs, archives, manifests, lists, URLs.",
+    "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",
     "search": "Find the images most similar to QUERY.",
 }
 """Each is the object of its name in the module of its name; with the line that `imgvec --help` has for it."""
@@ -88,11 +88,13 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="imgvec")
-@click.option("--uri", metavar="URI", help="Milvus: a file for Milvus Lite, or http(s)://host:port. [IMGVEC_URI]")
-@click.option("--token", metavar="TOKEN", help="user:password or an API key; better in IMGVEC_TOKEN. [IMGVEC_TOKEN]")
-@click.option("--db-name", metavar="NAME", help="A database of the server. [IMGVEC_DB_NAME]")
-@click.option("-v", "--verbose", count=True, help="Say more on stderr; twice for more still.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--uri", metavar="URI", help="Where Milvus is: a file for Milvus Lite, or http(s)://host:port. [IMGVEC_URI]"
+)
+@click.option("--token", metavar="TOKEN", help="user:password or an API key; safer in the environment. [IMGVEC_TOKEN]")
+@click.option("--db-name", metavar="NAME", help="Database on the server. [IMGVEC_DB_NAME]")
+@click.option("-v", "--verbose", count=True, help="Log more to stderr; repeat for even more.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.pass_context
 def main(
     ctx: click.Context, uri: str | None, token: str | None, db_name: str | None, verbose: int, debug: bool

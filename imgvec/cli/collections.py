@@ -20,18 +20,19 @@ from imgvec.cli.options import (
     yes_option,
 )
 from imgvec.cli.output import print_json, print_table
+from imgvec.plurals import counted
 
 
 @click.group()
 def collections() -> None:
-    """What collections there are, and what is in them."""
+    """List, create, inspect, fill and delete collections."""
 
 
 @collections.command("list")
 @output_option("table", "json")
 @click.pass_context
 def list_(ctx: click.Context, output: str) -> None:
-    """List the collections of images; others are left out."""
+    """List the collections made by imgvec."""
     from imgvec.database import list_collections
 
     rows = [
@@ -54,18 +55,21 @@ def list_(ctx: click.Context, output: str) -> None:
 @definition_option
 @gpu_option
 @click.option(
-    "--dim", type=click.IntRange(1, 32_768), metavar="D", help="For vectors of D elements, without an encoder."
+    "--dim",
+    type=click.IntRange(1, 32_768),
+    metavar="D",
+    help="Store vectors of D dimensions made elsewhere; no encoder.",
 )
 @click.pass_context
 def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim: int | None) -> None:
-    """Make the empty collection NAME.
+    """Create an empty collection called NAME.
 
-    With --dim it is for vectors that were made elsewhere, and is searched by vector and by stored id.
+    With --dim it holds vectors made elsewhere, and can be searched by vector or by stored id.
     """
     from imgvec.collection import ImageCollection
 
     if dim is not None and gpu:
-        raise click.UsageError("--gpu and --dim do not go together.")
+        raise click.UsageError("--gpu and --dim cannot be combined.")
     if dim is not None:
         import imgvec
 
@@ -73,11 +77,11 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
             name, dim=dim, definition=definition, settings=settings(ctx), on_notice=notice
         )
         with empty:
-            click.echo(f"{name}: made, for vectors of dim {dim} that were made elsewhere")
+            click.echo(f"{name}: created, for vectors of dim {dim} made elsewhere")
         return
     made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)
     with made as collection:
-        click.echo(f"{name}: made, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
+        click.echo(f"{name}: created, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
 
 
 @collections.command()
@@ -85,7 +89,7 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
 @output_option("text", "json")
 @click.pass_context
 def show(ctx: click.Context, name: str, output: str) -> None:
-    """Show what NAME is: its encoder, fields, index, and how many rows it has."""
+    """Show the encoder, fields, index and row count of NAME."""
     with opened(ctx, name) as collection:
         data: dict[str, Any] = collection.describe()
     if output == "json":
@@ -107,9 +111,9 @@ def show(ctx: click.Context, name: str, output: str) -> None:
 @yes_option
 @click.pass_context
 def drop(ctx: click.Context, name: str, yes: bool) -> None:
-    """Delete the whole collection NAME; asks."""
+    """Delete the whole collection NAME, after asking."""
     with opened(ctx, name) as collection:
-        if not confirmed(f"Drop {name} with its {collection.count():,} rows?", yes):
+        if not confirmed(f"Drop {name} and its {counted(collection.count(), 'row')}?", yes):
             raise click.Abort
         collection.drop()
     click.echo(f"{name}: dropped")
@@ -120,7 +124,7 @@ def drop(ctx: click.Context, name: str, yes: bool) -> None:
 @filter_options
 @click.pass_context
 def count(ctx: click.Context, name: str, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]) -> None:
-    """Count the rows of NAME, or those that match."""
+    """Count the rows of NAME, or only those that match."""
     with opened(ctx, name) as collection:
         click.echo(collection.count(combined(collection, where, eq, ranges)))
 
@@ -140,17 +144,17 @@ def delete(
     ranges: tuple[str, ...],
     yes: bool,
 ) -> None:
-    """Delete rows of NAME, by id or by filter; asks."""
+    """Delete rows of NAME by id or by filter, after asking."""
     if bool(ids) == bool(where or eq or ranges):
-        raise click.UsageError("Say which rows: --id, or --where, --eq and --range.")
+        raise click.UsageError("Say which rows to delete: use --id, or --where, --eq and --range.")
     with opened(ctx, name) as collection:
         matching = combined(collection, where, eq, ranges)
         rows = len(collection.get(ids)) if ids else collection.count(matching)
-        if rows and not confirmed(f"Delete {rows:,} rows of {name}?", yes):
+        if rows and not confirmed(f"Delete {counted(rows, 'row')} of {name}?", yes):
             raise click.Abort
         if rows:
             rows = collection.delete(ids) if matching is None else collection.delete_where(matching)
-    click.echo(f"{name}: {rows:,} rows deleted")
+    click.echo(f"{name}: {counted(rows, 'row')} deleted")
 
 
 collections.add_command(import_)

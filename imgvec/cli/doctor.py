@@ -16,7 +16,7 @@ _MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG"}
 @output_option("text", "json")
 @click.pass_context
 def doctor(ctx: click.Context, output: str) -> None:
-    """Say what is reachable, what it can do, and what is wrong; exit status 1 where something is."""
+    """Check what is reachable, what it supports and what is wrong; exits with 1 if anything is."""
     from imgvec.doctor import examine
 
     findings = []

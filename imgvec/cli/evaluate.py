@@ -10,6 +10,7 @@ import click
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
 from imgvec.cli.output import print_csv, print_json, print_table
 from imgvec.cli.progress import bar
+from imgvec.plurals import counted
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @collection_option
-@click.option("--label", required=True, metavar="FIELD", help="The field of the labels; of an array, any shared one.")
-@click.option("--queries", metavar="DIR", help="Images to ask with, in place of the stored rows.")
-@click.option("--query-labels", metavar="FILE", help="Their labels: CSV, TSV or JSON lines with path and label.")
-@click.option("-k", "k", default="1,5,10", show_default=True, metavar="K,…", help="How many hits to look at.")
+@click.option(
+    "--label",
+    required=True,
+    metavar="FIELD",
+    help="Field that holds the labels; with an array, one shared label is enough.",
+)
+@click.option("--queries", metavar="DIR", help="Folder of query images, instead of the stored rows.")
+@click.option(
+    "--query-labels", metavar="FILE", help="Labels of the --queries: CSV, TSV or JSON lines with path and label."
+)
+@click.option("-k", "k", default="1,5,10", show_default=True, metavar="K,…", help="Numbers of hits to score.")
 @filter_options
-@click.option("--exact", is_flag=True, help="Rank every row by its true score, without the index; adds mAP.")
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Only N of the queries, by chance.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random choice.")
-@click.option("--compare", "other", metavar="NAME", help="A second collection, on the same queries.")
-@click.option("--compare-uri", metavar="URI", help="Where that one is, if elsewhere.")
+@click.option("--exact", is_flag=True, help="Rank every row by its exact score, without the index; adds mAP.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Use a random sample of N queries.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for the sample.")
+@click.option("--compare", "other", metavar="NAME", help="Second collection to compare, on the same queries.")
+@click.option("--compare-uri", metavar="URI", help="Milvus URI of the second collection, if it is elsewhere.")
 @output_option("table", "json", "csv")
 @click.pass_context
 def evaluate(
@@ -47,19 +55,19 @@ def evaluate(
     compare_uri: str | None,
     output: str,
 ) -> None:
-    """Measure how good the hits are, by labels.
+    """Measure search quality against labels.
 
-    A hit is relevant when it has the query's label. Each stored row is a query against the others, or each image of
-    --queries. Printed are precision@k (P), recall@k (R), mAP@k over the first k hits, nDCG@k and, with --exact, mAP
-    over all rows; for all queries, as the mean of the classes, and for each class. With --compare: both collections,
-    their difference, and its 95 % interval (paired bootstrap over the queries).
+    A hit is relevant if it has the query's label. Each stored row is queried against all the others, or use --queries
+    to search with images of your own. Prints precision@k (P), recall@k (R), mAP@k over the first k hits, nDCG@k and,
+    with --exact, mAP over all rows: averaged over queries, averaged over classes, and for each class. --compare prints
+    both collections and their difference with a 95 % interval (paired bootstrap over the queries).
     """
     import imgvec
 
     if bool(queries) != bool(query_labels):
-        raise click.UsageError("Give --queries and --query-labels together.")
+        raise click.UsageError("--queries and --query-labels must be used together.")
     if compare_uri and not other:
-        raise click.UsageError("--compare-uri says where the collection of --compare is: name one.")
+        raise click.UsageError("--compare-uri needs --compare.")
     ks = _integers(k)
     with ExitStack() as stack:
         collection = stack.enter_context(opened(ctx, name))
@@ -85,7 +93,7 @@ def evaluate(
 
 
 def _tell(notices: list[str]) -> None:
-    """After the progress bar is gone."""
+    """Called once the progress bar is gone."""
     for each in notices:
         notice(each)
 
@@ -96,7 +104,7 @@ def _integers(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise click.BadParameter(f"{text!r} is not a list of integers like 1,5,10", param_hint="-k")
+        raise click.BadParameter(f"{text!r} is not a list of positive integers, such as 1,5,10", param_hint="-k")
     return found
 
 
@@ -108,25 +116,26 @@ def _opened_at(ctx: click.Context, name: str, uri: str | None) -> ImageCollectio
 
 def _notices(found: Evaluation) -> None:
     if found.unlabelled:
-        notice(f"{found.unlabelled:,} of {found.rows:,} rows of {found.collection} have no {found.label}")
+        notice(f"{found.collection}: {found.unlabelled:,} of {counted(found.rows, 'row')} without {found.label}")
     if found.without_relevant:
         classes = ", ".join(list(found.without_relevant)[:10]) + (", …" if len(found.without_relevant) > 10 else "")
         notice(
-            f"{found.left_out:,} queries are left out of every mean, since no other row is relevant to them: {classes}"
+            f"{counted(found.left_out, 'query', 'queries')} left out of all means, with no other relevant row: "
+            f"{classes}"
         )
     for each in found.unreadable:
         notice(f"left out: {each}")
 
 
 def _short(measure: str) -> str:
-    """As a heading: P@5, R@5, mAP@5, nDCG@5, mAP."""
+    """A column heading: P@5, R@5, mAP@5, nDCG@5, mAP."""
     name, at, k = measure.partition("@")
     return {"precision": "P", "recall": "R", "map": "mAP", "ndcg": "nDCG"}[name] + at + k
 
 
 def _ranked(found: Evaluation) -> str:
-    how = "all rows ranked by their true scores" if found.ranking == "exact" else "ranked by the collection's search"
-    return f"{len(found.names):,} queries, {found.rows:,} rows, {how}"
+    how = "all rows ranked by exact score" if found.ranking == "exact" else "ranked by the collection's search"
+    return f"{counted(len(found.names), 'query', 'queries')}, {counted(found.rows, 'row')}, {how}"
 
 
 def _print_evaluation(found: Evaluation, output: str) -> None:
@@ -161,9 +170,11 @@ def _print_comparison(found: Comparison, output: str) -> None:
     for each in (found.first, found.second):
         _notices(each)
     if found.dropped:
-        notice(f"{found.dropped:,} queries that only one of the two could measure are left out")
+        notice(f"left out {counted(found.dropped, 'query', 'queries')} that only one collection could measure")
     if found.relabelled:
-        notice(f"{found.relabelled:,} queries have other labels in the second; classes go by the first's")
+        notice(
+            f"labels differ for {counted(found.relabelled, 'query', 'queries')}; classes follow the first collection"
+        )
     if output == "json":
         print_json(found.to_dict())
         return
@@ -178,7 +189,7 @@ def _print_comparison(found: Comparison, output: str) -> None:
         return
     click.echo(f"first: {found.first.collection}: {_ranked(found.first)}")
     click.echo(f"second: {found.second.collection}: {_ranked(found.second)}")
-    # of the classes the last measure alone, the deepest: -o csv has them all
+    # for each class, only the last (deepest) measure; -o csv has them all
     last = found.first.measures[-1]
     shown = [row for row in rows if row["over"] != "class" or row["measure"] == last]
     print_table(columns, ({**row, "measure": _short(row["measure"])} for row in shown))

@@ -19,6 +19,7 @@ from imgvec.cli.options import (
 )
 from imgvec.cli.output import print_json
 from imgvec.cli.progress import bar
+from imgvec.plurals import counted
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 @click.command("import")
 @collection_option
 @click.argument("source")
-@click.option("--ids", metavar="FILE|COLUMN", help="The rows' ids: a file, or a column of the metadata or the Parquet.")
-@click.option("--metadata", metavar="FILE", help="CSV, JSON lines or Parquet: its rows belong to the vectors in order.")
-@click.option("--vector-column", show_default="vector", metavar="COLUMN", help="Parquet: the vectors.")
-@click.option("--dim", type=click.IntRange(1, 32_768), metavar="D", help="Annoy: the vectors' length.")
-@click.option("--metric", type=click.Choice(["angular", "dot", "euclidean"]), help="Annoy: the file's metric.")
-@click.option("--normalize", is_flag=True, help="Make the vectors unit vectors.")
-@click.option("--create", is_flag=True, help="Make the collection if it is not there, without an encoder.")
+@click.option(
+    "--ids", metavar="FILE|COLUMN", help="Row ids: a file, or a column of the metadata or of the Parquet file."
+)
+@click.option("--metadata", metavar="FILE", help="CSV, JSON lines or Parquet, one row per vector in the same order.")
+@click.option("--vector-column", show_default="vector", metavar="COLUMN", help="Parquet: the column of vectors.")
+@click.option("--dim", type=click.IntRange(1, 32_768), metavar="D", help="Annoy: dimension of the vectors.")
+@click.option("--metric", type=click.Choice(["angular", "dot", "euclidean"]), help="Annoy: metric of the file.")
+@click.option("--normalize", is_flag=True, help="Scale the vectors to unit length.")
+@click.option("--create", is_flag=True, help="Create the collection if it does not exist, without an encoder.")
 @definition_option
 @click.option("--errors", metavar="FILE", help="Write refused rows to this file, as JSON lines.")
 @output_option("text", "json")
@@ -53,20 +56,20 @@ def import_(
     errors: str | None,
     output: str,
 ) -> None:
-    """Bring in vectors that are there already.
+    """Import existing vectors.
 
-    SOURCE is an .npy array, Parquet with a vector column (a file or a folder), a Faiss index, an Annoy file, what
-    `collections export` wrote, or the folder that `ingest --via parquet` wrote.
+    SOURCE is an .npy array, Parquet with a vector column (a file or a folder), a Faiss index, an Annoy file, an export
+    by `collections export`, or the folder written by `ingest --via parquet`.
 
-    The vectors must be of the collection's encoder: you say so by giving the command, and only what imgvec itself wrote
-    is checked. Rows are upserted by id, on every backend alike, so the same command may be repeated. Ids are those of
-    the file; integers become text. With --create a collection that is not there is made: that of an export again, or
-    one for vectors of an encoder that imgvec does not know, searched by vector and by stored id.
+    The vectors must come from the collection's encoder. Only files written by imgvec can be checked for that; for all
+    others it is up to you. Rows are upserted by id on every backend, so the command can be repeated safely. Ids come
+    from the file; integers become text. With --create, a missing collection is created: from an export as it was, from
+    anything else without an encoder, to be searched by vector or by stored id.
     """
     import imgvec
 
     if definition is not None and not create:
-        raise click.UsageError("--definition belongs to --create.")
+        raise click.UsageError("--definition needs --create.")
 
     def made() -> ImageCollection:
         return imgvec.create_for_vectors(
@@ -83,7 +86,7 @@ def import_(
         print_json(report.to_dict())
     else:
         refused = f", {report.refused.total():,} refused" if report.refused else ""
-        click.echo(f"{name}: {report.written:,} rows imported{refused} ({report.seconds:.1f} s)")
+        click.echo(f"{name}: {counted(report.written, 'row')} imported{refused} ({report.seconds:.1f} s)")
         for reason, number in report.refused.most_common():
             click.echo(f"  refused, {reason}: {number:,}")
     if report.refused and not report.written:
@@ -105,10 +108,10 @@ def export(
     ranges: tuple[str, ...],
     output: str,
 ) -> None:
-    """Write the rows to TARGET: FILE.parquet, FILE.npy (and FILE.ids.csv), or a folder of Parquet files.
+    """Export rows to TARGET: FILE.parquet, FILE.npy (with FILE.ids.csv), or a folder of Parquet files.
 
-    Parquet has every field as it is, and remembers the encoder and the definition. The same command goes on where a
-    stopped one ended. Rows written meanwhile may be there or not.
+    Parquet keeps every field, the encoder and the definition. Run the same command again to resume an interrupted
+    export. Rows written during the export may or may not be included.
     """
     import imgvec
 
@@ -120,8 +123,8 @@ def export(
         files = [str(file) for file in report.files]
         print_json({"rows": report.rows, "resumed": report.resumed, "files": files})
         return
-    resumed = f", {report.resumed:,} of them by an earlier run" if report.resumed else ""
-    click.echo(f"{name}: {report.rows:,} rows exported{resumed}, to {', '.join(map(str, report.files))}")
+    resumed = f", {report.resumed:,} of them in an earlier run" if report.resumed else ""
+    click.echo(f"{name}: {counted(report.rows, 'row')} exported{resumed}, to {', '.join(map(str, report.files))}")
 
 
 def _opened_or(made: Callable[[], ImageCollection] | None, ctx: click.Context, name: str) -> ImageCollection:

@@ -28,6 +28,7 @@ from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.ingest.options import IngestOptions
 from imgvec.options import taken
+from imgvec.plurals import counted
 from imgvec.sources.source import SourceOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _Stated(SourceOptions, IngestOptions, total=False):
-    """What the command has of both."""
+    """The options of the source and of the ingest."""
 
 
 @click.command()
@@ -45,28 +46,37 @@ class _Stated(SourceOptions, IngestOptions, total=False):
 @gpu_option
 @options_of(IngestOptions)
 @options_of(SourceOptions)
-@click.option("--rank", type=click.IntRange(min=0), metavar="I", help="Bring in one of --of parts, counted from 0.")
-@click.option("--of", "parts", type=click.IntRange(min=1), metavar="N", help="How many parts the source is split into.")
+@click.option(
+    "--rank", type=click.IntRange(min=0), metavar="I", help="Ingest only part I of --of parts, counted from 0."
+)
+@click.option(
+    "--of", "parts", type=click.IntRange(min=1), metavar="N", help="Number of parts to split the source into."
+)
 @click.option(
     "--engine",
     "engine_name",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where the work is done.",
+    help="Where to run.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Ray: encoders; one a GPU or node if left out."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ray: number of encoders.  [default: one per GPU or node]",
 )
-@click.option("--gpus-per-worker", type=click.FloatRange(min=0), metavar="X", help="Ray: GPUs of each; 0 for CPUs.")
+@click.option(
+    "--gpus-per-worker", type=click.FloatRange(min=0), metavar="X", help="Ray: GPUs per encoder; 0 to use CPUs."
+)
 @click.option(
     "--via",
     "bulk",
     type=(click.Choice(["parquet"]), str),
     metavar="parquet DIR",
-    help="Write Milvus bulk-import files to DIR; `collections import` loads them.",
+    help="Write Milvus bulk-import files to DIR, for `collections import` to load.",
 )
-@click.option("--stats", metavar="FILE", help="Write the report to this file, as JSON.")
+@click.option("--stats", metavar="FILE", help="Write the report to this file as JSON.")
 @yes_option
 @output_option("text", "json")
 @click.pass_context
@@ -88,13 +98,14 @@ def ingest(
     output: str,
     **options: Unpack[_Stated],
 ) -> None:
-    """Bring the images of SOURCE in: folders, files, globs, archives, manifests, lists, URLs.
+    """Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.
 
-    Archives are .tar (also compressed), WebDataset shards ('shard-{000..127}.tar') and .zip; manifests .csv, .jsonl and
-    .parquet; a list is a .txt with a path or URL a line. URLs are http(s), or what fsspec reads (s3://, gs://, hf://).
+    Archives are .tar (compressed or not), WebDataset shards ('shard-{000..127}.tar') and .zip. Manifests are .csv,
+    .jsonl and .parquet. A list is a .txt with one path or URL per line. URLs are http(s) or anything fsspec reads
+    (s3://, gs://, hf://).
 
-    What is stored and unchanged is skipped, so the same command goes on where a stopped one ended. A collection that is
-    not there is made, from the definition of the same name or else from `photos`.
+    Unchanged images are skipped, so run the same command again to resume. A missing collection is created, from the
+    bundled definition of the same name or else from `photos`.
     """
     from imgvec.collection import ImageCollection
     from imgvec.definition import field_problem
@@ -107,22 +118,22 @@ def ingest(
     prune, metadata, errors = run.pop("prune", False), run.get("metadata"), run.get("errors")
 
     def confirm(rows: int, of: int) -> bool:
-        return confirmed(f"Delete {rows:,} of the collection's {of:,} rows, whose files are gone?", yes)
+        return confirmed(f"Delete {rows:,} of the collection's {counted(of, 'row')}, whose files are gone?", yes)
 
     if prune and not yes and not sys.stdin.isatty():
-        raise click.UsageError("--prune deletes rows, and there is no terminal to ask on: add --yes.")
+        raise click.UsageError("--prune deletes rows and needs confirmation, but there is no terminal: add --yes.")
     if (rank is None) != (parts is None) or (rank is not None and parts is not None and rank >= parts):
-        raise click.UsageError("--rank I and --of N go together, and I is below N.")
+        raise click.UsageError("--rank I and --of N must be used together, with I below N.")
     part = (rank, parts) if rank is not None and parts is not None else None
     if prune and part is not None:
-        raise click.UsageError("A part of a source is not pruned: use --prune once, without --rank and --of.")
+        raise click.UsageError("--prune needs the whole source: run it once without --rank and --of.")
     if engine_name == "local" and (workers is not None or gpus_per_worker is not None):
-        raise click.UsageError("--workers and --gpus-per-worker belong to --engine ray.")
+        raise click.UsageError("--workers and --gpus-per-worker need --engine ray.")
     if prune and bulk:
-        raise click.UsageError("--prune deletes rows of the collection, and --via leaves it as it is.")
+        raise click.UsageError("--prune and --via cannot be combined: --via does not touch the collection.")
     ray = RayEngine(workers, gpus_per_worker or 0.0) if engine_name == "ray" else None
     images = Source(source[0] if len(source) == 1 else source, **of_source)
-    # before a collection is made and weights are loaded: what the command names is there, or can be written
+    # fail early: everything named on the command line must exist or be writable before weights are loaded
     try:
         images.read(field_problem=field_problem)
     except SourceError as exc:
@@ -137,14 +148,14 @@ def ingest(
     with ImageCollection.create(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:
-        counted = part is None and images.is_listed_fast
+        countable = part is None and images.is_listed_fast
 
         def listed() -> Iterator[Record]:
             return (item for item in images if isinstance(item, Record))
 
         # what Ray has to say of its cluster goes to sys.stdout, which belongs to results
         quiet = redirect_stdout(sys.stderr) if ray else nullcontext()
-        with quiet, interruptible() as stop, bar(listed if counted else None) as on_progress:
+        with quiet, interruptible() as stop, bar(listed if countable else None) as on_progress:
             run["part"], run["engine"], run["via"] = part, ray, bulk[1] if bulk else None
             run["on_progress"], run["on_notice"], run["stop"] = on_progress, notice, stop
             report = collection.ingest(images, **run)
@@ -154,7 +165,7 @@ def ingest(
         Path(stats).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     _print(report, name, output)
     if report.interrupted:
-        notice("stopped before the end; the same command goes on from here")
+        notice("stopped early; run the same command again to resume")
         ctx.exit(stop.status)
 
 
@@ -175,7 +186,7 @@ def _print(report: IngestReport, name: str, output: str) -> None:
     click.echo(f"{name}: {said} ({report.seconds:.1f} s{rate})")
     if report.written and report.bottleneck:
         idle = "" if report.encoder_idle is None else f"; the encoder was idle {report.encoder_idle:.0%} of its time"
-        repeated = f"; {report.retries:,} calls repeated" if report.retries else ""
+        repeated = f"; {counted(report.retries, 'call')} repeated" if report.retries else ""
         click.echo(f"  slowest stage: {report.bottleneck}{idle}{repeated}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")

@@ -10,24 +10,24 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""
 UNWINDING_SECONDS = 2.0
-"""For how long a second Ctrl-C waits for what is in hand, which may hang: on a network, on a frozen server."""
+"""Seconds a second Ctrl-C waits for the current batch, which may hang on the network or a frozen server."""
 
 
 class Stop(threading.Event):
     """Set by the first signal."""
 
     status = 0
-    """The exit status that the signal asks for, once there was one."""
+    """The exit status for the signal, once received."""
 
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """The first Ctrl-C, or SIGTERM, sets the event: the batch in hand is finished. A second one stops at once.
+    """The first Ctrl-C or SIGTERM sets the event, so that the current batch is finished. A second one stops at once.
 
-    At once is within two seconds: what is encoded is written in that time if it can be. What Milvus has acknowledged
-    is kept in either case, as after `kill -9`.
+    "At once" means within two seconds, in which encoded images are still written if possible. Whatever Milvus has
+    acknowledged is kept in either case, as after `kill -9`.
     """
     stop, leaving = Stop(), threading.Event()
 

@@ -17,31 +17,37 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 collection_option = click.option("-c", "--collection", "name", required=True, metavar="NAME", help="The collection.")
 definition_option = click.option(
-    "--definition", metavar="FILE|NAME", help="What a new collection is: a YAML file, or photos, products, faces."
+    "--definition",
+    metavar="FILE|NAME",
+    help="Definition of a new collection: a YAML file, or photos, products or faces.",
 )
-gpu_option = click.option("--gpu", is_flag=True, help="Build the definition's GPU index in a new collection.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+gpu_option = click.option("--gpu", is_flag=True, help="Give a new collection the definition's GPU index.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
-    """`-o`, of which the first format is the default."""
+    """`-o`; the first format is the default."""
     return click.option(
-        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="What to print."
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
     )
 
 
 def filter_options(command: F) -> F:
     """`--where`, `--eq` and `--range`; see `combined`."""
-    where = click.option("--where", metavar="EXPR", help="Only rows that match a Milvus boolean expression.")
+    where = click.option("--where", metavar="EXPR", help="Only rows that match this Milvus boolean expression.")
     eq = click.option(
-        "--eq", multiple=True, metavar="FIELD=VALUE", help="Only rows whose field is VALUE; for an array, contains it."
+        "--eq",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Only rows whose field equals VALUE, or contains it if an array; repeatable.",
     )
     ranges = click.option(
         "--range",
         "ranges",
         multiple=True,
         metavar="FIELD=A..B",
-        help="Only rows whose field is from A up to and with B, numbers or dates: 2024-01..2024-03; A.. or ..B too.",
+        help="Only rows whose field lies between A and B, inclusive. Numbers or dates: 2024-01..2024-03, 2024.. or "
+        "..1999; repeatable.",
     )
     return where(eq(ranges(command)))
 
@@ -49,7 +55,7 @@ def filter_options(command: F) -> F:
 def combined(
     collection: ImageCollection, where: Filter | str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
 ) -> Filter | None:
-    """`--where` and every `--eq` and `--range`, all of which must hold."""
+    """`--where`, `--eq` and `--range` combined with AND."""
     from imgvec.filters import Raw, equals_text, range_text
 
     parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where else []
@@ -69,7 +75,7 @@ def combined(
 
 
 def settings(ctx: click.Context) -> Settings:
-    """The settings, with the options before the command in place of the environment's."""
+    """The settings; options given before the command override the environment."""
     from imgvec.settings import Settings
 
     given: Mapping[str, Any] = ctx.obj
@@ -83,16 +89,16 @@ def opened(ctx: click.Context, name: str) -> ImageCollection:
 
 
 def notice(text: str) -> None:
-    """Something a person should know; never on stdout, which belongs to results."""
+    """Print a notice to stderr: stdout is for results only."""
     click.echo(f"Note: {text}", err=True)
 
 
 def confirmed(question: str, yes: bool) -> bool:
-    """Ask before something is deleted; without a terminal only `--yes` is a yes."""
+    """Ask before deleting; without a terminal, only `--yes` confirms."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is no terminal to ask on: add --yes.")
+        raise click.UsageError(f"{question} No terminal to ask on: add --yes.")
     try:
         return click.confirm(question, err=True)
     except click.Abort as exc:

@@ -1,4 +1,4 @@
-"""Rows on stdout: a table for a person, JSON and CSV for a program."""
+"""Rows on stdout: tables for people, JSON and CSV for programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def print_json(data: Any) -> None:
 
 
 def print_paths(paths: Iterable[str]) -> None:
-    """One a line, in the names' own bytes whatever stdout's encoding, as `find` prints them."""
+    """One per line, as raw bytes whatever the encoding of stdout, as `find` prints them."""
     for path in paths:
         try:
             name = os.fsencode(path)
@@ -47,9 +47,9 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
 
 
 def with_dates(fields: Mapping[str, Any], kinds: Mapping[str, FieldType]) -> dict[str, Any]:
-    """Fields with their dates as ISO 8601 in UTC, and the Unix milliseconds that are stored beside them as NAME_ms.
+    """The fields with dates as ISO 8601 in UTC, each with its stored Unix milliseconds as NAME_ms.
 
-    The number that stands for no date has no ISO form: the date is None.
+    The number that means "no date" becomes None.
     """
     shown: dict[str, Any] = {}
     for name, value in fields.items():
@@ -64,7 +64,7 @@ def with_dates(fields: Mapping[str, Any], kinds: Mapping[str, FieldType]) -> dic
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A table as wide as its terminal; whole cells, whatever their width, where stdout is not a terminal."""
+    """A table as wide as the terminal; if stdout is not a terminal, cells are never cut."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -83,7 +83,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
 
 
 def _cell(value: Any, digits: int | None = 4) -> str:
-    """A value as text; floats with so many digits, for a person, or with all of them, for a program."""
+    """A value as text; floats get `digits` digits, or all of them if None."""
     if value is None:
         return ""
     if isinstance(value, float):

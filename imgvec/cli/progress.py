@@ -1,4 +1,4 @@
-"""Progress: a line on stderr, and only on a terminal."""
+"""Progress: a line on stderr, only if it is a terminal."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("query", required=False)
-@click.option("--image", metavar="FILE", help="Search by this image file, in place of QUERY.")
-@click.option("--text", metavar="WORDS", help="Search by these words, in place of QUERY, even if a file has that name.")
-@click.option("--id", "stored", metavar="ID", help="Search by this stored row, in place of QUERY.")
+@click.option("--image", metavar="FILE", help="Search by this image file, instead of QUERY.")
+@click.option("--text", metavar="WORDS", help="Search by these words, instead of QUERY, even if a file has that name.")
+@click.option("--id", "stored", metavar="ID", help="Search by this stored row, instead of QUERY.")
 @collection_option
 @options_of(SearchOptions)
 @filter_options
@@ -43,8 +43,8 @@ def search(
 ) -> None:
     """Find the images most similar to QUERY.
 
-    QUERY is an image's path, id:HEX for a stored row, or a text where the collection's encoder has a text side. A
-    script says which it means: --image, --text or --id.
+    QUERY is the path of an image, id:HEX for a stored row, or text if the collection's encoder supports it. In scripts
+    use --image, --text or --id, so that nothing is guessed.
     """
     form = _form(query, image, text, stored)
     with opened(ctx, name) as collection:
@@ -58,13 +58,13 @@ def search(
 
 
 def _form(query: str | None, image: str | None, text: str | None, stored: str | None) -> Form:
-    """What is searched by: exactly one of the four."""
+    """The query: exactly one of the four."""
     from imgvec.search.forms import ImageFile, StoredId, Text
     from imgvec.search.guessing import guessed
 
     given = [one for one in (query, image, text, stored) if one is not None]
     if len(given) != 1:
-        raise click.UsageError("Give one QUERY, or one of --image, --text and --id.")
+        raise click.UsageError("Give exactly one of QUERY, --image, --text and --id.")
     if query is not None:
         return guessed(query)
     if image is not None:

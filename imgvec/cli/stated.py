@@ -102,4 +102,4 @@ def _value(text: str, parameter: click.Parameter) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise click.BadParameter(f"{text!r} is neither a number nor a word", param=parameter) from None
+        raise click.BadParameter(f"{text!r} is not a valid value", param=parameter) from None

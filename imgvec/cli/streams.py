@@ -1,6 +1,6 @@
-"""stdin, stdout and stderr as they come: closed, full, their reader gone, or of an encoding that lacks a character.
+"""Copes with stdin, stdout and stderr in any state: closed, full, with the reader gone, or in a limited encoding.
 
-Results that cannot be written end the command with a status that says so; messages that cannot are let go.
+Results that cannot be written lead to an error status; messages that cannot be written are dropped.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 READER_GONE = 141
-"""Exit status where who read stdout went away, as after `head`: what a shell gives for SIGPIPE."""
+"""Exit status when the reader of stdout is gone, as after `head`: what a shell reports for SIGPIPE."""
 
 
 class _Raw(io.RawIOBase):
-    """A file descriptor to write to; after its first error everything is swallowed, at the interpreter's exit too."""
+    """A file descriptor to write to; after the first error it swallows everything, also at interpreter exit."""
 
     def __init__(self, number: int, *, vital: bool) -> None:
         self.error: OSError | None = None
@@ -52,7 +52,7 @@ class _Raw(io.RawIOBase):
 
 
 class Streams:
-    """The three streams in a form that is safe to use, in place of Python's own; made once, before anything opens."""
+    """Replace Python's three streams by safe ones; done once, before anything is opened."""
 
     def __init__(self) -> None:
         self.escaped = False
@@ -74,11 +74,11 @@ class Streams:
 
     @property
     def failed(self) -> OSError | None:
-        """Why results are lost, if they are."""
+        """Why results were lost, if any were."""
         return self._out.error
 
     def finish(self, status: int) -> int:
-        """Write what waits; the exit status in place of `status`, after a line where results are lost or escaped."""
+        """Flush; returns the exit status to use, and prints a line if results were lost or escaped."""
         try:
             sys.stdout.flush()
         except OSError as exc:
@@ -89,12 +89,12 @@ class Streams:
             return READER_GONE if status in (0, 1) else status
         if error is not None:
             why = "it is closed" if error.errno == errno.EBADF else error.strerror
-            click.echo(f"Error: the results cannot be written to stdout: {why}", err=True)
+            click.echo(f"Error: cannot write the results to stdout: {why}", err=True)
             return status or 1
         if self.escaped:
             click.echo(
-                f"Note: stdout is {sys.stdout.encoding}, which lacks some of the characters: they are written as "
-                "\\uXXXX; PYTHONIOENCODING=utf-8 writes them all",
+                f"Note: stdout uses {sys.stdout.encoding}, which lacks some characters, written as \\uXXXX "
+                f"instead; set PYTHONIOENCODING=utf-8 to write them all",
                 err=True,
             )
         return status
@@ -109,7 +109,7 @@ def _text(raw: _Raw, encoding: str | None, errors: str) -> io.TextIOWrapper:
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    r"""A handler of codecs: `\uXXXX`, beyond 16 bits as two, just as JSON has it."""
+    r"""A codec error handler: `\uXXXX`, as surrogate pairs beyond 16 bits, just like JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")

@@ -27,15 +27,15 @@ class RunOptions(TypedDict, total=False):
 
     strict: Annotated[bool, Option(False, help="Stop at the first refused image.")]
     errors: Annotated[
-        str | Path | None, Option(json=False, metavar="FILE", help="Write refused images to this file, as JSON lines.")
+        str | Path | None, Option(json=False, metavar="FILE", help="Write refused images to this file as JSON lines.")
     ]
     on_progress: Annotated[
-        Callable[[Progress], None] | None, python_only(help="Gets a `Progress`, ten times a second at most.")
+        Callable[[Progress], None] | None, python_only(help="Receives a `Progress` at most ten times a second.")
     ]
     on_notice: Annotated[
-        Callable[[str], None] | None, python_only(help="Is told what a person should know about the source.")
+        Callable[[str], None] | None, python_only(help="Receives notices about the source, for a person to read.")
     ]
-    stop: Annotated[threading.Event | None, python_only(help="Once set, ends the run after the batch in hand.")]
+    stop: Annotated[threading.Event | None, python_only(help="When set, the run ends after the current batch.")]
 
 
 class IngestOptions(RunOptions, total=False):
@@ -46,25 +46,25 @@ class IngestOptions(RunOptions, total=False):
         Option(
             json=False,
             metavar="FILE",
-            help="CSV, JSON lines or Parquet with a `path` column (or --uri-column) and the fields' values.",
+            help="Field values: CSV, JSON lines or Parquet with a `path` column (or --uri-column).",
         ),
     ]
     part: Annotated[
         tuple[int, int] | None,
-        Option(shell=False, help="(rank, of): bring in one of so many disjoint parts, counted from 0."),
+        Option(shell=False, help="(rank, of): ingest only one of `of` disjoint parts, counted from 0."),
     ]
-    engine: Annotated[Engine | None, python_only(help="Where the work is done; None for this process.")]
+    engine: Annotated[Engine | None, python_only(help="Where to run; None for this process.")]
     via: Annotated[
         str | Path | None,
-        Option(shell=False, json=False, help="Write bulk-import files to this folder, for `imgvec.import_vectors`."),
+        Option(
+            shell=False, json=False, help="Write bulk-import files to this folder, for `imgvec.import_vectors` to load."
+        ),
     ]
     keep: Annotated[
         str | Path | None,
-        Option(json=False, metavar="DIR", help="Store images that have no place of their own in DIR, by content hash."),
+        Option(json=False, metavar="DIR", help="Store images given as bytes in DIR, named by content hash."),
     ]
-    prune: Annotated[
-        bool, Option(False, help="Afterwards delete the source's rows whose file is gone; the command asks.")
-    ]
+    prune: Annotated[bool, Option(False, help="Afterwards, delete rows of this source whose file is gone; asks first.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,16 @@ class Resources:
     """What a run may take of a machine, and of the files that it is given."""
 
     threads: int
-    """That read and decode."""
+    """Threads that read and decode."""
     max_pixels: int
-    """An image with more is refused from its header."""
+    """Larger images are refused by their header."""
     max_bytes: int
-    """A file with more is refused."""
+    """Larger files are refused."""
     processes: int = 0
-    """Decode in so many processes instead of threads."""
+    """Decode in this many processes instead of threads."""
     decoding: DecodePolicy = field(default_factory=DecodePolicy)
     retry_seconds: float = 60.0
-    """For how long is tried again what Milvus refuses for the moment."""
+    """How long to retry when Milvus is temporarily unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Job:
     """One ingest, for whichever engine runs it."""
 
     records: Callable[[], Iterable[Item]]
-    """The source; may be called in another process, and is picklable then."""
+    """The source; may be called in another process, and is then picklable."""
     row_fields: RowFields
     resources: Resources
     store: Writes
@@ -97,7 +97,7 @@ class Job:
     encoder: Callable[[], Encoder]
     """In this process."""
     store_factory: Callable[[], Writes] | None = None
-    """Opens the store in another process; None where only this one may write to it."""
+    """Opens the store in another process; None if only this process may write to it."""
     encoder_factory: Callable[[], Encoder] | None = None
     """Loads the encoder in another process."""
 

@@ -1,4 +1,4 @@
-"""Reads type annotations: what kind of option a type makes, and whether a value fits it."""
+"""Reads type annotations: what kind of option a type makes, and whether a value fits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _WORDS: Mapping[Any, str] = {
     bool: "True or False",
     int: "a whole number",
     float: "a number",
-    str: "a text",
+    str: "a string",
     type(None): "None",
 }
 
 
 def is_repeated(kind: Any) -> bool:
-    """Whether the type is a sequence of any length, and no text."""
+    """Whether the type is a sequence of any length, other than a string."""
     origin = get_origin(kind)
     if origin is tuple:
         return Ellipsis in get_args(kind)
@@ -31,7 +31,7 @@ def is_mapping(kind: Any) -> bool:
 
 
 def members(kind: Any) -> tuple[Any, ...]:
-    """The types of a union but for None; any other type alone."""
+    """The members of a union except None; for any other type, the type itself."""
     return tuple(one for one in union_of(kind) if one is not type(None))
 
 
@@ -40,7 +40,7 @@ def union_of(kind: Any) -> tuple[Any, ...]:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type, as far as can be told without looking into it."""
+    """Whether a value has a type, as far as can be told without looking inside it."""
     if kind is Any:
         return True
     if len(union_of(kind)) > 1:

@@ -65,4 +65,4 @@ def _checked(known: Mapping[str, Stated], given: Mapping[str, object]) -> dict[s
 
 def _meant(name: str, known: Mapping[str, Stated]) -> str:
     close = difflib.get_close_matches(name, known, 1)
-    return f": is {close[0]!r} meant?" if close else f" (there are: {', '.join(known)})"
+    return f": did you mean {close[0]!r}?" if close else f" (there are: {', '.join(known)})"

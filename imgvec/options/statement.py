@@ -19,29 +19,29 @@ _STATED: dict[type[Any], Mapping[str, Stated]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What is known of one option besides its name and type."""
+    """Everything about an option except its name and type."""
 
     default: Any = None
     help: str = ""
-    """One sentence, for the command's help, the JSON schema and the docstring."""
+    """One sentence, used in the command's help, the JSON schema and the docstring."""
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
     flags: tuple[str, ...] = ()
-    """On the command line; empty for the name itself, as `--min-score`."""
+    """On the command line; if empty, the name itself, such as `--min-score`."""
     metavar: str | None = None
-    """What stands for the value in the command's help."""
+    """Placeholder for the value in the command's help."""
     shell: bool = True
-    """False where no command has it, or one has something of its own in its place."""
+    """False if no command has it, or the command defines its own version."""
     json: bool = True
-    """False where nobody may set it from another machine."""
+    """False if it must not be set remotely."""
     json_type: Any = None
-    """Its type in JSON, where that is another one."""
+    """Its type in JSON, if different."""
 
 
 def python_only(default: Any = None, *, help: str = "") -> Option:
-    """An option that has no form outside Python: a callback, an event, an object."""
+    """An option that exists only in Python: a callback, an event, an object."""
     return Option(default, help, shell=False, json=False)
 
 
@@ -53,11 +53,11 @@ class Stated:
     type: Any
     option: Option
     plain: frozenset[type]
-    """Types whose values fit, looked at first: a search is to cost microseconds."""
+    """Types whose values always fit, checked first: validation must take only microseconds per search."""
     is_sequence: bool
-    """Whether it takes several values, so that a list is kept as a tuple."""
+    """Whether it takes several values; a list is then kept as a tuple."""
     takes_text: bool
-    """Whether a text is one value of it, and not one of several."""
+    """Whether a string counts as the whole value rather than as one of several."""
 
     @classmethod
     def of(cls, name: str, kind: Any, option: Option) -> Self:
@@ -74,7 +74,7 @@ class Stated:
 
     @property
     def wanted(self) -> str:
-        """The values that it takes, in words."""
+        """The accepted values, in words."""
         low, over, high, under = self.option.at_least, self.option.above, self.option.at_most, self.option.below
         bounds = [
             f"{word} {bound:g}"
@@ -85,15 +85,15 @@ class Stated:
         return words + (f", {' and '.join(bounds)}" if bounds else "")
 
     def checked(self, value: Any) -> Any:
-        """The value as it is kept; raises `OptionError`."""
+        """The value as stored; raises `OptionError`."""
         if value is None and self.option.default is None:
             return None  # "not given", whatever the type says
         if not (type(value) in self.plain or fits(value, self.type)) or not self._within(value):
-            raise OptionError(self.name, f"{self.name} = {_short(value)} is refused: give {self.wanted}")
+            raise OptionError(self.name, f"{self.name} must be {self.wanted}, not {_short(value)}")
         return self.kept(value)
 
     def kept(self, value: Any) -> Any:
-        """A copy of what the caller could change later; one text where several may stand is one of them."""
+        """A copy of anything the caller could change later; a single string becomes a tuple if several are allowed."""
         if type(value) is dict:
             return dict(value)
         if not self.is_sequence:
@@ -116,7 +116,7 @@ class Stated:
 
 
 def stated(kind: type[Any]) -> Mapping[str, Stated]:
-    """The options that a TypedDict states, by name, in its order; raises `TypeError` where a field has no `Option`."""
+    """The options declared by a TypedDict, by name and in order; raises `TypeError` if a field has no `Option`."""
     if (known := _STATED.get(kind)) is not None:
         return known
     found = {}

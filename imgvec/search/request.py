@@ -18,30 +18,37 @@ if TYPE_CHECKING:
 class SearchOptions(TypedDict, total=False):
     """The options of `ImageCollection.search` and `search_many`."""
 
-    limit: Annotated[int, Option(10, at_least=1, flags=("-k", "--limit"), help="How many hits.")]
+    limit: Annotated[int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits.")]
     offset: Annotated[
         int,
         # Milvus's own offset is unstable over equal scores: the hits before it are fetched too, and cut off here
-        Option(0, at_least=0, help="Skip that many hits."),
+        Option(0, at_least=0, help="Number of hits to skip."),
     ]
     where: Annotated[
         Filter | str | None,
-        Option(shell=False, json_type=str | None, help="Only rows that match: a filter, or a Milvus expression."),
+        Option(
+            shell=False,
+            json_type=str | None,
+            help="Only rows that match: a typed filter or a Milvus boolean expression.",
+        ),
     ]
     min_score: Annotated[
-        float | None, Option(metavar="S", help="Leave out what is less similar; 1 is the same picture.")
+        float | None, Option(metavar="S", help="Leave out hits with a lower score; 1 is the same picture.")
     ]
     output_fields: Annotated[
-        Sequence[str] | None, Option(shell=False, help="The fields of each hit; every scalar field if left out.")
+        Sequence[str] | None, Option(shell=False, help="Fields to return with each hit; by default all scalar fields.")
     ]
     params: Annotated[
         Mapping[str, Any] | None,
         Option(
-            flags=("-p", "--param"), metavar="KEY=VALUE", help="A search parameter of the index, as ef=128; repeatable."
+            flags=("-p", "--param"),
+            metavar="KEY=VALUE",
+            help="Search parameter of the index, such as ef=128; repeatable.",
         ),
     ]
     consistency_level: Annotated[
-        str | None, Option(shell=False, help="Strong, Bounded, Session or Eventually; the collection's if left out.")
+        str | None,
+        Option(shell=False, help="Strong, Bounded, Session or Eventually; by default the collection's own level."),
     ]
 
 
@@ -51,9 +58,9 @@ class Request:
 
     form: Form
     options: SearchOptions
-    """Every option, with the defaults where nothing was given; `params` with the collection's own below them."""
+    """All options with defaults filled in; `params` is merged over the collection's own."""
     expression: str = ""
-    """`where` as the Milvus expression that was sent; empty for all rows."""
+    """`where` as the Milvus expression sent; empty for all rows."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the query without its pixels and numbers, and the options that were not left at None."""

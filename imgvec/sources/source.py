@@ -32,40 +32,40 @@ from imgvec.sources.spellings import check_encoding
 from imgvec.sources.urls import not_fetched
 
 Spec = str | Path | Record | Iterable[str | Path | Record | Given]
-"""What a source can be; a tuple of paths is an iterable, and one of id, picture and metadata stands within one."""
+"""Anything a source can be. A tuple of paths is an iterable; an (id, picture, metadata) tuple must be inside one."""
 
 
 class SourceOptions(TypedDict, total=False):
     """How a source is read."""
 
     root: Annotated[str | Path | None, Option(json=False, metavar="DIR", help="Store paths relative to this folder.")]
-    uri_column: Annotated[
-        str | None, Option(metavar="COLUMN", help="A manifest's column that says where the image is.")
-    ]
+    uri_column: Annotated[str | None, Option(metavar="COLUMN", help="Manifest column with the location of the image.")]
     id_column: Annotated[
-        str | None, Option(metavar="COLUMN", help="A manifest's column of ids, in place of ids made from uris.")
+        str | None, Option(metavar="COLUMN", help="Manifest column with the ids; by default ids are made from uris.")
     ]
-    image_column: Annotated[str | None, Option(metavar="COLUMN", help="A Parquet or Arrow column of image bytes.")]
+    image_column: Annotated[str | None, Option(metavar="COLUMN", help="Parquet or Arrow column with the image bytes.")]
     mapping: Annotated[
         Mapping[str, str] | None,
         Option(
             flags=("--map",),
             metavar="COLUMN=FIELD",
-            help="Store COLUMN of a manifest, a sidecar or the metadata in FIELD; only those mapped are stored then.",
+            help="Store COLUMN of the manifest, sidecars or metadata in FIELD; other columns are then ignored. "
+            "Repeatable.",
         ),
     ]
-    recursive: Annotated[bool, Option(True, shell=False, help="Walk the folders below a folder too.")]
-    follow_links: Annotated[bool, Option(False, help="Follow symbolic links below a folder, each thing once.")]
+    recursive: Annotated[bool, Option(True, shell=False, help="Include subfolders.")]
+    follow_links: Annotated[bool, Option(False, help="Follow symbolic links below a folder; each target is read once.")]
     exclude: Annotated[
         Sequence[str],
         Option(
             (),
             metavar="GLOB",
-            help="Leave out paths below the source that match, as in .gitignore ('raw/', '*.png', '/top'); repeatable.",
+            help="Skip matching paths below the source, as in .gitignore ('raw/', '*.png', '/top'); repeatable.",
         ),
     ]
     name_encoding: Annotated[
-        str | None, Option(metavar="ENCODING", help="Of names in archives that do not say theirs, as cp932.")
+        str | None,
+        Option(metavar="ENCODING", help="Encoding of names in archives that do not declare one, such as cp932."),
     ]
 
 
@@ -135,9 +135,11 @@ class Source:
         options = self.options
         base = None if options["root"] is None else files.as_present(absolute(options["root"]))
         if base is not None and not os.path.isdir(base):  # noqa: PTH112
-            raise SourceError(f"{base}: the root is not a folder")
+            raise SourceError(f"root {base} is not a folder")
         if part is not None and not 0 <= part[0] < part[1]:
-            raise UsageError(f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts")
+            raise UsageError(
+                f"part {part[0]} of {part[1]} does not exist: ranks count from 0 and must be below the number of parts"
+            )
         reading = Reading(
             root=base,
             recursive=options["recursive"],
@@ -197,7 +199,10 @@ class Source:
     def _paths(self) -> Iterator[str | Path]:
         for one in self._specs:
             if not isinstance(one, str | Path):
-                raise UsageError("nobody can say of images that are given as bytes or records whether they are gone")
+                raise UsageError(
+                    "images given as bytes or records cannot be pruned, because there is no way to "
+                    "tell whether they are gone"
+                )
             yield one
 
 
@@ -245,7 +250,7 @@ def _read(spec: str | Path, reading: Reading, *, single: bool) -> Iterator[Found
         if passed and not single:
             return iter(passed)
         if passed:
-            raise SourceError(f"{printable(path)}: nothing matches the pattern; {files.instead(passed)}")
+            raise SourceError(f"{printable(path)}: no file matches the pattern; {files.instead(passed)}")
     return (files.read_single if single else files.read_one)(path, reading)
 
 
@@ -269,7 +274,7 @@ def _at_url(url: str, scheme: str, reading: Reading, *, single: bool) -> Iterato
     first = next(found, None)
     if first is None:
         if single:
-            raise SourceError(f"{url}: nothing is there; check the address")
+            raise SourceError(f"{url}: nothing found there; check the address")
         return iter([UnreadableImage(url, "missing")])
     urls = chain([first], found)
     if kind is None:

@@ -165,7 +165,7 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_d
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on from here" in err
+    assert "run the same command again to resume" in err
     assert "Traceback" not in err
     report = json.loads(out)
     assert report["interrupted"]
@@ -208,7 +208,7 @@ def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
 
     [path] = sorted((clothing / "hat").glob("*.jpg"))[:1]
     [hit] = imgvec.json("search", path, "-c", "clothes", "-k", "1")
-    assert "1 rows deleted" in imgvec("collections", "delete", "clothes", "--id", hit["id"], "--yes")
+    assert "1 row deleted" in imgvec("collections", "delete", "clothes", "--id", hit["id"], "--yes")
     path.unlink()
     assert "5 unchanged" in imgvec("ingest", clothing / "hat", "-c", "clothes", "--prune", "--yes")
     assert "dropped" in imgvec("collections", "drop", "clothes", "--yes")

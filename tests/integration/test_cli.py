@@ -84,7 +84,7 @@ def test_errors_are_one_line_and_leave_nothing(
 
 
 def test_a_wrong_parameter_is_a_usage_error(filled: str) -> None:
-    assert "neither a number nor a word" in imgvec("search", "id:x", "-c", "trip", "-p", "ef=[", status=2).stderr
+    assert "is not a valid value" in imgvec("search", "id:x", "-c", "trip", "-p", "ef=[", status=2).stderr
     assert "KEY=VALUE" in imgvec("search", "id:x", "-c", "trip", "-p", "ef", status=2).stderr
     assert "FIELD=VALUE" in imgvec("collections", "count", "trip", "--eq", "album", status=2).stderr
 
@@ -122,7 +122,8 @@ def test_a_form_is_named_where_a_guess_will_not_do(
 @pytest.mark.parametrize("words", [[], ["x", "--text", "y"], ["--image", "x", "--id", "y"]])
 def test_one_query_is_asked_for(filled: str, words: list[str]) -> None:
     assert (
-        "Give one QUERY, or one of --image, --text and --id." in imgvec("search", *words, "-c", "trip", status=2).stderr
+        "Give exactly one of QUERY, --image, --text and --id."
+        in imgvec("search", *words, "-c", "trip", status=2).stderr
     )
 
 

@@ -104,8 +104,8 @@ def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> No
     again = imgvec("index", "build", "-c", "trip").stdout  # the definition's own
     assert again.startswith("trip: IVF_FLAT nlist=8 built over")
     assert "  recall@10 of stored rows: " in again
-    assert "; other pictures' are harder to find: `imgvec index tune` measures those\n" in again
-    assert "  nothing is wrong\n" in again
+    assert "(new images are harder: `imgvec index tune` measures those)\n" in again
+    assert "  no problems found\n" in again
     # chosen for this very index, so it holds again
     assert "  search: nprobe=5 (chosen for this index)\n" in imgvec("index", "status", "-c", "trip").stdout
 
@@ -117,7 +117,7 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("--type", "HNSW", "-p", "m=8"), 1, "m is not a build parameter of HNSW (it has: M, efConstruction)"),
     (("--type", "HSNW"), 1, "'HSNW' is not an index type"),
     (("--from", "photos", "--gpu", "--type", "HNSW"), 2, "not both"),
-    (("-p", "M=8"), 2, "-p belongs to --type"),
+    (("-p", "M=8"), 2, "-p needs --type"),
     (("--type", "HNSW", "-p", "M"), 2, "'M' is not NAME=VALUE"),
 ]
 

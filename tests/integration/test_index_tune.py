@@ -221,7 +221,7 @@ def test_vectors_of_a_file_are_queries(ivf: ImageCollection, tmp_path: Path) -> 
     np.save(tmp_path / "queries.npy", FRESH.astype(np.float64))
     out = imgvec(ivf.uri, "--recall", 0.9, "--queries", tmp_path / "queries.npy", "--sample", 400).stdout
     assert "nprobe" in out
-    assert "where the whole grid has 64 settings" in out
+    assert "instead of 64 for the whole grid" in out
 
 
 def test_queries_of_a_sorted_file_are_drawn_by_chance(lite_uri: str, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_the_command(lite_uri: str, tmp_path: Path) -> None:
     status, text = run("--queries", "100", "--where", "rank < 300")
     assert status == 0, text
     assert "test_verify: 300 rows, IVF_FLAT" in text
-    assert "nothing is wrong" in text
+    assert "no problems found" in text
 
     with ImageCollection.open("test_verify", uri=lite_uri) as photos:
         write_raw(photos, ROWS, np.zeros(DIM))

@@ -40,7 +40,7 @@ def test_the_local_engine_reports_and_checks_its_options(pictures: Path, store: 
     assert (report.written, len(store.rows), seen[-1]) == (20, 20, 20)
     with pytest.raises(OptionError, match="strict"):
         LocalEngine().ingest(job(store, Source(pictures)), strict="yes")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="is 'errors' meant"):
+    with pytest.raises(TypeError, match="did you mean 'errors'"):
         LocalEngine().ingest(job(store, Source(pictures)), error="x")  # type: ignore[call-arg]
 
 

@@ -56,23 +56,23 @@ def test_options_of_another_typed_dict_are_inherited() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("limit", 0, "limit = 0 is refused: give a whole number, at least 1 and at most 99"),
+        ("limit", 0, "limit must be a whole number, at least 1 and at most 99, not 0$"),
         ("limit", 100, "at most 99"),
-        ("limit", "3", "limit = '3' is refused: give a whole number"),
-        ("limit", True, "limit = True is refused"),
-        ("limit", None, "limit = None is refused"),
-        ("limit", 1.5, "limit = 1.5 is refused"),
-        ("share", 0, "give a number or None, more than 0 and less than 1"),
+        ("limit", "3", "limit must be a whole number, .* not '3'$"),
+        ("limit", True, "limit must be .*, not True$"),
+        ("limit", None, "limit must be .*, not None$"),
+        ("limit", 1.5, "limit must be .*, not 1.5$"),
+        ("share", 0, "share must be a number or None, more than 0 and less than 1, not 0$"),
         ("share", 1.0, "less than 1"),
-        ("share", float("nan"), "share = nan is refused"),
-        ("strict", 1, "strict = 1 is refused: give True or False"),
-        ("engine", "spark", "give 'local' or 'ray'"),
-        ("mapping", ["a"], "give a mapping or None"),
-        ("part", (1, 2, 3), "part = "),
-        ("root", 3, "root = 3 is refused: give a text or a Path or None"),
-        ("exclude", 3, "exclude = 3 is refused: give a sequence"),
-        ("on_progress", 3, "on_progress = 3 is refused"),
-        ("exclude", {1: "x" * 200}, r"\.\.\. is refused"),
+        ("share", float("nan"), "share must be .*, not nan$"),
+        ("strict", 1, "strict must be True or False, not 1$"),
+        ("engine", "spark", "engine must be 'local' or 'ray'"),
+        ("mapping", ["a"], "mapping must be a mapping or None"),
+        ("part", (1, 2, 3), "part must be "),
+        ("root", 3, "root must be a string or a Path or None, not 3$"),
+        ("exclude", 3, "exclude must be a sequence.*, not 3$"),
+        ("on_progress", 3, "on_progress must be .*, not 3$"),
+        ("exclude", {1: "x" * 200}, r"exclude must be .*, not .*\.\.\.$"),
     ],
 )
 def test_values_that_an_option_cannot_have(name: str, value: Any, wanted: str) -> None:
@@ -95,7 +95,7 @@ def test_values_that_it_can_have(name: str, value: Any) -> None:
 
 
 def test_an_unknown_option_is_a_type_error_that_says_which_was_meant() -> None:
-    with pytest.raises(TypeError, match="there is no option 'limt': is 'limit' meant"):
+    with pytest.raises(TypeError, match="there is no option 'limt': did you mean 'limit'"):
         work(limt=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"no option 'zzz' \(there are: root, "):
         work(zzz=3)  # type: ignore[call-arg]
@@ -126,7 +126,7 @@ def test_other_values_for_some() -> None:
     again = altered(options, {"limit": 4})
     assert (again["limit"], again["share"], options["limit"]) == (4, 0.5, 3)
     assert settled(Work, again) is again
-    with pytest.raises(OptionError, match="limit = 0 is refused"):
+    with pytest.raises(OptionError, match=r"limit must be a whole number, .*, not 0$"):
         altered(options, {"limit": 0})
     with pytest.raises(TypeError, match="no option 'limt'"):
         altered(options, {"limt": 4})

@@ -39,8 +39,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "offset", "says"), [(0, 0, "limit = 0"), (-1, 0, "limit = -1"), (1, -1, "offset = -1")]
+    ("limit", "offset", "name", "value"), [(0, 0, "limit", 0), (-1, 0, "limit", -1), (1, -1, "offset", -1)]
 )
-def test_limits(searcher: Searcher, limit: int, offset: int, says: str) -> None:
-    with pytest.raises(OptionError, match=f"{says} is refused: give a whole number, at least"):
+def test_limits(searcher: Searcher, limit: int, offset: int, name: str, value: int) -> None:
+    with pytest.raises(OptionError, match=rf"^{name} must be a whole number, at least \d, not {value}$"):
         searcher.search([VectorQuery(np.ones(16))], limit=limit, offset=offset)

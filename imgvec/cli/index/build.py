@@ -8,16 +8,21 @@ from imgvec.cli.index.parameters import typed
 from imgvec.cli.index.verify import print_verification
 from imgvec.cli.options import collection_option, notice, opened
 from imgvec.cli.progress import bar
+from imgvec.plurals import counted
 
 
 @click.command()
 @collection_option
-@click.option("--type", "type_", metavar="TYPE", help="The index type; `imgvec index types` lists them.")
-@click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A build parameter of TYPE, such as M=16.")
-@click.option("--from", "source", metavar="FILE|NAME", help="The index that a definition describes.")
-@click.option("--gpu", is_flag=True, help="The definition's index for a GPU.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=3600, show_default=True, help="Seconds to wait.")
-@click.option("--no-verify", is_flag=True, help="Do not compare with exact search afterwards.")
+@click.option("--type", "type_", metavar="TYPE", help="Index type; see `imgvec index types`.")
+@click.option(
+    "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="Build parameter of TYPE, such as M=16; repeatable."
+)
+@click.option("--from", "source", metavar="FILE|NAME", help="Use the index described in this definition.")
+@click.option("--gpu", is_flag=True, help="Use the definition's GPU index.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=3600, show_default=True, help="Seconds to wait for the build."
+)
+@click.option("--no-verify", is_flag=True, help="Skip the check against exact search.")
 @click.pass_context
 def build(
     ctx: click.Context,
@@ -31,15 +36,15 @@ def build(
 ) -> None:
     """Rebuild the vector index of a collection.
 
-    It is --type with its -p, or that of the definition in --from, or else of the collection's own definition. What the
-    backend cannot build is refused before anything is dropped; when a build fails the former index comes back. The
-    collection cannot be searched meanwhile. Afterwards searches are held against exact ones, as `index verify` does:
-    exit status 1 where something is wrong.
+    The index is --type with its -p, or comes from the definition in --from, or else from the collection's own
+    definition. Anything the backend cannot build is refused before the old index is dropped, and a failed build puts
+    the old index back. The collection cannot be searched during the build. Afterwards the index is checked against
+    exact search, as `index verify` does; exits with 1 if something is wrong.
     """
     if type_ and (source or gpu):
-        raise click.UsageError("Say --type, or --from and --gpu, not both.")
+        raise click.UsageError("Use either --type, or --from and --gpu, not both.")
     if pairs and not type_:
-        raise click.UsageError("-p belongs to --type.")
+        raise click.UsageError("-p needs --type.")
     import imgvec
     from imgvec.indexes.catalog import index_type
 
@@ -58,9 +63,9 @@ def build(
             )
         built = collection.store.index
         said = " ".join([built.type, *(f"{key}={value}" for key, value in built.params.items())])
-        click.echo(f"{name}: {said} built over {collection.count():,} rows in {seconds:.1f} s")
+        click.echo(f"{name}: {said} built over {counted(collection.count(), 'row')} in {seconds:.1f} s")
         if not no_verify:
-            # how many true neighbours it finds is for `tune`, and only told
+            # recall is reported only: whether it is enough is for `tune` to judge
             found = imgvec.verify(collection, queries=100, probes=500, recall=None)
             print_verification(found)
             if not found.ok:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def typed(pairs: Sequence[str], known: Sequence[Parameter]) -> dict[str, ParameterValue]:
-    """The parameters of `NAME=VALUE` texts; what fits no type stays text, for the catalogue to refuse by name."""
+    """Parse `NAME=VALUE` strings; a value that fits no type stays text, for the catalogue to refuse by name."""
     kinds = {parameter.name: parameter.kind for parameter in known}
     values: dict[str, ParameterValue] = {}
     for pair in pairs:

@@ -21,56 +21,62 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(B?)\Z", re.IGNORECASE)
 
 
 def _bytes(text: str) -> int:
-    """KB, MB, GB and TB count in thousands; KiB to TiB, and K to T alone, in 1024s."""
+    """KB, MB, GB and TB are powers of 1000; KiB to TiB, and plain K to T, are powers of 1024."""
     found = _SIZE.match(text.strip())
     if not found or (found[3] and not found[2]):
-        raise click.BadParameter(f"{text!r} is not a size: give one like 8GiB, 512MB or 8G.")
+        raise click.BadParameter(f"{text!r} is not a size such as 8GiB, 512MB or 8G.")
     step = 1000 if found[4] and not found[3] else 1024
     count = int(float(found[1]) * step ** " KMGT".index(found[2].upper() or " "))
     if count < 1:
-        raise click.BadParameter(f"{text!r} is nothing: give one like 8GiB.")
+        raise click.BadParameter(f"{text!r} is zero: give a size such as 8GiB.")
     return count
 
 
 @click.command()
-@click.option("-c", "--collection", "name", metavar="NAME", help="Read rows, dim and vector type from it.")
-@click.option("--rows", type=click.IntRange(min=1), help="How many vectors there are, or will be.")
-@click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), help="Elements of a vector.")
 @click.option(
-    "--vector-type", type=click.Choice(list(catalog.VECTOR_TYPES)), help="What they are stored as.  [FLOAT_VECTOR]"
+    "-c", "--collection", "name", metavar="NAME", help="Take rows, dimension and vector type from this collection."
+)
+@click.option("--rows", type=click.IntRange(min=1), help="Number of vectors, now or later.")
+@click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), help="Dimension of the vectors.")
+@click.option(
+    "--vector-type",
+    type=click.Choice(list(catalog.VECTOR_TYPES)),
+    help="How vectors are stored.  [default: FLOAT_VECTOR]",
 )
 @click.option(
-    "--memory", type=_bytes, metavar="SIZE", help="Memory of one query node: 8GiB, 512MB.  [as much as it takes]"
+    "--memory", type=_bytes, metavar="SIZE", help="Memory of one query node, such as 8GiB.  [default: unlimited]"
 )
-@click.option("--gpu-memory", type=_bytes, metavar="SIZE", help="Memory of one GPU of the server.  [no GPU]")
+@click.option("--gpu-memory", type=_bytes, metavar="SIZE", help="Memory of one GPU on the server.  [default: no GPU]")
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.95,
     show_default=True,
-    help="Share of the true nearest rows to find.",
+    help="Recall to reach: the share of the true nearest rows found.",
 )
 @click.option(
     "--filtered",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
-    help="Share of the rows that filters take away.",
+    help="Share of the rows that filters exclude.",
 )
 @click.option(
     "--updates",
     type=click.Choice(["rarely", "daily", "always"]),
     default="rarely",
     show_default=True,
-    help="How often rows are written.",
+    help="How often rows are added or changed.",
 )
-@click.option("-k", "--limit", type=click.IntRange(1, MAX_LIMIT), default=10, show_default=True, help="Hits a search.")
+@click.option(
+    "-k", "--limit", type=click.IntRange(1, MAX_LIMIT), default=10, show_default=True, help="Hits per search."
+)
 @click.option(
     "--replicas",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Copies that are searched side by side.",
+    help="Copies of the collection to search in parallel.",
 )
 @output_option("table", "json", "yaml")
 @click.pass_context
@@ -84,23 +90,23 @@ def plan(
     output: str,
     **wanted: Any,
 ) -> None:
-    """Rank the indexes for so many vectors, or for a collection's, with memory, build cost and reasons.
+    """Rank the index types for a number of vectors or a collection, with memory, build cost and reasons.
 
-    With -c what the backend lacks comes last, and says why; without it no backend is asked. yaml is the first one as
-    the sections of a definition. Sizes are the vector field's, for one replica; search parameters are where
-    `index tune` may start.
+    With -c, index types that the backend lacks come last, with the reason; without it, no backend is contacted. -o yaml
+    prints the best proposal as sections of a definition. Sizes cover the vector field of one replica. The search
+    parameters are a starting point for `index tune`.
     """
     metric = "COSINE"
     if name is not None:
         import imgvec
 
         if dim or vector_type:
-            raise click.UsageError("The collection says what --dim and --vector-type are: leave them out, or -c.")
+            raise click.UsageError("-c already determines --dim and --vector-type: leave them out.")
         with opened(ctx, name) as collection:
             metric = collection.store.metric_type
             proposals = imgvec.plan_index(collection, rows=rows, **wanted)
     elif rows is None or dim is None:
-        raise click.UsageError("Say what the index is for: --rows and --dim, or -c.")
+        raise click.UsageError("Say what the index is for: use --rows and --dim, or -c.")
     else:
         proposals = ranked(rows, dim, vector_type=vector_type or "FLOAT_VECTOR", **wanted)
     if output == "json":
@@ -112,7 +118,7 @@ def plan(
 
 
 def _print(proposals: Sequence[Proposal], gpu: bool) -> None:
-    # without a GPU its indexes are a long tail that says one thing
+    # without a GPU, the GPU indexes are a long tail that all say the same
     shown = [each for each in proposals if gpu or catalog.index_type(each.type).device != "gpu"]
     said = Counter(reason.says for each in shown for reason in each.reasons)
     rows = [_row(number, each, said) for number, each in enumerate(shown, start=1)]
@@ -122,10 +128,10 @@ def _print(proposals: Sequence[Proposal], gpu: bool) -> None:
         for reason in each.reasons:
             click.echo(f"   - {reason.says} ({reason.source})")
         if each.settings:
-            click.echo(f"   - the server needs {_pairs(each.settings)}")
+            click.echo(f"   - server setting needed: {_pairs(each.settings)}")
         if each.build_cost:
             click.echo(f"   - build cost: {each.build_formula}")
-    click.echo("Every reason, and its source: -o json." + ("" if gpu else " GPU indexes: --gpu-memory."))
+    click.echo("For all reasons and sources: -o json." + ("" if gpu else " For GPU indexes: --gpu-memory."))
 
 
 def _row(number: int, each: Proposal, said: Mapping[str, int]) -> dict[str, str]:
@@ -140,7 +146,7 @@ def _row(number: int, each: Proposal, said: Mapping[str, int]) -> dict[str, str]
         "gpu": size(each.gpu) if each.gpu else "",
         "nodes": str(each.nodes),
         "build cost": f"{each.build_cost:.1e}" if each.build_cost else "",
-        "why": f"not here: {each.why_not}" if each.why_not else problem or own,
+        "why": f"not available: {each.why_not}" if each.why_not else problem or own,
     }
 
 
@@ -159,7 +165,7 @@ def _sections(proposals: Sequence[Proposal], metric: str) -> str:
 
     best = proposals[0]
     if best.vector_type == "BINARY_VECTOR":
-        raise click.UsageError("A definition holds no binary vectors: take -o table or json.")
+        raise click.UsageError("Definitions do not support binary vectors: use -o table or json.")
     on_gpu = catalog.index_type(best.type).device == "gpu"
     chosen = {"gpu" if on_gpu else "cpu": best}
     if on_gpu:  # what the same definition makes of a backend without one
@@ -178,8 +184,8 @@ def _sections(proposals: Sequence[Proposal], metric: str) -> str:
         sections["num_shards"] = best.shards
     notes = [f"{_label(best)}: {best.expected}", *(f"{reason.says} ({reason.source})" for reason in best.reasons)]
     if best.why_not:
-        notes.append(f"this backend lacks it: {best.why_not}")
+        notes.append(f"not available on this backend: {best.why_not}")
     if best.settings:
-        notes.append(f"the server needs {_pairs(best.settings)}")
+        notes.append(f"server setting needed: {_pairs(best.settings)}")
     text: str = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
     return "".join(f"# {note}\n" for note in notes) + text

@@ -9,6 +9,7 @@ import click
 
 from imgvec.cli.options import collection_option, opened, output_option
 from imgvec.cli.output import print_json
+from imgvec.plurals import counted
 
 _SOURCES = {
     "chosen": "chosen for this index",
@@ -22,7 +23,7 @@ _SOURCES = {
 @output_option("text", "json")
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
-    """Show the vector index of a collection: how far it is built, and how it is searched."""
+    """Show a collection's vector index: build progress and search parameters."""
     import imgvec
 
     with opened(ctx, name) as collection:
@@ -34,10 +35,10 @@ def status(ctx: click.Context, name: str, output: str) -> None:
     click.echo(f"{name}: {data['type']} {_said(data['params'])}, {data['metric_type']}")
     click.echo(
         f"  state: {data['state']}, {'loaded' if data['loaded'] else 'not loaded'}; {data['indexed_rows']:,} of "
-        f"{data['total_rows']:,} rows indexed"
+        f"{counted(data['total_rows'], 'row')} indexed"
     )
     if again := data["rewritten_rows"]:
-        click.echo(f"  the server has compacted {again:,} rows into new segments, and is building their index")
+        click.echo(f"  the server has compacted {counted(again, 'row')} into new segments and is indexing them")
     click.echo(f"  rows: {data['rows']:,}")
     click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
     if search["about"]:

@@ -11,6 +11,7 @@ import click
 from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.cli.progress import bar
+from imgvec.plurals import counted
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -26,24 +27,28 @@ SAMPLE = "sample"
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
-    help="The share of the exact nearest to find.",
+    help="Recall to reach: the share of the true nearest rows found.",
 )
-@click.option("-k", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="Hits of a search.")
+@click.option("-k", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per search.")
 @click.option(
     "--queries",
     default=SAMPLE,
     show_default=True,
     metavar="FOLDER|FILE.npy|sample",
-    help="Images, or (n, dim) vectors, to search for: the best there is. Or a sample of the stored rows, left out of a "
-    "copy.",
+    help="Images, or an (n, dim) array of vectors, to tune with; these give the best results. Otherwise a sample "
+    "of the stored rows is used, left out of a copy of the collection.",
 )
 @click.option(
-    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="How many queries to take at most."
+    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="Maximum number of queries."
 )
-@click.option("--where", multiple=True, metavar="EXPR", help="A filter to reach the recall under too; repeatable.")
-@click.option("--types", metavar="A,B", help="Compare these index types, each built over a copy of the collection.")
-@click.option("--apply", is_flag=True, help="Make the choice the default of every client; with --types, build it.")
-@click.option("--plot", metavar="FILE", help="Draw recall against latency: a .png or .html file.")
+@click.option(
+    "--where", multiple=True, metavar="EXPR", help="Filter under which the recall must be reached too; repeatable."
+)
+@click.option("--types", metavar="A,B", help="Compare these index types, each built on a copy of the collection.")
+@click.option(
+    "--apply", is_flag=True, help="Make the result the default for every client; with --types, build the best index."
+)
+@click.option("--plot", metavar="FILE", help="Plot recall against latency to a .png or .html file.")
 @yes_option
 @output_option("table", "json")
 @click.pass_context
@@ -61,14 +66,15 @@ def tune(
     yes: bool,
     output: str,
 ) -> None:
-    """Find the cheapest search parameters that reach a recall.
+    """Find the cheapest search parameters that reach a given recall.
 
-    Pictures of your own are the best queries. Without them stored rows stand for such: a copy of the collection that
-    lacks them is made and indexed first, since an index finds the neighbours of a row that it holds too easily.
+    The best queries are images of your own. Without them, stored rows are used. Because an index finds the neighbours
+    of its own rows more easily than those of new images, a copy of the collection without these rows is made and
+    indexed first.
 
-    Half of the queries chooses; the choice stands if, on the other half, recall is at least --recall with 95 %
-    confidence. It reaches it without a filter and under every --where. Exit status 1 where no setting does: then the
-    best that was seen is said, and nothing is applied.
+    The parameters are chosen on half of the queries and confirmed on the other half: recall must be at least --recall
+    with 95 % confidence, without a filter and under each --where. If nothing reaches it, the best result is shown,
+    nothing is applied, and the exit status is 1.
     """
     import imgvec
     from imgvec.indexes.plot import check, save
@@ -76,7 +82,9 @@ def tune(
     if plot:
         check(plot)
     if apply and types and not yes and not sys.stdin.isatty():
-        raise click.UsageError("--apply may build another index, and there is no terminal to ask on: add --yes.")
+        raise click.UsageError(
+            "--apply may rebuild the index and needs confirmation, but there is no terminal: add --yes."
+        )
     names = [each.strip() for each in (types or "").split(",") if each.strip()]
     with opened(ctx, name) as collection:
         results: list[Tuned] = []
@@ -106,13 +114,13 @@ def tune(
             save(plot, results)
             click.echo(f"{plot}: written", err=True)
         for type_, why in failed.items():
-            notice(f"{type_} was left out: {why}")
+            notice(f"{type_} left out: {why}")
         for each in results:
             click.echo(f"{name}: {each.summary()}", err=True)
             if each.least:
                 notice(
-                    f"that is the least {each.names[0]} there is: if rows were written or indexed just now, Milvus may "
-                    "have searched without the index; tune again in a minute"
+                    f"this is the smallest possible {each.names[0]}; if rows were written or indexed just now, "
+                    f"Milvus may have searched without the index, so tune again in a minute"
                 )
         if not reached:
             ctx.exit(1)
@@ -152,7 +160,7 @@ def _print(results: Sequence[Tuned]) -> None:
     hidden += [] if filtered else ["where", "rows", "alone"]
     print_table([column for column in rows[0] if column not in hidden] if rows else [], rows)
     searches, grid = sum(each.searches for each in results), sum(each.grid for each in results)
-    click.echo(f"{searches} recall measurements, where the whole grid has {grid:,} settings")
+    click.echo(f"{counted(searches, 'recall measurement')} instead of {grid:,} for the whole grid")
 
 
 def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
@@ -161,10 +169,10 @@ def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
     from imgvec.indexes.ladder import text
 
     index = collection.store.index
-    question = f"Build {best.type} in place of {collection.name}'s {index.type} index?"
+    question = f"Replace the {index.type} index of {collection.name} by {best.type}?"
     if not best.is_of(index) and not confirmed(question, yes):
         raise click.Abort
     with bar() as tell:
         imgvec.apply_tuning(collection, best, on_progress=tell, on_notice=notice)
     said = text(best.chosen()) or "no parameters"
-    click.echo(f"{collection.name}: {best.type} with {said} is the default now", err=True)
+    click.echo(f"{collection.name}: the default is now {best.type} with {said}", err=True)

@@ -19,7 +19,7 @@ from imgvec.indexes.index_type import IndexType, Parameter
 @output_option("table", "json")
 @click.pass_context
 def types(ctx: click.Context, output: str) -> None:
-    """List every index type: what it takes, its parameters, and why this backend lacks it where it does."""
+    """List every index type: its vectors and parameters, and why this backend lacks it if it does."""
     from imgvec.database import backend
 
     can = backend(settings(ctx))
@@ -109,7 +109,7 @@ def _available(row: dict[str, Any]) -> str:
 
 
 def _parameter_rows() -> Iterator[dict[str, Any]]:
-    """A row for each parameter, with the index types that have it just so."""
+    """One row per parameter, with the index types that share it."""
     types_of: dict[tuple[str, Parameter], list[str]] = {}
     for kind in catalog.INDEX_TYPES.values():
         for when, parameters in (("build", kind.build), ("search", kind.search)):
@@ -127,7 +127,7 @@ def _parameter_rows() -> Iterator[dict[str, Any]]:
 
 
 def _values(parameter: Parameter) -> str:
-    """The values it takes: `1–65536`, `≥ limit`, `SQ6 SQ8`."""
+    """The accepted values: `1–65536`, `≥ limit`, `SQ6 SQ8`."""
     if parameter.kind == "bool" or parameter.choices:
         return " ".join(parameter.choices) or "true false"
     unbounded = parameter.high is None or parameter.high >= 2**31 - 1

@@ -10,6 +10,7 @@ from imgvec.cli.index.parameters import typed
 from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
 from imgvec.cli.output import print_json
 from imgvec.cli.progress import bar
+from imgvec.plurals import counted
 
 if TYPE_CHECKING:
     from imgvec.indexes.findings import Verification
@@ -17,37 +18,39 @@ if TYPE_CHECKING:
 
 @click.command()
 @collection_option
+@click.option("-k", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per search.")
 @click.option(
-    "-k", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a search is to find."
+    "--queries", type=click.IntRange(min=1), default=200, show_default=True, help="Rows to compare with exact search."
 )
 @click.option(
-    "--queries", type=click.IntRange(min=1), default=200, show_default=True, help="Rows to hold against exact search."
-)
-@click.option(
-    "--probes", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to look for by their vectors."
+    "--probes",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Rows to search for by their own vectors.",
 )
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1),
     default=0.9,
     show_default=True,
-    help="What the lower 95 % bound of recall has to reach.",
+    help="Minimum for the lower 95 % bound of recall.",
 )
 @click.option(
     "-p",
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A search parameter, such as ef=64, in place of the collection's default.",
+    help="Search parameter such as ef=64, instead of the collection's default; repeatable.",
 )
 @filter_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Another one draws other rows.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for choosing the rows.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where exact search runs.",
+    help="Device for the exact search.",
 )
 @output_option("text", "json")
 @click.pass_context
@@ -66,10 +69,10 @@ def verify(
     device: str,
     output: str,
 ) -> None:
-    """Check what Milvus answers against exact search over what it stores.
+    """Check Milvus's answers against an exact search over the stored vectors.
 
-    Looks at every stored vector, at the number of rows and their ids, searches for stored rows by their own vectors,
-    and compares hits and scores with the true ones. Exit status 1, and what is wrong by name, where something is.
+    Checks every stored vector, the row count and the ids, searches for stored rows by their own vectors, and compares
+    hits and scores with the exact ones. Names whatever is wrong, and exits with 1 if anything is.
     """
     import imgvec
     from imgvec.indexes.catalog import index_type
@@ -96,18 +99,18 @@ def verify(
 
 
 def print_verification(found: Verification) -> None:
-    """For a person."""
+    """The result as text."""
     from imgvec.indexes.catalog import INDEX_TYPES
 
     kind = INDEX_TYPES.get(found.index.split()[0])
     exact = kind is not None and kind.family == "exact"
-    click.echo(f"{found.name}: {found.rows:,} rows, {found.index}")
+    click.echo(f"{found.name}: {counted(found.rows, 'row')}, {found.index}")
     if found.recall is not None:
-        easier = "" if exact else "; other pictures' are harder to find: `imgvec index tune` measures those"
+        easier = "" if exact else "(new images are harder: `imgvec index tune` measures those)"
         click.echo(f"  recall@{found.limit} of stored rows: {found.recall}{easier}")
     checked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
     click.echo(f"  checked: {checked}, in {found.seconds:.1f} s")
     for finding in found.findings:
         click.echo(f"  {finding.severity}: {finding}")
     if not found.findings:
-        click.echo("  nothing is wrong")
+        click.echo("  no problems found")

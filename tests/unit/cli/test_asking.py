@@ -31,7 +31,7 @@ def test_a_person_is_asked(
 @pytest.mark.parametrize("answer", ["y\n", ""])
 def test_without_a_terminal_nobody_is_asked(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    with pytest.raises(click.UsageError, match=r"^Delete 3 rows\? There is no terminal to ask on: add --yes\.$"):
+    with pytest.raises(click.UsageError, match=r"^Delete 3 rows\? No terminal to ask on: add --yes\.$"):
         confirmed("Delete 3 rows?", yes=False)
     assert confirmed("Delete 3 rows?", yes=True)
 
@@ -47,5 +47,5 @@ def test_who_could_not_be_asked_later_is_refused_before_any_work(words: list[str
     database = tmp_path / "trip.db"
     result = CliRunner().invoke(main, ["--uri", str(database), *words], input="y\n")
     assert result.exit_code == 2
-    assert "there is no terminal to ask on: add --yes" in result.stderr
+    assert "needs confirmation, but there is no terminal: add --yes" in result.stderr
     assert not database.exists()

@@ -104,17 +104,20 @@ def test_sizes(text: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--rows", "1", "--dim", "3", "--memory", "8GBit"], "give one like 8GiB"),
+        (["--rows", "1", "--dim", "3", "--memory", "8GBit"], "is not a size such as 8GiB"),
         (["--rows", "1", "--dim", "3", "--memory", "-1"], "is not a size"),
         (["--rows", "1", "--dim", "3", "--memory", "8i"], "is not a size"),
-        (["--rows", "1", "--dim", "3", "--gpu-memory", "0GiB"], "is nothing"),
+        (["--rows", "1", "--dim", "3", "--gpu-memory", "0GiB"], "is zero"),
         (["--rows", "0", "--dim", "3"], "'--rows'"),
         (["--rows", "1", "--dim", "40000"], "32768"),
         (["--rows", "1", "--dim", "3", "--recall", "1.5"], "'--recall'"),
         (["--rows", "1", "--dim", "3", "--filtered", "1"], "'--filtered'"),
         (["--rows", "1"], "--rows and --dim, or -c"),
         (["-c", "trip", "--dim", "3"], "leave them out"),
-        (["--rows", "9", "--dim", "8", "--vector-type", "BINARY_VECTOR", "-o", "yaml"], "no binary vectors"),
+        (
+            ["--rows", "9", "--dim", "8", "--vector-type", "BINARY_VECTOR", "-o", "yaml"],
+            "do not support binary vectors",
+        ),
     ],
 )
 def test_a_wrong_option_is_a_usage_error(words: list[str], says: str) -> None:

@@ -74,7 +74,7 @@ def test_values_are_those_that_the_python_method_takes() -> None:
         (("--map", "a"), "'a' is not COLUMN=FIELD"),
         (("--map", "a="), "'a=' is not COLUMN=FIELD"),
         (("-p", "ef"), "'ef' is not KEY=VALUE"),
-        (("-p", "ef=["), "'[' is neither a number nor a word"),
+        (("-p", "ef=["), "'[' is not a valid value"),
         (("--stop", "1"), "No such option"),
     ],
 )

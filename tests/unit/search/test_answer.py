@@ -276,6 +276,6 @@ def test_options_are_keywords_of_the_methods(pictures: Path) -> None:
 
     for method in (ImageCollection.search, ImageCollection.search_many):
         assert {"limit", "offset", "where", "min_score", "params"} <= set(inspect.signature(method).parameters)
-        assert "min_score: Leave out what is less similar" in (method.__doc__ or "")
-    with pytest.raises(TypeError, match="is 'limit' meant"):
+        assert "min_score: Leave out hits with a lower score" in (method.__doc__ or "")
+    with pytest.raises(TypeError, match="did you mean 'limit'"):
         ask(filled(), limt=3)

@@ -141,7 +141,7 @@ def test_min_score(searcher: Searcher) -> None:
 
 @pytest.mark.parametrize("bad", [{"limit": 0}, {"offset": -1}])
 def test_bounds(searcher: Searcher, bad: dict[str, int]) -> None:
-    with pytest.raises(OptionError, match="is refused"):
+    with pytest.raises(OptionError, match="must be a whole number, at least"):
         many(searcher, [picture(1)], **bad)
 
 

@@ -120,5 +120,5 @@ def test_a_source_is_a_value(tmp_path: Path) -> None:
     assert source.columns.mapping == {"a": "b"}
     with pytest.raises(AttributeError):
         source.spec = "elsewhere"  # type: ignore[misc]
-    with pytest.raises(TypeError, match="is 'root' meant"):
+    with pytest.raises(TypeError, match="did you mean 'root'"):
         Source(tmp_path, roots="x")  # type: ignore[call-arg]

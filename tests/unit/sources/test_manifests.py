@@ -360,7 +360,7 @@ class TestObjects:
         assert pickle.loads(pickle.dumps(records[1])).reader.read(100) == b"x/b.jpg"
         assert [one.uri for one in only_records("memory://photos/**/*.jpg")][-1] == "memory://photos/x/b.jpg"
         assert len(only_records("memory://photos", recursive=False)) == 1
-        with pytest.raises(SourceError, match="nothing is there"):
+        with pytest.raises(SourceError, match="nothing found there"):
             read_source("memory://nowhere")
         assert refused(["memory://nowhere", "memory://photos"]) == [("memory://nowhere", "missing")]
 

@@ -490,7 +490,7 @@ class TestObjects:
     def test_nothing_is_there_or_it_cannot_be_listed(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SourceError) as caught:
             read_source("memory://none")
-        assert str(caught.value) == "memory://none: nothing is there; check the address"
+        assert str(caught.value) == "memory://none: nothing found there; check the address"
         assert refused(["memory://none"]) == [("memory://none", "missing", "")]
 
         def failing(*_: object) -> bool:

@@ -147,11 +147,11 @@ def test_the_root_and_the_part(tmp_path: Path) -> None:
     assert str(caught.value) == said
     with pytest.raises(SourceError) as caught:
         read_source(tmp_path / "r", root=tmp_path / "r" / "a.jpg")
-    assert str(caught.value) == f"{tmp_path}/r/a.jpg: the root is not a folder"
+    assert str(caught.value) == f"root {tmp_path}/r/a.jpg is not a folder"
     for part in ((1, 1), (-1, 2), (2, 2)):
         with pytest.raises(UsageError) as caught:
             read_source(tmp_path, part=part)
-        said = f"part {part[0]} of {part[1]}: the rank counts from 0 and stays below the number of parts"
+        said = f"part {part[0]} of {part[1]} does not exist: ranks count from 0 and must be below the number of parts"
         assert str(caught.value) == said
     parts = [one.uri for rank in (0, 1) for one in read_source(tmp_path, part=(rank, 2))]  # type: ignore[union-attr]
     assert sorted(parts) == [f"{tmp_path}/o/a.jpg", f"{tmp_path}/r/a.jpg"]
