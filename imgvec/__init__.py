@@ -21,10 +21,11 @@ The rooms, from the door downwards; imports point down, and tests/unit/test_laye
     search/        forms, requests and answers
     sources/       where images live, one kind a file;  images/  bytes to upright RGB
     encoders/      pixels and texts to vectors, a registry of kinds: the room of torch and transformers
-    indexes/       plan, build, verify, tune: index types as data, and exact search to hold them against
+    indexes/       plan, verify, tune and compare indexes, and exact search to hold them against
     options/       options stated once, for Python, the command and JSON
     milvus/        the only room that imports pymilvus
     store.py       what a store promises: milvus.Store and the tests' fake inherit it
+    catalog/       every index type of Milvus, as data, a family a file
     definition.py  what a collection is, from YAML;  fields.py, description.py;  filters/  which rows are meant
     rows.py, vectors.py, progress.py, errors.py   the floor: every room stands on it, and it on none
 """

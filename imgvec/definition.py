@@ -22,11 +22,11 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from imgvec import catalog
+from imgvec.catalog import IndexType
 from imgvec.errors import DefinitionError
 from imgvec.fields import FieldSection, Section, check_size, convert, is_missing
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS
-from imgvec.indexes import catalog
-from imgvec.indexes.index_type import IndexType
 from imgvec.rows import RESERVED_NAMES
 from imgvec.values import is_absent, plain
 

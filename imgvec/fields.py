@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from imgvec import dates
-from imgvec.indexes import catalog
+from imgvec import catalog, dates
 from imgvec.rows import MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_VARCHAR_BYTES
 from imgvec.values import is_absent, plain, python, shown
 

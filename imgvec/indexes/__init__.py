@@ -1,1 +1,1 @@
-"""The index rooms: every Milvus index type as data, and what chooses, builds, verifies and tunes them."""
+"""The index room: what plans, verifies, tunes and compares indexes, whose types are data in `imgvec.catalog`."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from imgvec.indexes.catalog import INDEX_TYPES, VECTOR_TYPES
-from imgvec.indexes.index_type import IndexType
+from imgvec.catalog import INDEX_TYPES, VECTOR_TYPES, IndexType
 from imgvec.indexes.workload import Workload
 
 Params = dict[str, Any]

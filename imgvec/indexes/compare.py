@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from imgvec import catalog
 from imgvec.errors import BackendError, DefinitionError, QueryError
-from imgvec.indexes import catalog
 from imgvec.indexes.measure import check_rows, questions, shuffled
 from imgvec.indexes.plan import plan
 from imgvec.indexes.tune import Tuned, Tuning, check

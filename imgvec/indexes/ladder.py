@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imgvec.indexes.index_type import IndexType, Parameter
+from imgvec.catalog import IndexType, Parameter
 
 Cell = tuple[int, int]
 """A place in the grid: the position of the first parameter's value, and of the second one's."""

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from imgvec import catalog
 from imgvec.errors import QueryError, UsageError
-from imgvec.indexes import catalog
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
 from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_rows, questions, shuffled
 from imgvec.indexes.recall import Estimate

@@ -25,8 +25,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from imgvec import catalog
 from imgvec.errors import QueryError
-from imgvec.indexes import catalog
 from imgvec.indexes.carried import Carried, learned_at
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled

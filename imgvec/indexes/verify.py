@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgvec.catalog import INDEX_TYPES
 from imgvec.errors import QueryError
-from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
 from imgvec.indexes.recall import Estimate, estimate, recalls

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from imgvec.catalog import MAX_DIM, MAX_LIMIT, VECTOR_TYPES
 from imgvec.errors import DefinitionError
-from imgvec.indexes.catalog import MAX_DIM, VECTOR_TYPES
-from imgvec.indexes.index_type import MAX_LIMIT
 
 Updates = Literal["rarely", "daily", "always"]
 

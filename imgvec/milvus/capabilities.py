@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from imgvec import catalog
+from imgvec.catalog import MAX_LIMIT
 from imgvec.errors import BackendError, UnsupportedByBackend
-from imgvec.indexes import catalog
-from imgvec.indexes.index_type import MAX_LIMIT
 
 Kind = Literal["lite", "server"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from pymilvus import DataType
 
+from imgvec import catalog
+from imgvec.catalog import Parameter
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, DefinitionError
 from imgvec.filters import FieldType
-from imgvec.indexes import catalog
-from imgvec.indexes.index_type import Parameter
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
 from imgvec.store import IndexInfo

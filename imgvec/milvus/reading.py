@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from pymilvus import DataType
 
+from imgvec import catalog
 from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, QueryError
 from imgvec.filters.fields import text_literal
-from imgvec.indexes import catalog
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns, Scoring
 from imgvec.milvus.described import Schema

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client.index import IndexParams
 
+from imgvec import catalog
+from imgvec.catalog import IndexType
 from imgvec.definition import Definition, IndexSection
 from imgvec.errors import DefinitionError
 from imgvec.fields import FieldSection
-from imgvec.indexes import catalog
-from imgvec.indexes.index_type import IndexType
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import DESCRIPTION
 from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from imgvec import catalog
 from imgvec.collection import ImageCollection
 from imgvec.definition import Definition, IndexSection
 from imgvec.errors import DefinitionError, UsageError
-from imgvec.indexes import catalog
 from imgvec.indexes.plan import Proposal, plan
 from imgvec.indexes.workload import Updates
 from imgvec.milvus import defaults

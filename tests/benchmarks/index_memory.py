@@ -25,8 +25,7 @@ import psutil
 from index_data import fill, no_encoder, vectors
 from milvus_server import MilvusServer
 
-from imgvec import ImageCollection, Settings
-from imgvec.indexes import catalog
+from imgvec import ImageCollection, Settings, catalog
 
 PARAMS: dict[str, dict[str, Any]] = {
     "HNSW": {"M": 16, "efConstruction": 100},

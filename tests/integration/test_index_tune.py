@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from rows import numbered
 
-from imgvec import ImageCollection
+from imgvec import ImageCollection, catalog
 from imgvec.cli import main
-from imgvec.indexes import catalog, unseen
+from imgvec.indexes import unseen
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import bounded, questions, sampled, shuffled

@@ -12,8 +12,8 @@ from fakes import FakeEncoder
 from rows import numbered
 
 from imgvec import ImageCollection
+from imgvec.catalog import INDEX_TYPES, SCALAR_INDEXES
 from imgvec.cli.index import index
-from imgvec.indexes.catalog import INDEX_TYPES, SCALAR_INDEXES
 
 DEFINITION = {"encoder": {"model": "fake"}, "index": {"cpu": {"type": "FLAT"}}}
 

@@ -46,7 +46,7 @@ def build(
     if pairs and not type_:
         raise click.UsageError("-p needs --type.")
     import imgvec
-    from imgvec.indexes.catalog import index_type
+    from imgvec.catalog import index_type
 
     params = typed(pairs, index_type(type_).build) if type_ else None
     with opened(ctx, name) as collection:

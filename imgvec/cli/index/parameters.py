@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from imgvec.indexes.index_type import Parameter, ParameterValue
+    from imgvec.catalog import Parameter, ParameterValue
 
 
 def typed(pairs: Sequence[str], known: Sequence[Parameter]) -> dict[str, ParameterValue]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from imgvec import catalog
+from imgvec.catalog import MAX_LIMIT
 from imgvec.cli.options import opened, output_option
 from imgvec.cli.output import print_json, print_table
-from imgvec.indexes import catalog
-from imgvec.indexes.index_type import MAX_LIMIT
 from imgvec.indexes.plan import Proposal, size
 from imgvec.indexes.plan import plan as ranked
 

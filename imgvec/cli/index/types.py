@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
+from imgvec import catalog
+from imgvec.catalog import IndexType, Parameter, ScalarIndex
 from imgvec.cli.options import output_option, settings
 from imgvec.cli.output import print_json, print_table
-from imgvec.indexes import catalog
-from imgvec.indexes.catalog import ScalarIndex
-from imgvec.indexes.index_type import IndexType, Parameter
 
 
 @click.command()

@@ -75,7 +75,7 @@ def verify(
     hits and scores with the exact ones. Names whatever is wrong, and exits with 1 if anything is.
     """
     import imgvec
-    from imgvec.indexes.catalog import index_type
+    from imgvec.catalog import index_type
 
     with opened(ctx, name) as collection, bar() as on_progress:
         found = imgvec.verify(
@@ -100,7 +100,7 @@ def verify(
 
 def print_verification(found: Verification) -> None:
     """The result as text."""
-    from imgvec.indexes.catalog import INDEX_TYPES
+    from imgvec.catalog import INDEX_TYPES
 
     kind = INDEX_TYPES.get(found.index.split()[0])
     exact = kind is not None and kind.family == "exact"

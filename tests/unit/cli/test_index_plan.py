@@ -11,9 +11,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from imgvec.catalog import INDEX_TYPES
 from imgvec.cli.index import index
 from imgvec.definition import Definition
-from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.plan import plan
 
 

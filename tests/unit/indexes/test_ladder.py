@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgvec.indexes.catalog import INDEX_TYPES
+from imgvec.catalog import INDEX_TYPES
 from imgvec.indexes.ladder import Cell, Grid, climb, grid, staircase
 
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgvec.catalog import INDEX_TYPES, MAX_LIMIT, VECTOR_TYPES
 from imgvec.errors import DefinitionError
 from imgvec.indexes.candidates import candidates
-from imgvec.indexes.catalog import INDEX_TYPES, VECTOR_TYPES
-from imgvec.indexes.index_type import MAX_LIMIT
 from imgvec.indexes.plan import Proposal, plan, size
 from imgvec.indexes.rules import RULES, judged
 from imgvec.indexes.workload import SEGMENT_BYTES, Workload

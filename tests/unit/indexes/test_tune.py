@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgvec.catalog import INDEX_TYPES
 from imgvec.errors import BackendError, FilterError, QueryError
 from imgvec.indexes import measure
-from imgvec.indexes.catalog import INDEX_TYPES
 from imgvec.indexes.compare import compare
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.tune import Tuned, tune

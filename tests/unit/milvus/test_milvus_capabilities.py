@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from imgvec import catalog
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
-from imgvec.indexes import catalog
 from imgvec.milvus import schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
 

@@ -1,4 +1,4 @@
-"""What an index type of Milvus is: its parameters, and what they refuse."""
+"""What an entry of the catalogue says: an index type's parameters, and what they refuse."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ ParameterValue = int | float | bool | str
 
 MAX_LIMIT = 16_384
 """Milvus's bound on `limit`, on `offset + limit`, and on the queries in one call."""
+
+DOCS = "Milvus documentation 2.6, index pages"
+"""Where most of the memory formulas are from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,17 @@ class IndexType:
                 step = parameter.multiple_of or 1
                 sent[parameter.name] = max(sent[parameter.name], -(-limit // step) * step)
         return sent
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarIndex:
+    """One scalar index type: what filters on a field can use."""
+
+    name: str
+    about: str
+    since: Version
+    field_types: tuple[str, ...]
+    params: tuple[Parameter, ...] = ()
 
 
 def _check(index: IndexType, where: str, known: tuple[Parameter, ...], given: Mapping[str, Any]) -> None:

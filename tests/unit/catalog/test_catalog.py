@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
+from imgvec.catalog import INDEX_TYPES, SCALAR_INDEXES, Parameter, index_type
 from imgvec.errors import DefinitionError
-from imgvec.indexes.catalog import INDEX_TYPES, SCALAR_INDEXES, index_type
-from imgvec.indexes.index_type import Parameter
 
 EXPECTED = (
     "FLAT IVF_FLAT IVF_SQ8 IVF_PQ IVF_RABITQ SCANN HNSW HNSW_SQ HNSW_PQ HNSW_PRQ DISKANN AISAQ GPU_BRUTE_FORCE "

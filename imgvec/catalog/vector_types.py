@@ -1,0 +1,26 @@
+"""What vectors Milvus stores, and what it compares them by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from imgvec.catalog.entries import Version
+
+MAX_DIM = 32_768
+
+FLOAT_METRICS = ("COSINE", "IP", "L2")
+BINARY_METRICS = ("HAMMING", "JACCARD")
+
+#: Bytes an element of each vector type takes, and the first Milvus version that has it.
+VECTOR_TYPES: Mapping[str, tuple[float, Version]] = MappingProxyType(
+    {
+        "FLOAT_VECTOR": (4, (2, 0)),
+        "FLOAT16_VECTOR": (2, (2, 4)),
+        "BFLOAT16_VECTOR": (2, (2, 4)),
+        "INT8_VECTOR": (1, (2, 6)),
+        "BINARY_VECTOR": (1 / 8, (2, 0)),
+    }
+)
+FLOATS = ("FLOAT_VECTOR", "FLOAT16_VECTOR", "BFLOAT16_VECTOR")
+FLOATS_AND_INT8 = (*FLOATS, "INT8_VECTOR")
