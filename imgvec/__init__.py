@@ -26,7 +26,7 @@ The rooms, from the door downwards; imports point down, and tests/unit/test_laye
     milvus/        the only room that imports pymilvus
     store.py       what a store promises: milvus.Store and the tests' fake inherit it
     catalog/       every index type of Milvus, as data, a family a file
-    definition.py  what a collection is, from YAML;  fields.py, description.py;  filters/  which rows are meant
+    definition/    what a collection is, from YAML, and what it remembers of that;  filters/  which rows are meant
     rows.py, vectors.py, progress.py, errors.py   the floor: every room stands on it, and it on none
 """
 

@@ -8,8 +8,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import SecretStr
 
-from imgvec import description
-from imgvec.definition import Definition
+from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import CollectionNotFound
 from imgvec.milvus import Capabilities, Connection, connect

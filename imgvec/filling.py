@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgvec import description, pruning
+from imgvec import pruning
 from imgvec.database import lite_file
-from imgvec.definition import field_problem
+from imgvec.definition import description, field_problem
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.images import DecodePolicy, FetchPolicy

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imgvec import description
-from imgvec.definition import Definition
+from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
 from imgvec.errors import DefinitionError, EncoderUnavailable
 from imgvec.settings import Settings

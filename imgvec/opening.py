@@ -9,9 +9,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import SecretStr
 from typing_extensions import TypedDict, Unpack
 
-from imgvec import description
 from imgvec.database import connected, must_exist, settings_with
-from imgvec.definition import Definition, bundled
+from imgvec.definition import Definition, bundled, description
 from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.errors import CollectionExists, DefinitionError
 from imgvec.loading import check_lengths, first_encoder

@@ -14,14 +14,12 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from imgvec import description
 from imgvec.dates import iso
-from imgvec.definition import Definition
+from imgvec.definition import Definition, FieldSection, convert, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import SourceError
 from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, VectorSource
-from imgvec.fields import FieldSection, convert
 from imgvec.filters import FieldType
 from imgvec.progress import OnProgress, Telling
 from imgvec.retry import Retry

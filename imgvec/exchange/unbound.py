@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from imgvec import description
-from imgvec.definition import Definition
+from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.errors import EncoderUnavailable
 from imgvec.exchange.source import VectorSource

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imgvec import description
+from imgvec.definition import description
 from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch, ImgvecError
 
 

@@ -11,9 +11,8 @@ from pymilvus.milvus_client.index import IndexParams
 
 from imgvec import catalog
 from imgvec.catalog import IndexType
-from imgvec.definition import Definition, IndexSection
+from imgvec.definition import Definition, FieldSection, IndexSection
 from imgvec.errors import DefinitionError
-from imgvec.fields import FieldSection
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import DESCRIPTION
 from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imgvec import description, exchange
+from imgvec import exchange
 from imgvec.collection import ImageCollection
-from imgvec.definition import Definition, bundled
+from imgvec.definition import Definition, bundled, description
 from imgvec.errors import UsageError
 from imgvec.exchange import (
     ExportReport,

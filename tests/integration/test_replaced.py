@@ -174,7 +174,7 @@ def test_collections_of_an_earlier_version(backend_uri: str, pictures: Path, mon
         del data["incarnation"]
         return json.dumps(data)
 
-    from imgvec import description
+    from imgvec.definition import description
 
     write = description.write
     monkeypatch.setattr(description, "write", as_before)

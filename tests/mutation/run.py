@@ -41,9 +41,8 @@ from faults import Fault, faults_in, lines_of_code
 
 ROOT = Path(__file__).parents[2]
 SCOPE = (
-    "imgvec/search", "imgvec/filters", "imgvec/ingest", "imgvec/images", "imgvec/sources", "imgvec/definition.py",
-    "imgvec/fields.py", "imgvec/vectors.py", "imgvec/description.py", "imgvec/milvus/writing.py",
-    "imgvec/milvus/reading.py", "imgvec/quality",
+    "imgvec/search", "imgvec/filters", "imgvec/ingest", "imgvec/images", "imgvec/sources", "imgvec/definition",
+    "imgvec/vectors.py", "imgvec/milvus/writing.py", "imgvec/milvus/reading.py", "imgvec/quality",
 )  # fmt: skip
 EQUIVALENTS = Path(__file__).with_name("equivalents.yaml")
 

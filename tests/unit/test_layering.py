@@ -17,8 +17,8 @@ FLOOR = {"errors", "plurals", "progress", "rows", "vectors"}
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "__main__": {"cli"},
-    "verbs": {"catalog", "collection", "definition", "description", "exchange", "filters", "indexes", "milvus",
-              "quality", "retry", "search", "settings", "sources"},
+    "verbs": {"catalog", "collection", "definition", "exchange", "filters", "indexes", "milvus", "quality", "retry",
+              "search", "settings", "sources"},
     "cli": {"catalog", "collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines",
             "errors", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "quality", "report",
             "search", "settings", "sources"},
@@ -27,27 +27,23 @@ MAY_IMPORT = {
     "gallery": {"errors", "images"},
     "collection": {"definition", "encoders", "filling", "filters", "images", "ingest", "loading", "milvus", "opening",
                    "options", "report", "search", "settings", "sources"},
-    "filling": {"collection", "database", "definition", "description", "engines", "images", "ingest", "loading",
+    "filling": {"collection", "database", "definition", "engines", "images", "ingest", "loading",
                 "milvus", "opening", "options", "pruning", "report", "settings", "sources", "store"},
-    "opening": {"database", "definition", "description", "encoders", "loading", "milvus", "settings"},
-    "loading": {"definition", "description", "encoders", "errors", "settings"},
+    "opening": {"database", "definition", "encoders", "loading", "milvus", "settings"},
+    "loading": {"definition", "encoders", "errors", "settings"},
     "pruning": {"filters", "sources"},
-    "database": {"definition", "description", "encoders", "errors", "milvus", "settings"},
+    "database": {"definition", "encoders", "errors", "milvus", "settings"},
     "quality": {"errors", "filters", "images", "search", "store"},
-    "exchange": {"dates", "definition", "description", "encoders", "errors", "fields", "filters", "images", "retry",
-                 "sources", "store"},
+    "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "retry", "sources",
+                 "store"},
     "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources", "store"},
-    "description": {"definition", "encoders", "errors"},
-    "ingest": {"encoders", "errors", "fields", "images", "options", "report", "retry", "sources", "store", "threads",
-               "workers"},
+    "ingest": {"encoders", "errors", "images", "options", "report", "retry", "sources", "store", "threads", "workers"},
     "report": set(),
     "workers": set(),
     "retry": {"errors"},
     "search": {"encoders", "errors", "filters", "images", "options", "sources", "store"},
-    "milvus": {"catalog", "definition", "description", "errors", "fields", "filters", "store"},
-    "definition": {"catalog", "errors", "fields", "filters", "values"},
-    "fields": {"catalog", "dates", "values"},
-    "values": {"dates"},
+    "milvus": {"catalog", "definition", "errors", "filters", "store"},
+    "definition": {"catalog", "dates", "encoders", "errors", "filters"},
     "dates": set(),
     "encoders": {"errors"},
     "sources": {"errors", "images", "options"},
@@ -61,8 +57,9 @@ MAY_IMPORT = {
     "settings": {"errors", "formats"},
     "options": {"errors"},
 }  # fmt: skip
-# ingest and search know the encoder's protocol, and only when types are checked; it is passed in
-ONLY_THE_PROTOCOL = {"ingest", "search", "description", "engines", "exchange"}
+# ingest and search know the encoder's protocol, and only when types are checked; it is passed in. A definition's room
+# makes bindings, which are part of the protocol, of what a collection remembers
+ONLY_THE_PROTOCOL = {"ingest", "search", "definition", "engines", "exchange"}
 
 FOREIGN = {
     "transformers": {"encoders"},

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from fakes import FakeStore
 
-from imgvec import description
-from imgvec.definition import Definition
+from imgvec.definition import Definition, description
 from imgvec.errors import BackendUnavailable, SourceError
 from imgvec.exchange import ImportReport, export_vectors, import_vectors, open_source, unbound_binding
 from imgvec.filters import FieldType

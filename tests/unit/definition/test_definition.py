@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgvec import description
-from imgvec.definition import Definition, bundled
+from imgvec.definition import Definition, bundled, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import DefinitionError
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from imgvec.definition import Definition
-from imgvec.values import is_absent, plain
+from imgvec.definition.values import is_absent, plain
 
 JUNE = 1_717_200_000_000
 

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from imgvec import description
-from imgvec.definition import Definition
+from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import DefinitionError
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from imgvec.definition import Definition
-from imgvec.description import check_binding, incarnation, write
+from imgvec.definition.description import check_binding, incarnation, write
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import EncoderMismatch
 

@@ -1,4 +1,4 @@
-"""Declared scalar fields: what a definition says of one, and metadata values as its type."""
+"""Metadata values as the type of the field that was declared for them."""
 
 from __future__ import annotations
 
@@ -8,99 +8,23 @@ import re
 import struct
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-from imgvec import catalog, dates
-from imgvec.rows import MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_VARCHAR_BYTES
-from imgvec.values import is_absent, plain, python, shown
+from imgvec import dates
+from imgvec.definition.fields import FieldSection
+from imgvec.definition.values import is_absent, plain, python, shown
+from imgvec.rows import MAX_JSON_BYTES
 
 _INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 _TRUTH = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
 """A column of integers is one of floats once a cell is missing: 3 is written 3.0."""
 
-FieldTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY"]
-ElementTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR"]
-
-
-class Section(BaseModel):
-    # strict: a YAML string where a number belongs is a mistake to show, not to guess at
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FieldSection(Section):
-    """One declared scalar field. A record that lacks it gets `default`, or null, or is refused where `required`."""
-
-    type: FieldTypeName
-    about: str = ""
-    max_length: int | None = Field(default=None, ge=1, le=MAX_VARCHAR_BYTES)
-    """Of a VARCHAR, or of the strings in an ARRAY, in UTF-8 bytes (what a server counts)."""
-    element_type: ElementTypeName | None = None
-    max_capacity: int | None = Field(default=None, ge=1, le=MAX_ARRAY_ITEMS)
-    required: bool = False
-    nullable: bool = False
-    default: Any = None
-    index: Annotated[str | None, BeforeValidator(lambda v: "AUTO" if v is True else None if v is False else v)] = None
-    """A scalar index type, or AUTO for the best that the backend has."""
-    index_params: dict[str, Any] = Field(default_factory=dict)
-    format: Literal["unix_ms"] | None = None
-    """An INT64 that holds Unix milliseconds; dates of every form are accepted for it, and asked for."""
-    from_image: Literal["taken_at"] | None = None
-    """Filled from the image where the metadata has nothing: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        text = self.type == "VARCHAR" or self.element_type == "VARCHAR"
-        if (self.type == "ARRAY") != (self.element_type is not None):
-            raise ValueError("element_type belongs to an ARRAY, and an ARRAY needs it")
-        if self.max_capacity is not None and self.type != "ARRAY":
-            raise ValueError("max_capacity belongs to an ARRAY")
-        if self.max_length is not None and not text:
-            raise ValueError("max_length belongs to a VARCHAR, or an ARRAY of VARCHAR")
-        if self.required and (self.nullable or self.default is not None):
-            raise ValueError("a required field has neither a default nor nulls")
-        if not self.required and not self.nullable and self.default is None:
-            raise ValueError("say what a record without this field gets: required: true, nullable: true or a default")
-        if (self.format or self.from_image) and self.type != "INT64":
-            raise ValueError("format and from_image belong to an INT64")
-        self._check_index()
-        return self
-
-    def _check_index(self) -> None:
-        if self.index is None or self.index == "AUTO":
-            if self.index_params:
-                raise ValueError("index_params need an index type")
-            return
-        known = catalog.SCALAR_INDEXES.get(self.index)
-        if known is None:
-            raise ValueError(f"index {self.index!r} is none of AUTO, {', '.join(catalog.SCALAR_INDEXES)}")
-        if self.type not in known.field_types:
-            raise ValueError(f"index {self.index} takes {', '.join(known.field_types)}, not {self.type}")
-        by_name = {p.name: p for p in known.params}
-        for name, value in self.index_params.items():
-            problem = by_name[name].problem(value) if name in by_name else f"{self.index} has no parameter {name}"
-            if problem:
-                raise ValueError(problem)
-        grams = self.index_params
-        if self.index == "NGRAM" and grams.get("min_gram", 2) > grams.get("max_gram", 3):
-            raise ValueError("min_gram is the smaller of the two, or equal to max_gram")
-
-    @property
-    def text_bytes(self) -> int:
-        """The longest string, in UTF-8 bytes."""
-        return self.max_length or 1024
-
-    @property
-    def capacity(self) -> int:
-        return self.max_capacity or 256
-
 
 def convert(name: str, declared: FieldSection, value: Any) -> Any:
     """`value` as the declared type, as it is read back; text is read as what it spells, since CSV has nothing else.
 
-    Values of data frames and Arrow are read as what they mean (`imgvec.values`), dates of every form as Unix
+    Values of data frames and Arrow are read as what they mean (`imgvec.definition.values`), dates of every form as Unix
     milliseconds where the field holds these (`imgvec.dates`). An ARRAY in text is a JSON list, or items separated by
     `;`. Raises `ValueError`, in words for whoever wrote the value.
     """

@@ -1,0 +1,21 @@
+"""What a declared or dynamic field may be called."""
+
+from __future__ import annotations
+
+import re
+
+from imgvec.filters.fields import FUNCTIONS, KEYWORDS
+from imgvec.rows import RESERVED_NAMES
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+# Words of Milvus's expression grammar, without which a field could not be filtered, and names that its storage takes.
+MILVUS_WORDS = KEYWORDS | FUNCTIONS | {"rowid", "timestamp"}
+
+
+def field_problem(name: str) -> str | None:
+    """Why metadata cannot be stored in a field of this name; None where it can."""
+    if name in RESERVED_NAMES:
+        return "imgvec fills it in"
+    if not IDENTIFIER.match(name):
+        return "a field's name is a letter or _, then letters, digits and _"
+    return "a word of Milvus's own" if name.lower() in MILVUS_WORDS else None

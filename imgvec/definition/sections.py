@@ -1,0 +1,76 @@
+"""The sections of a definition other than its fields: encoder, images, vector, index."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from imgvec import catalog
+from imgvec.catalog import IndexType
+from imgvec.errors import DefinitionError
+
+
+class Section(BaseModel):
+    # strict: a YAML string where a number belongs is a mistake to show, not to guess at
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class EncoderSection(Section):
+    """Which encoder makes the vectors; what is left out follows the model family's convention."""
+
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    fallback: str | None = None
+    """Taken when a collection is created and `model` cannot be reached."""
+    layer: int | None = None
+    pooling: Literal["cls", "mean", "pooler", "features"] | None = None
+    image_size: int | None = Field(default=None, ge=16, le=4096)
+    projection: str | None = None
+
+
+class ImagesSection(Section):
+    """How pictures are read, rows' and queries' alike."""
+
+    sixteen_bit: Literal["auto", "full"] | Annotated[int, Field(ge=8, le=16)] = "auto"
+    """Channels of 16 bits to 8: `auto` by the bits that each picture's values use (the least of 8, 10, 12, 14 and 16
+    that holds the largest), `full` by the high byte, a number by so many bits."""
+
+    @field_validator("sixteen_bit", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if value in ("auto", "full") or (type(value) is int and 8 <= value <= 16):
+            return value
+        raise ValueError(f"{value!r} is not auto, full, or a number of bits from 8 to 16")
+
+
+class VectorSection(Section):
+    type: Literal["FLOAT_VECTOR", "FLOAT16_VECTOR", "BFLOAT16_VECTOR", "INT8_VECTOR"] = "FLOAT_VECTOR"
+    metric_type: Literal["COSINE", "IP", "L2"] = "COSINE"
+
+
+class IndexSection(Section):
+    """One vector index: its type, how it is built, and how it is searched unless a search says otherwise."""
+
+    type: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("type")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return catalog.index_type(value).name
+        except DefinitionError as exc:
+            raise ValueError(exc.problem) from exc
+
+    @property
+    def kind(self) -> IndexType:
+        return catalog.INDEX_TYPES[self.type]
+
+
+class IndexChoice(Section):
+    """The index for a backend without a GPU, and the one for a backend with."""
+
+    cpu: IndexSection = IndexSection(type="HNSW", params={"M": 16, "efConstruction": 200}, search={"ef": 64})
+    gpu: IndexSection | None = None
