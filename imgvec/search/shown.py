@@ -33,15 +33,19 @@ def html(answer: Answer) -> str:
     more = f"; the first {SHOWN} are shown" if len(answer) > SHOWN else ""
     picture = _thumbnails(answer)
     figures = "".join(_figure(hit, picture(hit)) for hit in answer[:SHOWN])
-    said = escape(f"{len(answer):,} hits for {answer.request.form!r}{short}{more}")
+    asked = ", ".join(f"{kind} {value}" for kind, value in answer.request.form.to_dict().items())
+    number = "1 hit" if len(answer) == 1 else f"{len(answer):,} hits"
+    said = escape(f"{number} for {asked}{short}{more}")
     return f'<div><p>{said}</p><div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div></div>'
 
 
 def _figure(hit: Hit, image: str | None) -> str:
     shown = "" if image is None else f'<img style="{_IMAGE}" alt="" src="data:image/jpeg;base64,{image}">'
     chance = "" if hit.probability is None else f", {hit.probability:.0%}"
+    name = escape(hit.uri.rstrip("/").rpartition("/")[2] or hit.uri)
     return (
-        f'<figure style="{_FIGURE}">{shown}<figcaption>{hit.score:.4f}{chance} {escape(hit.uri)}</figcaption></figure>'
+        f'<figure style="{_FIGURE}" title="{escape(hit.uri)}">{shown}'
+        f"<figcaption>{hit.score:.4f}{chance} {name}</figcaption></figure>"
     )
 
 

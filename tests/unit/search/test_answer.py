@@ -209,8 +209,9 @@ class TestNotebook:
         html = ask(filled(3), pictures(seen))._repr_html_()
         assert html.count("<img ") == html.count("data:image/jpeg;base64,") == 3
         assert seen == ["/there/0.jpg", "/there/1.jpg", "/there/2.jpg"]
-        assert "1.0000 /there/0.jpg" in html
-        assert "3 hits for StoredId" in html
+        assert 'title="/there/0.jpg"' in html
+        assert "1.0000 0.jpg" in html
+        assert "3 hits for id 0" in html
         assert "7 fewer than asked for" in html
 
     @pytest.mark.parametrize("error", [UnreadableImage("u", "missing"), SourceError("not kept"), OSError("gone")])
