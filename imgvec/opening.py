@@ -117,7 +117,7 @@ def _made(
         on_notice(danger)
     encoder = encoder or first_encoder(wanted, settings, on_notice)
     check_lengths(wanted, encoder.binding)
-    remembered = description.write(wanted, encoder.binding)
+    remembered = description.write(wanted, encoder.binding, connection.companion_names(name, ["learned"]))
     store = connection.create(name, wanted, dim=encoder.binding.dim, description=remembered, device=device)
     return Opened(connection, store, wanted, encoder.binding, settings, encoder)
 

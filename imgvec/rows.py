@@ -31,7 +31,7 @@ MAX_JSON_BYTES = 65_536
 class RowField:
     """A field that every collection has; `type` is the Milvus data type, `max_bytes` that of a text in UTF-8."""
 
-    type: Literal["VARCHAR", "INT32", "INT64"]
+    type: Literal["VARCHAR", "INT32", "INT64", "JSON"]
     max_bytes: int | None = None
     format: Literal["unix_ms"] | None = None
 

@@ -1,16 +1,22 @@
 """What a Milvus collection remembers of itself: the JSON object in its description.
 
-    {"imgvec": 1, "incarnation": "…", "encoder": {…}, "definition": {…}, "about": "…"}
+    {"imgvec": 1, "incarnation": "…", "encoder": {…}, "definition": {…}, "about": "…",
+     "companions": {"learned": "NAME__learned"}}
 
 `encoder` is the binding, so that vectors of two encoders never meet; `definition` is what made the collection, so that
 opening it by name converts metadata and searches just as on the day it was made. `incarnation` is 128 random bits, by
 which an open handle notices that its collection was dropped and made again; collections of 0.1.0 have none.
+`companions` are the names of the small collections beside it (imgvec/milvus/companions.py); where it is left out, they
+are named when they are made.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from secrets import token_hex
+from types import MappingProxyType
+from typing import Any
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding
@@ -20,9 +26,9 @@ FORMAT = 1
 _IMAGES_OF_0_1_0 = {"sixteen_bit": "full"}
 
 
-def write(definition: Definition, binding: Binding) -> str:
-    """The description of a new collection."""
-    remembered = {
+def write(definition: Definition, binding: Binding, companions: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The description of a new collection; `companions` are the names of its companions, by kind."""
+    remembered: dict[str, Any] = {
         "imgvec": FORMAT,
         "incarnation": token_hex(16),
         "encoder": binding.to_dict(),
@@ -30,6 +36,8 @@ def write(definition: Definition, binding: Binding) -> str:
         "definition": {**definition.model_dump(exclude_defaults=True), "images": definition.images.model_dump()},
         "about": definition.about,
     }
+    if companions:
+        remembered["companions"] = dict(companions)
     return json.dumps(remembered, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -62,6 +70,14 @@ def incarnation(text: str) -> str:
     except (ValueError, TypeError, KeyError):
         return ""
     return found if isinstance(found, str) else ""
+
+
+def companions(text: str) -> dict[str, str]:
+    """The names of the companions, by kind; empty where the description has none."""
+    try:
+        return {str(kind): str(name) for kind, name in json.loads(text)["companions"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def check_binding(name: str, bound: Binding, given: Binding) -> None:

@@ -5,6 +5,7 @@ connection.py    connect to Milvus Lite or a server, make, open and drop collect
 store.py         one collection: reading.py brings its rows and hits out, writing.py brings rows in, vector_index.py
                  builds its index
 capabilities.py  what a backend can do
+companions.py    small collections beside a collection;  names.py  what collections may be called
 schema.py        a definition as Milvus's schema and indexes
 described.py     what Milvus tells of a collection
 errors.py        what pymilvus raises, as imgvec's errors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Literal, Self
@@ -14,8 +14,9 @@ from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
-from imgvec.milvus import described, schema
+from imgvec.milvus import companions, described, names, schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
+from imgvec.milvus.companions import Companion, Kind
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
 from imgvec.milvus.link import Link
 from imgvec.milvus.lite import LiteFile, open_lite
@@ -23,7 +24,6 @@ from imgvec.milvus.store import Store
 from imgvec.milvus.vector_index import FORMER, create_index, put_back_lost
 from imgvec.rows import VECTOR
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "grpcs": "https"}
 _WRONG_DATABASE = 800
 
@@ -62,7 +62,8 @@ class Connection:
             return sorted(self.link.client.list_collections(timeout=self.link.timeout))
 
     def has(self, name: str) -> bool:
-        _check_name(name)
+        """Whether a collection, or an alias, has that name."""
+        names.check(name)
         with translated(f"look for the collection {name!r}"):
             return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
 
@@ -86,7 +87,7 @@ class Connection:
 
         Raises `CollectionExists`, `UnsupportedByBackend` (before any call), `BackendError`.
         """
-        _check_name(name)
+        names.check_new(name)
         plan = schema.plan(definition, self.capabilities, dim=dim, description=description, device=device)
         if self.has(name):
             raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
@@ -108,7 +109,7 @@ class Connection:
 
     def open(self, name: str) -> Store:
         """Open a collection and load it; raises `CollectionNotFound`, which names the one that may be meant."""
-        _check_name(name)
+        names.check(name)
         try:
             store = self._store(name)
         except CollectionNotFound as exc:
@@ -128,13 +129,26 @@ class Connection:
             self.link.client.drop_collection(name, timeout=self.link.timeout)
 
     def drop_opened(self, store: Store) -> None:
-        """Drop the store's collection and all of its rows; raises where another one bears its name by now."""
+        """Drop the store's collection, all of its rows, and before them its companions.
+
+        Raises where another collection bears its name by now.
+        """
+        companions.drop_with(self.link, store)
         with self.link.writing, translated(f"drop {store.name!r}"):
             store.check_same()
             self.link.client.drop_collection(store.name, timeout=store.link.timeout)
 
+    def companion(self, store: Store, kind: Kind) -> Companion:
+        """The small collection of that kind beside the store's; calls nothing before it is read or written."""
+        return Companion(self.link, store, kind)
+
+    def companion_names(self, name: str, kinds: Iterable[str] = names.KINDS) -> dict[str, str]:
+        """What the companions of a new collection of that name are called, by kind: for its description."""
+        names.check_new(name)
+        return {kind: companions.free_name(self.link, name, kind) for kind in kinds}
+
     def _not_found(self, name: str) -> CollectionNotFound:
-        known = self.collections()
+        known = [each for each in self.collections() if not names.is_reserved(each)]
         close = get_close_matches(name, known, n=1)
         meant = f": did you mean {close[0]!r}?" if close else f" (there: {', '.join(known) or 'none'})"
         return CollectionNotFound(f"there is no collection {name!r} at {self.uri}{meant}")
@@ -250,13 +264,6 @@ def redacted(uri: str) -> str:
 
 def _what_is_wrong(exc: ValueError) -> str:
     return "the port is a number from 1 to 65535" if "ort" in str(exc) else "check the host"
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.match(name):
-        raise BackendError(
-            f"{name!r} cannot be a collection's name: a letter or _, then letters, digits and _, 255 at most"
-        )
 
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:

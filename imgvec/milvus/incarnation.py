@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from imgvec.definition import description
@@ -45,6 +46,12 @@ class Incarnation:
 
     def __hash__(self) -> int:
         return hash(description.incarnation(self.description) or self.description)
+
+    @property
+    def key(self) -> str:
+        """A short text that says the same: the random bits, or where there are none a hash of what stands for them."""
+        told = f"{self.collection_id}\n{self.description}".encode()
+        return description.incarnation(self.description) or blake2b(told, digest_size=16).hexdigest()
 
     def error(self, name: str, now: Incarnation) -> ImgvecError:
         """What to raise where `name` is another collection `now`: the encoders' mismatch before all else."""

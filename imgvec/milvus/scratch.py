@@ -50,7 +50,7 @@ def scratch(
     killed process has left behind is dropped first. `collections list` shows none.
     """
     drop_leftovers(connection, store.name)
-    name = f"{store.name[:230]}_scratch_{secrets.token_hex(4)}"
+    name = f"{store.name[:220]}_scratch_{secrets.token_hex(4)}"
     flat = definition.model_copy(update={"index": IndexChoice(cpu=IndexSection(type="FLAT"))})
     made_by = {"scratch_of": store.name, "host": socket.gethostname(), "pid": os.getpid(), "made_at": time.time()}
     _ours.add(name)

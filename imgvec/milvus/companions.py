@@ -1,0 +1,253 @@
+"""Companions: small collections beside a collection, for what belongs to it and has no vectors.
+
+    connection.companion(store, Kind("learned", {"data": RowField("VARCHAR", 65_535)}))
+
+A collection's description names its companions by their own names, so an alias or a rename touches the collection
+alone. A companion says whose it is: `{"imgvec_companion": 1, "kind": "learned", "of": "…"}`, with the incarnation of
+its owner. Where another's has the name, the next free one is taken, and remembered as a property of the owner. One
+whose owner is gone was left over by a kill, or by a client that knows no companions; it goes when its name is needed.
+
+It is made by the first write, after its owner, and dropped before it; until then it reads as empty.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeVar
+
+import numpy as np
+from pymilvus import CollectionSchema, DataType, MilvusClient
+from pymilvus.client.cache import GlobalCache
+
+from imgvec import description
+from imgvec.errors import BackendError, CollectionNotFound
+from imgvec.milvus import described, names
+from imgvec.milvus.described import DESCRIPTION
+from imgvec.milvus.errors import translated
+from imgvec.milvus.link import Link
+from imgvec.milvus.reading import SCAN_BATCH
+from imgvec.milvus.schema import IndexPlan
+from imgvec.milvus.store import Store
+from imgvec.milvus.vector_index import create_index
+from imgvec.rows import ID, KEY, VECTOR, RowField
+
+FORMAT = 1
+NAMES = "companions"
+"""The property of an owner that holds the names by kind which its description does not."""
+
+_making = threading.Lock()
+"""One companion at a time is made in this process: on Milvus Lite there is no other."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a companion is for, one of `names.KINDS`, and its fields beside the text key `id`."""
+
+    name: str
+    fields: Mapping[str, RowField]
+
+
+class Companion:
+    """The companion of one kind of an opened collection: rows by `id`, without vectors. Any number of threads may call.
+
+    Another one's is never read or written: raises like `Store.check_same` of its owner where that is there no more.
+    """
+
+    def __init__(self, link: Link, owner: Store, kind: Kind) -> None:
+        self._link, self._owner, self.kind = link, owner, kind
+        self._opened: Store | None = None
+
+    def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = ("*",)) -> dict[str, dict[str, Any]]:
+        """The fields of the rows with those ids, by id, in the order asked; ids that are not there are left out.
+
+        Sees every write that was acknowledged before, which takes 0.2 to 0.4 s on a server.
+        """
+        return self._read(lambda rows: rows.get(ids, output_fields=output_fields), {})
+
+    def count(self, filter: str = "") -> int:
+        """How many rows there are, or match."""
+        return self._read(lambda rows: rows.count(filter), 0)
+
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = SCAN_BATCH
+    ) -> Iterator[list[dict[str, Any]]]:
+        """All rows, or those that match, each once, in the order of their ids; `Store.scan`."""
+        rows = self._read(lambda rows: rows, None)
+        if rows is not None:
+            yield from rows.scan(output_fields, filter, batch_size)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete the rows with those ids; returns how many there were."""
+        return self._read(lambda rows: rows.delete(ids), 0)
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Write whole rows, each in place of the one of the same id; returns how many. `Store.upsert`."""
+        if not rows:
+            return 0
+        vectors = np.ones((len(rows), 1), np.float32)
+        return self._again(lambda: self._present().upsert(rows, vectors))
+
+    @property
+    def name(self) -> str | None:
+        """What its collection is called; None where it is not made yet."""
+        return self._read(lambda rows: rows.name, None)
+
+    def make(self) -> None:
+        """Make it now, empty, where it is not there."""
+        self._present()
+
+    def _read(self, of: Callable[[Store], T], nothing: T) -> T:
+        def read() -> T:
+            rows = self._opened or self._found()
+            return nothing if rows is None else of(rows)
+
+        return self._again(read)
+
+    def _again(self, call: Callable[[], T]) -> T:
+        """The call, once more where the companion has gone since it was opened, and may have been made again."""
+        had = self._opened
+        try:
+            return call()
+        except CollectionNotFound:
+            if had is None:
+                raise
+            self._opened = None
+        return call()
+
+    def _present(self) -> Store:
+        with _making:
+            found = self._opened or self._found()
+            return found or self._made()
+
+    def _found(self) -> Store | None:
+        named, of = _named(self._owner)
+        if (name := named.get(self.kind.name)) is None:
+            return None
+        now = _described(self._link, name)
+        if now is None or owner_of(now) != of:
+            return None
+        self._opened = self._open(name, now)
+        return self._opened
+
+    def _open(self, name: str, now: Mapping[str, Any]) -> Store:
+        # by the schema of whatever had that name before pymilvus would go on
+        GlobalCache.schema.clear()
+        index = self._link.describe_index(name)
+        if index is None:  # killed while it was made
+            create_index(self._link, name, _INDEX)
+            index = self._link.describe_index(name)
+        store = Store(self._link, described.read_schema(now, index))
+        store.load()
+        return store
+
+    def _made(self) -> Store:
+        kind, (named, of) = self.kind.name, _named(self._owner)
+        name = named.get(kind)
+        if name is None or not _is_free(self._link, name):
+            name = free_name(self._link, self._owner.name, kind)
+            # before it is made: then it is found, and dropped with its owner
+            self._owner.remember(NAMES, {**named, kind: name})
+        text = json.dumps({"imgvec_companion": FORMAT, "kind": kind, "of": of}, separators=(",", ":"))
+        options: dict[str, Any] = {"properties": {DESCRIPTION: text}} if self._link.capabilities.kind == "lite" else {}
+        try:
+            with self._link.writing, translated(f"create the collection {name!r}"):
+                self._link.client.create_collection(
+                    name,
+                    schema=_schema(self.kind, text),
+                    consistency_level="Strong",
+                    num_shards=1,
+                    timeout=self._link.timeout,
+                    **options,
+                )
+        except BackendError:
+            # another process was faster
+            if (found := self._found()) is None:
+                raise
+            return found
+        self._opened = self._open(name, self._link.describe(name))
+        return self._opened
+
+
+_INDEX = IndexPlan(VECTOR, "FLAT", {}, "L2")
+
+
+def free_name(link: Link, owner: str, kind: str) -> str:
+    """The first name that a companion of a collection of that name can have; what is left over there is dropped."""
+    candidates = (names.companion(owner, kind, number) for number in count(1))
+    return next(name for name in candidates if _is_free(link, name))
+
+
+def drop_with(link: Link, owner: Store) -> None:
+    """Drop the companions of a collection that is about to be dropped."""
+    named, of = _named(owner)
+    for name in named.values():
+        now = _described(link, name)
+        if now is not None and owner_of(now) == of:
+            _drop(link, name)
+
+
+def owner_of(now: Mapping[str, Any]) -> str | None:
+    """Whose companion `describe_collection` tells of: its owner's incarnation; None where it is no companion."""
+    try:
+        found = json.loads(described.description_of(now))
+        return str(found["of"]) if found["imgvec_companion"] else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _named(owner: Store) -> tuple[dict[str, str], str]:
+    """The owner's companions by kind, and its incarnation as they say it; raises like `Store.check_same`."""
+    now = owner.link.described()
+    told = description.companions(described.description_of(now))
+    return {**told, **described.remembered(now).get(NAMES, {})}, owner.incarnation.key
+
+
+def _is_free(link: Link, name: str) -> bool:
+    now = _described(link, name)
+    if now is None:
+        return True
+    of = owner_of(now)
+    if of is None or _is_alive(link, of):
+        return False
+    _drop(link, name)
+    return True
+
+
+def _is_alive(link: Link, of: str) -> bool:
+    """Whether a collection has that incarnation."""
+    while True:
+        with translated("list the collections"):
+            found = link.client.list_collections(timeout=link.timeout)
+        told = [_described(link, name) for name in found]
+        if any(each is not None and described.incarnation(each).key == of for each in told):
+            return True
+        if None not in told:
+            return False
+        # one was renamed or dropped meanwhile: it may be that one
+
+
+def _described(link: Link, name: str) -> Mapping[str, Any] | None:
+    try:
+        return link.describe(name)
+    except CollectionNotFound:
+        return None
+
+
+def _drop(link: Link, name: str) -> None:
+    with link.writing, translated(f"drop the collection {name!r}"):
+        link.client.drop_collection(name, timeout=link.timeout)
+
+
+def _schema(kind: Kind, text: str) -> CollectionSchema:
+    made = MilvusClient.create_schema(enable_dynamic_field=False, description=text)
+    made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=KEY.max_bytes)
+    made.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=1)  # which every collection has to have
+    for name, field in kind.fields.items():
+        made.add_field(name, DataType[field.type], **({"max_length": field.max_bytes} if field.max_bytes else {}))
+    return made
