@@ -32,9 +32,10 @@ def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
     with connected(settings) as connection:
         for name in sorted(connection.collections()):
             try:
-                found.append(CollectionInfo(name, *description.read(name, connection.description(name))))
+                remembered = description.read(name, connection.description(name))
             except CollectionNotFound:  # somebody else's, or dropped meanwhile
                 continue
+            found.append(CollectionInfo(name, remembered.definition, remembered.binding))
     return found
 
 

@@ -142,8 +142,8 @@ def _written_to(collection: ImageCollection, via: str | Path | None) -> Iterator
         yield collection.store
         return
     with bulk.BulkFolder(via, collection.store) as folder:
-        _, binding = description.read(collection.name, bulk.description(via))
-        description.check_binding(collection.name, binding, collection.binding)
+        remembered = description.read(collection.name, bulk.description(via))
+        description.check_binding(collection.name, remembered.binding, collection.binding)
         yield folder
 
 

@@ -126,7 +126,8 @@ def _opened(
     connection: Connection, name: str, settings: Settings, encoder: Encoder | None, wanted: Definition | None
 ) -> Opened:
     store = connection.open(name)
-    definition, binding = description.read(name, store.description)
+    remembered = description.read(name, store.description)
+    definition, binding = remembered.definition, remembered.binding
     if wanted is not None and not description.is_made_from(definition, wanted):
         raise DefinitionError(
             f"the collection {name!r} was made from another definition: leave the definition out, or choose "

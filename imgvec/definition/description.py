@@ -1,19 +1,22 @@
 """What a Milvus collection remembers of itself: the JSON object in its description.
 
-    {"imgvec": 1, "incarnation": "…", "encoder": {…}, "definition": {…}, "about": "…",
+    {"imgvec": 2, "incarnation": "…", "encoder": {…}, "encoders": {"texture": {…}}, "definition": {…}, "about": "…",
      "companions": {"learned": "NAME__learned"}}
 
-`encoder` is the binding, so that vectors of two encoders never meet; `definition` is what made the collection, so that
-opening it by name converts metadata and searches just as on the day it was made. `incarnation` is 128 random bits, by
-which an open handle notices that its collection was dropped and made again; collections of 0.1.0 have none.
-`companions` are the names of the small collections beside it (imgvec/milvus/companions.py); where it is left out, they
-are named when they are made.
+`encoder` is the binding of `vector`, and `encoders` has those of further vectors by name, so that vectors of two
+encoders never meet; `definition` is what made the collection, so that opening it by name converts metadata and searches
+just as on the day it was made. `incarnation` is 128 random bits, by which an open handle notices that its collection
+was dropped and made again. `companions` are the names of the small collections beside it
+(imgvec/milvus/companions.py); where it is left out, they are named when they are made.
+
+Format 1 has no `encoders`; that of 0.1.0 has neither `companions` nor an incarnation.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
@@ -21,17 +24,43 @@ from typing import Any
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import CollectionNotFound, DefinitionError, EncoderMismatch
+from imgvec.rows import VECTOR
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)
 _IMAGES_OF_0_1_0 = {"sixteen_bit": "full"}
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def write(definition: Definition, binding: Binding, companions: Mapping[str, str] = MappingProxyType({})) -> str:
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a collection remembers of what it is."""
+
+    definition: Definition
+    binding: Binding
+    """Of the encoder of `vector`."""
+    encoders: Mapping[str, Binding] = field(default_factory=dict)
+    """Of the encoders of further vectors, by the vector's name."""
+
+    @property
+    def bindings(self) -> dict[str, Binding]:
+        """By the vector's name, that of `vector` first."""
+        return {VECTOR: self.binding, **self.encoders}
+
+
+def write(
+    definition: Definition,
+    binding: Binding,
+    companions: Mapping[str, str] = _NONE,
+    *,
+    encoders: Mapping[str, Binding] = _NONE,
+) -> str:
     """The description of a new collection; `companions` are the names of its companions, by kind."""
     remembered: dict[str, Any] = {
         "imgvec": FORMAT,
         "incarnation": token_hex(16),
         "encoder": binding.to_dict(),
+        **({"encoders": {name: each.to_dict() for name, each in encoders.items()}} if encoders else {}),
         # how pictures are read is said even where it is the default: 0.1.0 knew one way, and said nothing
         "definition": {**definition.model_dump(exclude_defaults=True), "images": definition.images.model_dump()},
         "about": definition.about,
@@ -41,19 +70,24 @@ def write(definition: Definition, binding: Binding, companions: Mapping[str, str
     return json.dumps(remembered, ensure_ascii=False, separators=(",", ":"))
 
 
-def read(name: str, text: str) -> tuple[Definition, Binding]:
+def read(name: str, text: str) -> Remembered:
     """What the collection `name` remembers; raises `CollectionNotFound` where imgvec did not make it."""
     try:
         data = json.loads(text)
         version = data["imgvec"]
-        if version == FORMAT:
-            definition = {"images": _IMAGES_OF_0_1_0, **data["definition"]}
-            return Definition.load(definition), Binding.from_dict(data["encoder"])
-    except (ValueError, TypeError, KeyError, DefinitionError) as exc:
+        if version in _READ:
+            return _remembered(data)
+    except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as exc:
         raise CollectionNotFound(
             f"the collection {name!r} is there, but imgvec did not make it: its description names no encoder"
         ) from exc
     raise CollectionNotFound(f"the collection {name!r} was made by a later imgvec (format {version}): upgrade imgvec")
+
+
+def _remembered(data: Mapping[str, Any]) -> Remembered:
+    definition = Definition.load({"images": _IMAGES_OF_0_1_0, **data["definition"]})
+    encoders = {name: Binding.from_dict(each) for name, each in data.get("encoders", {}).items()}
+    return Remembered(definition, Binding.from_dict(data["encoder"]), encoders)
 
 
 def is_made_from(remembered: Definition, given: Definition) -> bool:
@@ -80,12 +114,27 @@ def companions(text: str) -> dict[str, str]:
         return {}
 
 
-def check_binding(name: str, bound: Binding, given: Binding) -> None:
-    """Raise `EncoderMismatch`, which says both, where `given` would not make the vectors that `name` holds."""
+def check_binding(name: str, bound: Binding, given: Binding, vector: str = VECTOR) -> None:
+    """Raise `EncoderMismatch`, which says both, where `given` would not make the vectors that `name` holds.
+
+    `vector` is the one that they are about.
+    """
     differing = [field for field in bound.to_dict() if getattr(bound, field) != getattr(given, field)]
     # the same weights from another folder or commit are the same encoder: the fingerprint is what counts
     if set(differing) - {"model", "revision"}:
         said = ", ".join(f"{field} {getattr(bound, field)!r} against {getattr(given, field)!r}" for field in differing)
+        where = "" if vector == VECTOR else f" in {vector!r}"
         raise EncoderMismatch(
-            f"the collection {name!r} holds vectors of {bound.model}, and {given.model} is another encoder: {said}"
+            f"the collection {name!r} holds vectors of {bound.model}{where}, and {given.model} is another encoder: "
+            f"{said}"
+        )
+
+
+def check_bindings(name: str, bound: Mapping[str, Binding], given: Mapping[str, Binding]) -> None:
+    """`check_binding` of every vector, by name; raises too where one has a vector that the other lacks."""
+    for vector in bound.keys() & given.keys():
+        check_binding(name, bound[vector], given[vector], vector)
+    if bound.keys() != given.keys():
+        raise EncoderMismatch(
+            f"the collection {name!r} holds the vectors {', '.join(bound)}, and these are {', '.join(given)}"
         )

@@ -142,9 +142,9 @@ def _exported(collection: Target, source: VectorSource) -> Definition | None:
     """
     if source.description is None:
         return None
-    definition, binding = description.read(str(source.path), source.description)
-    description.check_binding(collection.name, collection.binding, binding)
-    return definition
+    exported = description.read(str(source.path), source.description)
+    description.check_binding(collection.name, collection.binding, exported.binding)
+    return exported.definition
 
 
 def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def made_for(
     `definition` without its encoder, and the metric that finds the file's own neighbours.
     """
     if source.description is not None:
-        former, binding = description.read(str(source.path), source.description)
-        return former, NoEncoder(binding)
+        former = description.read(str(source.path), source.description)
+        return former.definition, NoEncoder(former.binding)
     metric = "COSINE" if normalize else source.metric_type
     return unbound(definition, metric if metric in _METRICS else None), NoEncoder(unbound_binding(source.dim))

@@ -23,7 +23,7 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.client.cache import GlobalCache
 
-from imgvec import description
+from imgvec.definition import description
 from imgvec.errors import BackendError, CollectionNotFound
 from imgvec.milvus import described, names
 from imgvec.milvus.described import DESCRIPTION

@@ -56,8 +56,8 @@ class Incarnation:
     def error(self, name: str, now: Incarnation) -> ImgvecError:
         """What to raise where `name` is another collection `now`: the encoders' mismatch before all else."""
         try:
-            _, before = description.read(name, self.description)
-            _, bound = description.read(name, now.description)
+            before = description.read(name, self.description).binding
+            bound = description.read(name, now.description).binding
             description.check_binding(name, bound, before)
         except EncoderMismatch as exc:
             return EncoderMismatch(f"{exc}; it was dropped and made again since it was opened: open it again")

@@ -85,8 +85,8 @@ def _import_staged(
     collection: ImageCollection, folder: str | Path, errors: str | Path | None, on_progress: OnProgress | None
 ) -> ImportReport:
     """The rows of a folder that `ingest(via=folder)` wrote; none of them can be refused, so `errors` stays empty."""
-    _, binding = description.read(collection.name, bulk.description(folder))
-    description.check_binding(collection.name, collection.binding, binding)
+    remembered = description.read(collection.name, bulk.description(folder))
+    description.check_binding(collection.name, collection.binding, remembered.binding)
     if errors is not None:
         Path(errors).open("w", encoding="utf-8").close()
     report, tell = ImportReport(), Telling("import", on_progress)
@@ -153,9 +153,9 @@ def create_for_vectors(
             raise UsageError("give the source of the vectors, or how many elements they have")
         made, encoder = unbound(wanted), NoEncoder(unbound_binding(dim))
     elif isinstance(source, str | Path) and _is_staged(source):
-        made, binding = description.read(str(source), bulk.description(source))
-        encoder = NoEncoder(binding)
-        made = made if definition is None else wanted
+        remembered = description.read(str(source), bulk.description(source))
+        encoder = NoEncoder(remembered.binding)
+        made = remembered.definition if definition is None else wanted
     else:
         opened = (
             source

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from imgvec.definition import Definition
-from imgvec.definition.description import check_binding, incarnation, write
+from imgvec.definition.description import check_binding, check_bindings, incarnation, write
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import EncoderMismatch
 
@@ -53,7 +53,8 @@ def test_a_description_holds_what_differs_from_the_defaults_alone() -> None:
     plain = json.loads(write(Definition.load({"encoder": {"model": "m"}}), BOUND))
     assert plain["definition"] == {"encoder": {"model": "m"}, "images": {"sixteen_bit": "auto"}}
     assert plain["encoder"] == BOUND.to_dict()
-    assert plain["imgvec"] == 1
+    assert plain["imgvec"] == 2
+    assert not plain.keys() & {"encoders", "companions"}
     assert write(Definition.load("photos"), BOUND) != write(Definition.load("photos"), BOUND)  # the incarnation
 
 
@@ -70,3 +71,14 @@ def test_a_description_holds_what_differs_from_the_defaults_alone() -> None:
 )
 def test_the_incarnation_of_a_description(text: str, bits: str) -> None:
     assert incarnation(text) == bits
+
+
+def test_every_vector_has_its_encoder() -> None:
+    both = {"vector": BOUND, "texture": replace(BOUND, layer=6)}
+    check_bindings("photos", both, dict(both))
+    with pytest.raises(EncoderMismatch, match=r"'photos' holds vectors of .* in 'texture', and .*: layer 6 against 9"):
+        check_bindings("photos", both, {**both, "texture": replace(BOUND, layer=9)})
+    with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, texture, and these are vector$"):
+        check_bindings("photos", both, {"vector": BOUND})
+    with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, and these are vector, texture$"):
+        check_bindings("photos", {"vector": BOUND}, both)

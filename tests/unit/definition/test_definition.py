@@ -75,7 +75,7 @@ def test_a_default_is_kept_as_it_will_be_stored(tmp_path: Path) -> None:
         "exif": {"b": [1]},
     }
     binding = Binding("m", None, "0", None, "cls", 224, 8)
-    assert description.read("c", description.write(definition, binding)) == (definition, binding)
+    assert description.read("c", description.write(definition, binding)) == description.Remembered(definition, binding)
 
 
 @pytest.mark.parametrize(

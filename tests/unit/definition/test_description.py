@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Binding
-from imgvec.errors import DefinitionError
+from imgvec.errors import CollectionNotFound, DefinitionError
 
 BINDING = Binding("m", None, "f" * 32, None, "cls", 224, 8)
 PHOTOS = Definition.load("photos")
@@ -28,22 +29,25 @@ def with_bits(sixteen_bit: object) -> Definition:
 @pytest.mark.parametrize("sixteen_bit", ["auto", "full", 8, 12, 16])
 def test_how_16_bits_are_read_is_remembered(sixteen_bit: object) -> None:
     definition = with_bits(sixteen_bit)
-    remembered, _ = description.read("c", description.write(definition, BINDING))
+    remembered = description.read("c", description.write(definition, BINDING)).definition
     assert remembered == definition
     assert remembered.images.sixteen_bit == sixteen_bit
 
 
 def test_a_collection_of_0_1_0_is_read_as_it_was_filled() -> None:
-    remembered, binding = description.read("c", json.dumps(FORMER))
-    assert remembered.images.sixteen_bit == "full"
-    assert binding == BINDING
+    remembered = description.read("c", json.dumps(FORMER))
+    assert remembered.definition.images.sixteen_bit == "full"
+    assert remembered.binding == BINDING
+    assert remembered.bindings == {"vector": BINDING}
+    assert not description.companions(json.dumps(FORMER))
     # and stays so wherever it is written again
-    assert description.read("c", description.write(remembered, binding))[0] == remembered
+    written = description.write(remembered.definition, remembered.binding)
+    assert description.read("c", written).definition == remembered.definition
 
 
 def test_the_definition_that_made_it_is_known_again() -> None:
-    former, _ = description.read("c", json.dumps(FORMER))
-    new, _ = description.read("c", description.write(PHOTOS, BINDING))
+    former = description.read("c", json.dumps(FORMER)).definition
+    new = description.read("c", description.write(PHOTOS, BINDING)).definition
     assert description.is_made_from(former, PHOTOS)
     assert description.is_made_from(new, PHOTOS)
     said = Definition.load({**PHOTOS.model_dump(), "images": {"sixteen_bit": "full"}})
@@ -56,3 +60,34 @@ def test_the_definition_that_made_it_is_known_again() -> None:
 def test_other_depths_are_refused_with_their_place(sixteen_bit: object) -> None:
     with pytest.raises(DefinitionError, match=r"images\.sixteen_bit: .* is not auto, full, or a number of bits"):
         with_bits(sixteen_bit)
+
+
+def test_all_that_a_description_holds_is_read_again() -> None:
+    encoders = {"texture": replace(BINDING, layer=6, dim=4), "colour": replace(BINDING, fingerprint="a" * 32)}
+    companions = {"pictures": "c__pictures", "learned": "c__learned2"}
+    text = description.write(PHOTOS, BINDING, companions, encoders=encoders)
+    assert json.loads(text)["imgvec"] == 2
+    assert description.read("c", text) == description.Remembered(PHOTOS, BINDING, encoders)
+    assert description.companions(text) == companions
+    assert list(description.read("c", text).bindings.items()) == [("vector", BINDING), *encoders.items()]
+    assert description.incarnation(text) == json.loads(text)["incarnation"]
+
+
+def test_a_collection_of_format_1_with_an_incarnation() -> None:
+    """As it was written after 0.1.0 and before there were several vectors."""
+    definition = PHOTOS.model_dump(exclude_defaults=True)
+    remembered = description.read("c", json.dumps({**FORMER, "incarnation": "ab", "definition": definition}))
+    assert remembered.bindings == {"vector": BINDING}
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None, [2]])
+def test_a_later_format_is_refused(version: object) -> None:
+    text = json.dumps({**json.loads(description.write(PHOTOS, BINDING)), "imgvec": version})
+    with pytest.raises(CollectionNotFound, match="was made by a later imgvec"):
+        description.read("c", text)
+
+
+@pytest.mark.parametrize("changes", [{"encoder": None}, {"encoders": [1]}, {"encoders": {"a": {}}}, {"definition": 1}])
+def test_what_imgvec_did_not_write(changes: dict[str, object]) -> None:
+    with pytest.raises(CollectionNotFound, match="imgvec did not make it"):
+        description.read("c", json.dumps({**json.loads(description.write(PHOTOS, BINDING)), **changes}))
