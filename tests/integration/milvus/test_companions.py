@@ -11,8 +11,9 @@ from fakes import FakeEncoder
 from milvus_rows import definition
 from pictures import picture
 
-from imgvec import ImageCollection, description
+from imgvec import ImageCollection
 from imgvec.database import list_collections
+from imgvec.definition import description
 from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced, WriteFailed
 from imgvec.milvus import Connection, Store, names
 from imgvec.milvus.companions import Companion, Kind
