@@ -5,10 +5,11 @@ Definitions refuse these names, schemas declare them, an ingest and an import fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 ID, VECTOR, URI, CONTENT_HASH = "id", "vector", "uri", "content_hash"
 WIDTH, HEIGHT, MEDIA_TYPE, INGESTED_AT = "width", "height", "media_type", "ingested_at"
@@ -31,8 +32,10 @@ MAX_JSON_BYTES = 65_536
 class RowField:
     """A field that every collection has; `type` is the Milvus data type, `max_bytes` that of a text in UTF-8."""
 
-    type: Literal["VARCHAR", "INT32", "INT64", "JSON"]
+    type: Literal["VARCHAR", "INT32", "INT64", "ARRAY", "JSON"]
     max_bytes: int | None = None
+    items: int | None = None
+    """Of an ARRAY, which holds INT32."""
     format: Literal["unix_ms"] | None = None
 
 
@@ -56,3 +59,42 @@ NOTE = RowField("VARCHAR", max_bytes=1024)
 
 RESERVED_NAMES = (ID, VECTOR, *OWN_FIELDS, FROM_IMAGE)
 """Names that no definition may declare, and no metadata may fill: imgvec does."""
+
+IMAGE_ID, VIEW, BOX, AT_MS = "image_id", "view", "box", "at_ms"
+
+ViewKind: TypeAlias = Literal["whole", "region", "face", "frame"]
+"""What a row shows of its picture."""
+
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
+
+ViewCounts: TypeAlias = Mapping[str, int]
+"""How many views of each kind a picture has."""
+
+VIEW_FIELDS: Mapping[str, RowField] = MappingProxyType(
+    {
+        IMAGE_ID: RowField("VARCHAR", max_bytes=MAX_ID_BYTES),
+        VIEW: RowField("VARCHAR", max_bytes=16),
+        BOX: RowField("ARRAY", items=4),
+        AT_MS: RowField("INT64"),
+    }
+)
+"""What a row has besides in a collection of views: its picture's id, its `ViewKind`, x0, y0, x1, y1 in pixels of the
+upright picture, and milliseconds into the video (0 where it is not a frame). A definition without views may declare
+fields of these names, as those of 0.1.0 could."""
+
+
+def view_id(image_id: str, kind: str, ordinal: int) -> str:
+    """The id of a view's row: the picture's own for the whole of it, else 32 hex digits over the three."""
+    if kind == "whole":
+        return image_id
+    return blake2b(f"{image_id}\0{kind}\0{ordinal}".encode(), digest_size=16).hexdigest()
+
+
+def view_ids(image_id: str, views: ViewCounts) -> Iterator[str]:
+    """The ids of all rows of a picture with that many views of each kind, in the order of `VIEW_KINDS`."""
+    return (view_id(image_id, kind, ordinal) for kind in VIEW_KINDS for ordinal in range(views.get(kind, 0)))
+
+
+def view_counts(value: Any) -> dict[str, int]:
+    """What a journal's `views` says, as it was read from the collection."""
+    return {str(kind): int(count) for kind, count in value.items()} if isinstance(value, Mapping) else {}

@@ -182,6 +182,10 @@ class Writes(Protocol):
         """
         ...
 
+    def discard(self, ids: Sequence[str]) -> None:
+        """Delete the rows with those ids, as far as there are any; nothing is looked up. Raises as `upsert`."""
+        ...
+
 
 class Store(Indexes, Writes, Protocol):
     """A collection of rows: all of it."""

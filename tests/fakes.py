@@ -149,6 +149,10 @@ class FakeStore(Store):
             rows = (self.rows[id_] for id_ in ids[start : start + step])
             yield [{name: row[name] for name in ("id", *output_fields) if name in row} for row in rows]
 
+    def discard(self, ids: Sequence[str]) -> None:
+        for id_ in ids:
+            self.rows.pop(id_, None)
+
     def delete(self, ids: Sequence[str]) -> int:
         return sum(self.rows.pop(id_, None) is not None for id_ in ids)
 

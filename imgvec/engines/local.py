@@ -20,7 +20,7 @@ class LocalEngine:
     def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
         """`Engine.ingest`."""
         records = _UntilBroken(job.records())
-        report = ingest(records, job.store, job.encoder(), job.row_fields, job.resources, **options)
+        report = ingest(records, job.store, job.encoder(), job.row_fields, job.resources, job.views, **options)
         if records.error is not None:
             raise records.error
         return report

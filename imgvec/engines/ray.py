@@ -69,6 +69,9 @@ class RayEngine:
         with ExitStack() as stack:
             log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
             stack.enter_context(_cluster(ray))
+            journal_factory = None
+            if job.views is not None:
+                journal_factory = job.journal_factory or stack.enter_context(served(job.views.journal))
             work = Work(
                 encoder_factory=encoder_factory,
                 store_factory=job.store_factory or stack.enter_context(served(store)),
@@ -76,6 +79,8 @@ class RayEngine:
                 resources=job.resources,
                 strict=chosen["strict"],
                 folder=str(Path.cwd()),
+                expand=None if job.views is None else job.views.expand,
+                journal_factory=journal_factory,
             )
             for outcome in self._outcomes(ray, job.records, work):
                 told = _add(total, outcome.report)

@@ -70,6 +70,9 @@ class DriversStore:
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         return int(self._call("upsert", list(rows), vectors))
 
+    def discard(self, ids: Sequence[str]) -> None:
+        self._call("discard", list(ids))
+
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
         import ray
 

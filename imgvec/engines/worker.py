@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.ingest import Resources, RowFields, claimed, ingest
+from imgvec.ingest import Expander, Resources, RowFields, Views, claimed, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Item
 from imgvec.store import Writes
@@ -62,6 +62,9 @@ class Work:
     strict: bool
     folder: str
     """The driver's working directory, which relative paths start from."""
+    expand: Expander | None = None
+    journal_factory: Callable[[], Writes] | None = None
+    """These two where pictures have several rows."""
 
 
 class Worker:
@@ -77,6 +80,8 @@ class Worker:
             with contextlib.suppress(OSError):  # absolute paths and URLs do without
                 os.chdir(self._work.folder)
             self._store, self._encoder = self._work.store_factory(), self._work.encoder_factory()
+            expand, journal = self._work.expand, self._work.journal_factory
+            self._views = Views(expand, journal()) if expand is not None and journal is not None else None
         except ImgvecError as exc:
             self._failed = exc
         except (ImportError, AttributeError) as exc:
@@ -102,6 +107,7 @@ class Worker:
                     self._encoder,
                     work.row_fields,
                     work.resources,
+                    self._views,
                     strict=work.strict,
                     errors=refused,
                 )

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from imgvec.errors import UnreadableImage
 from imgvec.images import DecodePolicy, decode
+from imgvec.ingest.expand import Expander, rows_of
 from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
 from imgvec.rows import FROM_IMAGE
@@ -25,13 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Bytes to pixels to encode; picklable, so that it can run in another process."""
+    """Bytes to the pixels of a picture's views; picklable, so that it can run in another process."""
 
     prepare: Callable[[PIL.Image.Image], Pixels]
     row_fields: RowFields
     max_pixels: int
     min_side: int
     policy: DecodePolicy
+    expand: Expander | None = None
+    """Makes the views; None for the whole picture alone."""
 
     def __call__(self, image: Image) -> tuple[Result, float]:
         """What became of the image, and the seconds that it took."""
@@ -41,7 +46,7 @@ class Decoder:
                 image.data,
                 uri=image.record.uri,
                 max_pixels=self.max_pixels,
-                min_side=self.min_side,
+                min_side=self.min_side if self.expand is None else self.expand.least_side(self.min_side),
                 policy=self.policy,
             )
         except UnreadableImage as exc:
@@ -56,7 +61,17 @@ class Decoder:
             "height": decoded.height,
             "media_type": decoded.media_type,
         }
-        return Prepared(row, self.prepare(decoded.image)), time.perf_counter() - start
+        rows, pixels = self._views(row, decoded.image)
+        return Prepared(row, rows, pixels, image.known), time.perf_counter() - start
+
+    def _views(self, row: Row, image: PIL.Image.Image) -> tuple[list[Row], Pixels]:
+        """The rows of a picture, and (views, 3, side, side) pixels in their order."""
+        if self.expand is None:
+            return [row], self.prepare(image)[np.newaxis]
+        views = self.expand(image, row["width"], row["height"])
+        if not views:
+            return [], np.empty((0, 3, self.min_side, self.min_side), np.uint8)
+        return rows_of(row, views), np.stack([self.prepare(view.image) for view in views])
 
     def _from_image(self, image: Image, taken_at: int | None) -> Row:
         """The fields whose value comes from the picture itself."""

@@ -1,12 +1,13 @@
-"""What goes through the pipeline, and what it needs of others."""
+"""What goes through the pipeline, a picture at a time, and what it needs of others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imgvec.errors import UnreadableImage
+from imgvec.rows import ViewCounts
 from imgvec.sources import Record
 from imgvec.vectors import Vectors
 
@@ -26,7 +27,7 @@ class RowFields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image on its way: its bytes, and the row so far."""
+    """One image on its way: its bytes, and what its rows have in common so far."""
 
     record: Record
     data: bytes
@@ -35,23 +36,33 @@ class Image:
     """The fields that the metadata itself gives, which a stored row must agree with."""
     settled: frozenset[str] = frozenset()
     """Fields with a stored value that did not come from the former picture: this one's does not replace it."""
+    known: ViewCounts = field(default_factory=dict)
+    """The views that the journal knows of the picture, whole or torn; empty where there is no journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A row whose pixels are to encode."""
+    """A picture whose views are to encode."""
 
     row: Row
+    """What its rows have in common; `id` is the picture's."""
+    rows: Sequence[Row]
+    """One a view."""
     pixels: Pixels
+    """(views, 3, side, side), in the order of `rows`."""
+    known: ViewCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A row to write with its vector: just `encoded`, or the one that was stored."""
+    """A picture whose rows are to write with their vectors: just `encoded`, or those that were stored."""
 
     row: Row
-    vector: Vectors
+    rows: Sequence[Row]
+    vectors: Vectors
+    """(views, dim), in the order of `rows`."""
     encoded: bool
+    known: ViewCounts = field(default_factory=dict)
 
 
 Result = Prepared | Ready | UnreadableImage

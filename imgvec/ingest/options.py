@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 from typing_extensions import TypedDict, Unpack
 
 from imgvec.images import DecodePolicy
+from imgvec.ingest.expand import Expander
 from imgvec.ingest.items import RowFields
 from imgvec.options import Option, python_only
 from imgvec.progress import Progress
@@ -85,6 +86,15 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Views:
+    """How a collection has several rows a picture."""
+
+    expand: Expander
+    journal: Writes
+    """Takes a row a picture: see `imgvec.ingest.journal`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One ingest, for whichever engine runs it."""
 
@@ -96,8 +106,12 @@ class Job:
     """In this process."""
     encoder: Callable[[], Encoder]
     """In this process."""
+    views: Views | None = None
+    """In this process; None for a row a picture."""
     store_factory: Callable[[], Writes] | None = None
     """Opens the store in another process; None if only this process may write to it."""
+    journal_factory: Callable[[], Writes] | None = None
+    """Opens the journal of the views in another process."""
     encoder_factory: Callable[[], Encoder] | None = None
     """Loads the encoder in another process."""
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import content_hash
-from imgvec.ingest.items import Image, Ready, Result, RowFields
+from imgvec.ingest.items import Image, Ready, Result, Row, RowFields
+from imgvec.ingest.journal import Known, Pictures
 from imgvec.ingest.run import Run
-from imgvec.rows import FROM_IMAGE, RESERVED_NAMES
+from imgvec.rows import FROM_IMAGE, ViewCounts
 from imgvec.sources import Again, Item, Notice, PassedOver, Record
-from imgvec.store import Writes
+from imgvec.vectors import Vectors
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-Stored = Mapping[str, Mapping[str, Any]]
+Stored = Mapping[str, Known]
 Loaded = tuple[Record, bytes] | UnreadableImage | Again
 
 LOOKUP_ROWS = 512
@@ -80,7 +83,7 @@ def _side_by_side(function: Callable[[S], T], items: Iterable[S], pool: ThreadPo
 
 def changed(
     chunks: Iterable[list[Loaded]],
-    store: Writes,
+    pictures: Pictures,
     row_fields: RowFields,
     pool: ThreadPoolExecutor,
     run: Run,
@@ -103,15 +106,15 @@ def changed(
                 run.count(duplicates=1)
             else:
                 chunk.again.append(result)
-        pending.append((chunk, pool.submit(_looked_up, chunk, store, run)))
+        pending.append((chunk, pool.submit(_looked_up, chunk, pictures, run)))
         while pending and (
             pending[0][1].done()
             or len(pending) == LOOKUPS_AHEAD
             or sum(held.size for held, _ in pending) > 4 * LOOKUP_BYTES
         ):
-            yield from _compared(*pending.popleft(), store, run)
+            yield from _compared(*pending.popleft(), pictures, run)
     while pending:
-        yield from _compared(*pending.popleft(), store, run)
+        yield from _compared(*pending.popleft(), pictures, run)
 
 
 @dataclass(slots=True)
@@ -135,7 +138,7 @@ def _checked(record: Record, data: bytes, row_fields: RowFields) -> Image | Unre
     return Image(record, data, row, given)
 
 
-def _looked_up(chunk: _Chunk, store: Writes, run: Run) -> Stored:
+def _looked_up(chunk: _Chunk, pictures: Pictures, run: Run) -> Stored:
     ids = [*chunk.images, *dict.fromkeys(one.id for one in chunk.again if one.id not in chunk.images)]
     if not ids:
         return {}
@@ -143,55 +146,69 @@ def _looked_up(chunk: _Chunk, store: Writes, run: Run) -> Stored:
     if given:
         given.append(FROM_IMAGE)
     with run.timed("lookup"):
-        return run.retry.call(lambda: store.get(ids, output_fields=["content_hash", "uri", *given]))
+        return run.retry.call(lambda: pictures.known(ids, given))
 
 
-def _compared(chunk: _Chunk, lookup: Future[Stored], store: Writes, run: Run) -> Iterator[Image | Result]:
+def _compared(chunk: _Chunk, lookup: Future[Stored], pictures: Pictures, run: Run) -> Iterator[Image | Result]:
     images, stored = chunk.images, lookup.result()
     for again in chunk.again:
-        first = again.first or stored.get(again.id, {}).get("uri")
+        first = again.first or (stored[again.id].uri if again.id in stored else None)
         # a row that is this very image's is from a run over another source: the first one is still unknown
         yield again.refusal(first if again.first or first != again.uri else None)
-    changed, stale = [], []
+    changed, stale = {}, {}
     for id_, image in images.items():
         old = stored.get(id_)
         if old is None:
             yield image
-        elif old.get("content_hash") != image.row["content_hash"]:
-            changed.append(id_)
+        elif old.content_hash != image.row["content_hash"]:
+            changed[id_] = old.views
         elif (
-            old.get("uri") == image.row["uri"]
-            and not _from_image(old) & image.given.keys()
-            and all(_agrees(old.get(name), value) for name, value in image.given.items())
+            old.uri == image.row["uri"]
+            and not _from_image(old.fields) & image.given.keys()
+            and (not old.has_rows or _all_agree(old.fields, image.given))
         ):
             run.count(unchanged=1)
         else:
-            stale.append(id_)
+            stale[id_] = old.views
     if changed:
         with run.timed("lookup"):
-            whole = run.retry.call(lambda: store.get(changed, output_fields=["*", FROM_IMAGE]))
-        for id_ in changed:
+            whole = run.retry.call(lambda: pictures.fields(changed))
+        for id_, known in changed.items():
             # another picture under the same name: what is known of it stays, but for what the metadata says now, and
             # for what came from the former picture
-            image, old = images[id_], whole.get(id_, {})
-            gone = {*RESERVED_NAMES} | _from_image(old)
-            kept = {name: value for name, value in old.items() if name not in gone}
+            image, fields = images[id_], whole.get(id_, {})
+            gone = pictures.own_fields | _from_image(fields)
+            kept = {name: value for name, value in fields.items() if name not in gone}
             settled = frozenset(name for name, value in kept.items() if value != image.row.get(name))
-            yield replace(image, row={**image.row, **kept, **image.given}, settled=settled)
-    if stale:
+            yield replace(image, row={**image.row, **kept, **image.given}, settled=settled, known=known)
+    for some in _in_parts(stale, max(1, LOOKUP_ROWS // pictures.most)):
         with run.timed("lookup"):
-            whole = run.retry.call(lambda: store.get(stale, output_fields=["*", FROM_IMAGE], with_vector=True))
-        for id_ in stale:
-            if id_ not in whole:  # deleted meanwhile
-                yield images[id_]
-                continue
-            row = dict(whole[id_])
-            vector = row.pop("vector")
-            given = images[id_].given
-            noted = _from_image(row) - given.keys()
-            # an id that the source gives stays with its image wherever that is moved
-            row = {**row, **given, "id": id_, "uri": images[id_].row["uri"], FROM_IMAGE: " ".join(sorted(noted))}
-            yield Ready({k: v for k, v in row.items() if k != FROM_IMAGE or v}, vector, encoded=False)
+            found = run.retry.call(partial(pictures.rows, some))
+        for id_, known in some.items():
+            image = replace(images[id_], known=known)
+            # where rows are not there, they were deleted meanwhile
+            yield _renewed(image, *found[id_]) if id_ in found else image
+
+
+def _renewed(image: Image, rows: Sequence[Row], vectors: Vectors) -> Ready:
+    """A stored picture with the metadata of now."""
+    given, renewed = image.given, []
+    for row in rows:
+        noted = _from_image(row) - given.keys()
+        # an id that the source gives stays with its image wherever that is moved
+        changed = {**row, **given, "uri": image.row["uri"], FROM_IMAGE: " ".join(sorted(noted))}
+        renewed.append({name: value for name, value in changed.items() if name != FROM_IMAGE or value})
+    return Ready(image.row, renewed, vectors, encoded=False, known=image.known)
+
+
+def _in_parts(known: Mapping[str, ViewCounts], size: int) -> Iterator[dict[str, ViewCounts]]:
+    rest = iter(known.items())
+    while part := dict(islice(rest, size)):
+        yield part
+
+
+def _all_agree(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    return all(_agrees(stored.get(name), value) for name, value in given.items())
 
 
 def _agrees(stored: Any, given: Any) -> bool:

@@ -143,6 +143,10 @@ class BulkFolder:
                 }
         return found
 
+    def discard(self, ids: Sequence[str]) -> None:
+        """Refused: what a file holds stays in it."""
+        raise UnsupportedByBackend(f"{self.folder} takes rows, and gives up none of them ({len(ids)} asked for)")
+
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
         """`Store.upsert`, into the folder: checked alike; in a finished file once `flush` has returned."""
         wrong = problem(vectors, self._store.dim, unit=self._store.metric_type != "L2")

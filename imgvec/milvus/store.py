@@ -116,6 +116,10 @@ class Store(store.Store):
         """
         return self._writer.upsert(rows, vectors)
 
+    def discard(self, ids: Sequence[str]) -> None:
+        """Delete the rows with those ids, as far as there are any; nothing is looked up."""
+        self._writer.discard(ids)
+
     def delete(self, ids: Sequence[str]) -> int:
         """Delete the rows with those ids; returns how many there were."""
         return self._writer.delete(ids)

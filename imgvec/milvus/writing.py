@@ -128,12 +128,16 @@ class Writer:
     def delete(self, ids: Sequence[str]) -> int:
         """`Store.delete`."""
         there = list(self._reader.get(ids))
-        for start in range(0, len(there), READ_BATCH):
+        self.discard(there)
+        return len(there)
+
+    def discard(self, ids: Sequence[str]) -> None:
+        """`Store.discard`."""
+        for start in range(0, len(ids), READ_BATCH):
             with self._link.owning(f"delete rows of {self._link.name!r}"):
-                part = there[start : start + READ_BATCH]
+                part = ids[start : start + READ_BATCH]
                 self._link.client.delete(self._link.name, filter=among(part), timeout=self._link.timeout)
             self._link.deleted()
-        return len(there)
 
     def _take_back(self, sent: Sequence[Mapping[str, Any]]) -> None:
         """Delete rows that reached another encoder's collection, made while they were on their way; theirs stay.
