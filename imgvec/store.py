@@ -4,6 +4,7 @@
     Searches   reads, and the nearest rows of vectors
     Indexes    searches, and a vector index that can be built and looked at
     Writes     takes rows: a collection, a folder of bulk files, a store in another process
+    Notes      rows without vectors, in a small collection beside another
     Store      all of it
 
 A room asks for no more than it uses. Vectors are (n, dim) float32 in the order of their rows. Failures are
@@ -184,6 +185,18 @@ class Writes(Protocol):
 
     def discard(self, ids: Sequence[str]) -> None:
         """Delete the rows with those ids, as far as there are any; nothing is looked up. Raises as `upsert`."""
+        ...
+
+
+class Notes(Protocol):
+    """Rows by `id`, without vectors."""
+
+    def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = ...) -> Mapping[str, Mapping[str, Any]]:
+        """As `Reads.get`."""
+        ...
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """As `Writes.upsert`."""
         ...
 
 

@@ -165,3 +165,23 @@ class FakeStore(Store):
 
     def index_state(self) -> IndexState:
         return IndexState("Finished", self.count(), 0, self.count(), loaded=True)
+
+
+class FakeNotes:
+    """Rows without vectors, in a dict."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = ("*",)) -> dict[str, dict[str, Any]]:
+        return {
+            id_: {
+                name: value for name, value in self.rows[id_].items() if name in output_fields or "*" in output_fields
+            }
+            for id_ in ids
+            if id_ in self.rows
+        }
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        self.rows |= {row["id"]: dict(row) for row in rows}
+        return len(rows)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
-from imgvec.engines.stores import served
+from imgvec.engines.stores import DriversNotes, DriversStore, served
 from imgvec.engines.worker import Outcome, Work, Worker, read
 from imgvec.errors import EngineFailed, ImgvecError, MissingExtra
 from imgvec.ingest import Job, RunOptions
@@ -71,10 +71,10 @@ class RayEngine:
             stack.enter_context(_cluster(ray))
             journal_factory = None
             if job.views is not None:
-                journal_factory = job.journal_factory or stack.enter_context(served(job.views.journal))
+                journal_factory = job.journal_factory or DriversNotes(stack.enter_context(served(job.views.journal)))
             work = Work(
                 encoder_factory=encoder_factory,
-                store_factory=job.store_factory or stack.enter_context(served(store)),
+                store_factory=job.store_factory or DriversStore(stack.enter_context(served(store))),
                 row_fields=job.row_fields,
                 resources=job.resources,
                 strict=chosen["strict"],

@@ -10,10 +10,10 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from imgvec.errors import ImgvecError
-from imgvec.store import Writes
+from imgvec.store import Notes, Writes
 from imgvec.vectors import Vectors
 
 Request = tuple[int, str, tuple[Any, ...], dict[str, Any]]
@@ -50,14 +50,26 @@ class Exchange:
         await self._calls.put(None)
 
 
-class DriversStore:
-    """An `Writes` whose calls the driver makes; picklable, and made in a worker by calling it."""
+class _Drivers:
+    """Something of the driver's; picklable, and made in a worker by calling it."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
 
-    def __call__(self) -> DriversStore:
+    def __call__(self) -> Self:
         return self
+
+    def _call(self, method: str, *args: Any, **options: Any) -> Any:
+        import ray
+
+        answer = ray.get(self._exchange.call.remote(method, args, options))
+        if isinstance(answer, ImgvecError):
+            raise answer
+        return answer
+
+
+class DriversStore(_Drivers):
+    """A `Writes` whose calls the driver makes."""
 
     def get(
         self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
@@ -73,18 +85,21 @@ class DriversStore:
     def discard(self, ids: Sequence[str]) -> None:
         self._call("discard", list(ids))
 
-    def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        import ray
 
-        answer = ray.get(self._exchange.call.remote(method, args, options))
-        if isinstance(answer, ImgvecError):
-            raise answer
-        return answer
+class DriversNotes(_Drivers):
+    """`Notes` whose calls the driver makes."""
+
+    def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = ("*",)) -> Mapping[str, Mapping[str, Any]]:
+        found: Mapping[str, Mapping[str, Any]] = self._call("get", list(ids), output_fields=list(output_fields))
+        return found
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        return int(self._call("upsert", list(rows)))
 
 
 @contextmanager
-def served(store: Writes) -> Iterator[DriversStore]:
-    """`store` for the workers, while the context is open; one call at a time."""
+def served(store: Writes | Notes) -> Iterator[Any]:
+    """What makes calls to `store` for the workers, while the context is open; one at a time."""
     import ray
 
     exchange: Any = ray.remote(num_cpus=0)(Exchange).remote()
@@ -101,7 +116,7 @@ def served(store: Writes) -> Iterator[DriversStore]:
     thread = threading.Thread(target=serve, name="imgvec-serve", daemon=True)
     thread.start()
     try:
-        yield DriversStore(exchange)
+        yield exchange
     finally:
         ray.get(exchange.close.remote())
         thread.join()

@@ -18,7 +18,7 @@ from imgvec.errors import EngineFailed, ImgvecError
 from imgvec.ingest import Expander, Resources, RowFields, Views, claimed, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Item
-from imgvec.store import Writes
+from imgvec.store import Notes, Writes
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -63,7 +63,7 @@ class Work:
     folder: str
     """The driver's working directory, which relative paths start from."""
     expand: Expander | None = None
-    journal_factory: Callable[[], Writes] | None = None
+    journal_factory: Callable[[], Notes] | None = None
     """These two where pictures have several rows."""
 
 

@@ -38,7 +38,7 @@ from imgvec.rows import (
     view_counts,
     view_ids,
 )
-from imgvec.store import Writes
+from imgvec.store import Notes, Writes
 from imgvec.vectors import Vectors
 
 Row = Mapping[str, Any]
@@ -113,7 +113,7 @@ class ViewedPictures(Pictures):
 
     own_fields = frozenset((*RESERVED_NAMES, *VIEW_FIELDS))
 
-    def __init__(self, store: Writes, journal: Writes, most: int) -> None:
+    def __init__(self, store: Writes, journal: Notes, most: int) -> None:
         super().__init__(store)
         self._journal, self.most = journal, most
 
@@ -178,7 +178,7 @@ class ViewedPictures(Pictures):
 
     def _note(self, entries: Sequence[Row], again: Again) -> None:
         if entries:
-            again(lambda: self._journal.upsert(entries, np.ones((len(entries), 1), np.float32)))
+            again(lambda: self._journal.upsert(entries))
 
 
 def _entry(row: Row, content_hash: str, views: ViewCounts) -> Row:

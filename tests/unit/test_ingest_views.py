@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeEncoder, FakeStore
+from fakes import FakeEncoder, FakeNotes, FakeStore
 from pictures import picture
 from PIL import Image
 from records import read_source
@@ -35,14 +34,14 @@ class Cut(BaseException):
 
 
 @pytest.fixture
-def journal() -> FakeStore:
-    return FakeStore(dim=1)
+def journal() -> FakeNotes:
+    return FakeNotes()
 
 
 def run(
     source: Any,
     store: FakeStore,
-    journal: FakeStore,
+    journal: FakeNotes,
     encoder: FakeEncoder,
     *,
     expand: Any = GRID,
@@ -54,7 +53,7 @@ def run(
     return ingest(records, store, encoder, PHOTOS.row_fields, resources, Views(expand, journal), **options)
 
 
-def sound(store: FakeStore, journal: FakeStore) -> None:
+def sound(store: FakeStore, journal: FakeNotes) -> None:
     """Every row is a view of a picture in the journal, and every view of those is a row of that very picture."""
     wanted = {}
     for id_, entry in journal.rows.items():
@@ -74,7 +73,7 @@ def few(tmp_path: Path) -> Path:
 
 
 def test_a_picture_has_a_row_for_each_view(
-    few: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
 ) -> None:
     report = run(few, store, journal, encoder)
     assert (report.seen, report.written) == (5, 5)
@@ -118,7 +117,7 @@ def test_a_grid_leaves_out_what_is_too_small_to_see() -> None:
 
 
 def test_what_is_unchanged_is_skipped_by_the_journal_alone(
-    few: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(few, store, journal, encoder)
     monkeypatch.setattr(store, "get", lambda *_, **__: pytest.fail("the rows were read"))
@@ -128,7 +127,7 @@ def test_what_is_unchanged_is_skipped_by_the_journal_alone(
 
 
 def test_new_metadata_goes_to_every_row_with_the_vector_that_it_had(
-    few: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
 ) -> None:
     uri = str(few / "1.png")
     run(few, store, journal, encoder, metadata={uri: {"album": "cats", "views": 7}})
@@ -144,7 +143,7 @@ def test_new_metadata_goes_to_every_row_with_the_vector_that_it_had(
 
 
 def test_a_changed_picture_loses_the_views_that_it_has_no_more(
-    few: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
 ) -> None:
     run(few, store, journal, encoder, metadata={str(few / "2.png"): {"album": "cats"}})
     picture(9).resize((28, 40)).save(few / "2.png")
@@ -159,7 +158,7 @@ def test_a_changed_picture_loses_the_views_that_it_has_no_more(
 
 
 def test_rows_that_somebody_deleted_come_back_with_new_metadata(
-    few: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
 ) -> None:
     run(few, store, journal, encoder)
     uris = [str(few / f"{n}.png") for n in (0, 1)]
@@ -179,7 +178,7 @@ class Blind(FakeEncoder):
         return super().encode(pixels)
 
 
-def test_a_view_without_a_vector_costs_the_whole_picture(few: Path, store: FakeStore, journal: FakeStore) -> None:
+def test_a_view_without_a_vector_costs_the_whole_picture(few: Path, store: FakeStore, journal: FakeNotes) -> None:
     white = picture(2).copy()
     white.paste((255, 255, 255), (32, 24, 64, 48))  # the last of its crops
     white.save(few / "2.png")
@@ -190,7 +189,7 @@ def test_a_view_without_a_vector_costs_the_whole_picture(few: Path, store: FakeS
 
 
 def test_batches_are_bounded_in_rows(
-    pictures: Path, store: FakeStore, journal: FakeStore, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, store: FakeStore, journal: FakeNotes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imgvec.ingest.pipeline.WRITE_ROWS", 40)
     encoder = FakeEncoder(batch_size=16)
@@ -206,12 +205,12 @@ def test_batches_are_bounded_in_rows(
     assert set(sizes) == {14}  # two pictures are more than 16
     assert max(store.upserts) <= 40
     sizes.clear()
-    run(pictures, FakeStore(), FakeStore(dim=1), encoder, expand=Grid((2,)))
+    run(pictures, FakeStore(), FakeNotes(), encoder, expand=Grid((2,)))
     assert set(sizes) == {15, 10}
     small = FakeEncoder(batch_size=4)
     monkeypatch.setattr(encoder, "batch_size", 4)
     sizes.clear()
-    run(pictures, FakeStore(), FakeStore(dim=1), encoder)
+    run(pictures, FakeStore(), FakeNotes(), encoder)
     assert max(sizes) <= small.batch_size
 
 
@@ -235,7 +234,7 @@ def with_faces(count: int, path: Path, seed: int = 0) -> None:
 
 
 def test_a_picture_without_rows_is_in_the_journal_and_not_looked_at_again(
-    tmp_path: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder
+    tmp_path: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
 ) -> None:
     with_faces(0, tmp_path / "none.png")
     with_faces(3, tmp_path / "three.png", 1)
@@ -264,7 +263,7 @@ def test_a_kill_between_any_two_calls_is_healed(
     tmp_path: Path, encoder: FakeEncoder, first: str, second: str, cuts: tuple[int, int]
 ) -> None:
     """Of two changes the runs end after so many calls that write; each makes three at least."""
-    store, journal = FakeStore(), FakeStore(dim=1)
+    store, journal = FakeStore(), FakeNotes()
     for number, name in enumerate("abc"):
         with_faces(5, tmp_path / f"{name}.png", number)
     run(tmp_path, store, journal, encoder, expand=Faces())
@@ -284,7 +283,7 @@ def test_a_kill_between_any_two_calls_is_healed(
 
 @pytest.mark.parametrize("calls", range(3))
 def test_a_kill_while_metadata_is_written_is_healed(
-    few: Path, store: FakeStore, journal: FakeStore, encoder: FakeEncoder, calls: int
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder, calls: int
 ) -> None:
     run(few, store, journal, encoder)
     metadata = {str(few / f"{n}.png"): {"album": "cats"} for n in range(5)}
@@ -295,28 +294,28 @@ def test_a_kill_while_metadata_is_written_is_healed(
     sound(store, journal)
 
 
-def cut_after(calls: int, store: FakeStore, journal: FakeStore) -> tuple[FakeStore, FakeStore]:
-    """Both, as seen by a process that ends after so many calls that write, or after all of them."""
+def cut_after(calls: int, store: FakeStore, journal: FakeNotes) -> tuple[FakeStore, FakeNotes]:
+    """Both, as seen by a process that ends after so many calls that write."""
     left = itertools.count(calls, -1)
-    lock = threading.Lock()
+
+    def live() -> None:
+        if next(left) <= 0:
+            raise Cut
 
     class Ending(FakeStore):
         def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
-            self._live()
+            live()
             return super().upsert(rows, vectors)
 
         def discard(self, ids: Sequence[str]) -> None:
-            self._live()
+            live()
             super().discard(ids)
 
-        def _live(self) -> None:
-            with lock:
-                if next(left) <= 0:
-                    raise Cut
+    class EndingNotes(FakeNotes):
+        def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
+            live()
+            return super().upsert(rows)
 
-    seen = []
-    for each in (store, journal):
-        ending = Ending(dim=each.dim)
-        ending.rows = each.rows
-        seen.append(ending)
-    return seen[0], seen[1]
+    seen, noted = Ending(), EndingNotes()
+    seen.rows, noted.rows = store.rows, journal.rows
+    return seen, noted
