@@ -14,6 +14,7 @@ The rooms, from the door downwards; imports point down, and tests/unit/test_laye
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
     collection.py  ImageCollection: rows in, hits out;  opening.py, filling.py  what making, ingest and prune do
+    target.py      what a name stands for: a handle follows its alias
     quality/       how good the hits are, by labels
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from imgvec.sources import Source, SourceOptions
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
     from imgvec.verbs.index import build_index, index_status, plan_index, set_search_defaults
+    from imgvec.verbs.names import drop_alias, rename, set_alias
     from imgvec.verbs.quality import compare, evaluate
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
 
@@ -84,6 +86,7 @@ _HOMES = {
     "compare": "imgvec.verbs.quality",
     "compare_indexes": "imgvec.verbs.tuning",
     "create_for_vectors": "imgvec.verbs.exchange",
+    "drop_alias": "imgvec.verbs.names",
     "dynamic": "imgvec.filters",
     "errors": "imgvec",
     "evaluate": "imgvec.verbs.quality",
@@ -92,6 +95,8 @@ _HOMES = {
     "import_vectors": "imgvec.verbs.exchange",
     "index_status": "imgvec.verbs.index",
     "plan_index": "imgvec.verbs.index",
+    "rename": "imgvec.verbs.names",
+    "set_alias": "imgvec.verbs.names",
     "set_search_defaults": "imgvec.verbs.index",
     "tune": "imgvec.verbs.tuning",
     "verify": "imgvec.verbs.tuning",
@@ -125,6 +130,7 @@ __all__ = [
     "compare",
     "compare_indexes",
     "create_for_vectors",
+    "drop_alias",
     "dynamic",
     "errors",
     "evaluate",
@@ -133,6 +139,8 @@ __all__ = [
     "import_vectors",
     "index_status",
     "plan_index",
+    "rename",
+    "set_alias",
     "set_search_defaults",
     "tune",
     "verify",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,13 +12,12 @@ from typing_extensions import Unpack
 
 from imgvec import filling
 from imgvec.definition import Definition
+from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.filling import as_source
-from imgvec.filters import Filter, render
-from imgvec.images import DecodePolicy
+from imgvec.filters import Filter
 from imgvec.ingest import IngestOptions
-from imgvec.loading import loaded_encoder
-from imgvec.milvus import Connection, Store, defaults, scratch
+from imgvec.milvus import Connection, Store, scratch
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
 from imgvec.options import documented, settled
@@ -26,10 +25,10 @@ from imgvec.report import IngestReport
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, guessed
 from imgvec.search.request import SearchOptions
-from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec, reopen
 from imgvec.sources.reopening import Roots
+from imgvec.target import Handle, Target
 from imgvec.vectors import Vectors
 
 
@@ -49,18 +48,10 @@ class ImageCollection:
         settings: Settings,
         encoder: Encoder | None = None,
     ) -> None:
-        self.definition, self.binding, self.settings = definition, binding, settings
-        self._connection, self._store = connection, store
-        self._encoder, self._encoder_lock = encoder, threading.Lock()
-        self._searcher = Searcher(
-            store,
-            lambda: self.encoder,
-            max_pixels=settings.max_pixels,
-            max_bytes=settings.max_file_bytes,
-            decoding=DecodePolicy(settings.formats, definition.images.sixteen_bit),
-            defaults=lambda: self.search_defaults.params,
-            reopen=partial(reopen, roots=settings.roots, guards=filling.guards(settings)),
-        )
+        self.settings, self._connection = settings, connection
+        opener = partial(reopen, roots=settings.roots, guards=filling.guards(settings))
+        target = Target(store, Remembered(definition, binding), settings, encoder, opener)
+        self.handle = Handle(connection, target, settings, encoder, store.link.alias)
 
     @classmethod
     def create(cls, name: str, **options: Unpack[CreateOptions]) -> Self:
@@ -85,7 +76,13 @@ class ImageCollection:
 
     @property
     def name(self) -> str:
-        return self._store.name
+        """Its own, whichever it was opened by."""
+        return self.store.name
+
+    @property
+    def alias(self) -> str | None:
+        """The alias that it was opened by, if it was: where that leads elsewhere, the handle follows."""
+        return self.store.link.alias
 
     @property
     def uri(self) -> str:
@@ -95,27 +92,46 @@ class ImageCollection:
     @property
     def store(self) -> Store:
         """The Milvus side: rows in, hits out."""
-        return self._store
+        return self.handle.target.store
+
+    @property
+    def definition(self) -> Definition:
+        return self.handle.target.remembered.definition
+
+    @property
+    def binding(self) -> Binding:
+        """Which encoder made the vectors."""
+        return self.handle.target.remembered.binding
 
     @property
     def encoder(self) -> Encoder:
         """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
-        with self._encoder_lock:
-            if self._encoder is None:
-                self._encoder = loaded_encoder(self.name, self.binding, self.settings)
-            return self._encoder
+        return self.handle.target.encoder
+
+    def pinned(self) -> Self:
+        """Itself, or where it was opened by an alias, where that leads now and from then on.
+
+        What takes several steps takes them in one collection: reads go on there when the alias is moved, and writes
+        raise `CollectionReplaced`. It shares the connection.
+        """
+        if (handle := self.handle.pinned()) is self.handle:
+            return self
+        pinned = copy.copy(self)
+        pinned.handle = handle
+        return pinned
 
     def refresh(self) -> None:
-        """See what other clients have changed since it was opened: the index, the search defaults, the fields.
+        """See what other clients have changed since it was opened: the index, the search defaults, the fields, and
+        where the alias leads that it was opened by.
 
         Raises `CollectionReplaced`, `EncoderMismatch` or `CollectionNotFound` where it is another collection by now,
         and a retryable `BackendError` while somebody else is building the index.
         """
-        self._store.refresh()
+        self.handle.writing().store.refresh()
 
     def count(self, where: Filter | str | None = None) -> int:
         """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
-        return self._store.count(render(where, self._store.fields, dynamic=self._store.dynamic))
+        return self.handle.read(lambda target: target.store.count(target.rendered(where)))
 
     @documented(IngestOptions)
     def ingest(self, source: Source | Spec, **options: Unpack[IngestOptions]) -> IngestReport:
@@ -129,7 +145,7 @@ class ImageCollection:
         runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a folder that the rows are written
         to as Milvus's bulk-import Parquet files, for `imgvec.import_vectors`.
         """
-        return filling.ingest(self, as_source(source), settled(IngestOptions, options))
+        return filling.ingest(self.pinned(), as_source(source), settled(IngestOptions, options))
 
     def prune(
         self,
@@ -147,7 +163,7 @@ class ImageCollection:
         images: a disk that is not mounted looks just like that, and so does a folder that was moved; the message says
         how to delete its rows.
         """
-        return filling.prune(self, as_source(source), confirm=confirm, on_notice=on_notice)
+        return filling.prune(self.pinned(), as_source(source), confirm=confirm, on_notice=on_notice)
 
     def reopen(self, picture: str | Hit, *, roots: Roots | None = None, source: Source | None = None) -> bytes:
         """The file's bytes of a stored picture, by its uri, or of a hit: whose `content_hash` then says whether it is
@@ -158,13 +174,7 @@ class ImageCollection:
         names of their own. Raises `NotKept` where the picture came as bytes that nobody kept, else `UnreadableImage`.
         """
         uri, fields = (picture, {}) if isinstance(picture, str) else (picture.uri, picture.fields)
-        return reopen(
-            uri,
-            self.settings.roots if roots is None else roots,
-            guards=filling.guards(self.settings),
-            columns=source.columns if source else None,
-            hashed=fields.get("content_hash"),
-        )
+        return filling.reopened(self.settings, uri, fields.get("content_hash"), roots, source)
 
     @documented(SearchOptions)
     def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer:
@@ -175,17 +185,17 @@ class ImageCollection:
         (`field("width") >= 800`) or a Milvus boolean expression; `params` go before `search_defaults`. Raises
         `OptionError`, `QueryError`, `UnreadableImage`, `FilterError`.
         """
-        return self._searcher.search([guessed(query)], **options)[0]
+        return self.handle.search([guessed(query)], options)[0]
 
     @documented(SearchOptions)
     def search_many(self, queries: Iterable[Query], **options: Unpack[SearchOptions]) -> list[Answer]:
         """`search` for many queries at once: one pass through the encoder, one call to Milvus; answers in order."""
-        return self._searcher.search(all_guessed(queries), **options)
+        return self.handle.search(all_guessed(queries), options)
 
     @property
     def search_defaults(self) -> SearchDefaults:
         """The search parameters that hold where a search does not say, and where they come from."""
-        return defaults.read(self._store, self.definition)
+        return self.handle.target.search_defaults
 
     def scratch(
         self, *, without: Collection[str] = (), only: Sequence[str] | None = None
@@ -195,45 +205,38 @@ class ImageCollection:
         The ids in `without` are left out; `only` names those to copy, if not all. Its index is FLAT at first. It takes
         the place of the collection once more, on disk and in memory.
         """
-        return scratch.scratch(self._connection, self._store, self.definition, without=without, only=only)
+        return scratch.scratch(self._connection, self.store, self.definition, without=without, only=only)
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
         """(n, dim) float32 vectors of queries of any form, in their order."""
-        return self._searcher.vectors(all_guessed(queries))
+        return self.handle.vectors(all_guessed(queries))
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
         """Stored rows by id; an id without a row is absent."""
-        return self._store.get(ids, output_fields=["*"], with_vector=with_vector)
+        return self.handle.read(lambda target: target.store.get(ids, output_fields=["*"], with_vector=with_vector))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete rows by id; returns how many there were."""
-        return self._store.delete(ids)
+        return self.handle.writing().store.delete(ids)
 
     def delete_where(self, where: Filter | str) -> int:
         """Delete the rows that match; returns how many there were."""
-        expression = render(where, self._store.fields, dynamic=self._store.dynamic)
-        ids = [row["id"] for rows in self._store.scan(["id"], expression) for row in rows]
-        return self._store.delete(ids)
+        target = self.handle.writing()
+        found = target.store.scan(["id"], target.rendered(where))
+        return target.store.delete([row["id"] for rows in found for row in rows])
 
     def describe(self) -> dict[str, Any]:
         """What the collection is, for JSON."""
-        return {
-            "name": self.name,
-            "about": self.definition.about,
-            "uri": self.uri,
-            "rows": self.count(),
-            "vector": {"type": self._store.vector_type, "dim": self._store.dim, "metric_type": self._store.metric_type},
-            "index": {"type": self._store.index.type, "params": dict(self._store.index.params)},
-            "encoder": self.binding.to_dict(),
-            "fields": {name: str(kind) for name, kind in self._store.fields.items()},
-            "definition": self.definition.model_dump(exclude_defaults=True),
-        }
+        target = self.handle.reading()
+        aliases = self._connection.aliases_of(target.store.name)
+        return {"name": target.store.name, "aliases": aliases, "uri": self.uri, **target.describe()}
 
     def drop(self) -> None:
-        """Delete the whole collection, and copies of it that a killed `scratch` has left behind."""
-        self._store.check_same()
-        scratch.drop_leftovers(self._connection, self.name)
-        self._connection.drop_opened(self._store)
+        """Delete the whole collection, and copies of it that a killed `scratch` has left behind.
+
+        Raises `UsageError` where it was opened by an alias, or an alias leads to it.
+        """
+        self.handle.drop()
 
     def close(self) -> None:
         self._connection.close()

@@ -20,6 +20,7 @@ class CollectionInfo:
     """A collection that imgvec made, as `list_collections` finds it."""
 
     name: str
+    aliases: tuple[str, ...]
     definition: Definition
     binding: Binding
 
@@ -30,12 +31,15 @@ def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
     settings = settings or Settings.load()
     must_exist(settings)
     with connected(settings) as connection:
-        for name in sorted(connection.collections()):
+        leads: dict[str, list[str]] = {}
+        for alias, name in connection.aliases().items():
+            leads.setdefault(name, []).append(alias)
+        for name in connection.collections():
             try:
                 remembered = description.read(name, connection.description(name))
             except CollectionNotFound:  # somebody else's, or dropped meanwhile
                 continue
-            found.append(CollectionInfo(name, remembered.definition, remembered.binding))
+            found.append(CollectionInfo(name, tuple(leads.get(name, ())), remembered.definition, remembered.binding))
     return found
 
 

@@ -27,7 +27,8 @@ from imgvec.opening import opened_store
 from imgvec.options import taken
 from imgvec.report import IngestReport
 from imgvec.settings import Settings
-from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata
+from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
+from imgvec.sources.reopening import Roots
 from imgvec.store import Writes
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
         source = source.of_paths()
     elif not is_local:
         source = source.held()
-    collection.store.check_same()
+    collection.store.link.check_meant()
     known: Metadata | None = None
     if chosen["metadata"] is not None:
         known = load_metadata(chosen["metadata"], path_column=source.options["uri_column"])
@@ -68,7 +69,12 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             encoder=lambda: collection.encoder,
             store_factory=None
             if alone
-            else partial(opened_store, collection.name, collection.settings, collection.store.incarnation),
+            else partial(
+                opened_store,
+                collection.alias or collection.name,
+                collection.settings,
+                collection.store.incarnation,
+            ),
             encoder_factory=partial(loaded_encoder, collection.name, collection.binding, collection.settings),
         )
         report = engine.ingest(job, **taken(RunOptions, chosen))
@@ -110,6 +116,17 @@ def prune(
     if left and on_notice:
         on_notice(pruning.unsure(collection.name, left))
     return pruned
+
+
+def reopened(settings: Settings, uri: str, hashed: str | None, roots: Roots | None, source: Source | None) -> bytes:
+    """`ImageCollection.reopen`."""
+    return reopen(
+        uri,
+        settings.roots if roots is None else roots,
+        guards=guards(settings),
+        columns=source.columns if source else None,
+        hashed=hashed,
+    )
 
 
 def as_source(source: Source | Spec) -> Source:

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict, Unpack
 from imgvec.database import connected, must_exist, settings_with
 from imgvec.definition import Definition, bundled, description
 from imgvec.encoders.protocol import Binding, Encoder
-from imgvec.errors import CollectionExists, DefinitionError
+from imgvec.errors import CollectionExists, CollectionReplaced, DefinitionError
 from imgvec.loading import check_lengths, first_encoder
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.incarnation import Incarnation
@@ -87,9 +87,14 @@ def open_parts(name: str, **options: Unpack[OpenOptions]) -> Opened:
 
 
 def opened_store(name: str, settings: Settings, incarnation: Incarnation) -> Store:
-    """The collection's store on a connection of its own, for another process; raises where it is another by now."""
+    """The collection's store on a connection of its own, for another process; raises where it is another by now.
+
+    By its alias if it was opened by one, so that the writes stop where that is moved.
+    """
     store = connected(settings).open(name)
     if store.incarnation != incarnation:
+        if store.link.alias is not None:
+            raise CollectionReplaced(f"the alias {name!r} was moved to {store.name!r} since this began: start again")
         raise incarnation.error(name, store.incarnation)
     return store
 

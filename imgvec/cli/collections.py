@@ -1,4 +1,4 @@
-"""`imgvec collections`: list, create, show, drop, count, delete; import and export are in `exchange.py`."""
+"""`imgvec collections`: list, create, show, alias, rename, drop, count, delete; `exchange.py` has import and export."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def list_(ctx: click.Context, output: str) -> None:
     """List the collections made by imgvec."""
     from imgvec.database import list_collections
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": found.name,
+            "aliases": list(found.aliases),
             "model": found.binding.model,
             "dim": found.binding.dim,
             "about": found.definition.about,
@@ -47,7 +48,8 @@ def list_(ctx: click.Context, output: str) -> None:
     if output == "json":
         print_json(rows)
     else:
-        print_table(["name", "model", "dim", "about"], rows)
+        shown = [{**row, "aliases": ", ".join(row["aliases"])} for row in rows]
+        print_table(["name", "aliases", "model", "dim", "about"], shown)
 
 
 @collections.command()
@@ -96,6 +98,8 @@ def show(ctx: click.Context, name: str, output: str) -> None:
         print_json(data)
         return
     click.echo(f"{data['name']}: {data['about'] or 'no description'}")
+    if data["aliases"]:
+        click.echo(f"  aliases: {', '.join(data['aliases'])}")
     for part in ("uri", "rows", "vector", "index", "encoder"):
         value = data[part]
         if isinstance(value, dict):
@@ -108,11 +112,47 @@ def show(ctx: click.Context, name: str, output: str) -> None:
 
 @collections.command()
 @click.argument("name")
+@click.argument("alias")
+@click.option("--drop", is_flag=True, help="Remove the alias instead.")
+@click.pass_context
+def alias(ctx: click.Context, name: str, alias: str, drop: bool) -> None:
+    """Let ALIAS stand for NAME, and move it there if it stood for another.
+
+    An alias can be used wherever a collection's name can, except to drop or rename the collection.
+    """
+    import imgvec
+
+    with opened(ctx, name) as collection:
+        if drop:
+            imgvec.drop_alias(collection, alias)
+            click.echo(f"{alias}: removed")
+            return
+        former = imgvec.set_alias(collection, alias)
+        moved = f", moved from {former}" if former not in (None, collection.name) else ""
+        click.echo(f"{alias}: stands for {collection.name}{moved}")
+
+
+@collections.command()
+@click.argument("name")
+@click.argument("new")
+@click.pass_context
+def rename(ctx: click.Context, name: str, new: str) -> None:
+    """Give the collection NAME the name NEW; its aliases stay."""
+    import imgvec
+
+    with opened(ctx, name) as collection:
+        imgvec.rename(collection, new)
+    click.echo(f"{name}: called {new} now")
+
+
+@collections.command()
+@click.argument("name")
 @yes_option
 @click.pass_context
 def drop(ctx: click.Context, name: str, yes: bool) -> None:
     """Delete the whole collection NAME, after asking."""
     with opened(ctx, name) as collection:
+        collection.handle.check_drop()
         if not confirmed(f"Drop {name} and its {counted(collection.count(), 'row')}?", yes):
             raise click.Abort
         collection.drop()

@@ -14,10 +14,11 @@ from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
 from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
-from imgvec.milvus import companions, described, names, schema
+from imgvec.milvus import aliases, companions, described, names, schema
 from imgvec.milvus.capabilities import Capabilities, capabilities
 from imgvec.milvus.companions import Companion, Kind
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
+from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
 from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
@@ -108,7 +109,10 @@ class Connection:
         return store
 
     def open(self, name: str) -> Store:
-        """Open a collection and load it; raises `CollectionNotFound`, which names the one that may be meant."""
+        """Open a collection, or the one that an alias leads to, and load it; the store's name is its own.
+
+        Raises `CollectionNotFound`, which names the one that may be meant.
+        """
         names.check(name)
         try:
             store = self._store(name)
@@ -122,17 +126,28 @@ class Connection:
         return described.description_of(self.link.describe(name))
 
     def drop(self, name: str) -> None:
-        """Drop a collection and all of its rows; raises `CollectionNotFound`."""
-        if not self.has(name):
-            raise self._not_found(name)
+        """Drop a collection and all of its rows; raises `CollectionNotFound`, and `UsageError` for an alias."""
+        names.check(name)
+        try:
+            found = self.link.describe(name)["collection_name"]
+        except CollectionNotFound as exc:
+            raise self._not_found(name) from exc
+        aliases.refuse_drop(self.link, found, None if found == name else name)
         with self.link.writing, translated(f"drop the collection {name!r}"):
             self.link.client.drop_collection(name, timeout=self.link.timeout)
+
+    def check_drop(self, store: Store) -> None:
+        """Raise what `drop_opened` would, before anybody is asked."""
+        store.check_same()
+        aliases.refuse_drop(self.link, store.name, store.link.alias)
 
     def drop_opened(self, store: Store) -> None:
         """Drop the store's collection, all of its rows, and before them its companions.
 
-        Raises where another collection bears its name by now.
+        Raises where another collection bears its name by now, and `UsageError` where it was opened by an alias, or
+        where an alias leads to it.
         """
+        self.check_drop(store)
         companions.drop_with(self.link, store)
         with self.link.writing, translated(f"drop {store.name!r}"):
             store.check_same()
@@ -147,8 +162,29 @@ class Connection:
         names.check_new(name)
         return {kind: companions.free_name(self.link, name, kind) for kind in kinds}
 
+    def which(self, name: str) -> tuple[str, Incarnation]:
+        """The own name of a collection, or of the one that an alias leads to, and which one it is: one call."""
+        found = aliases.resolved(self.link, name)
+        return found["collection_name"], described.incarnation(found)
+
+    def rename(self, store: Store, name: str) -> Store:
+        """Give the store's collection another name, and open it by that; `aliases.rename`."""
+        aliases.rename(store, name)
+        renamed = self.open(name)
+        if aliases.RENAMED in renamed.remembered:
+            renamed.remember(aliases.RENAMED, None)
+        return renamed
+
+    def aliases_of(self, name: str) -> list[str]:
+        """The aliases that lead to the collection of that name, sorted."""
+        return aliases.of(self.link, name)
+
+    def aliases(self) -> dict[str, str]:
+        """All aliases, each with the name of the collection that it leads to."""
+        return aliases.every(self.link)
+
     def _not_found(self, name: str) -> CollectionNotFound:
-        known = [each for each in self.collections() if not names.is_reserved(each)]
+        known = [*self.aliases(), *(each for each in self.collections() if not names.is_reserved(each))]
         close = get_close_matches(name, known, n=1)
         meant = f": did you mean {close[0]!r}?" if close else f" (there: {', '.join(known) or 'none'})"
         return CollectionNotFound(f"there is no collection {name!r} at {self.uri}{meant}")
@@ -156,12 +192,13 @@ class Connection:
     def _store(self, name: str) -> Store:
         # pymilvus would go by the schema of whatever had that name, at that address, earlier in this process
         GlobalCache.schema.clear()
-        found = self.link.describe(name)
+        found = aliases.resolved(self.link, name)
+        alias, name = name, found["collection_name"]
         index = self.link.describe_index(name)
         if index is None and VECTOR in (field["name"] for field in found["fields"]):
             put_back_lost(self.link, name, described.remembered(found).get(FORMER))
             index = self.link.describe_index(name)
-        return Store(self.link, described.read_schema(found, index))
+        return Store(self.link, described.read_schema(found, index), None if alias == name else alias)
 
 
 def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:

@@ -18,7 +18,7 @@ from pymilvus.client.cache import GlobalCache
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import AmbiguousIndexName
 
-from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound
+from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, CollectionReplaced
 from imgvec.milvus import described
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import PROPERTY, Schema
@@ -93,10 +93,14 @@ class Link:
 
 
 class CollectionLink:
-    """One collection that was opened, and no other that bears its name later."""
+    """One collection that was opened, and no other that bears its name later, or that its alias is moved to.
 
-    def __init__(self, database: Link, schema: Schema) -> None:
+    `alias` is the name that it was opened by, where that is an alias.
+    """
+
+    def __init__(self, database: Link, schema: Schema, alias: str | None = None) -> None:
         self.database, self.name, self.incarnation = database, schema.name, schema.incarnation
+        self.alias = alias
         self.schema = schema
         """As of opening, of the last `refresh`, and of what was changed through here."""
         self.capabilities = database.capabilities
@@ -119,6 +123,22 @@ class CollectionLink:
         `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
         """
         self.described()
+
+    def check_meant(self) -> None:
+        """`check_same`, and where it was opened by an alias raise `CollectionReplaced` once that leads elsewhere."""
+        if self.alias is None:
+            self.check_same()
+            return
+        try:
+            now = self.database.describe(self.alias, timeout=self.timeout)
+        except CollectionNotFound as exc:
+            said = f"the alias {self.alias!r} of {self.name!r} was removed since it was opened"
+            raise CollectionNotFound(said, code=exc.code) from exc
+        name = now["collection_name"]
+        if (name, described.incarnation(now)) != (self.name, self.incarnation):
+            raise CollectionReplaced(
+                f"the alias {self.alias!r} was moved from {self.name!r} to {name!r} since this began: start again"
+            )
 
     def refresh(self) -> None:
         """Read the schema again: index, search defaults and fields may have been changed by others.
@@ -171,10 +191,10 @@ class CollectionLink:
         could not see.
         """
         with self.changing(doing):
-            self.check_same()
+            self.check_meant()
             yield
             if not self.is_lite:
-                self.check_same()
+                self.check_meant()
 
     def deleted(self) -> None:
         """Note that rows were deleted just now."""

@@ -28,8 +28,8 @@ class Store(store.Store):
     which the same call may succeed later are `retryable`.
     """
 
-    def __init__(self, link: Link, schema: Schema) -> None:
-        self.link = CollectionLink(link, schema)
+    def __init__(self, link: Link, schema: Schema, alias: str | None = None) -> None:
+        self.link = CollectionLink(link, schema, alias)
         self._index = VectorIndex(self.link)
         self._reader = Reader(self.link, self._index.load)
         self._writer = Writer(self.link, self._reader)

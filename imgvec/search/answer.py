@@ -113,6 +113,8 @@ class Answer(Sequence[Hit]):
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Of the whole call, by stage: `lookup` of stored rows, `load` of the encoder, `decode`, `encode`, `search` in
     Milvus, and `total`. The answers of one `search_many` share them."""
+    collection: str = field(default="", compare=False)
+    """Which collection answered, by its own name: behind an alias that was moved it is another one."""
     found: int = field(default=0, compare=False)
     """How many hits Milvus gave, those before `offset` and below `min_score` among them."""
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
@@ -145,6 +147,7 @@ class Answer(Sequence[Hit]):
         short = self.shortfall
         return {
             "request": self.request.to_dict(),
+            "collection": self.collection,
             "hits": [hit.to_dict() for hit in self.hits],
             "groups": [group.to_dict() for group in self.groups],
             "shortfall": None if short is None else short.to_dict(),

@@ -70,7 +70,7 @@ class FormEncoder:
         if any(isinstance(form, Like) for form in forms):
             rows = iter(found)
             found = np.stack([_mixed(form, rows) for form in forms])
-        return found, any(not isinstance(leaf, StoredId | VectorQuery) for leaf in leaves)
+        return found, needs_encoder(forms)
 
     def stored_picture(self, row: Mapping[str, Any], min_side: int | None) -> Image.Image:
         """The picture of a row, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least
@@ -165,6 +165,16 @@ def as_present(path: Path) -> Path:
     except ValueError as exc:
         raise UnreadableImage(str(path), "unusable name", f"{exc}: name one exactly") from exc
     return path if there == absolute else Path(there)
+
+
+def needs_encoder(forms: Sequence[Form]) -> bool:
+    """Whether any of them is a picture or a text, or a mix with one."""
+    return any(not isinstance(leaf, StoredId | VectorQuery) for form in forms for leaf in _leaves(form))
+
+
+def dims(forms: Sequence[Form]) -> set[int]:
+    """The lengths of the vectors among them."""
+    return {len(leaf.array) for form in forms for leaf in _leaves(form) if isinstance(leaf, VectorQuery)}
 
 
 def _leaves(form: Form) -> Iterator[Leaf]:

@@ -97,6 +97,7 @@ class Searcher:
             request,
             tuple(hit for hit in hits if least is None or hit.score >= least),
             seconds=dict(stages.seconds),
+            collection=self._store.name,
             found=len(found),
             count_rows=count,
             picture=self._picture,

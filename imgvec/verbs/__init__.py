@@ -4,6 +4,7 @@ index.py     build_index, index_status, search_defaults: the vector index as it 
 tuning.py    verify, tune, compare_indexes, apply_tuning: what it answers, and how it is best searched
 queries.py   what tuning asks with: a folder of images, or an .npy file
 quality.py   evaluate, compare: how good the hits are, by labels
+names.py     set_alias, drop_alias, rename
 exchange.py  import_vectors, export_vectors, and collections for vectors that were made elsewhere
 
 Each renders filters, takes the collection's settings for its own, and calls a room that knows no collection.

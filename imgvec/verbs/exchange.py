@@ -51,6 +51,7 @@ def import_vectors(
     be the collection's encoder's: only what imgvec itself wrote is checked. Refused rows are counted, and written to
     the JSON-lines file `errors`. Raises `UsageError`, `SourceError`, `EncoderMismatch`, and the store's errors.
     """
+    collection = collection.pinned()
     if isinstance(source, str | Path) and _is_staged(source):
         given = {
             "ids": ids, "metadata": metadata, "vector_column": vector_column, "dim": dim, "metric": metric,
@@ -116,6 +117,7 @@ def export_vectors(
     The same call goes on where a stopped one ended; Parquet has every field, and remembers encoder and definition. Rows
     written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`, `MissingExtra`.
     """
+    collection = collection.pinned()
     return exchange.export_vectors(
         collection,
         target,

@@ -36,6 +36,7 @@ def build_index(
     is told what a person should know of such an index here. Raises `UsageError`, `DefinitionError`,
     `UnsupportedByBackend`, `BackendError`.
     """
+    collection = collection.pinned()
     if type is not None and (definition is not None or gpu):
         raise UsageError("give the type of an index, or a definition and gpu, not both")
     if params and type is None:
@@ -71,7 +72,7 @@ def set_search_defaults(
     They hold for the index as it is: not after a build of another type, or with other parameters. `about` is kept
     beside them, as JSON. Raises `QueryError` for what the index does not take.
     """
-    defaults.write(collection.store, search, about or {})
+    defaults.write(collection.pinned().store, search, about or {})
 
 
 def plan_index(
@@ -91,6 +92,7 @@ def plan_index(
     `rows` stands for those that will be there. The others are those of `imgvec.indexes.plan.plan`, which ranks without
     a collection. What the backend lacks comes last, and says why. Raises `DefinitionError` where a number cannot be.
     """
+    collection = collection.pinned()
     store = collection.store
     names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES)
     return plan(
@@ -110,6 +112,7 @@ def plan_index(
 
 def index_status(collection: ImageCollection) -> dict[str, Any]:
     """The vector index: what it is, how far it is, and how it is searched, for JSON."""
+    collection = collection.pinned()
     store, chosen = collection.store, collection.search_defaults
     state = store.index_state()
     return {

@@ -39,6 +39,7 @@ def evaluate(
     `unreadable` in the outcome, and `on_notice` is told of images without a label. Raises `UsageError`, `SourceError`,
     `FilterError`, `QueryError`.
     """
+    collection = collection.pinned()
     images, refused = _labelled(queries, query_labels, label, on_notice)
     found = quality.evaluate(
         collection, label=label, k=k, where=where, exact=exact, queries=images, sample=sample, seed=seed,
@@ -68,8 +69,8 @@ def compare(
     """
     images, refused = _labelled(queries, query_labels, label, on_notice)
     found = quality.compare(
-        first, second, label=label, k=k, where=where, exact=exact, queries=images, sample=sample, seed=seed,
-        on_progress=on_progress,
+        first.pinned(), second.pinned(), label=label, k=k, where=where, exact=exact, queries=images, sample=sample,
+        seed=seed, on_progress=on_progress,
     )  # fmt: skip
     return replace(found, first=replace(found.first, unreadable=(*refused, *found.first.unreadable)))
 

@@ -46,6 +46,7 @@ def verify(
     where exact search runs, by default as the settings say. Memory holds a block of rows. Raises `QueryError`,
     `FilterError`.
     """
+    collection = collection.pinned()
     return verified(
         collection.store,
         queries=queries,
@@ -81,6 +82,7 @@ def tune(
     filter and under each of `where`. Nothing is changed: `apply_tuning` makes the outcome every client's default.
     Raises `QueryError` where there are too few queries to show it, `FilterError` for a filter that no row matches.
     """
+    collection = collection.pinned()
     _wait_for_the_index(collection, on_notice)
     return tuned(
         collection.store,
@@ -117,6 +119,7 @@ def compare_indexes(
     it is, another as `imgvec index plan` proposes. The other arguments, and what is raised, are those of `tune`; a type
     that cannot be built or searched is named in `failed`. Raises `UnsupportedByBackend` for one that is not to be had.
     """
+    collection = collection.pinned()
     store = collection.store
     builds = types if isinstance(types, Mapping) else suggested(store, types)
     for name in builds:
@@ -150,6 +153,7 @@ def apply_tuning(
     Where it was measured on another index than the collection has, that index is built first: the
     collection cannot be searched meanwhile. Raises `UsageError` where no setting reached the recall, `BackendError`.
     """
+    collection = collection.pinned()
     params = best.chosen()
     store = collection.store
     if not best.is_of(store.index):

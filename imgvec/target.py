@@ -1,0 +1,297 @@
+"""What a name stands for: a collection with its definition and its encoder, and the handle that follows an alias.
+
+A handle that was opened by an alias asks where it leads before each write and each query by image, and otherwise once
+a second. Where it leads elsewhere the new target is made ready beside the old one, which answers meanwhile; then all of
+it is switched at once. One that was opened by a collection's own name keeps to that collection, and asks nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from imgvec.definition import description
+from imgvec.definition.description import Remembered
+from imgvec.encoders.protocol import Binding, Encoder
+from imgvec.errors import BackendError, CollectionNotFound, EncoderError, EncoderMismatch, ImgvecError
+from imgvec.filters import Filter, render
+from imgvec.images import DecodePolicy
+from imgvec.loading import loaded_encoder
+from imgvec.milvus import Connection, Store, defaults, scratch
+from imgvec.milvus.defaults import SearchDefaults
+from imgvec.search.answer import Answer
+from imgvec.search.encoding import Reopen, dims, needs_encoder
+from imgvec.search.forms import Form
+from imgvec.search.request import SearchOptions
+from imgvec.search.searcher import Searcher
+from imgvec.settings import Settings
+from imgvec.vectors import Vectors
+
+LOOK_SECONDS = 1.0
+"""How old the knowledge of where an alias leads may be for a query by vector, and any other read."""
+
+_MOVES = 10
+"""How often an alias may be moved on while what it led to is opened."""
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Target:
+    """One collection that was opened, with all that belongs to it; never changed, only replaced by another."""
+
+    def __init__(
+        self,
+        store: Store,
+        remembered: Remembered,
+        settings: Settings,
+        encoder: Encoder | None,
+        reopen: Reopen,
+    ) -> None:
+        self.store, self.remembered = store, remembered
+        self._settings, self._encoder, self._lock = settings, encoder, threading.Lock()
+        self.reopen = reopen
+        self.searcher = Searcher(
+            store,
+            lambda: self.encoder,
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_file_bytes,
+            decoding=DecodePolicy(settings.formats, remembered.definition.images.sixteen_bit),
+            defaults=lambda: self.search_defaults.params,
+            reopen=reopen,
+        )
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = loaded_encoder(self.store.name, self.remembered.binding, self._settings)
+            return self._encoder
+
+    @property
+    def loaded(self) -> Encoder | None:
+        """The encoder, where it is loaded."""
+        return self._encoder
+
+    @property
+    def search_defaults(self) -> SearchDefaults:
+        return defaults.read(self.store, self.remembered.definition)
+
+    def rendered(self, where: Filter | str | None) -> str:
+        """The Milvus expression of a filter; raises `FilterError`."""
+        return render(where, self.store.fields, dynamic=self.store.dynamic)
+
+    def describe(self) -> dict[str, Any]:
+        """What the collection is, for JSON."""
+        store, definition = self.store, self.remembered.definition
+        return {
+            "about": definition.about,
+            "rows": store.count(),
+            "vector": {"type": store.vector_type, "dim": store.dim, "metric_type": store.metric_type},
+            "index": {"type": store.index.type, "params": dict(store.index.params)},
+            "encoder": self.remembered.binding.to_dict(),
+            "fields": {name: str(kind) for name, kind in store.fields.items()},
+            "definition": definition.model_dump(exclude_defaults=True),
+        }
+
+    def is_same(self, other: Target) -> bool:
+        """Whether it is the same collection under the same name."""
+        return (self.store.name, self.store.incarnation) == (other.store.name, other.store.incarnation)
+
+    def without_encoder(self) -> Target:
+        """The same without the encoder's memory; queries that have begun keep theirs."""
+        return Target(self.store, self.remembered, self._settings, None, self.reopen)
+
+
+class Handle:
+    """What an `ImageCollection` holds: its target now, which is another one once its alias has been moved."""
+
+    def __init__(
+        self, connection: Connection, target: Target, settings: Settings, given: Encoder | None, alias: str | None
+    ) -> None:
+        self.connection, self._target, self._settings = connection, target, settings
+        self._given = given
+        """The caller's own encoder, for every target that is bound to it."""
+        self._alias = alias
+        """What is followed; None keeps to the target."""
+        self._former: Target | None = None
+        self._lock = threading.Lock()
+        self._preparing: _Preparation | None = None
+        self._looked_at = time.monotonic()
+
+    @property
+    def target(self) -> Target:
+        """As it is known to be: asks nothing."""
+        return self._target
+
+    def reading(self) -> Target:
+        """For what needs no encoder: where the alias led at most a second ago."""
+        if self._alias is not None and time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._look_if_it_answers()
+        return self._target
+
+    def writing(self) -> Target:
+        """For writes: where the alias leads now, loaded. Raises what keeps it from being opened."""
+        for _ in range(_MOVES if self._alias is not None else 0):
+            if (preparation := self._look()) is None:
+                break
+            preparation.wait()  # and look again: it may have been moved on meanwhile
+        return self._target
+
+    def pinned(self) -> Handle:
+        """A handle of the target of `writing` that keeps to it; its writes fail once the alias leads elsewhere."""
+        if self._alias is None:
+            return self
+        return Handle(self.connection, self.writing(), self._settings, self._given, None)
+
+    def rename(self, name: str) -> None:
+        """Give the collection another name, and go on with it; raises `UsageError` where it was opened by an alias."""
+        known = self._target
+        scratch.drop_leftovers(self.connection, known.store.name)  # which name the collection that they copy
+        store = self.connection.rename(known.store, name)
+        self._target = self._made(store, known.remembered, known.loaded)
+
+    def check_drop(self) -> None:
+        """Raise what `drop` would, before anybody is asked."""
+        self.connection.check_drop(self._target.store)
+
+    def drop(self) -> None:
+        """`ImageCollection.drop`."""
+        self.check_drop()
+        store = self._target.store
+        scratch.drop_leftovers(self.connection, store.name)
+        self.connection.drop_opened(store)
+
+    def search(self, forms: Sequence[Form], options: SearchOptions) -> list[Answer]:
+        """`Searcher.search`, of the target that the forms fit."""
+        return self._asked(forms, lambda searcher: searcher.search(forms, **options))
+
+    def vectors(self, forms: Sequence[Form]) -> Vectors:
+        """`Searcher.vectors`, likewise."""
+        return self._asked(forms, lambda searcher: searcher.vectors(forms))
+
+    def _asked(self, forms: Sequence[Form], ask: Callable[[Searcher], T]) -> T:
+        """What `ask` answers of the forms, by the searcher of the target that they fit."""
+        if self._alias is None:
+            return ask(self._target.searcher)
+        if needs_encoder(forms):
+            self._look_if_it_answers()
+            target = self._target
+        else:
+            target = self.reading()
+        lengths = dims(forms)
+        if lengths and lengths != {target.store.dim}:
+            target = self._of_length(lengths)
+        return self._followed(target, lambda found: ask(found.searcher))
+
+    def read(self, call: Callable[[Target], T]) -> T:
+        """What `call` reads from the target, or from the next one where that has gone meanwhile."""
+        return self._followed(self.reading(), call)
+
+    def _of_length(self, lengths: set[int]) -> Target:
+        """For vectors of another length than the target's: where the alias leads now, or where it led before.
+
+        Nobody can know in which moment an alias is moved, so that the former target answers as long as it exists.
+        """
+        with suppress(BackendError):
+            self.writing()
+        target, former = self._target, self._former
+        return former if former and lengths == {former.store.dim} else target
+
+    def _followed(self, target: Target, call: Callable[[Target], T]) -> T:
+        try:
+            return call(target)
+        except (CollectionNotFound, EncoderMismatch):
+            if self._alias is None or (now := self.writing()).is_same(target):
+                raise
+            return call(now)
+
+    def _look_if_it_answers(self) -> None:
+        """`_look`, for reads: where the alias is gone, or the server is busy, the old target goes on answering."""
+        try:
+            self._look()
+        except BackendError as exc:
+            log.info("where %s leads could not be read: %s", self._alias, exc)
+
+    def _look(self) -> _Preparation | None:
+        """Ask where the alias leads; what makes a new target ready, where it is another one."""
+        assert self._alias is not None
+        self._looked_at = time.monotonic()
+        if self.connection.which(self._alias) == (self._target.store.name, self._target.store.incarnation):
+            return None
+        with self._lock:
+            if self._preparing is None:
+                self._preparing = _Preparation(self._prepare)
+            return self._preparing
+
+    def _prepare(self) -> None:
+        """Open where the alias leads, load its encoder if this one's is loaded, and switch to it."""
+        assert self._alias is not None
+        try:
+            while True:
+                new = self._opened(self._alias)
+                if self._target.loaded and not new.loaded:
+                    try:
+                        _ = new.encoder
+                    except EncoderError as exc:  # by vector it can be searched all the same
+                        log.warning("%s leads to %s now: %s", self._alias, new.store.name, exc)
+                # it may have been moved on meanwhile
+                if self.connection.which(self._alias) == (new.store.name, new.store.incarnation):
+                    break
+            if not new.is_same(self._target):
+                log.info("%s leads to %s now", self._alias, new.store.name)
+                self._former = self._target.without_encoder()
+                self._target = new
+        finally:
+            with self._lock:
+                self._preparing = None
+
+    def _opened(self, alias: str) -> Target:
+        store = self.connection.open(alias)
+        known = self._target
+        if store.incarnation == known.store.incarnation:  # renamed, or moved back
+            return self._made(store, known.remembered, known.loaded)
+        remembered = description.read(store.name, store.description)
+        return self._made(store, remembered, self._fitting(store.name, remembered.binding))
+
+    def _fitting(self, name: str, binding: Binding) -> Encoder | None:
+        """An encoder that is at hand and makes that collection's vectors."""
+        for encoder in (self._given, self._target.loaded):
+            if encoder is not None:
+                try:
+                    description.check_binding(name, binding, encoder.binding)
+                except EncoderMismatch:
+                    continue
+                return encoder
+        return None
+
+    def _made(self, store: Store, remembered: Remembered, encoder: Encoder | None) -> Target:
+        return Target(store, remembered, self._settings, encoder, self._target.reopen)
+
+
+class _Preparation:
+    """Work in a thread of its own, which any number of callers may wait for."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._failure: ImgvecError | None = None
+        self._thread = threading.Thread(target=self._run, args=[work], daemon=True, name="imgvec-alias")
+        self._thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ImgvecError as exc:
+            log.info("an alias could not be followed: %s", exc)
+            self._failure = exc
+
+    def wait(self) -> None:
+        """Raises what the work has raised."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
