@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from imgvec import pruning
 from imgvec.database import lite_file
-from imgvec.definition import description, field_problem
+from imgvec.definition import description
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.images import DecodePolicy, FetchPolicy
@@ -56,7 +56,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
         part=part,
         keep=chosen["keep"],
         guards=guards(collection.settings),
-        field_problem=field_problem,
+        field_problem=collection.definition.field_problem,
     )
     # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
     alone = via is not None or collection.store.capabilities.kind == "lite"

@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 
 from imgvec.filters import FieldType
 from imgvec.progress import OnProgress
+from imgvec.rows import VECTOR
 from imgvec.vectors import Vectors
 
 
@@ -40,6 +41,22 @@ class IndexInfo:
 
     type: str
     params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorField:
+    """A vector of every row, as it is stored."""
+
+    dim: int
+    vector_type: str
+    metric_type: str
+    """COSINE, IP or L2; a search always uses it."""
+    index: IndexInfo
+
+    @property
+    def unit(self) -> bool:
+        """Whether its vectors are of unit length."""
+        return self.metric_type != "L2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +110,13 @@ class Reads(Protocol):
     @property
     def index(self) -> IndexInfo: ...
     @property
+    def vectors(self) -> Mapping[str, VectorField]:
+        """Every vector by name: `vector` first, of which `dim`, `vector_type`, `metric_type` and `index` tell too."""
+        ...
+
+    @property
     def fields(self) -> Mapping[str, FieldType]:
-        """Every scalar field, `id` among them; the vector is not."""
+        """Every scalar field, `id` among them; vectors are not."""
         ...
 
     @property
@@ -116,7 +138,8 @@ class Reads(Protocol):
     ) -> Mapping[str, Mapping[str, Any]]:
         """The fields of the rows with those ids, by id, in the order asked; ids that are not there are left out.
 
-        `output_fields` may hold `*` for all; with `with_vector` each has its `vector`, (dim,) float32.
+        `output_fields` may hold `*` for all scalar fields; with `with_vector` each has its `vector`, (dim,) float32. A
+        further vector comes, in the same form, where it is named.
         """
         ...
 
@@ -125,7 +148,8 @@ class Reads(Protocol):
     ) -> Iterator[list[dict[str, Any]]]:
         """All rows, or those that match, each once and with its `id`, in the order of their ids.
 
-        Lists of at most `batch_size` rows; with `vector` among the fields each has it, (dim,) float32.
+        Lists of at most `batch_size` rows; with `vector`, or a further vector, among the fields each has it, (dim,)
+        float32.
         """
         ...
 
@@ -142,10 +166,12 @@ class Searches(Reads, Protocol):
         output_fields: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         consistency_level: str | None = None,
+        vector: str = VECTOR,
     ) -> Sequence[Sequence[Found]]:
         """The nearest rows to each of (n, dim) queries: best first, equal scores in the order of their ids.
 
-        `params` are the index's search parameters, on top of its defaults. Raises `QueryError`.
+        `vector` names the one to compare by, whose `dim` and metric they have. `params` are its index's search
+        parameters, on top of that index's defaults. Raises `QueryError`.
         """
         ...
 
@@ -176,10 +202,13 @@ class Writes(Protocol):
         """As `Reads.get`."""
         ...
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+    ) -> int:
         """Write rows, each in place of the one of the same id if there is one; returns how many were written.
 
-        Of rows with equal ids the last is written. Raises `WriteFailed`, and as `Reads.check_same`.
+        `more` are the further vectors, (n, dim) each, by name: all that the collection has. Of rows with equal ids the
+        last is written. Raises `WriteFailed`, and as `Reads.check_same`.
         """
         ...
 

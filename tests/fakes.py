@@ -16,7 +16,7 @@ from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.filters import FieldType
 from imgvec.indexes.scores import true_scores
 from imgvec.progress import OnProgress, Telling
-from imgvec.store import Found, IndexInfo, IndexState, Store
+from imgvec.store import Found, IndexInfo, IndexState, Store, VectorField
 from imgvec.vectors import Vectors
 
 
@@ -88,21 +88,35 @@ class FakeStore(Store):
         fields: Mapping[str, FieldType] | None = None,
         index: IndexInfo | None = None,
         rows: Mapping[str, Mapping[str, Any]] | None = None,
+        further: Mapping[str, VectorField] | None = None,
     ) -> None:
         self.dim, self.metric_type, self.vector_type = dim, metric_type, vector_type
         self.fields, self.index = fields or self.fields, index or self.index
         self.rows: dict[str, dict[str, Any]] = {id_: dict(row) for id_, row in (rows or {}).items()}
+        self.further = dict(further or {})
         self.upserts: list[int] = []
         """How many rows each call wrote."""
+
+    @property
+    def vectors(self) -> Mapping[str, VectorField]:
+        return {
+            "vector": VectorField(self.dim, self.vector_type, self.metric_type, self.index),
+            **self.further,
+        }
 
     def check_same(self) -> None:
         """It stays the same one."""
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
-        assert vectors.shape == (len(rows), self.dim)
-        assert vectors.dtype == np.float32
-        for row, vector in zip(rows, vectors, strict=True):
-            self.rows[row["id"]] = {**row, "vector": vector.copy()}
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+    ) -> int:
+        every = {"vector": vectors, **(more or {})}
+        assert every.keys() == self.vectors.keys()
+        for name, each in every.items():
+            assert each.shape == (len(rows), self.vectors[name].dim)
+            assert each.dtype == np.float32
+        for place, row in enumerate(rows):
+            self.rows[row["id"]] = {**row, **{name: each[place].copy() for name, each in every.items()}}
         self.upserts.append(len(rows))
         return len(rows)
 
@@ -112,7 +126,7 @@ class FakeStore(Store):
         return {id_: self._picked(self.rows[id_], output_fields, with_vector) for id_ in ids if id_ in self.rows}
 
     def _picked(self, row: Mapping[str, Any], names: Sequence[str], with_vector: bool) -> dict[str, Any]:
-        picked = {k: v for k, v in row.items() if k != "vector" and (k in names or "*" in names)}
+        picked = {k: v for k, v in row.items() if k in names or ("*" in names and k not in self.vectors)}
         return {**picked, "vector": row["vector"]} if with_vector else picked
 
     def search(
@@ -124,18 +138,19 @@ class FakeStore(Store):
         output_fields: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         consistency_level: str | None = None,
+        vector: str = "vector",
     ) -> Sequence[Sequence[Found]]:
-        ids = sorted(self.rows)
-        stored = np.stack([self.rows[id_]["vector"] for id_ in ids]) if ids else np.empty((0, self.dim), np.float32)
+        ids, by = sorted(self.rows), self.vectors[vector]
+        stored = np.stack([self.rows[id_][vector] for id_ in ids]) if ids else np.empty((0, by.dim), np.float32)
         answers = []
-        for vector in vectors:
-            scores = true_scores(self.metric_type, vector, stored)
+        for query in vectors:
+            scores = true_scores(by.metric_type, query, stored)
             best = sorted(zip(-scores, ids, strict=True))[:limit]
-            answers.append([self._found(id_, -float(less), output_fields) for less, id_ in best])
+            answers.append([self._found(id_, -float(less), output_fields, by.metric_type) for less, id_ in best])
         return answers
 
-    def _found(self, id_: str, score: float, output_fields: Sequence[str]) -> Found:
-        distance = 2 * (1 - score) if self.metric_type == "L2" else score
+    def _found(self, id_: str, score: float, output_fields: Sequence[str], metric_type: str) -> Found:
+        distance = 2 * (1 - score) if metric_type == "L2" else score
         return Found(id_, distance, score, self._picked(self.rows[id_], [*output_fields, "uri"], False))
 
     def count(self, filter: str = "") -> int:

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from imgvec.catalog.entries import Version
 
 MAX_DIM = 32_768
+MAX_VECTORS = 4
+"""Vector fields of one collection: the servers' `proxy.maxVectorFieldNum` unless it is set otherwise."""
 
 FLOAT_METRICS = ("COSINE", "IP", "L2")
 BINARY_METRICS = ("HAMMING", "JACCARD")

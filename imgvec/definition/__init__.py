@@ -19,6 +19,7 @@ from imgvec.definition.field_names import field_problem
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, IndexSection, VectorSection
 from imgvec.definition.shipped import bundled
+from imgvec.definition.vector_fields import VectorFieldSection
 
 __all__ = [
     "Definition",
@@ -27,6 +28,7 @@ __all__ = [
     "ImagesSection",
     "IndexChoice",
     "IndexSection",
+    "VectorFieldSection",
     "VectorSection",
     "bundled",
     "convert",

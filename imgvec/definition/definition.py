@@ -10,15 +10,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from imgvec.definition.conversion import check_size, convert, is_missing
-from imgvec.definition.field_names import IDENTIFIER, MILVUS_WORDS
+from imgvec.definition.field_names import IDENTIFIER, MILVUS_WORDS, field_problem
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.problems import MisplacedError, describe
-from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, IndexSection, Section, VectorSection
+from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, Section, VectorSection
 from imgvec.definition.shipped import bundled
 from imgvec.definition.values import is_absent, plain
+from imgvec.definition.vector_fields import VectorFieldSection, check_names
 from imgvec.definition.yaml_lines import read_yaml
 from imgvec.errors import DefinitionError
-from imgvec.rows import RESERVED_NAMES
+from imgvec.rows import RESERVED_NAMES, VECTOR
 
 ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
 
@@ -34,6 +35,8 @@ class Definition(Section):
     images: ImagesSection = ImagesSection()
     vector: VectorSection = VectorSection()
     index: IndexChoice = IndexChoice()
+    vectors: dict[str, VectorFieldSection] = Field(default_factory=dict)
+    """Further vectors of every row, by name; `encoder`, `vector` and `index` are those of the one named `vector`."""
     partition_key: str | None = None
     num_partitions: int | None = Field(default=None, ge=1, le=1024)
     num_shards: int = Field(default=1, ge=1, le=16)
@@ -54,9 +57,9 @@ class Definition(Section):
                 raise MisplacedError("names a declared VARCHAR or INT64 field that is not nullable", "partition_key")
         elif self.num_partitions is not None:
             raise MisplacedError("belongs to a partition_key", "num_partitions")
-        for device, section in (("cpu", self.index.cpu), ("gpu", self.index.gpu)):
-            if section is not None:
-                self._check_vector_index(device, section)
+        check_names(self.vectors, self.fields)
+        for name, vector in self.vector_fields.items():
+            vector.check(*(() if name == VECTOR else ("vectors", name)))
         for name, declared in self.fields.items():
             if declared.default is not None:
                 try:
@@ -68,21 +71,11 @@ class Definition(Section):
         _check_texts(self.model_dump())
         return self
 
-    def _check_vector_index(self, device: str, section: IndexSection) -> None:
-        kind = section.kind
-        if (kind.device == "gpu") != (device == "gpu"):
-            raise MisplacedError(f"{kind.name} is a {kind.device.upper()} index", "index", device, "type")
-        if self.vector.type not in kind.vector_types:
-            takes = ", ".join(kind.vector_types)
-            raise MisplacedError(f"{kind.name} takes {takes}, not {self.vector.type}", "index", device, "type")
-        if self.vector.metric_type not in kind.metrics:
-            takes = ", ".join(kind.metrics)
-            raise MisplacedError(f"{kind.name} takes {takes}, not {self.vector.metric_type}", "index", device, "type")
-        try:
-            kind.check_build(section.params)
-            kind.check_search(section.search)
-        except DefinitionError as exc:
-            raise MisplacedError(exc.problem, "index", device, *exc.where.split(".")) from exc
+    @property
+    def vector_fields(self) -> dict[str, VectorFieldSection]:
+        """Every vector by name: `vector` first, then the further ones in their order."""
+        first = VectorFieldSection.model_construct(encoder=self.encoder, vector=self.vector, index=self.index)
+        return {VECTOR: first, **self.vectors}
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Definition) -> Definition:
@@ -148,7 +141,7 @@ class Definition(Section):
         for name, value in metadata.items():
             if name in self.fields or is_absent(value) or (isinstance(value, str) and not value):
                 continue
-            if name in RESERVED_NAMES:
+            if name in RESERVED_NAMES or name in self.vectors:
                 raise ValueError(f"{name} is a field that imgvec fills in")
             if not self.dynamic:
                 raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
@@ -158,6 +151,10 @@ class Definition(Section):
         if dynamic:
             check_size("what no field declares", dynamic)
         return row | dynamic
+
+    def field_problem(self, name: str) -> str | None:
+        """Why metadata cannot be stored in a field of this name; None where it can."""
+        return "imgvec fills it in" if name in self.vectors else field_problem(name)
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:

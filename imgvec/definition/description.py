@@ -87,6 +87,8 @@ def read(name: str, text: str) -> Remembered:
 def _remembered(data: Mapping[str, Any]) -> Remembered:
     definition = Definition.load({"images": _IMAGES_OF_0_1_0, **data["definition"]})
     encoders = {name: Binding.from_dict(each) for name, each in data.get("encoders", {}).items()}
+    if encoders.keys() != definition.vectors.keys():
+        raise ValueError("not every vector has its encoder")
     return Remembered(definition, Binding.from_dict(data["encoder"]), encoders)
 
 

@@ -79,8 +79,10 @@ class DriversStore(_Drivers):
         )
         return found
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
-        return int(self._call("upsert", list(rows), vectors))
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+    ) -> int:
+        return int(self._call("upsert", list(rows), vectors, more))
 
     def discard(self, ids: Sequence[str]) -> None:
         self._call("discard", list(ids))

@@ -8,8 +8,8 @@ from typing import Any
 
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
-from imgvec.rows import FROM_IMAGE, ID, VECTOR
-from imgvec.store import Found
+from imgvec.rows import FROM_IMAGE, ID
+from imgvec.store import Found, VectorField
 
 DYNAMIC = "$meta"
 """As an output field: everything in the dynamic field."""
@@ -25,7 +25,7 @@ class Columns:
     """The output fields that one read asks for."""
 
     def __init__(self, names: Sequence[str], schema: Schema) -> None:
-        self._vector_type = schema.vector_type
+        vectors = schema.vectors
         everything = EVERYTHING in names
         asked = [*schema.fields, *([DYNAMIC] if schema.dynamic else [])] if everything else []
         asked += [name for name in names if name != EVERYTHING]
@@ -35,27 +35,29 @@ class Columns:
         """As both backends take them: without any, Milvus Lite would send all."""
         hidden = {*(() if everything or ID in names else (ID,)), *(() if FROM_IMAGE in names else (FROM_IMAGE,))}
         self._hidden = frozenset(hidden)
-        self.plain = VECTOR not in self.names and not (self._hidden & {*self.names, *_within(self.names)})
+        self._vector_types = {name: vectors[name].vector_type for name in self.names if name in vectors}
+        self.plain = not self._vector_types and not (self._hidden & {*self.names, *_within(self.names)})
         """A hit's entity is what was asked for, as it comes."""
-        self.row_bytes = 100 + sum(_guessed_bytes(name, schema) for name in self.names)
+        self.row_bytes = 100 + sum(_guessed_bytes(name, schema, vectors) for name in self.names)
         """About what a row of the answer takes in this process."""
 
     def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row without an id or a note that was not asked for, its vector as (dim,) float32."""
+        """The row without an id or a note that was not asked for, its vectors as (dim,) float32."""
         wanted = {name: value for name, value in row.items() if name not in self._hidden}
-        if VECTOR in wanted:
-            wanted[VECTOR] = codec.from_row(wanted[VECTOR], self._vector_type)
+        for name, vector_type in self._vector_types.items():
+            if name in wanted:
+                wanted[name] = codec.from_row(wanted[name], vector_type)
         return wanted
 
 
 class Scoring:
     """Milvus's distances as scores; Milvus's L2 is the squared distance, for unit vectors 2 - 2 cos."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, vector: VectorField) -> None:
         # an INT8 vector is stored 127 times as long; a cosine does not feel it
-        unit = codec.scale(schema.vector_type) ** 2
+        unit = codec.scale(vector.vector_type) ** 2
         self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
-            schema.metric_type, (1.0, 0.0)
+            vector.metric_type, (1.0, 0.0)
         )
 
     def found(self, hits: Any, columns: Columns) -> list[Found]:
@@ -76,9 +78,9 @@ def _within(names: Sequence[str]) -> tuple[str, ...]:
     return (FROM_IMAGE,) if DYNAMIC in names else ()
 
 
-def _guessed_bytes(name: str, schema: Schema) -> int:
-    if name == VECTOR:
-        return schema.dim * _FLOAT_OBJECT_BYTES  # pymilvus makes a list of them
+def _guessed_bytes(name: str, schema: Schema, vectors: Mapping[str, VectorField]) -> int:
+    if name in vectors:
+        return vectors[name].dim * _FLOAT_OBJECT_BYTES  # pymilvus makes a list of them
     kind = schema.fields.get(name)
     if kind is None or kind.type in ("JSON", "ARRAY"):
         return _GUESSED_JSON_BYTES

@@ -31,7 +31,7 @@ from imgvec.milvus.answers import EVERYTHING
 from imgvec.milvus.errors import translated
 from imgvec.milvus.store import Store
 from imgvec.rows import ID, MAX_VARCHAR_BYTES, VECTOR
-from imgvec.vectors import Vectors, problem
+from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
     pass
@@ -53,13 +53,14 @@ class BulkFolder:
     """
 
     def __init__(self, folder: str | Path, store: Store, *, file_bytes: int = FILE_BYTES) -> None:
-        if store.vector_type != "FLOAT_VECTOR":
-            raise UnsupportedByBackend(f"bulk files hold FLOAT_VECTOR, and {store.name!r} has {store.vector_type}")
+        for vector_type in (each.vector_type for each in store.vectors.values()):
+            if vector_type != "FLOAT_VECTOR":
+                raise UnsupportedByBackend(f"bulk files hold FLOAT_VECTOR, and {store.name!r} has {vector_type}")
         _need_bulk_writer()
         self.folder = Path(folder).expanduser()
         self._store, self._schema, self._file_bytes = store, store.link.schema, file_bytes
         self._partial = self.folder / ".partial"
-        self._rows: dict[str, tuple[Row, Vectors]] = {}
+        self._rows: dict[str, tuple[Row, Mapping[str, Vectors]]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -120,26 +121,28 @@ class BulkFolder:
         answer: dict[str, Mapping[str, Any]] = {
             id_: {
                 **{name: value for name, value in row.items() if name in output_fields or EVERYTHING in output_fields},
-                **({VECTOR: vector} if with_vector else {}),
+                **{n: v for n, v in vectors.items() if n in output_fields or (with_vector and n == VECTOR)},
             }
-            for id_, (row, vector) in found.items()
+            for id_, (row, vectors) in found.items()
         }
         if rest := [id_ for id_ in ids if id_ not in answer]:
             answer |= self._store.get(rest, output_fields=output_fields, with_vector=with_vector)
         return {id_: answer[id_] for id_ in ids if id_ in answer}
 
-    def _stored(self, ids: Sequence[str]) -> dict[str, tuple[Row, Vectors]]:
+    def _stored(self, ids: Sequence[str]) -> dict[str, tuple[Row, Mapping[str, Vectors]]]:
         if not ids:
             return {}
         places = self._index.execute(
             "SELECT file, id FROM rows WHERE id IN (SELECT value FROM json_each(?)) ORDER BY file", [json.dumps(ids)]
         ).fetchall()
-        found: dict[str, tuple[Row, Vectors]] = {}
+        found: dict[str, tuple[Row, Mapping[str, Vectors]]] = {}
         for number, group in groupby(places, key=lambda place: place[0]):
             wanted = {id_ for _, id_ in group}
             for rows, vectors in bulk_files.rows_of(self._file(number), self._store):
                 found |= {
-                    row[ID]: (row, vector) for row, vector in zip(rows, vectors, strict=True) if row[ID] in wanted
+                    row[ID]: (row, {name: each[place] for name, each in vectors.items()})
+                    for place, row in enumerate(rows)
+                    if row[ID] in wanted
                 }
         return found
 
@@ -147,9 +150,12 @@ class BulkFolder:
         """Refused: what a file holds stays in it."""
         raise UnsupportedByBackend(f"{self.folder} takes rows, and gives up none of them ({len(ids)} asked for)")
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+    ) -> int:
         """`Store.upsert`, into the folder: checked alike; in a finished file once `flush` has returned."""
-        wrong = problem(vectors, self._store.dim, unit=self._store.metric_type != "L2")
+        every = {VECTOR: vectors, **(more or {})}
+        wrong = writing.vectors_problem(len(rows), every, self._schema)
         try:
             sizes = writing.checked_sizes(rows, self._schema)
         except writing.RefusedRowError as exc:
@@ -157,9 +163,10 @@ class BulkFolder:
         if wrong:
             raise WriteFailed(f"nothing was written to {self.folder}: {wrong}", written=0, pending=len(rows))
         with self._lock:
-            for row, vector, size in zip(rows, vectors, sizes, strict=True):
-                self._rows[row[ID]] = (dict(writing.noted(row, self._schema)), vector)
-                self._bytes += size + 4 * self._store.dim
+            for place, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+                vectors_of = {name: each[place] for name, each in every.items()}
+                self._rows[row[ID]] = (dict(writing.noted(row, self._schema)), vectors_of)
+                self._bytes += size + 4 * sum(map(len, vectors_of.values()))
                 if self._bytes >= self._file_bytes:
                     self._write()
         return len(rows)
@@ -215,8 +222,8 @@ def description(folder: str | Path) -> str:
         raise SourceError(f"{folder} was not written by `imgvec ingest --via parquet`: no collection.json") from exc
 
 
-def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], Vectors]]:
-    """The rows of a folder with their (n, dim) float32 vectors, file after file, a few hundred at once.
+def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], dict[str, Vectors]]]:
+    """The rows of a folder with their (n, dim) float32 vectors by name, file after file, a few hundred at once.
 
     Raises `SourceError` for a file that is damaged, or that is no such collection's.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from pymilvus import CollectionSchema, DataType
 from imgvec.errors import SourceError
 from imgvec.milvus.answers import DYNAMIC
 from imgvec.milvus.store import Store
-from imgvec.rows import FROM_IMAGE, VECTOR
+from imgvec.rows import FROM_IMAGE
 from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -28,13 +28,17 @@ _NO_LIMIT = 2**62
 Row = dict[str, Any]
 
 
-def rows_of(file: Path, store: Store) -> Iterator[tuple[list[Row], Vectors]]:
+def rows_of(file: Path, store: Store) -> Iterator[tuple[list[Row], dict[str, Vectors]]]:
+    """The rows of a file, a few hundred at once, and their (n, dim) float32 vectors by name."""
     as_json = {name for name, kind in store.fields.items() if kind.type == "JSON"}
     apart = [FROM_IMAGE] if store.link.schema.noted else []
-    names = [*store.fields, VECTOR, *apart, *([DYNAMIC] if store.dynamic else [])]
+    names = [*store.fields, *store.vectors, *apart, *([DYNAMIC] if store.dynamic else [])]
     for table in tables(file, names):
-        vectors = np.asarray(table.column(VECTOR).combine_chunks().flatten(), np.float32).reshape(table.num_rows, -1)
-        rows = table.drop_columns([VECTOR]).to_pylist()
+        vectors = {
+            name: np.asarray(table.column(name).combine_chunks().flatten(), np.float32).reshape(table.num_rows, -1)
+            for name in store.vectors
+        }
+        rows = table.drop_columns(list(vectors)).to_pylist()
         for row in rows:
             row.update({name: json.loads(row[name]) for name in as_json if row[name] is not None})
             row.update(json.loads(row.pop(DYNAMIC, None) or "{}"))
@@ -55,7 +59,9 @@ def tables(file: Path, names: Sequence[str]) -> Iterator[pa.Table]:
         raise SourceError(f"{file} cannot be read as Parquet: {exc}") from exc
 
 
-def write(schema: CollectionSchema, folder: Path, rows: Sequence[tuple[Row, Vectors]]) -> tuple[Path, Exception | None]:
+def write(
+    schema: CollectionSchema, folder: Path, rows: Sequence[tuple[Row, Mapping[str, Vectors]]]
+) -> tuple[Path, Exception | None]:
     """One Parquet file of those rows, or why there is none: pymilvus writes in a thread, whose errors get lost."""
     import pandas as pd
 
@@ -78,8 +84,8 @@ def write(schema: CollectionSchema, folder: Path, rows: Sequence[tuple[Row, Vect
 
     written: list[str] = []
     with Writer(schema, str(folder), chunk_size=_NO_LIMIT, file_type=BulkFileType.PARQUET) as writer:
-        for row, vector in rows:
-            writer.append_row({**row, VECTOR: vector})
+        for row, vectors in rows:
+            writer.append_row({**row, **vectors})
         writer.commit(call_back=written.extend)
     if not written:
         return folder, writer.failure or OSError("pymilvus wrote no file")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from imgvec import catalog
 from imgvec.catalog import MAX_LIMIT
+from imgvec.catalog.vector_types import MAX_VECTORS
 from imgvec.errors import BackendError, UnsupportedByBackend
 
 Kind = Literal["lite", "server"]
@@ -27,6 +28,9 @@ class Capabilities:
     gpu: bool | None
     """None where it cannot be known before a GPU index is tried."""
     partition_key: bool
+    max_vectors: int = 1
+    """Vector fields of one collection. A server has no number to ask for: what an administrator set lower, or higher,
+    is not known."""
     embedded: bool = False
     """The server of the `milvus` wheel, which keeps its data in local files."""
     max_dim: int = catalog.MAX_DIM
@@ -113,6 +117,7 @@ def capabilities(version_text: str) -> Capabilities:
             nullable=True,
             gpu=False,
             partition_key=True,
+            max_vectors=MAX_VECTORS,
         )
     gpu = _has_gpu(version_text, version)
     # the wheel's knowhere is built without DiskANN: the server takes the request, its index node fails every three
@@ -131,6 +136,8 @@ def capabilities(version_text: str) -> Capabilities:
         # before 2.4 an upsert hashes the primary key in place of the partition key, and a filter on that key then looks
         # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
         partition_key=version >= (2, 4),
+        # before 2.4 "multiple vector fields is not supported"
+        max_vectors=MAX_VECTORS if version >= (2, 4) else 1,
         embedded="-lite" in version_text,
     )
 

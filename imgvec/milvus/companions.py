@@ -142,7 +142,7 @@ class Companion:
         if index is None:  # killed while it was made
             create_index(self._link, name, _INDEX)
             index = self._link.describe_index(name)
-        store = Store(self._link, described.read_schema(now, index))
+        store = Store(self._link, described.read_schema(now, {VECTOR: index}))
         store.load()
         return store
 

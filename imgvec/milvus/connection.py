@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Literal, Self
@@ -22,8 +22,7 @@ from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
 from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
-from imgvec.milvus.vector_index import FORMER, create_index, put_back_lost
-from imgvec.rows import VECTOR
+from imgvec.milvus.vector_index import create_index, former_key, put_back_lost
 
 _SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "grpcs": "https"}
 _WRONG_DATABASE = 800
@@ -83,13 +82,18 @@ class Connection:
         dim: int,
         description: str,
         device: Literal["cpu", "gpu"] = "cpu",
+        dims: Mapping[str, int] | None = None,
     ) -> Store:
         """Make the collection with its indexes and load it; what a failure leaves half made is dropped.
+
+        `dim` is that of `vector`, `dims` are those of the definition's further vectors, by name.
 
         Raises `CollectionExists`, `UnsupportedByBackend` (before any call), `BackendError`.
         """
         names.check_new(name)
-        plan = schema.plan(definition, self.capabilities, dim=dim, description=description, device=device)
+        plan = schema.plan(
+            definition, self.capabilities, dim=dim, description=description, device=device, dims=dims or {}
+        )
         if self.has(name):
             raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
         # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
@@ -194,11 +198,14 @@ class Connection:
         GlobalCache.schema.clear()
         found = aliases.resolved(self.link, name)
         alias, name = name, found["collection_name"]
-        index = self.link.describe_index(name)
-        if index is None and VECTOR in (field["name"] for field in found["fields"]):
-            put_back_lost(self.link, name, described.remembered(found).get(FORMER))
-            index = self.link.describe_index(name)
-        return Store(self.link, described.read_schema(found, index), None if alias == name else alias)
+        indexes = {}
+        for vector in described.vector_names(found):
+            index = self.link.describe_index(name, vector)
+            if index is None:
+                put_back_lost(self.link, name, described.remembered(found).get(former_key(vector)), vector)
+                index = self.link.describe_index(name, vector)
+            indexes[vector] = index
+        return Store(self.link, described.read_schema(found, indexes), None if alias == name else alias)
 
 
 def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
@@ -305,13 +312,17 @@ def _what_is_wrong(exc: ValueError) -> str:
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:
     """What the backend has stored must be what it was told: Milvus Lite ignores what it does not understand."""
-    wanted = plan.vector_index
-    if store.index.type != wanted.type or store.metric_type != wanted.metric_type:
-        raise BackendError(
-            f"Milvus made an index {store.index.type} ({store.metric_type}) where {wanted.type} was asked"
-        )
-    lost = {name: value for name, value in wanted.params.items() if store.index.params.get(name) != value}
-    if lost:
-        raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(store.index.params)}")
+    if lost_vectors := {index.field for index in plan.vector_indexes} - store.vectors.keys():
+        raise BackendError(f"Milvus did not keep the vectors {', '.join(sorted(lost_vectors))}")
+    for wanted in plan.vector_indexes:
+        made = store.vectors[wanted.field]
+        if made.index.type != wanted.type or made.metric_type != wanted.metric_type:
+            raise BackendError(
+                f"Milvus made an index {made.index.type} ({made.metric_type}) of {wanted.field!r} where {wanted.type} "
+                "was asked"
+            )
+        lost = {name: value for name, value in wanted.params.items() if made.index.params.get(name) != value}
+        if lost:
+            raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(made.index.params)}")
     if store.description != plan.description:
         raise BackendError("Milvus did not keep the collection's description")

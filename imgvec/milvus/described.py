@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,12 +12,13 @@ from pymilvus import DataType
 
 from imgvec import catalog
 from imgvec.catalog import Parameter
+from imgvec.catalog.vector_types import FLOATS_AND_INT8
 from imgvec.definition import Definition
-from imgvec.errors import BackendError, DefinitionError
+from imgvec.errors import BackendError, DefinitionError, QueryError
 from imgvec.filters import FieldType
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
-from imgvec.store import IndexInfo
+from imgvec.store import IndexInfo, VectorField
 
 PROPERTY = "imgvec."
 """How the names of imgvec's own collection properties begin."""
@@ -44,27 +45,58 @@ class Schema:
     incarnation: Incarnation = field(default=Incarnation("", 0, ""))
     remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What imgvec keeps with the collection besides; see `CollectionLink.remember`."""
+    further: Mapping[str, VectorField] = field(default_factory=dict)
+    """The vectors beside `vector`, by name."""
+
+    @property
+    def vectors(self) -> dict[str, VectorField]:
+        """Every vector by name, `vector` first."""
+        return {VECTOR: VectorField(self.dim, self.vector_type, self.metric_type, self.index), **self.further}
+
+    def vector(self, name: str = VECTOR) -> VectorField:
+        """The vector of that name; raises `QueryError`."""
+        try:
+            return self.vectors[name]
+        except KeyError:
+            raise QueryError(f"{self.name!r} has no vector {name!r} (vectors: {', '.join(self.vectors)})") from None
+
+    def with_index(self, vector: str, index: IndexInfo) -> Schema:
+        """The same with another index of that vector."""
+        if vector == VECTOR:
+            return replace(self, index=index)
+        return replace(self, further={**self.further, vector: replace(self.further[vector], index=index)})
 
 
-def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -> Schema:
-    """A collection as `describe_collection` and `describe_index` of its vector field tell of it."""
+def vector_names(described: Mapping[str, Any]) -> list[str]:
+    """The vector fields that `describe_collection` tells of, `vector` first."""
+    further = [each["name"] for each in described["fields"] if each["type"].name in FLOATS_AND_INT8]
+    there = VECTOR in (each["name"] for each in described["fields"])
+    return [*([VECTOR] if there else []), *(name for name in further if name != VECTOR)]
+
+
+def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str, Any] | None]) -> Schema:
+    """A collection as `describe_collection`, and `describe_index` of each of its vector fields, tell of it."""
     name = described["collection_name"]
     by_name = {each["name"]: each for each in described["fields"]}
     key, vector = by_name.get(ID), by_name.get(VECTOR)
     if not (key and key.get("is_primary") and key["type"] == DataType.VARCHAR and vector):
         raise BackendError(f"the collection {name!r} was not made by imgvec: it has no text key `id` and no `vector`")
-    if not index:
-        raise BackendError(f"the collection {name!r} has no vector index: build one")
+    for each in vector_names(described):
+        if not indexes.get(each):
+            raise BackendError(f"the collection {name!r} has no index of {each!r}: build one")
+    vectors = {each: _vector_field(by_name[each], indexes[each] or {}) for each in vector_names(described)}
+    first = vectors.pop(VECTOR)
     description = description_of(described)
     formats = _date_fields(description) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
-    fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in (VECTOR, FROM_IMAGE)}
+    others = {VECTOR, FROM_IMAGE, *vectors}
+    fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in others}
     return Schema(
         name=name,
         description=description,
-        dim=int(vector["params"]["dim"]),
-        vector_type=vector["type"].name,
-        metric_type=index["metric_type"],
-        index=index_info(index),
+        dim=first.dim,
+        vector_type=first.vector_type,
+        metric_type=first.metric_type,
+        index=first.index,
         fields=MappingProxyType(fields),
         dynamic=bool(described.get("enable_dynamic_field")),
         consistency_level=described.get("consistency_level_name", "Strong"),
@@ -72,7 +104,12 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
         incarnation=incarnation(described),
         remembered=remembered(described),
         noted=FROM_IMAGE in by_name,
+        further=MappingProxyType(vectors),
     )
+
+
+def _vector_field(described: Mapping[str, Any], index: Mapping[str, Any]) -> VectorField:
+    return VectorField(int(described["params"]["dim"]), described["type"].name, index["metric_type"], index_info(index))
 
 
 def incarnation(described: Mapping[str, Any]) -> Incarnation:

@@ -56,9 +56,9 @@ class Incarnation:
     def error(self, name: str, now: Incarnation) -> ImgvecError:
         """What to raise where `name` is another collection `now`: the encoders' mismatch before all else."""
         try:
-            before = description.read(name, self.description).binding
-            bound = description.read(name, now.description).binding
-            description.check_binding(name, bound, before)
+            before = description.read(name, self.description).bindings
+            bound = description.read(name, now.description).bindings
+            description.check_bindings(name, bound, before)
         except EncoderMismatch as exc:
             return EncoderMismatch(f"{exc}; it was dropped and made again since it was opened: open it again")
         except CollectionNotFound:  # one of them is not an image collection

@@ -80,16 +80,18 @@ class Link:
             found: Mapping[str, Any] = self.client.describe_collection(name, timeout=timeout or self.timeout)
             return found
 
-    def describe_index(self, name: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
-        """A collection's vector index as Milvus describes it; None where there is none."""
+    def describe_index(
+        self, name: str, vector: str = VECTOR, *, timeout: float | None = None
+    ) -> Mapping[str, Any] | None:
+        """The index of a collection's vector field as Milvus describes it; None where there is none."""
         with translated(f"read the index of {name!r}"):
             try:
                 found: Mapping[str, Any] | None = self.client.describe_index(
-                    name, VECTOR, timeout=timeout or self.timeout
+                    name, vector, timeout=timeout or self.timeout
                 )
             except AmbiguousIndexName:  # where it has none of that name, Milvus Lite tells of all others
                 return None
-            return found if found and found["field_name"] == VECTOR else None
+            return found if found and found["field_name"] == vector else None
 
 
 class CollectionLink:
@@ -146,15 +148,15 @@ class CollectionLink:
         Raises like `check_same`, and `BackendError` while somebody is building the index.
         """
         now = self.described()
-        index = self.described_index()
-        if index is None:
+        indexes = {name: self.described_index(name) for name in described.vector_names(now)}
+        if None in indexes.values():
             raise BackendError(
                 f"{self.name!r} has no index for the moment: somebody else is building it (or was killed amid that: "
                 "then open the collection again)",
                 retryable=True,
             )
         GlobalCache.schema.clear()  # pymilvus would go on by the schema that it has read first
-        self.schema = described.read_schema(now, index)
+        self.schema = described.read_schema(now, indexes)
 
     def described(self) -> Mapping[str, Any]:
         """As Milvus describes it now; raises like `check_same`."""
@@ -169,9 +171,9 @@ class CollectionLink:
             raise self.incarnation.error(self.name, now)
         return found
 
-    def described_index(self) -> Mapping[str, Any] | None:
-        """Its vector index as Milvus describes it now; None where there is none."""
-        return self.database.describe_index(self.name, timeout=self.timeout)
+    def described_index(self, vector: str = VECTOR) -> Mapping[str, Any] | None:
+        """The index of that vector as Milvus describes it now; None where there is none."""
+        return self.database.describe_index(self.name, vector, timeout=self.timeout)
 
     @contextmanager
     def changing(self, doing: str) -> Iterator[None]:

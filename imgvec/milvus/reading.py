@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, TypeVar
 
 from pymilvus import DataType
@@ -17,7 +16,7 @@ from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
 from imgvec.rows import ID, VECTOR
-from imgvec.store import Found
+from imgvec.store import Found, IndexInfo
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000
@@ -32,15 +31,15 @@ T = TypeVar("T")
 
 
 class SearchParams:
-    """The search parameters of one collection's index."""
+    """The search parameters of one vector index."""
 
-    def __init__(self, schema: Schema, max_limit: int) -> None:
-        self._kind = catalog.INDEX_TYPES.get(schema.index.type)
+    def __init__(self, index: IndexInfo, max_limit: int) -> None:
+        self._kind = catalog.INDEX_TYPES.get(index.type)
         self._max_limit = max_limit
         # refine_k is for an index that was built with refine
         defaults = {n: v for n, v in (self._kind.defaults("search") if self._kind else {}).items() if n != "refine_k"}
-        if "nprobe" in defaults and "nlist" in schema.index.params:
-            defaults["nprobe"] = min(int(defaults["nprobe"]), int(schema.index.params["nlist"]))
+        if "nprobe" in defaults and "nlist" in index.params:
+            defaults["nprobe"] = min(int(defaults["nprobe"]), int(index.params["nlist"]))
         self._defaults = defaults
 
     def checked(self, given: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
@@ -62,18 +61,23 @@ class SearchParams:
         return raised
 
 
+class Searching:
+    """What searches by one vector have in common."""
+
+    def __init__(self, name: str, schema: Schema, max_limit: int) -> None:
+        self.field = schema.vector(name)
+        self.scoring = Scoring(self.field)
+        self.params = SearchParams(self.field.index, max_limit)
+        # tells pymilvus what the bytes of a query are, where it would ask the server
+        self.wire = {"fields": [{"name": name, "type": DataType[self.field.vector_type]}]}
+
+
 class Reader:
     """The rows and hits of one collection on the way out; `load` brings one back that somebody has released."""
 
     def __init__(self, link: CollectionLink, load: Callable[[], None]) -> None:
         self._link, self._load = link, load
-        self._scoring = Scoring(link.schema)
-        self._params = (link.schema, SearchParams(link.schema, link.capabilities.max_limit))
-
-    @cached_property
-    def _wire(self) -> Mapping[str, Any]:
-        """Tells pymilvus what the bytes of a query are, where it would ask the server."""
-        return {"fields": [{"name": VECTOR, "type": DataType[self._link.schema.vector_type]}]}
+        self._searching: tuple[Schema, dict[str, Searching]] = (link.schema, {})
 
     def count(self, filter: str = "") -> int:
         """`Store.count`."""
@@ -88,40 +92,47 @@ class Reader:
         output_fields: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         consistency_level: str | None = None,
+        vector: str = VECTOR,
     ) -> list[list[Found]]:
         """`Store.search`."""
-        schema = self._link.schema
-        if wrong := problem(vectors, schema.dim, unit=False):
+        searching = self._by(vector)
+        field = searching.field
+        if wrong := problem(vectors, field.dim, unit=False):
             raise QueryError(wrong)
         options = {
-            "anns_field": VECTOR,
-            "schema": self._wire,
+            "anns_field": vector,
+            "schema": searching.wire,
             "filter": filter,
             "limit": limit,
             "search_params": {
-                "metric_type": schema.metric_type,
-                "params": self.search_params(params, limit),
+                "metric_type": field.metric_type,
+                "params": searching.params.checked(params, limit),
             },
             "consistency_level": self._link.level(consistency_level),
             "timeout": self._link.timeout,
         }
-        columns = Columns(output_fields, schema)
-        bytes_a_query = max(limit * columns.row_bytes, schema.dim * 4)
+        columns = Columns(output_fields, self._link.schema)
+        bytes_a_query = max(limit * columns.row_bytes, field.dim * 4)
         step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
         answers: list[list[Found]] = []
         for start in range(0, len(vectors), step):
-            data = codec.to_query(vectors[start : start + step], schema.vector_type)
+            data = codec.to_query(vectors[start : start + step], field.vector_type)
             hits = self._reading(self._link.client.search, data=data, output_fields=columns.names, **options)
-            answers += [self._scoring.found(each, columns) for each in hits]
+            answers += [searching.scoring.found(each, columns) for each in hits]
         return answers
 
-    def search_params(self, given: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
+    def search_params(self, given: Mapping[str, Any] | None, limit: int, vector: str = VECTOR) -> dict[str, Any]:
         """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
-        schema, params = self._params
-        if schema is not self._link.schema:  # refreshed, or its index was rebuilt
-            params = SearchParams(self._link.schema, self._link.capabilities.max_limit)
-            self._params = (self._link.schema, params)
-        return params.checked(given, limit)
+        return self._by(vector).params.checked(given, limit)
+
+    def _by(self, vector: str) -> Searching:
+        schema, known = self._searching
+        if schema is not self._link.schema:  # refreshed, or an index was rebuilt
+            schema, known = self._link.schema, {}
+            self._searching = (schema, known)
+        if vector not in known:
+            known[vector] = Searching(vector, schema, self._link.capabilities.max_limit)
+        return known[vector]
 
     def get(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pymilvus import CollectionSchema, DataType, MilvusClient
@@ -11,7 +12,7 @@ from pymilvus.milvus_client.index import IndexParams
 
 from imgvec import catalog
 from imgvec.catalog import IndexType
-from imgvec.definition import Definition, FieldSection, IndexSection
+from imgvec.definition import Definition, FieldSection, IndexSection, VectorFieldSection
 from imgvec.errors import DefinitionError
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import DESCRIPTION
@@ -52,24 +53,25 @@ class Plan:
     description: str
 
     @property
-    def vector_index(self) -> IndexPlan:
-        return self.indexes[0]
+    def vector_indexes(self) -> tuple[IndexPlan, ...]:
+        """That of `vector` first."""
+        return tuple(index for index in self.indexes if index.metric_type)
 
 
 def check(
-    definition: Definition, backend: Capabilities, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None
+    definition: Definition,
+    backend: Capabilities,
+    *,
+    device: Literal["cpu", "gpu"] = "cpu",
+    dim: int | None = None,
+    dims: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Refuse what the backend would refuse, or silently drop; raises `UnsupportedByBackend` or `DefinitionError`."""
-    vector = definition.vector.type
-    if vector not in backend.vector_types:
-        floats = {name for name in backend.vector_types if name != "BINARY_VECTOR"}
-        raise backend.refusal(f"no {vector}", frozenset(floats))
-    index = _chosen(definition, device)
-    if dim is not None and not 1 <= dim <= backend.max_dim:
-        raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
-    plan_index(
-        index.type, index.params, backend, vector_type=vector, metric_type=definition.vector.metric_type, dim=dim
-    )
+    if len(definition.vector_fields) > backend.max_vectors:
+        had = f"{backend.max_vectors} vector field{'' if backend.max_vectors == 1 else 's'} in a collection"
+        raise backend.refusal(f"{had}, and the definition has {', '.join(definition.vector_fields)}")
+    for name, each in definition.vector_fields.items():
+        _plan_vector(name, each, backend, device, dim if name == VECTOR else dims.get(name))
     for name, declared in definition.fields.items():
         if declared.nullable and not backend.nullable:
             raise backend.refusal(f"no nullable fields: give {name} a default instead of nullable")
@@ -84,13 +86,13 @@ def plan(
     dim: int,
     description: str,
     device: Literal["cpu", "gpu"] = "cpu",
+    dims: Mapping[str, int] = MappingProxyType({}),
 ) -> Plan:
-    """What to create for a definition; calls nothing. Raises like `check`."""
-    check(definition, backend, device=device, dim=dim)
-    index = _chosen(definition, device)
-    vector = definition.vector
+    """What to create for a definition, of further vectors of `dims`; calls nothing. Raises like `check`."""
+    check(definition, backend, device=device, dim=dim, dims=dims)
+    lengths = {VECTOR: dim, **dims}
     indexes = [
-        plan_index(index.type, index.params, backend, vector_type=vector.type, metric_type=vector.metric_type, dim=dim)
+        _plan_vector(name, each, backend, device, lengths[name]) for name, each in definition.vector_fields.items()
     ]
     for name, declared in definition.fields.items():
         found = backend.scalar_index(declared.index, name, declared.type) if declared.index else None
@@ -106,13 +108,36 @@ def plan(
     partition_key = definition.partition_key if backend.partition_key else None
     if partition_key and definition.num_partitions:
         options["num_partitions"] = definition.num_partitions
-    return Plan(_schema(definition, dim, description, partition_key), options, tuple(indexes), description)
+    return Plan(_schema(definition, lengths, description, partition_key), options, tuple(indexes), description)
+
+
+def _plan_vector(
+    name: str, section: VectorFieldSection, backend: Capabilities, device: Literal["cpu", "gpu"], dim: int | None
+) -> IndexPlan:
+    """The index of one vector of a definition; raises like `check`."""
+    vector = section.vector
+    if vector.type not in backend.vector_types:
+        floats = {each for each in backend.vector_types if each != "BINARY_VECTOR"}
+        raise backend.refusal(f"no {vector.type}", frozenset(floats))
+    index = _chosen(name, section, device)
+    if dim is not None and not 1 <= dim <= backend.max_dim:
+        raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
+    return plan_index(
+        index.type, index.params, backend, vector_type=vector.type, metric_type=vector.metric_type, dim=dim, field=name
+    )
 
 
 def plan_index(
-    type: str, params: Mapping[str, Any], backend: Capabilities, *, vector_type: str, metric_type: str, dim: int | None
+    type: str,
+    params: Mapping[str, Any],
+    backend: Capabilities,
+    *,
+    vector_type: str,
+    metric_type: str,
+    dim: int | None,
+    field: str = VECTOR,
 ) -> IndexPlan:
-    """The vector index to build; calls nothing. Raises `UnsupportedByBackend` or `DefinitionError`.
+    """The index of a vector field to build; calls nothing. Raises `UnsupportedByBackend` or `DefinitionError`.
 
     Numbers that are left out are sent with the catalogue's default: Milvus Lite has others, and a server before 2.4
     none for HNSW.
@@ -130,7 +155,7 @@ def plan_index(
     kind.check_build({**sizes, **params}, dim=dim)
     if unseen := _unseen(params, backend):
         raise backend.refusal(f"no {', '.join(f'{name} = {value}' for name, value in unseen.items())} for {type}")
-    return IndexPlan(VECTOR, type, {**sizes, **params}, metric_type, nested=backend.kind == "lite")
+    return IndexPlan(field, type, {**sizes, **params}, metric_type, nested=backend.kind == "lite")
 
 
 def _takes(kind: IndexType) -> frozenset[str]:
@@ -146,18 +171,23 @@ def _unseen(params: Mapping[str, Any], backend: Capabilities) -> dict[str, Any]:
     return {name: params[name] for name in names if name in params and as_built.get(name) != params[name]}
 
 
-def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSection:
+def _chosen(name: str, section: VectorFieldSection, device: Literal["cpu", "gpu"]) -> IndexSection:
     if device == "cpu":
-        return definition.index.cpu
-    if definition.index.gpu is None:
-        raise DefinitionError("there is no index for a GPU: add one, or build the one for the CPU", where="index.gpu")
-    return definition.index.gpu
+        return section.index.cpu
+    if section.index.gpu is not None:
+        return section.index.gpu
+    if name != VECTOR:  # a GPU for one vector is not one for all
+        return section.index.cpu
+    raise DefinitionError("there is no index for a GPU: add one, or build the one for the CPU", where="index.gpu")
 
 
-def _schema(definition: Definition, dim: int, description: str, partition_key: str | None) -> CollectionSchema:
+def _schema(
+    definition: Definition, dims: Mapping[str, int], description: str, partition_key: str | None
+) -> CollectionSchema:
     made = MilvusClient.create_schema(enable_dynamic_field=definition.dynamic, description=description)
     made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=KEY.max_bytes)
-    made.add_field(VECTOR, DataType[definition.vector.type], dim=dim)
+    for name, each in definition.vector_fields.items():
+        made.add_field(name, DataType[each.vector.type], dim=dims[name])
     for name, own in OWN_FIELDS.items():
         made.add_field(name, DataType[own.type], **({"max_length": own.max_bytes} if own.max_bytes else {}))
     for name, declared in definition.fields.items():

@@ -20,13 +20,13 @@ from imgvec.errors import BackendError
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.store import Store
 from imgvec.rows import FROM_IMAGE, VECTOR
-from imgvec.vectors import norms
+from imgvec.store import VectorField
+from imgvec.vectors import Vectors, norms
 
 _NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")
 _ABANDONED_SECONDS = 24 * 3600.0
 """After which a copy of another machine's is taken for left behind: whether its process lives cannot be seen."""
 _BATCH = 1000
-_WHOLE_ROWS = ("*", VECTOR, FROM_IMAGE)
 
 _ours: set[str] = set()
 """The copies that this process has made and not dropped."""
@@ -51,21 +51,22 @@ def scratch(
     """
     drop_leftovers(connection, store.name)
     name = f"{store.name[:220]}_scratch_{secrets.token_hex(4)}"
-    flat = definition.model_copy(update={"index": IndexChoice(cpu=IndexSection(type="FLAT"))})
+    exact = {"index": IndexChoice(cpu=IndexSection(type="FLAT"))}
+    further = {each: section.model_copy(update=exact) for each, section in definition.vectors.items()}
+    flat = definition.model_copy(update={**exact, "vectors": further})
     made_by = {"scratch_of": store.name, "host": socket.gethostname(), "pid": os.getpid(), "made_at": time.time()}
     _ours.add(name)
     try:
-        copy = connection.create(name, flat, dim=store.dim, description=json.dumps(made_by))
+        dims = {each: field.dim for each, field in store.vectors.items()}
+        dim = dims.pop(VECTOR)
+        copy = connection.create(name, flat, dim=dim, description=json.dumps(made_by), dims=dims)
         try:
             for found in _rows(store, only):
                 rows = [row for row in found if row["id"] not in without]
                 if not rows:
                     continue
-                vectors = np.stack([row.pop(VECTOR) for row in rows])
-                if store.vector_type == "INT8_VECTOR" and store.metric_type != "L2":
-                    # rounded to steps they are not unit vectors as they are read back
-                    vectors /= norms(vectors)[:, None].astype(np.float32)
-                copy.upsert(rows, vectors)
+                vectors = {each: _vectors(rows, each, field) for each, field in store.vectors.items()}
+                copy.upsert(rows, vectors.pop(VECTOR), vectors)
             # not flushed: whoever builds on it does, and 2.3 lets a collection be flushed once in ten seconds
             yield copy
         finally:
@@ -74,12 +75,22 @@ def scratch(
         _ours.discard(name)
 
 
+def _vectors(rows: Sequence[dict[str, Any]], name: str, field: VectorField) -> Vectors:
+    """Taken out of the rows."""
+    vectors: Vectors = np.stack([row.pop(name) for row in rows])
+    if field.vector_type == "INT8_VECTOR" and field.unit:
+        # rounded to steps they are not unit vectors as they are read back
+        vectors /= norms(vectors)[:, None].astype(np.float32)
+    return vectors
+
+
 def _rows(store: Store, only: Sequence[str] | None) -> Iterator[list[dict[str, Any]]]:
+    whole = ("*", *store.vectors, FROM_IMAGE)
     if only is None:
-        yield from store.scan(_WHOLE_ROWS, batch_size=_BATCH)
+        yield from store.scan(whole, batch_size=_BATCH)
         return
     for start in range(0, len(only), _BATCH):
-        yield list(store.get(only[start : start + _BATCH], output_fields=_WHOLE_ROWS).values())
+        yield list(store.get(only[start : start + _BATCH], output_fields=whole).values())
 
 
 def drop_leftovers(connection: Connection, name: str) -> None:

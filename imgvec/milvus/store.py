@@ -16,7 +16,8 @@ from imgvec.milvus.reading import SCAN_BATCH, Reader
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
-from imgvec.store import Found, IndexInfo, IndexState
+from imgvec.rows import VECTOR
+from imgvec.store import Found, IndexInfo, IndexState, VectorField
 from imgvec.vectors import Vectors
 
 
@@ -72,8 +73,13 @@ class Store(store.Store):
         return self.link.schema.index
 
     @property
+    def vectors(self) -> Mapping[str, VectorField]:
+        """Every vector by name: `vector` first, of which `dim`, `vector_type`, `metric_type` and `index` tell too."""
+        return self.link.schema.vectors
+
+    @property
     def fields(self) -> Mapping[str, FieldType]:
-        """Every scalar field, `id` among them; the vector is not."""
+        """Every scalar field, `id` among them; vectors are not."""
         return self.link.schema.fields
 
     @property
@@ -107,14 +113,17 @@ class Store(store.Store):
         """How many rows there are, or match; sees every write that was acknowledged before."""
         return self._reader.count(filter)
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+    ) -> int:
         """Write rows, each in place of the one of the same id if there is one; returns how many were written.
 
         `vectors` is (n, dim) float32, a row's vector at its position, of unit length where the metric is COSINE or IP.
-        Of rows with equal ids the last is written. All is checked before anything is sent. Raises `WriteFailed`, and
-        like `check_same` where the collection that was opened is there no more.
+        `more` are the further vectors alike, by name: all that the collection has, and no others. Of rows with equal
+        ids the last is written. All is checked before anything is sent. Raises `WriteFailed`, and like `check_same`
+        where the collection that was opened is there no more.
         """
-        return self._writer.upsert(rows, vectors)
+        return self._writer.upsert(rows, vectors, more)
 
     def discard(self, ids: Sequence[str]) -> None:
         """Delete the rows with those ids, as far as there are any; nothing is looked up."""
@@ -133,11 +142,13 @@ class Store(store.Store):
         output_fields: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         consistency_level: str | None = None,
+        vector: str = VECTOR,
     ) -> list[list[Found]]:
         """The nearest rows to each of (n, dim) float32 vectors: best first, equal scores in the order of their ids.
 
-        `output_fields` may hold `*` or `$meta`, and `vector`. `params` are the index's search parameters, on top of
-        its defaults; those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
+        `vector` names the one to compare by. `output_fields` may hold `*` or `$meta`, and names of vectors. `params`
+        are the index's search parameters, on top of its defaults; those that Milvus wants no smaller than the limit are
+        raised to it. Raises `QueryError`.
         """
         return self._reader.search(
             vectors,
@@ -146,11 +157,12 @@ class Store(store.Store):
             output_fields=output_fields,
             params=params,
             consistency_level=consistency_level,
+            vector=vector,
         )
 
-    def check_search(self, params: Mapping[str, Any], *, limit: int = 1) -> dict[str, Any]:
-        """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
-        return self._reader.search_params(params, limit)
+    def check_search(self, params: Mapping[str, Any], *, limit: int = 1, vector: str = VECTOR) -> dict[str, Any]:
+        """What a search by `vector` with those parameters sends for `limit` hits; raises `QueryError`."""
+        return self._reader.search_params(params, limit, vector)
 
     def get(
         self,
@@ -184,14 +196,16 @@ class Store(store.Store):
         return self._reader.scan(output_fields, filter, batch_size)
 
     def wait_until_indexed(self, timeout: float) -> None:
-        """Flush, and wait until the vector index covers every row; raises `BackendError` after `timeout` seconds.
+        """Flush, and wait until each vector's index covers every row; raises `BackendError` after `timeout` seconds.
 
         A server says "Finished" before it is, so rows are counted. Segments below 1024 rows are searched without an
         index and count as indexed.
         """
         started = time.monotonic()
         self.flush(timeout)
-        self._index.wait(self.count(), timeout, started=started)
+        rows = self.count()
+        for name in self.vectors:
+            VectorIndex(self.link, name).wait(rows, timeout, started=started)
 
     def build_index(
         self,
@@ -200,19 +214,20 @@ class Store(store.Store):
         *,
         timeout: float = 3600.0,
         on_progress: OnProgress | None = None,
+        vector: str = VECTOR,
     ) -> float:
-        """Replace the vector index, wait for its true end, load; returns the seconds from the request to that end.
+        """Replace the index of `vector`, wait for its true end, load; returns the seconds from the request to that end.
 
         What the backend cannot build is refused before any call: `UnsupportedByBackend`, `DefinitionError`. A build
         that fails, is interrupted or takes longer than `timeout` seconds raises its error with the former index back;
         one that only cannot be loaded stays.
         The collection cannot be searched meanwhile.
         """
-        return self._index.build(type, params, self.count, timeout=timeout, on_progress=on_progress)
+        return VectorIndex(self.link, vector).build(type, params, self.count, timeout=timeout, on_progress=on_progress)
 
-    def index_state(self) -> IndexState:
-        """How far the vector index is, and whether it is loaded."""
-        return self._index.state()
+    def index_state(self, vector: str = VECTOR) -> IndexState:
+        """How far the index of `vector` is, and whether it is loaded."""
+        return VectorIndex(self.link, vector).state()
 
     def flush(self, timeout: float = 120.0) -> None:
         """Seal what was written, so that indexes are built over it."""

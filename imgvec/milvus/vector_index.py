@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pymilvus.grpc_gen.common_pb2 import UnexpectedError
@@ -33,14 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class VectorIndex:
-    """The vector index of one collection."""
+    """The index of one vector of a collection; raises `QueryError` where it has none of that name."""
 
-    def __init__(self, link: CollectionLink) -> None:
-        self._link = link
-
-    @property
-    def info(self) -> IndexInfo:
-        return self._link.schema.index
+    def __init__(self, link: CollectionLink, vector: str = VECTOR) -> None:
+        self._link, self._vector, self._former = link, vector, former_key(vector)
+        link.schema.vector(vector)
 
     def build(
         self,
@@ -52,19 +48,20 @@ class VectorIndex:
         on_progress: OnProgress | None,
     ) -> float:
         """`Store.build_index`; `count` says how many rows there are."""
-        link, schema = self._link, self._link.schema
+        link, field = self._link, self._link.schema.vector(self._vector)
         wanted = plan_index(
             type,
             params,
             link.capabilities,
-            vector_type=schema.vector_type,
-            metric_type=schema.metric_type,
-            dim=schema.dim,
+            vector_type=field.vector_type,
+            metric_type=field.metric_type,
+            dim=field.dim,
+            field=self._vector,
         )
-        former = self._present()
+        former = self._present(self._vector)
         link.flush(timeout)  # a growing segment would get its index later than the others
         rows = count()
-        link.remember(FORMER, former.kept())
+        link.remember(self._former, former.kept())
         try:
             started = self._replace(wanted)
             if link.is_lite:
@@ -76,13 +73,13 @@ class VectorIndex:
             raise  # another collection bears the name, whose index is not ours to put back
         except BaseException as exc:
             self._put_back(former, rows, exc)
-            link.remember(FORMER, None)
+            link.remember(self._former, None)
             if isinstance(exc, BackendError):
                 said = f"{exc}; the former index, {former.type}, is back"
                 raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
             raise
-        link.remember(FORMER, None)
-        link.schema = replace(link.schema, index=built)
+        link.remember(self._former, None)
+        link.schema = link.schema.with_index(self._vector, built)
         try:
             self.load(max(LOAD_SECONDS, timeout))
         except BackendError as exc:
@@ -121,15 +118,15 @@ class VectorIndex:
 
     def state(self) -> IndexState:
         """How far the index is; raises `BackendError` where there is none."""
-        link, described, reason = self._link, self._link.described_index(), ""
+        link, described, reason = self._link, self._link.described_index(self._vector), ""
         if described is None:
-            raise BackendError(f"{link.name!r} has lost its vector index: open the collection again")
+            raise BackendError(f"{link.name!r} has lost its index of {self._vector!r}: open the collection again")
         loaded = link.is_loaded()
         if described["state"] == "Failed":
             # which `describe_index` leaves out
             with translated(f"read why the index of {link.name!r} failed"):
                 connection = link.client._get_connection()
-                _, reason = connection.get_index_state(link.name, VECTOR, timeout=link.timeout)
+                _, reason = connection.get_index_state(link.name, self._vector, timeout=link.timeout)
         return IndexState.counted(
             described["state"],
             int(described["indexed_rows"]),
@@ -163,22 +160,24 @@ class VectorIndex:
 
     def _write_again(self) -> None:
         """Have Milvus Lite forget the files of all indexes; the next `load` builds and writes them."""
-        link, vector = self._link, self._present()
-        link.remember(FORMER, vector.kept())
-        self._replace(vector)
-        link.remember(FORMER, None)
+        link, vectors = self._link, self._link.schema.vectors
+        for name in vectors:
+            present = self._present(name)
+            link.remember(former_key(name), present.kept())
+            self._replace(present)
+            link.remember(former_key(name), None)
         with translated(f"read the indexes of {link.name!r}"):
             scalar = [
                 IndexPlan(name, link.client.describe_index(link.name, name, timeout=link.timeout)["index_type"], {})
                 for name in link.client.list_indexes(link.name, timeout=link.timeout)
-                if name != VECTOR
+                if name not in vectors
             ]
         for plan in scalar:
             self._replace(plan)
 
-    def _present(self) -> IndexPlan:
-        schema = self._link.schema
-        return IndexPlan(VECTOR, schema.index.type, schema.index.params, schema.metric_type, nested=self._link.is_lite)
+    def _present(self, vector: str) -> IndexPlan:
+        field = self._link.schema.vector(vector)
+        return IndexPlan(vector, field.index.type, field.index.params, field.metric_type, nested=self._link.is_lite)
 
     def _replace(self, wanted: IndexPlan) -> float:
         """Drop the field's index and ask for another; returns when that was: Milvus Lite builds within the call."""
@@ -209,7 +208,7 @@ class VectorIndex:
         log.warning("%s: the build did not end well; going back to %s", self._link.name, former.type)
         try:
             self._link.check_same()
-            described = self._link.described_index()
+            described = self._link.described_index(self._vector)
             if described is None:
                 self._create(former)
             elif index_info(described) != IndexInfo(former.type, former.params):
@@ -225,7 +224,7 @@ class VectorIndex:
             ) from failure
 
     def _read_back(self, wanted: IndexPlan) -> IndexInfo:
-        described = self._link.described_index()
+        described = self._link.described_index(self._vector)
         built = index_info(described) if described else None
         if built is None or built.type != wanted.type:
             raise BackendError(f"Milvus made {built.type if built else 'no index'} where {wanted.type} was asked")
@@ -234,16 +233,21 @@ class VectorIndex:
         return built
 
 
-def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None) -> None:
+def former_key(vector: str) -> str:
+    """Under which name a collection remembers the index of that vector while another is built."""
+    return FORMER if vector == VECTOR else f"{FORMER}.{vector}"
+
+
+def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None, vector: str = VECTOR) -> None:
     """Ask for the index that a killed build has dropped; raises `BackendError` where nothing says which it was."""
     if not former:
         raise BackendError(
-            f"the collection {name!r} has no vector index, and nothing says which it had: create one with Milvus's "
-            "own client"
+            f"the collection {name!r} has no index of {vector!r}, and nothing says which it had: create one with "
+            "Milvus's own client"
         )
     nested = link.capabilities.kind == "lite"
-    lost = IndexPlan(VECTOR, former["type"], former["params"], former["metric_type"], nested=nested)
-    log.warning("%s had lost its vector index in a build that was killed: %s is built again", name, lost.type)
+    lost = IndexPlan(vector, former["type"], former["params"], former["metric_type"], nested=nested)
+    log.warning("%s had lost its index of %s in a build that was killed: %s is built again", name, vector, lost.type)
     create_index(link, name, lost)
 
 

@@ -61,12 +61,29 @@ def batches(positions: Sequence[int], sizes: Sequence[int], vector_bytes: int) -
         yield positions[start:]
 
 
-def wire_rows(rows: Sequence[Row], vectors: Vectors, positions: Sequence[int], schema: Schema) -> list[dict[str, Any]]:
-    """The rows at those positions with their vectors, as pymilvus takes them."""
-    encoded = codec.to_rows(vectors[positions], schema.vector_type)
-    return [
-        {**noted(rows[position], schema), VECTOR: vector} for position, vector in zip(positions, encoded, strict=True)
-    ]
+def vectors_problem(rows: int, vectors: Mapping[str, Vectors], schema: Schema) -> str | None:
+    """Why these vectors, by name, cannot be those of so many rows; None where they can."""
+    for name, each in vectors.items():
+        if len(each) != rows:
+            return f"{rows} rows with {len(each)} {'vectors' if name == VECTOR else f'vectors {name}'}"
+    if missing := [name for name in schema.vectors if name not in vectors]:
+        return f"each row has the further vectors {', '.join(schema.further)}: {', '.join(missing)} missing"
+    for name, each in vectors.items():
+        field = schema.vector(name)
+        if wrong := problem(each, field.dim, unit=field.unit):
+            return wrong if name == VECTOR else f"{name}: {wrong}"
+    return None
+
+
+def wire_rows(
+    rows: Sequence[Row], vectors: Mapping[str, Vectors], positions: Sequence[int], schema: Schema
+) -> list[dict[str, Any]]:
+    """The rows at those positions with their vectors, by name, as pymilvus takes them."""
+    wire = [dict(noted(rows[position], schema)) for position in positions]
+    for name, each in vectors.items():
+        for row, vector in zip(wire, codec.to_rows(each[positions], schema.vector(name).vector_type), strict=True):
+            row[name] = vector
+    return wire
 
 
 def noted(row: Row, schema: Schema) -> Row:
@@ -83,14 +100,17 @@ class Writer:
     def __init__(self, link: CollectionLink, reader: Reader) -> None:
         self._link, self._reader = link, reader
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+    ) -> int:
         """`Store.upsert`."""
         schema = self._link.schema
-        if len(rows) != len(vectors):
-            raise self._refused(f"{len(rows)} rows with {len(vectors)} vectors", len(rows))
-        if not rows:
+        every = {VECTOR: vectors, **(more or {})}
+        if unknown := every.keys() - schema.vectors.keys():
+            raise self._refused(f"it has no vector {', '.join(sorted(unknown))}", len(rows))
+        if not rows and not len(vectors):
             return 0
-        if wrong := problem(vectors, schema.dim, unit=schema.metric_type != "L2"):
+        if wrong := vectors_problem(len(rows), every, schema):
             raise self._refused(wrong, len(rows))
         try:
             sizes = checked_sizes(rows, schema)
@@ -100,8 +120,8 @@ class Writer:
         # Milvus Lite's upsert keeps old values of fields that the new row lacks; its insert replaces the row
         send = self._link.client.insert if self._link.is_lite else self._link.client.upsert
         written = 0
-        for batch in batches(positions, sizes, schema.dim * 4):
-            data = wire_rows(rows, vectors, batch, schema)
+        for batch in batches(positions, sizes, sum(each.dim for each in schema.vectors.values()) * 4):
+            data = wire_rows(rows, every, batch, schema)
             sent = False
             try:
                 with self._link.owning(f"write to {self._link.name!r}"):
@@ -145,18 +165,24 @@ class Writer:
         What a collection holds under those ids and with those very vectors came from here. A row of its own that was
         overwritten is gone with it: its next ingest brings it again.
         """
-        vector_type = self._link.schema.vector_type
-        ours = {row[ID]: codec.from_row(row[VECTOR], vector_type) for row in sent}
+        types = {name: field.vector_type for name, field in self._link.schema.vectors.items()}
+        ours = {row[ID]: {name: codec.from_row(row[name], kind) for name, kind in types.items()} for row in sent}
         with translated(f"take back what reached another collection {self._link.name!r}"):
             found = self._link.client.query(
                 self._link.name,
                 filter=among(list(ours)),
-                output_fields=[ID, VECTOR],
+                output_fields=[ID, *types],
                 consistency_level="Strong",
                 timeout=self._link.timeout,
             )
             there = [
-                row[ID] for row in found if np.array_equal(codec.from_row(row[VECTOR], vector_type), ours[row[ID]])
+                row[ID]
+                for row in found
+                # a vector that the other collection has no field for lies in its dynamic field, or nowhere
+                if all(
+                    name not in row or np.array_equal(codec.from_row(row[name], kind), ours[row[ID]][name])
+                    for name, kind in types.items()
+                )
             ]
             if there:
                 self._link.client.delete(self._link.name, filter=among(there), timeout=self._link.timeout)
@@ -192,8 +218,8 @@ def _size(row: Row, schema: Schema, required: set[str]) -> int:
     if not row[ID]:
         raise RefusedRowError("the id is empty")
     if others:
-        if VECTOR in others:
-            raise RefusedRowError("the vector is given apart from the rows")
+        if apart := [name for name in schema.vectors if name in others]:
+            raise RefusedRowError(f"the {', '.join(apart)} is given apart from the rows")
         if not schema.dynamic:
             raise RefusedRowError(f"{', '.join(others)}: no such field, and the collection has no dynamic field")
         size += _json_size("the dynamic field", others)

@@ -25,6 +25,7 @@ from imgvec.filters import Filter
 from imgvec.milvus import bulk
 from imgvec.progress import OnProgress, Telling
 from imgvec.retry import Retry
+from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
 
@@ -97,7 +98,7 @@ def _import_staged(
 
     retry = Retry(collection.settings.retry_seconds, on_retry=retrying)
     for rows, vectors in bulk.read(folder, collection.store):
-        written = retry.call(partial(collection.store.upsert, rows, vectors))
+        written = retry.call(partial(collection.store.upsert, rows, vectors.pop(VECTOR), vectors))
         report.seen += len(rows)
         report.written += written
         tell("writing rows", report.seen, counts={"written": report.written, "refused": 0})

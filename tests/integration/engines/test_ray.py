@@ -236,7 +236,7 @@ class TwiceTheFirst(Reading):
 
 
 class FullStore(FakeStore):
-    def upsert(self, rows: Any, vectors: Any) -> int:
+    def upsert(self, rows: Any, vectors: Any, more: Any = None) -> int:
         raise WriteFailed("the disk is full", written=3, pending=4)
 
 

@@ -51,9 +51,11 @@ def main(uri: str, name: str, folder: str, acknowledged: str, point: str = "", n
     with ImageCollection.open(name, uri=uri, encoder=Encoder()) as photos, Path(acknowledged).open("a") as log:
         send = photos.store.upsert
 
-        def upsert(rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
+        def upsert(
+            rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
+        ) -> int:
             passing("before upsert")
-            written = send(rows, vectors)
+            written = send(rows, vectors, more)
             log.writelines(f"{row['id']}\n" for row in rows)
             log.flush()
             os.fsync(log.fileno())

@@ -65,9 +65,11 @@ def test_other_depths_are_refused_with_their_place(sixteen_bit: object) -> None:
 def test_all_that_a_description_holds_is_read_again() -> None:
     encoders = {"texture": replace(BINDING, layer=6, dim=4), "colour": replace(BINDING, fingerprint="a" * 32)}
     companions = {"pictures": "c__pictures", "learned": "c__learned2"}
-    text = description.write(PHOTOS, BINDING, companions, encoders=encoders)
+    further = {name: {"encoder": {"model": "m"}} for name in encoders}
+    definition = Definition.load({**PHOTOS.model_dump(), "vectors": further})
+    text = description.write(definition, BINDING, companions, encoders=encoders)
     assert json.loads(text)["imgvec"] == 2
-    assert description.read("c", text) == description.Remembered(PHOTOS, BINDING, encoders)
+    assert description.read("c", text) == description.Remembered(definition, BINDING, encoders)
     assert description.companions(text) == companions
     assert list(description.read("c", text).bindings.items()) == [("vector", BINDING), *encoders.items()]
     assert description.incarnation(text) == json.loads(text)["incarnation"]
@@ -87,7 +89,9 @@ def test_a_later_format_is_refused(version: object) -> None:
         description.read("c", text)
 
 
-@pytest.mark.parametrize("changes", [{"encoder": None}, {"encoders": [1]}, {"encoders": {"a": {}}}, {"definition": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"encoder": None}, {"encoders": [1]}, {"encoders": {"a": BINDING.to_dict()}}, {"definition": 1}]
+)
 def test_what_imgvec_did_not_write(changes: dict[str, object]) -> None:
     with pytest.raises(CollectionNotFound, match="imgvec did not make it"):
         description.read("c", json.dumps({**json.loads(description.write(PHOTOS, BINDING)), **changes}))

@@ -145,3 +145,42 @@ def test_the_wheel_s_server_loses_vectors_that_an_index_lacks() -> None:
     assert "LOCALSTORAGE_PATH=data" in said
     assert OLD.danger("HNSW") is None
     assert [other.danger("IVF_SQ8") for other in (LITE, NEW, GPU, capabilities("v2.3.5"))] == [None] * 4
+
+
+def test_several_vectors_need_milvus_2_4_or_lite() -> None:
+    both = definition(vectors={"texture": {"encoder": {"model": "t"}}})
+    for backend in (LITE, NEW, GPU, capabilities("v2.4.0")):
+        schema.check(both, backend)
+    with pytest.raises(
+        UnsupportedByBackend,
+        match=r"^Milvus 2\.3\.5 has 1 vector field in a collection, and the definition has vector, texture$",
+    ):
+        schema.check(both, OLD)
+    schema.check(definition(), OLD)
+
+
+def test_a_further_vector_is_checked_as_the_first_is() -> None:
+    def further(**parts: object) -> Definition:
+        return definition(vectors={"texture": {"encoder": {"model": "t"}, **parts}})
+
+    with pytest.raises(UnsupportedByBackend, match="no index type SCANN"):
+        schema.check(further(index={"cpu": {"type": "SCANN"}}), LITE)
+    with pytest.raises(UnsupportedByBackend, match="no FLOAT16_VECTOR"):
+        schema.check(further(vector={"type": "FLOAT16_VECTOR"}), LITE)
+    with pytest.raises(DefinitionError, match="dim = 40000"):
+        schema.check(further(), LITE, dim=8, dims={"texture": 40_000})
+    with pytest.raises(DefinitionError, match="m = 5 does not divide the 12 dimensions"):
+        schema.check(further(index={"cpu": {"type": "IVF_PQ", "params": {"m": 5}}}), NEW, dim=10, dims={"texture": 12})
+
+
+def test_a_gpu_for_one_vector_is_not_one_for_all() -> None:
+    gpu = {"cpu": {"type": "FLAT"}, "gpu": {"type": "GPU_CAGRA"}}
+    first = definition(index=gpu, vectors={"texture": {"encoder": {"model": "t"}}})
+    plan = schema.plan(first, GPU, dim=8, dims={"texture": 4}, description="{}", device="gpu")
+    assert [(index.field, index.type) for index in plan.vector_indexes] == [
+        ("vector", "GPU_CAGRA"),
+        ("texture", "HNSW"),
+    ]
+    second = definition(vectors={"texture": {"encoder": {"model": "t"}, "index": gpu}})
+    with pytest.raises(DefinitionError, match=r"index\.gpu"):
+        schema.plan(second, GPU, dim=8, dims={"texture": 4}, description="{}", device="gpu")

@@ -51,15 +51,15 @@ def test_for_unit_vectors_every_metric_and_type_scores_the_cosine(
     metric: str, vector_type: str, distance: float, score: float
 ) -> None:
     made = schema(metric_type=metric, vector_type=vector_type)
-    (found,) = answers.Scoring(made).found(Hits([("a", distance)]), answers.Columns([], made))
+    (found,) = answers.Scoring(made.vector()).found(Hits([("a", distance)]), answers.Columns([], made))
     assert (found.distance, found.score) == (distance, pytest.approx(score))
 
 
 def test_equal_scores_come_in_the_order_of_their_ids() -> None:
     hits = Hits([("d", 0.9), ("c", 0.5), ("a", 0.5), ("b", 0.5), ("e", 0.1)])
-    found = answers.Scoring(schema()).found(hits, answers.Columns([], schema()))
+    found = answers.Scoring(schema().vector()).found(hits, answers.Columns([], schema()))
     assert [each.id for each in found] == ["d", "a", "b", "c", "e"]
-    nearest = answers.Scoring(schema(metric_type="L2")).found(
+    nearest = answers.Scoring(schema(metric_type="L2").vector()).found(
         Hits([("b", 0.0), ("a", 0.0), ("c", 2.0)]), answers.Columns([], schema())
     )
     assert [each.id for each in nearest] == ["a", "b", "c"]
@@ -80,7 +80,7 @@ def test_output_fields_as_both_backends_take_them(asked: list[str], sent: list[s
 
 def test_search_parameters_start_from_the_catalogue() -> None:
     def sent(index: str, given: dict[str, Any] | None = None, limit: int = 10, **built: Any) -> dict[str, Any]:
-        return reading.SearchParams(schema(index=IndexInfo(index, built)), 16_384).checked(given, limit)
+        return reading.SearchParams(IndexInfo(index, built), 16_384).checked(given, limit)
 
     assert sent("HNSW") == {"ef": 64}
     assert sent("HNSW", limit=100) == {"ef": 100}

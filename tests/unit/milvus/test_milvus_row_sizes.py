@@ -78,7 +78,7 @@ def test_the_note_of_what_the_picture_filled() -> None:
 def test_rows_as_they_are_sent() -> None:
     rows = [{**ROW, "id": name} for name in "abc"]
     vectors = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
-    sent = writing.wire_rows(rows, vectors, [2, 0], SCHEMA)
+    sent = writing.wire_rows(rows, {"vector": vectors}, [2, 0], SCHEMA)
     assert [(row["id"], row["text"]) for row in sent] == [("c", "t"), ("a", "t")]
     np.testing.assert_array_equal([row["vector"] for row in sent], vectors[[2, 0]])
 
@@ -132,7 +132,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
 
 @pytest.mark.parametrize("limit", [0, 101, -1])
 def test_a_limit_that_the_backend_does_not_take(limit: int) -> None:
-    params = reading.SearchParams(replace(SCHEMA, index=IndexInfo("FLAT", {})), 100)
+    params = reading.SearchParams(IndexInfo("FLAT", {}), 100)
     with pytest.raises(QueryError, match=rf"^limit = {limit} is refused: give 1 to 100$"):
         params.checked(None, limit)
     assert params.checked(None, 1) == params.checked(None, 100) == {}

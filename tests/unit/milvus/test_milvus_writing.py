@@ -162,8 +162,8 @@ def test_what_the_picture_filled_is_noted_where_there_is_a_place(dynamic: bool, 
     row = {"id": "1", "imgvec_from_image": "taken_at"}
     assert writing.checked_sizes([row], schema) > [8]
     vectors = np.eye(2, dtype=np.float32)
-    [wire] = writing.wire_rows([row], vectors, [0], schema)
+    [wire] = writing.wire_rows([row], {"vector": vectors}, [0], schema)
     assert {name: value for name, value in wire.items() if name != "vector"} == sent
     # a column wants a value, even if there is nothing to note
-    [bare] = writing.wire_rows([{"id": "2"}], vectors, [0], schema)
+    [bare] = writing.wire_rows([{"id": "2"}], {"vector": vectors}, [0], schema)
     assert bare.get("imgvec_from_image") == ("" if column else None)
