@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
     from imgvec.filters import dynamic, field
+    from imgvec.indexes.options import TuneOptions, VerifyOptions
     from imgvec.ingest import IngestOptions
     from imgvec.progress import Progress
     from imgvec.report import IngestReport
@@ -78,7 +79,9 @@ _HOMES = {
     "SourceOptions": "imgvec.sources",
     "StoredId": "imgvec.search.forms",
     "Text": "imgvec.search.forms",
+    "TuneOptions": "imgvec.indexes.options",
     "VectorQuery": "imgvec.search.forms",
+    "VerifyOptions": "imgvec.indexes.options",
     "apply_tuning": "imgvec.verbs.tuning",
     "build_index": "imgvec.verbs.index",
     "compare": "imgvec.verbs.quality",
@@ -118,7 +121,9 @@ __all__ = [
     "SourceOptions",
     "StoredId",
     "Text",
+    "TuneOptions",
     "VectorQuery",
+    "VerifyOptions",
     "__version__",
     "apply_tuning",
     "build_index",

@@ -61,7 +61,7 @@ def _option(one: Stated) -> Callable[[F], F]:
     return click.option(*flags, one.name, **attributes)
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest Click alone
     """A list of numbers, as 1,5,10."""
 
     name = "numbers"

@@ -17,8 +17,8 @@ FLOOR = {"errors", "plurals", "progress", "rows", "vectors"}
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "__main__": {"cli"},
-    "verbs": {"catalog", "collection", "definition", "exchange", "filters", "indexes", "milvus", "quality", "retry",
-              "search", "settings", "sources"},
+    "verbs": {"catalog", "collection", "definition", "exchange", "filters", "indexes", "milvus", "options", "quality",
+              "retry", "search", "settings", "sources"},
     "cli": {"catalog", "collection", "database", "dates", "definition", "demo", "doctor", "encoders", "engines",
             "errors", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "quality", "report",
             "search", "settings", "sources"},
@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "images": {"errors", "formats"},
     "formats": set(),
     "filters": {"dates", "errors"},
-    "indexes": {"catalog", "store"},
+    "indexes": {"catalog", "filters", "options", "store"},
     "catalog": set(),
     "store": {"filters"},
     "threads": set(),
