@@ -20,6 +20,8 @@ from tiffs import dng
 from imgvec.errors import UnreadableImage
 from imgvec.images import apart, decode
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 TESTS = Path(__file__).parent
 TESTED = {**os.environ, "PYTHONPATH": f"{TESTS.parents[2]}:{TESTS.parents[1]}"}
 ORIENTATION, EXIF, TAKEN, OFFSET = 0x0112, 0x8769, 0x9003, 0x9011
