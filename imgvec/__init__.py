@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from imgvec.indexes.options import TuneOptions, VerifyOptions
     from imgvec.ingest import IngestOptions
     from imgvec.progress import Progress
+    from imgvec.quality.options import EvaluateOptions
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
@@ -63,6 +64,7 @@ _HOMES = {
     "CallableEncoder": "imgvec.encoders.callables",
     "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
+    "EvaluateOptions": "imgvec.quality.options",
     "Hit": "imgvec.search.answer",
     "ImageBytes": "imgvec.search.forms",
     "ImageCollection": "imgvec.collection",
@@ -105,6 +107,7 @@ __all__ = [
     "CallableEncoder",
     "Crop",
     "Definition",
+    "EvaluateOptions",
     "Hit",
     "ImageBytes",
     "ImageCollection",

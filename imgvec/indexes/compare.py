@@ -18,7 +18,7 @@ from imgvec.indexes.plan import plan
 from imgvec.indexes.tune import Tuning, asking, check
 from imgvec.indexes.tuned import Tuned
 from imgvec.indexes.unseen import Scratch, Unseen, unseen_copies
-from imgvec.options import settled
+from imgvec.options import documented, settled
 from imgvec.progress import Telling
 from imgvec.store import Searches
 
@@ -37,6 +37,7 @@ class Comparison:
         return next((tuned for tuned in self.ranking if tuned.reached), None)
 
 
+@documented(MeasureOptions)
 def compare(
     store: Searches,
     scratch: Scratch,

@@ -25,7 +25,7 @@ from imgvec.indexes.options import MeasureOptions, RecallOptions
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.tuned import Choice, Point, Tuned
 from imgvec.indexes.unseen import Ask, Basis, Scratch, unseen
-from imgvec.options import settled
+from imgvec.options import documented, settled
 from imgvec.progress import Telling
 from imgvec.store import Searches
 
@@ -34,6 +34,7 @@ CALLS = 100
 _MOST_QUERIES = 1_000_000
 
 
+@documented(MeasureOptions)
 def tune(store: Searches, scratch: Scratch, **options: Unpack[MeasureOptions]) -> Tuned:
     """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
 

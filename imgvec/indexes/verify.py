@@ -17,7 +17,7 @@ from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
 from imgvec.indexes.options import CheckOptions
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
-from imgvec.options import settled
+from imgvec.options import documented, settled
 from imgvec.progress import Telling
 from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
@@ -31,6 +31,7 @@ _GENEROUS = 1000
 _SEARCHES_A_CALL = 100
 
 
+@documented(CheckOptions)
 def verify(store: Indexes, filter: str = "", **options: Unpack[CheckOptions]) -> Verification:
     """Check a collection's rows, or those that match, its index and its searches; `MEANINGS` names what it can find.
 

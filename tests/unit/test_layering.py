@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "loading": {"definition", "encoders", "errors", "settings"},
     "pruning": {"filters", "sources"},
     "database": {"definition", "encoders", "errors", "milvus", "settings"},
-    "quality": {"errors", "filters", "images", "search", "store"},
+    "quality": {"errors", "filters", "images", "options", "search", "store"},
     "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "retry", "sources",
                  "store"},
     "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources", "store"},

@@ -19,6 +19,7 @@ def test_the_public_names() -> None:
         "CallableEncoder",
         "Crop",
         "Definition",
+        "EvaluateOptions",
         "Hit",
         "ImageBytes",
         "ImageCollection",
