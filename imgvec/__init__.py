@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from imgvec.definition import Definition
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
+    from imgvec.exchange.options import ExportOptions, ImportOptions
     from imgvec.filters import dynamic, field
     from imgvec.indexes.options import TuneOptions, VerifyOptions
     from imgvec.ingest import IngestOptions
@@ -65,11 +66,13 @@ _HOMES = {
     "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
     "EvaluateOptions": "imgvec.quality.options",
+    "ExportOptions": "imgvec.exchange.options",
     "Hit": "imgvec.search.answer",
     "ImageBytes": "imgvec.search.forms",
     "ImageCollection": "imgvec.collection",
     "ImageFile": "imgvec.search.forms",
     "ImgvecError": "imgvec.errors",
+    "ImportOptions": "imgvec.exchange.options",
     "IngestOptions": "imgvec.ingest",
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
@@ -108,11 +111,13 @@ __all__ = [
     "Crop",
     "Definition",
     "EvaluateOptions",
+    "ExportOptions",
     "Hit",
     "ImageBytes",
     "ImageCollection",
     "ImageFile",
     "ImgvecError",
+    "ImportOptions",
     "IngestOptions",
     "IngestReport",
     "Like",

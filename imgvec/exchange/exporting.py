@@ -22,15 +22,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from typing_extensions import Unpack
 
 from imgvec.dates import iso
 from imgvec.errors import BackendError, TargetError, UsageError
 from imgvec.exchange import arrow
+from imgvec.exchange.options import ExportOptions
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
-from imgvec.filters import Filter, render
+from imgvec.filters import render
 from imgvec.filters.fields import text_literal
-from imgvec.progress import OnProgress, Telling
+from imgvec.options import documented, settled
+from imgvec.progress import Telling
 from imgvec.retry import Retry
 from imgvec.rows import FROM_IMAGE, INGESTED_AT, VECTOR
 from imgvec.store import Reads
@@ -65,14 +68,14 @@ class ExportReport:
     files: tuple[Path, ...]
 
 
+@documented(ExportOptions)
 def export_vectors(
     collection: Origin,
     target: str | Path,
     *,
-    where: Filter | str | None = None,
     retry_seconds: float = 60.0,
     part_bytes: int = PART_BYTES,
-    on_progress: OnProgress | None = None,
+    **options: Unpack[ExportOptions],
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
@@ -81,6 +84,7 @@ def export_vectors(
     be there or not. Raises `TargetError` where the target is there already, holds
     other things, or was begun with another filter or collection.
     """
+    asked = settled(ExportOptions, options)
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
     finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
@@ -92,13 +96,13 @@ def export_vectors(
         also = f" and {folder}" if folder.exists() else ""
         raise TargetError(f"{target} is there already: choose another name, or remove it{also}")
     store = collection.store
-    expression = render(where, store.fields, dynamic=store.dynamic)
+    expression = render(asked["where"], store.fields, dynamic=store.dynamic)
     columns = arrow.schema(store)
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip
     with _claimed(folder, about):
-        tell = Telling("export", on_progress)
-        total = store.count(expression) if on_progress else None
+        tell = Telling("export", asked["on_progress"])
+        total = store.count(expression) if asked["on_progress"] else None
         resumed, last = _finished(folder)
         rows = resumed
         pages = _pages(store, expression, last, Retry(retry_seconds))

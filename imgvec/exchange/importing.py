@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
+from typing_extensions import Unpack
 
 from imgvec.dates import iso
 from imgvec.definition import Definition, FieldSection, convert, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import SourceError
+from imgvec.exchange.options import WriteOptions
 from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.filters import FieldType
-from imgvec.progress import OnProgress, Telling
+from imgvec.options import documented, settled
+from imgvec.progress import Telling
 from imgvec.retry import Retry
 from imgvec.rows import (
     CONTENT_HASH,
@@ -81,15 +84,13 @@ class ImportReport:
         return {**vars(self), "refused": dict(sorted(self.refused.items())), "seconds": round(self.seconds, 3)}
 
 
+@documented(WriteOptions)
 def import_vectors(
     collection: Target,
     source: VectorSource,
     *,
-    normalize: bool = False,
-    errors: str | Path | None = None,
     retry_seconds: float = 60.0,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
+    **options: Unpack[WriteOptions],
 ) -> ImportReport:
     """Bring a source's rows in by upsert, so that the same call may be repeated; returns what became of them.
 
@@ -102,6 +103,8 @@ def import_vectors(
     moment is tried again for `retry_seconds`. Memory holds one chunk. Raises `SourceError`, `EncoderMismatch`, and the
     store's errors.
     """
+    asked = settled(WriteOptions, options)
+    normalize, errors, on_notice = asked["normalize"], asked["errors"], asked["on_notice"]
     store = collection.store
     if source.dim != store.dim:
         raise SourceError(f"{source.path} has vectors of {source.dim} elements, {collection.name!r} of {store.dim}")
@@ -112,7 +115,7 @@ def import_vectors(
             on_notice(note)
     # two thirds of INT8 vectors are not unit vectors as they are read back; made so, they round to what they were again
     normalize = normalize or (exact and store.metric_type != "L2" and store.vector_type in _COARSE)
-    report, tell = ImportReport(), Telling("import", on_progress)
+    report, tell = ImportReport(), Telling("import", asked["on_progress"])
     empty = store.count() == 0
 
     def retrying(_error: Exception, _wait: float) -> None:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "pruning": {"filters", "sources"},
     "database": {"definition", "encoders", "errors", "milvus", "settings"},
     "quality": {"errors", "filters", "images", "options", "search", "store"},
-    "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "retry", "sources",
+    "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "options", "retry", "sources",
                  "store"},
     "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources", "store"},
     "ingest": {"encoders", "errors", "images", "options", "report", "retry", "sources", "store", "threads", "workers"},
