@@ -147,7 +147,7 @@ class NotKept(UnreadableImage):
     """A stored picture cannot be opened again: it came as bytes, and was brought in without `keep`."""
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri, "missing", "it came as bytes that were not kept: ingest with keep=DIR")
+        super().__init__(uri, "missing", "it was ingested from bytes that were not kept: ingest with keep=DIR")
 
     # its constructor takes fewer arguments than that of the class above
     def __reduce__(self) -> tuple[type[NotKept], tuple[str]]:  # type: ignore[override]

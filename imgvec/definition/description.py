@@ -43,9 +43,9 @@ def read(name: str, text: str) -> tuple[Definition, Binding]:
             return Definition.load(definition), Binding.from_dict(data["encoder"])
     except (ValueError, TypeError, KeyError, DefinitionError) as exc:
         raise CollectionNotFound(
-            f"the collection {name!r} is there, but imgvec did not make it: its description names no encoder"
+            f"the collection {name!r} exists, but was not made by imgvec: its description names no encoder"
         ) from exc
-    raise CollectionNotFound(f"the collection {name!r} was made by a later imgvec (format {version}): upgrade imgvec")
+    raise CollectionNotFound(f"the collection {name!r} was made by a newer imgvec (format {version}): upgrade imgvec")
 
 
 def is_made_from(remembered: Definition, given: Definition) -> bool:
@@ -69,7 +69,9 @@ def check_binding(name: str, bound: Binding, given: Binding) -> None:
     differing = [field for field in bound.to_dict() if getattr(bound, field) != getattr(given, field)]
     # the same weights from another folder or commit are the same encoder: the fingerprint is what counts
     if set(differing) - {"model", "revision"}:
-        said = ", ".join(f"{field} {getattr(bound, field)!r} against {getattr(given, field)!r}" for field in differing)
+        said = ", ".join(
+            f"{field} {getattr(bound, field)!r} instead of {getattr(given, field)!r}" for field in differing
+        )
         raise EncoderMismatch(
-            f"the collection {name!r} holds vectors of {bound.model}, and {given.model} is another encoder: {said}"
+            f"the collection {name!r} holds vectors of {bound.model}, but {given.model} is a different encoder: {said}"
         )

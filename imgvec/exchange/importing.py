@@ -24,6 +24,7 @@ from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.filters import FieldType
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.retry import Retry
 from imgvec.rows import (
@@ -107,7 +108,7 @@ def import_vectors(
     normalize, errors, on_notice = asked["normalize"], asked["errors"], asked["on_notice"]
     store = collection.store
     if source.dim != store.dim:
-        raise SourceError(f"{source.path} has vectors of {source.dim} elements, {collection.name!r} of {store.dim}")
+        raise SourceError(f"{source.path} has vectors of dim {source.dim}, but {collection.name!r} has dim {store.dim}")
     exported = _exported(collection, source)
     exact = source.copied and exported == collection.definition
     if on_notice:
@@ -133,7 +134,7 @@ def import_vectors(
             counts = {"written": report.written, "refused": report.refused.total()}
             tell("writing rows", report.seen, source.rows, counts=counts)
     if on_notice and empty and (held := store.count()) < report.written:
-        on_notice(f"{report.written - held:,} rows had the id of a later one, which took their place")
+        on_notice(f"{counted(report.written - held, 'row')} replaced by later rows with the same id")
     report.seconds = tell.seconds
     return report
 
@@ -159,12 +160,12 @@ def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, 
     if source is None:
         return ()
     if source not in ("COSINE", "IP", "L2"):
-        return (f"neighbours by {target} are others than those of the file's {source}",)
+        return (f"{target} gives different neighbours from the file's {source}",)
     from_cosine = source == "COSINE" and (normalize or target != "L2")
     from_length = source != "COSINE" and not normalize and target in (source, "COSINE", "IP")
     if from_cosine or from_length:
         return ()
-    return (f"neighbours by {target} are those of the file's {source} only where its vectors have unit length",)
+    return (f"{target} gives the same neighbours as the file's {source} only for vectors of unit length",)
 
 
 class _RefusedError(ValueError):
@@ -266,5 +267,5 @@ def _id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _RefusedError("unusable id", f"{value!r} is neither text nor an integer")
     if (size := len(value.encode(errors="replace"))) > MAX_ID_BYTES:
-        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, and an id has {MAX_ID_BYTES} at most")
+        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, but ids are limited to {MAX_ID_BYTES}")
     return value

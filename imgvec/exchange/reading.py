@@ -15,6 +15,7 @@ from imgvec.exchange import annoy, beside, faiss, npy, parquet
 from imgvec.exchange.options import FileOptions, FormatOptions
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 
 IDS_SUFFIX = ".ids.csv"
 """What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
@@ -48,14 +49,17 @@ def open_source(source: str | Path, **options: Unpack[FileOptions]) -> VectorSou
         ids = None
     for each in tables:
         if (rows := beside.count(each())) != found.rows:
-            raise SourceError(f"{path} has {found.rows:,} vectors, and the file beside it {rows:,} rows: one for each")
+            raise SourceError(
+                f"{path} has {counted(found.rows, 'vector')}, but the file beside it has "
+                f"{counted(rows, 'row')}: it needs one per vector"
+            )
     if not tables and not ids:
         return found
     joined = replace(found, read=_joined(found, tables, None), copied=False)
     if ids is None:
         return joined
     if found.rows and not any(ids in row for row in next(iter(joined.read(_LOOKED_AT))).rows):
-        raise SourceError(f"{ids}: there is no such file, and no such column among those of {path}")
+        raise SourceError(f"{ids} is neither a file nor a column of {path}")
     return replace(joined, read=_joined(found, tables, ids))
 
 
@@ -77,10 +81,10 @@ def _opened(path: Path, asked: FormatOptions) -> VectorSource:
     if dim is not None and metric is not None:
         return annoy.open_annoy(path, dim, metric)
     if path.suffix.lower() in annoy.SUFFIXES or dim is not None or metric is not None:
-        raise UsageError(f"{path}: an Annoy file says neither its dimension nor its metric: give --dim and --metric")
+        raise UsageError(f"{path}: an Annoy file does not record its dimension and metric: give --dim and --metric")
     raise SourceError(
-        f"{path} is none of .npy, Parquet, a Faiss index, or a folder of Parquet files; for an Annoy file give --dim "
-        "and --metric"
+        f"{path} is not .npy, Parquet, a Faiss index or a folder of Parquet files; for an Annoy file give --dim "
+        f"and --metric"
     )
 
 

@@ -146,7 +146,7 @@ def _encoded(batch: Sequence[Prepared | Ready], encoder: Encoder, run: Run) -> l
         run.encoded += len(prepared)
         for item, vector in zip(prepared, vectors, strict=True):
             if vector is None:
-                run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder has no vector for it"))
+                run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder returned no vector for it"))
             else:
                 ready.append(Ready(item.row, vector, encoded=True))
     return ready

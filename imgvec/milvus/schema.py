@@ -66,13 +66,13 @@ def check(
         raise backend.refusal(f"no {vector}", frozenset(floats))
     index = _chosen(definition, device)
     if dim is not None and not 1 <= dim <= backend.max_dim:
-        raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
+        raise DefinitionError(f"dim must be an integer from 1 to {backend.max_dim}, not {dim}")
     plan_index(
         index.type, index.params, backend, vector_type=vector, metric_type=definition.vector.metric_type, dim=dim
     )
     for name, declared in definition.fields.items():
         if declared.nullable and not backend.nullable:
-            raise backend.refusal(f"no nullable fields: give {name} a default instead of nullable")
+            raise backend.refusal(f"no nullable fields: give {name} a default instead")
         if declared.index:
             backend.scalar_index(declared.index, name, declared.type)
 
@@ -120,7 +120,7 @@ def plan_index(
     kind = catalog.index_type(type)
     fitting = {name for name in backend.index_types if {vector_type, metric_type} <= _takes(catalog.INDEX_TYPES[name])}
     if kind.device == "gpu" and backend.gpu is False:
-        raise backend.refusal(f"no GPU, which {type} needs", frozenset(fitting))
+        raise backend.refusal(f"no GPU, required by {type}", frozenset(fitting))
     if type not in backend.index_types:
         raise backend.refusal(f"no index type {type}", frozenset(fitting))
     if lacks := {vector_type, metric_type} - _takes(kind):
@@ -150,7 +150,7 @@ def _chosen(definition: Definition, device: Literal["cpu", "gpu"]) -> IndexSecti
     if device == "cpu":
         return definition.index.cpu
     if definition.index.gpu is None:
-        raise DefinitionError("there is no index for a GPU: add one, or build the one for the CPU", where="index.gpu")
+        raise DefinitionError("the definition has no GPU index: add one, or build the CPU index", where="index.gpu")
     return definition.index.gpu
 
 

@@ -69,7 +69,7 @@ def print_verification(found: Verification) -> None:
     exact = kind is not None and kind.family == "exact"
     click.echo(f"{found.name}: {counted(found.rows, 'row')}, {found.index}")
     if found.recall is not None:
-        easier = "" if exact else "(new images are harder: `imgvec index tune` measures those)"
+        easier = "" if exact else " (new images are harder: `imgvec index tune` measures those)"
         click.echo(f"  recall@{found.limit} of stored rows: {found.recall}{easier}")
     checked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
     click.echo(f"  checked: {checked}, in {found.seconds:.1f} s")

@@ -31,12 +31,12 @@ def test_the_same_weights_from_elsewhere(given: Binding) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"fingerprint": "f" * 32}, f"fingerprint '{'0' * 32}' against '{'f' * 32}'"),
-        ({"layer": 9}, "layer None against 9"),
-        ({"pooling": "mean"}, "pooling 'cls' against 'mean'"),
-        ({"image_size": 518}, "image_size 224 against 518"),
-        ({"dim": 64}, "dim 384 against 64"),
-        ({"model": "m", "dim": 64}, "model 'facebook/dinov2-small' against 'm', dim 384 against 64"),
+        ({"fingerprint": "f" * 32}, f"fingerprint '{'0' * 32}' instead of '{'f' * 32}'"),
+        ({"layer": 9}, "layer None instead of 9"),
+        ({"pooling": "mean"}, "pooling 'cls' instead of 'mean'"),
+        ({"image_size": 518}, "image_size 224 instead of 518"),
+        ({"dim": 64}, "dim 384 instead of 64"),
+        ({"model": "m", "dim": 64}, "model 'facebook/dinov2-small' instead of 'm', dim 384 instead of 64"),
     ],
 )
 def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
@@ -44,7 +44,7 @@ def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
         check_binding("photos", BOUND, replace(BOUND, **changes))  # type: ignore[arg-type]
     model = changes.get("model", BOUND.model)
     assert str(raised.value) == (
-        f"the collection 'photos' holds vectors of {BOUND.model}, and {model} is another encoder: {says}"
+        f"the collection 'photos' holds vectors of {BOUND.model}, but {model} is a different encoder: {says}"
     )
 
 
