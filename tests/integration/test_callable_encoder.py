@@ -40,7 +40,7 @@ def test_a_function_given_by_hand(backend_uri: str, pictures: Path) -> None:
         assert best.score == pytest.approx(1, abs=1e-3)
         assert photos.ingest(pictures).unchanged == 20
     for other in (made(version="2"), made("other"), made(fit="squash")):
-        with pytest.raises(EncoderMismatch, match="callable:layout, and callable:"):
+        with pytest.raises(EncoderMismatch, match="callable:layout, but callable:"):
             ImageCollection.open("trip", uri=backend_uri, encoder=other)
     with ImageCollection.open("trip", uri=backend_uri) as photos:
         assert photos.count() == 20

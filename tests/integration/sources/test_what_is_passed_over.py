@@ -55,7 +55,7 @@ def test_what_is_passed_over_is_counted_and_links_are_named(library: Path) -> No
     assert "2 written" in result.stdout
     for reason in ("symbolic link", "system folder", "excluded"):
         assert f"  passed over, {reason}: 1\n" in result.stdout
-    assert f"(the first: {library}/d.png); --follow-links" in result.stderr
+    assert f"(the first: {library}/d.png); use --follow-links" in result.stderr
     assert uris(library) == {"a.png", "b.png"}
 
 
@@ -145,7 +145,7 @@ def test_a_moved_folder_names_the_way_out_and_it_works(library: Path) -> None:
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 1
         assert "moved or is gone for good, delete its rows with: imgvec collections delete" in result.stderr
-        _, *command = shlex.split(result.stderr.strip().rpartition(" rows: ")[2])
+        _, *command = shlex.split(result.stderr.strip().rpartition(" delete its rows with: ")[2])
     result = CliRunner().invoke(main, ["--uri", lite, *command, "--yes"])
     assert result.exit_code == 0, result.output
     with ImageCollection.open("photos", uri=lite, encoder=FakeEncoder()) as photos:
