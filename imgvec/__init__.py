@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     from imgvec.definition import Definition
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
+    from imgvec.exchange.options import ExportOptions, ImportOptions
     from imgvec.filters import dynamic, field
+    from imgvec.indexes.options import TuneOptions, VerifyOptions
     from imgvec.ingest import IngestOptions
     from imgvec.progress import Progress
+    from imgvec.quality.options import EvaluateOptions
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
@@ -64,11 +67,14 @@ _HOMES = {
     "CallableEncoder": "imgvec.encoders.callables",
     "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
+    "EvaluateOptions": "imgvec.quality.options",
+    "ExportOptions": "imgvec.exchange.options",
     "Hit": "imgvec.search.answer",
     "ImageBytes": "imgvec.search.forms",
     "ImageCollection": "imgvec.collection",
     "ImageFile": "imgvec.search.forms",
     "ImgvecError": "imgvec.errors",
+    "ImportOptions": "imgvec.exchange.options",
     "IngestOptions": "imgvec.ingest",
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
@@ -80,7 +86,9 @@ _HOMES = {
     "SourceOptions": "imgvec.sources",
     "StoredId": "imgvec.search.forms",
     "Text": "imgvec.search.forms",
+    "TuneOptions": "imgvec.indexes.options",
     "VectorQuery": "imgvec.search.forms",
+    "VerifyOptions": "imgvec.indexes.options",
     "apply_tuning": "imgvec.verbs.tuning",
     "build_index": "imgvec.verbs.index",
     "compare": "imgvec.verbs.quality",
@@ -107,11 +115,14 @@ __all__ = [
     "CallableEncoder",
     "Crop",
     "Definition",
+    "EvaluateOptions",
+    "ExportOptions",
     "Hit",
     "ImageBytes",
     "ImageCollection",
     "ImageFile",
     "ImgvecError",
+    "ImportOptions",
     "IngestOptions",
     "IngestReport",
     "Like",
@@ -123,7 +134,9 @@ __all__ = [
     "SourceOptions",
     "StoredId",
     "Text",
+    "TuneOptions",
     "VectorQuery",
+    "VerifyOptions",
     "__version__",
     "apply_tuning",
     "build_index",

@@ -77,6 +77,4 @@ def must_exist(settings: Settings) -> None:
     """Opening for reading makes no new file, in which a mistyped path would look like an empty database."""
     lite = lite_file(settings)
     if lite is not None and lite.suffix == ".db" and not lite.exists():
-        raise CollectionNotFound(
-            f"there is no Milvus Lite file {settings.uri}: check the path, or ingest into it first"
-        )
+        raise CollectionNotFound(f"no Milvus Lite file at {settings.uri}: check the path, or create it with an ingest")

@@ -122,7 +122,7 @@ def _number(text: str, number: int) -> Span:
             if len(digits) != 14:
                 raise ValueError(f"is not a date: {HINT}") from None
     if _COMPACT_MINUTES.fullmatch(digits):
-        raise ValueError(f"may be a date and a time or Unix milliseconds ({iso(number)}): {HINT}")
+        raise ValueError(f"could be a date and time or Unix milliseconds ({iso(number)}): {HINT}")
     if number == 0 or _SECONDS_OF_2100 <= abs(number) < _MS_OF_2200 or _LAST - _DAY_MS < number <= _LAST:
         return Span(number, number + 1, digits)
     if _FIRST <= number < 0 and abs(number) >= _SECONDS_OF_2100:
@@ -133,7 +133,7 @@ def _number(text: str, number: int) -> Span:
     for factor, unit in ((1000, "microseconds"), (1_000_000, "nanoseconds")):
         if abs(number) // factor < _MS_OF_2200:
             raise ValueError(f"looks like Unix {unit} of {iso(number // factor)}, not milliseconds: {HINT}")
-    raise ValueError(f"lies beyond every calendar in Unix milliseconds: {HINT}")
+    raise ValueError(f"is out of range as Unix milliseconds: {HINT}")
 
 
 @lru_cache(4096)  # an ingest reads the same date several times
@@ -142,7 +142,7 @@ def _read(text: str) -> Span:
         if match := form.fullmatch(text):
             return _of(match, text)
     if _AMBIGUOUS.fullmatch(text):
-        raise ValueError(f"may have the day or the month first: {HINT}")
+        raise ValueError(f"is ambiguous about day and month: {HINT}")
     raise ValueError(f"is not a date: {HINT}")
 
 
@@ -174,7 +174,7 @@ def _zone(text: str | None) -> timezone:
     digits = text[1:].replace(":", "")
     away = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
     if away > timedelta(hours=14):
-        raise ValueError(f"no zone is {text} away from UTC")
+        raise ValueError(f"UTC offset {text} is out of range")
     return timezone(away if text[0] == "+" else -away)
 
 

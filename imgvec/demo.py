@@ -89,14 +89,14 @@ def _originals(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         found = [Path(item.uri) for item in Source(folder) if isinstance(item, Record)]
         if not found:
-            raise SourceError(f"{folder}: there is no image in it")
+            raise SourceError(f"{folder}: contains no images")
         yield from found
         return
     try:
         import skimage
     except ImportError as exc:
         raise MissingExtra(
-            "demo", "the demo's photos are those of scikit-image", otherwise="give a folder of your own"
+            "demo", "the demo uses the photos shipped with scikit-image", otherwise="use a folder of your own"
         ) from exc
     data = Path(skimage.__file__).parent / "data"
     yield from (data / name for name in PHOTOS)
@@ -126,8 +126,8 @@ def _page(result: DemoResult) -> str:
     }
     return page(
         "imgvec demo",
-        f"{found} of {len(result.queries)} edited copies found their original first, by vectors of {result.model}. "
-        "Each row is a copy, then what was found, best first; the original has a green frame.",
+        f"{found} of {len(result.queries)} edited copies found their original first, with vectors of "
+        f"{result.model}. Each row shows a copy and then its hits, best first; the original has a green frame.",
         [(edit, f"{hit} of {of} at rank 1") for edit, (hit, of) in result.by_edit().items()],
         [Section(edit, pictures) for edit, pictures in rows.items()],
     )

@@ -107,11 +107,11 @@ def _weights() -> Iterator[Finding]:
 
 def _backend(connection: Connection, uri: str, there: bool) -> Iterator[Finding]:
     can = connection.capabilities
-    yet = "" if there else "; the file is not there yet, the first ingest makes it"
+    yet = "" if there else "; the file does not exist yet, the first ingest creates it"
     yield Finding("milvus", "ok", f"{uri}: {can.kind} {'.'.join(map(str, can.version))}{yet}")
     yield Finding("index types", "ok", ", ".join(sorted(can.index_types)))
     yield Finding("vector types", "ok", ", ".join(sorted(can.vector_types)))
-    gpu = {True: "yes", False: "no", None: "not known before one is tried"}[can.gpu]
+    gpu = {True: "yes", False: "no", None: "unknown until one is tried"}[can.gpu]
     if danger := can.danger("IVF_SQ8"):
         yield Finding("stored vectors", "warning", danger)
     yield Finding("backend", "ok", f"nullable fields: {'yes' if can.nullable else 'no'}; GPU indexes: {gpu}")
@@ -125,6 +125,6 @@ def _collections(settings: Settings) -> Iterator[Finding]:
         try:
             describe(model, found.binding.revision)
         except ImgvecError as exc:
-            yield Finding(f"collection {found.name}", "wrong", f"its encoder is not to be had: {exc}")
+            yield Finding(f"collection {found.name}", "wrong", f"its encoder is not available: {exc}")
         else:
             yield Finding(f"collection {found.name}", "ok", f"{model}, dim {found.binding.dim}")

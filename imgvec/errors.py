@@ -4,7 +4,7 @@
     ├── SettingsError              a setting (environment, .env) has no usable value
     ├── DefinitionError            a definition file says something that cannot be
     ├── UsageError                 arguments that cannot be, or do not go together; also a ValueError
-    │   └── OptionError            an option has a value that it cannot have; carries its name
+    │   └── OptionError            an option has a value that it cannot have; carries its name; also a QueryError
     ├── MissingExtra               something optional is not installed; carries the extra; also an ImportError
     ├── SourceError                a source of images or vectors, or its metadata, cannot be read or does not fit
     ├── TargetError                a file or folder to write cannot be written, or is something else already
@@ -78,8 +78,15 @@ class UsageError(ImgvecError, ValueError):
     """The call itself cannot be: arguments out of range, or that do not go together."""
 
 
-class OptionError(UsageError):
-    """An option has a value of another type, or out of its bounds; `name` is the option."""
+class QueryError(ImgvecError):
+    """A query cannot be searched for: wrong shape, not finite, zero length, or a kind the encoder lacks."""
+
+
+class OptionError(UsageError, QueryError):
+    """An option has a value of another type, or that cannot be: out of bounds, too little; `name` is the option.
+
+    It is a `QueryError` too, which imgvec 0.1.0 raised for a limit, a recall or a number of queries that cannot be.
+    """
 
     def __init__(self, name: str, message: str) -> None:
         self.name = name
@@ -140,7 +147,7 @@ class NotKept(UnreadableImage):
     """A stored picture cannot be opened again: it came as bytes, and was brought in without `keep`."""
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri, "missing", "it came as bytes that were not kept: ingest with keep=DIR")
+        super().__init__(uri, "missing", "it was ingested from bytes that were not kept: ingest with keep=DIR")
 
     # its constructor takes fewer arguments than that of the class above
     def __reduce__(self) -> tuple[type[NotKept], tuple[str]]:  # type: ignore[override]
@@ -161,10 +168,6 @@ class EncoderMismatch(EncoderError):
 
 class EngineFailed(ImgvecError):
     """Ray cannot be reached, or lost a worker for good."""
-
-
-class QueryError(ImgvecError):
-    """A query cannot be searched for: wrong shape, not finite, zero length, or a kind the encoder lacks."""
 
 
 class FilterError(ImgvecError):

@@ -25,6 +25,7 @@ from imgvec.loading import loaded_encoder
 from imgvec.milvus import bulk
 from imgvec.opening import opened_store
 from imgvec.options import taken
+from imgvec.plurals import counted
 from imgvec.report import IngestReport
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
@@ -39,7 +40,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
     """`ImageCollection.ingest`, with every option settled."""
     part, via, on_notice = chosen["part"], chosen["via"], chosen["on_notice"]
     if chosen["prune"] and (part is not None or via is not None):
-        raise UsageError("prune with the whole source, and the collection itself: not with part or via")
+        raise UsageError("prune needs the whole source and the collection itself: do not use part or via")
     engine = chosen["engine"] or LocalEngine()
     is_local = isinstance(engine, LocalEngine)
     if chosen["prune"]:
@@ -84,7 +85,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
         # which rows of it were used is known where it was read
         if known is not None and known.unused and part is None and is_local:
             first = known.unused[0]
-            on_notice(f"{len(known.unused):,} rows of the metadata belong to no image (the first: {first})")
+            on_notice(f"{counted(len(known.unused), 'row')} of the metadata without an image (the first: {first})")
     if chosen["prune"] and not report.interrupted:
         report.pruned = prune(collection, source, on_notice=on_notice)
     return report
@@ -107,7 +108,7 @@ def prune(
             raise SourceError(f"nothing was pruned: {exc}; {way_out}") from exc
         if not _knows_any(collection, (item.id for item in found if isinstance(item, Record))):
             raise SourceError(
-                f"nothing was pruned: {one.spec} holds none of the collection's images; is its disk there? "
+                f"nothing was pruned: {one.spec} contains none of the collection's images; is its disk mounted? "
                 f"Otherwise, {way_out}"
             )
     left = Counter[str]()

@@ -32,7 +32,7 @@ TITLES = {
 """What people call a format, where that is not its name."""
 
 NEVER = {
-    "EPS": "is a program for a printer, and reading it would run another program",
+    "EPS": "is a printer program, and reading it would run another program",
     "WMF": "is a drawing, and reading it would run another program",
     "SVG": "is a drawing, not a photo format that imgvec reads; export it as PNG",
     "PDF": "is a document, not a photo format that imgvec reads; export its pages as PNG or JPEG",
@@ -63,7 +63,7 @@ def allow_list(given: str | Iterable[str]) -> tuple[str, ...]:
         return FORMATS
     signs = {word[0] if word[0] in "+-" else "" for word in words}
     if "" in signs and len(signs) > 1:
-        raise ValueError("give the whole list (JPEG,PNG), or only changes to the usual one (+TGA,-GIF), not both")
+        raise ValueError("give either a whole list (JPEG,PNG) or changes to the usual one (+TGA,-GIF), not both")
     named = [(word[:1], _name(word.lstrip("+-"))) for word in words]
     if "" in signs:
         return tuple(dict.fromkeys(name for _, name in named))
@@ -71,7 +71,7 @@ def allow_list(given: str | Iterable[str]) -> tuple[str, ...]:
     added = [name for sign, name in named if sign == "+"]
     kept = tuple(name for name in dict.fromkeys([*FORMATS, *added]) if name not in removed)
     if not kept:
-        raise ValueError("nothing is left that could be read")
+        raise ValueError("no format is left to read")
     return kept
 
 
@@ -82,4 +82,4 @@ def _name(word: str) -> str:
         return name
     if name in NEVER:
         raise ValueError(f"{name} {NEVER[name]}; it cannot be allowed")
-    raise ValueError(f"no format {word!r}; known are {', '.join(FORMATS)}, and on request {', '.join(TRUSTED)}")
+    raise ValueError(f"unknown format {word!r}; known: {', '.join(FORMATS)}, and on request {', '.join(TRUSTED)}")

@@ -14,7 +14,8 @@ def loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
     """The encoder that the collection `name` remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
     if not binding.fingerprint:
         raise EncoderUnavailable(
-            f"the collection {name!r} has no encoder, its vectors were made elsewhere: search it by vector or stored id"
+            f"the collection {name!r} has no encoder because its vectors were made elsewhere: search it by vector "
+            f"or stored id"
         )
     # brings torch and transformers, seconds that a count or a delete does not need
     from imgvec.encoders import load_encoder
@@ -41,7 +42,7 @@ def first_encoder(definition: Definition, settings: Settings, on_notice: Callabl
         spec, section.fallback, device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
     )
     if fell_back and on_notice:
-        on_notice(f"{section.model} cannot be reached; the collection is made with {encoder.binding.model} instead")
+        on_notice(f"{section.model} cannot be reached; creating the collection with {encoder.binding.model} instead")
     return encoder
 
 
@@ -51,6 +52,6 @@ def check_lengths(definition: Definition, binding: Binding) -> None:
     # what has no fingerprint encodes nothing: its vectors come from elsewhere, and are checked as they come
     if metric != "L2" and binding.fingerprint and not binding.normalize:
         raise DefinitionError(
-            f"{metric} wants unit vectors, and {binding.model} leaves them as they are: normalize them, or take L2",
+            f"{metric} needs unit vectors, but {binding.model} does not normalize them: normalize them, or use L2",
             where="vector.metric_type",
         )

@@ -59,12 +59,12 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
     try:
         if connection.has(name):
             if not options.get("exist_ok", False):
-                raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
+                raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
             opened = _opened(connection, name, settings, encoder, given)
             if gpu and not opened.store.index.type.startswith("GPU_"):
                 raise DefinitionError(
-                    f"the collection {name!r} is there, with a {opened.store.index.type} index: drop it first, or "
-                    "leave gpu out"
+                    f"the collection {name!r} already exists with a {opened.store.index.type} index: drop it "
+                    f"first, or omit gpu"
                 )
             return opened
         wanted = given or Definition.load(name if name in bundled() else "photos")
@@ -115,7 +115,7 @@ def _made(
     if wanted.partition_key and not connection.capabilities.partition_key and on_notice:
         on_notice(
             f"{connection.capabilities.name} writes upserted rows to the wrong partition (milvus#30607), so "
-            f"{wanted.partition_key} is an ordinary field there: the same hits, found less fast"
+            f"{wanted.partition_key} becomes an ordinary field: same hits, slower search"
         )
     section = wanted.index.gpu if gpu else wanted.index.cpu
     if on_notice and section and (danger := connection.capabilities.danger(section.type)):
@@ -135,8 +135,7 @@ def _opened(
     definition, binding = remembered.definition, remembered.binding
     if wanted is not None and not description.is_made_from(definition, wanted):
         raise DefinitionError(
-            f"the collection {name!r} was made from another definition: leave the definition out, or choose "
-            "another name"
+            f"the collection {name!r} was made from another definition: omit the definition, or choose another name"
         )
     if encoder is not None:
         description.check_binding(name, binding, encoder.binding)

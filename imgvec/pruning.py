@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from imgvec.filters import FieldType, field, render
+from imgvec.plurals import counted
 from imgvec.sources.registry import split_member
 
 
@@ -29,17 +30,17 @@ def way_out(collection: str, source: str | Path, root: str | Path | None) -> str
         if root is not None:
             text = os.path.relpath(text, os.path.expanduser(root))  # noqa: PTH111
     if text == ".":
-        return "if its rows are to go, delete the collection"
+        return "to delete its rows, delete the collection"
     command = delete_command(collection, text.rstrip("/") + "/")
-    return f"if it was moved or is gone for good, this deletes its rows: {command}"
+    return f"if it was moved or is gone for good, delete its rows with: {command}"
 
 
 def unsure(collection: str, uris: dict[str, int]) -> str:
     """What to say of rows that may be a file's or an archive's, neither of which is there: their number by archive."""
     number, first = sum(uris.values()), next(iter(uris))
     return (
-        f"{number:,} rows were left whose archive is not there (the first: {first}); if it is gone for good, this "
-        f"deletes them: {delete_command(collection, first + '!')}"
+        f"kept {counted(number, 'row')} whose archive is missing (the first: {first}); if it is gone for good, "
+        f"delete them with: {delete_command(collection, first + '!')}"
     )
 
 

@@ -52,9 +52,9 @@ def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
     """
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
         got = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
-        return f"vectors are an (n, {dim}) float32 array, not {got}"
+        return f"vectors must be an (n, {dim}) float32 array, not {got}"
     if vectors.shape[1] != dim:
-        return f"vectors have {vectors.shape[1]} dimensions, the collection's have {dim}"
+        return f"the vectors have dim {vectors.shape[1]}, but the collection has dim {dim}"
     lengths = norms(vectors)
     sound = has_direction(lengths)
     if unit:
@@ -64,7 +64,7 @@ def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
     first = int(np.flatnonzero(~sound)[0])
     found = flaw(lengths[first], unit=unit)
     if found == "not finite":
-        return f"vector {first} has elements that are not finite"
+        return f"vector {first} is not finite"
     if found == "zero length":
         return f"vector {first} has length zero"
-    return f"vector {first} has length {lengths[first]:.4g}, and this collection takes unit vectors"
+    return f"vector {first} has length {lengths[first]:.4g}, but this collection takes unit vectors"

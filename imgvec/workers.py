@@ -80,7 +80,7 @@ class WorkerProcesses:
         with self._made(1) as pool:
             attempt = pool.submit(function, job)
             if isinstance(attempt.exception(), BrokenProcessPool):
-                result.set_exception(WorkerDiedError("the process that did it died"))
+                result.set_exception(WorkerDiedError("the worker process died"))
             else:
                 _settle(attempt, result)
 

@@ -6,7 +6,6 @@ before a command needs them: `imgvec search` starts without what the others need
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 import traceback
@@ -16,6 +15,7 @@ import click
 
 from imgvec import __version__
 from imgvec.cli.interrupts import INTERRUPTED
+from imgvec.cli.lazy import LazyGroup
 from imgvec.cli.streams import Streams
 from imgvec.errors import ImgvecError
 
@@ -35,12 +35,13 @@ COMMANDS = {
 """Each is the object of its name in the module of its name; with the line that `imgvec --help` has for it."""
 
 
-class _Group(click.Group):
+class _Group(LazyGroup):
     """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1.
 
     Of the whole program it looks after the streams too; called by another one, as by a test, it leaves them alone.
-    A command's file is loaded when the command is used: its options may need what others do without.
     """
+
+    package, names = "imgvec.cli", frozenset(COMMANDS)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         global streams
@@ -57,14 +58,6 @@ class _Group(click.Group):
                 raise
             status = 1
         sys.exit(streams.finish(status))
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
-        return sorted({*COMMANDS, *self.commands})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS and cmd_name not in self.commands:
-            self.add_command(getattr(importlib.import_module(f"imgvec.cli.{cmd_name}"), cmd_name))
-        return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         """Without importing the commands."""

@@ -6,11 +6,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import Unpack
 
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
 from imgvec.cli.output import print_csv, print_json, print_table
 from imgvec.cli.progress import bar
+from imgvec.cli.stated import options_of
 from imgvec.plurals import counted
+from imgvec.quality.options import EvaluateOptions
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
@@ -19,21 +22,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @collection_option
-@click.option(
-    "--label",
-    required=True,
-    metavar="FIELD",
-    help="Field that holds the labels; with an array, one shared label is enough.",
-)
-@click.option("--queries", metavar="DIR", help="Folder of query images, instead of the stored rows.")
-@click.option(
-    "--query-labels", metavar="FILE", help="Labels of the --queries: CSV, TSV or JSON lines with path and label."
-)
-@click.option("-k", "k", default="1,5,10", show_default=True, metavar="K,…", help="Numbers of hits to score.")
+@options_of(EvaluateOptions)
 @filter_options
-@click.option("--exact", is_flag=True, help="Rank every row by its exact score, without the index; adds mAP.")
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Use a random sample of N queries.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for the sample.")
 @click.option("--compare", "other", metavar="NAME", help="Second collection to compare, on the same queries.")
 @click.option("--compare-uri", metavar="URI", help="Milvus URI of the second collection, if it is elsewhere.")
 @output_option("table", "json", "csv")
@@ -41,19 +31,12 @@ if TYPE_CHECKING:
 def evaluate(
     ctx: click.Context,
     name: str,
-    label: str,
-    queries: str | None,
-    query_labels: str | None,
-    k: str,
-    where: str | None,
     eq: tuple[str, ...],
     ranges: tuple[str, ...],
-    exact: bool,
-    sample: int | None,
-    seed: int,
     other: str | None,
     compare_uri: str | None,
     output: str,
+    **options: Unpack[EvaluateOptions],
 ) -> None:
     """Measure search quality against labels.
 
@@ -64,30 +47,24 @@ def evaluate(
     """
     import imgvec
 
-    if bool(queries) != bool(query_labels):
+    if bool(options["queries"]) != bool(options["query_labels"]):
         raise click.UsageError("--queries and --query-labels must be used together.")
     if compare_uri and not other:
         raise click.UsageError("--compare-uri needs --compare.")
-    ks = _integers(k)
     with ExitStack() as stack:
         collection = stack.enter_context(opened(ctx, name))
-        matching = combined(collection, where, eq, ranges)
+        options["where"] = combined(collection, options["where"], eq, ranges)
         told: list[str] = []
+        options["on_notice"] = told.append
         if other is None:
-            with bar() as on_progress:
-                found = imgvec.evaluate(
-                    collection, label=label, k=ks, where=matching, exact=exact, queries=queries,
-                    query_labels=query_labels, sample=sample, seed=seed, on_progress=on_progress, on_notice=told.append,
-                )  # fmt: skip
+            with bar() as options["on_progress"]:
+                found = imgvec.evaluate(collection, **options)
             _tell(told)
             _print_evaluation(found, output)
             return
         second = stack.enter_context(_opened_at(ctx, other, compare_uri))
-        with bar() as on_progress:
-            compared = imgvec.compare(
-                collection, second, label=label, k=ks, where=matching, exact=exact, queries=queries,
-                query_labels=query_labels, sample=sample, seed=seed, on_progress=on_progress, on_notice=told.append,
-            )  # fmt: skip
+        with bar() as options["on_progress"]:
+            compared = imgvec.compare(collection, second, **options)
         _tell(told)
         _print_comparison(compared, output)
 
@@ -96,16 +73,6 @@ def _tell(notices: list[str]) -> None:
     """Called once the progress bar is gone."""
     for each in notices:
         notice(each)
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 1:
-        raise click.BadParameter(f"{text!r} is not a list of positive integers, such as 1,5,10", param_hint="-k")
-    return found
 
 
 def _opened_at(ctx: click.Context, name: str, uri: str | None) -> ImageCollection:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import Unpack
 
 from imgvec.cli.options import (
     collection_option,
@@ -19,6 +20,9 @@ from imgvec.cli.options import (
 )
 from imgvec.cli.output import print_json
 from imgvec.cli.progress import bar
+from imgvec.cli.stated import options_of
+from imgvec.exchange.options import ImportOptions, MakeOptions
+from imgvec.options import taken
 from imgvec.plurals import counted
 
 if TYPE_CHECKING:
@@ -28,33 +32,19 @@ if TYPE_CHECKING:
 @click.command("import")
 @collection_option
 @click.argument("source")
-@click.option(
-    "--ids", metavar="FILE|COLUMN", help="Row ids: a file, or a column of the metadata or of the Parquet file."
-)
-@click.option("--metadata", metavar="FILE", help="CSV, JSON lines or Parquet, one row per vector in the same order.")
-@click.option("--vector-column", show_default="vector", metavar="COLUMN", help="Parquet: the column of vectors.")
-@click.option("--dim", type=click.IntRange(1, 32_768), metavar="D", help="Annoy: dimension of the vectors.")
-@click.option("--metric", type=click.Choice(["angular", "dot", "euclidean"]), help="Annoy: metric of the file.")
-@click.option("--normalize", is_flag=True, help="Scale the vectors to unit length.")
+@options_of(ImportOptions)
 @click.option("--create", is_flag=True, help="Create the collection if it does not exist, without an encoder.")
 @definition_option
-@click.option("--errors", metavar="FILE", help="Write refused rows to this file, as JSON lines.")
 @output_option("text", "json")
 @click.pass_context
 def import_(
     ctx: click.Context,
     name: str,
     source: str,
-    ids: str | None,
-    metadata: str | None,
-    vector_column: str | None,
-    dim: int | None,
-    metric: str | None,
-    normalize: bool,
     create: bool,
     definition: str | None,
-    errors: str | None,
     output: str,
+    **options: Unpack[ImportOptions],
 ) -> None:
     """Import existing vectors.
 
@@ -73,15 +63,12 @@ def import_(
 
     def made() -> ImageCollection:
         return imgvec.create_for_vectors(
-            name, source, dim=dim, metric=metric, vector_column=vector_column, definition=definition,
-            normalize=normalize, settings=settings(ctx), on_notice=notice,
-        )  # fmt: skip
+            name, source, definition=definition, settings=settings(ctx), **taken(MakeOptions, options)
+        )
 
-    with _opened_or(made if create else None, ctx, name) as collection, bar() as on_progress:
-        report = imgvec.import_vectors(
-            collection, source, ids=ids, metadata=metadata, vector_column=vector_column, dim=dim, metric=metric,
-            normalize=normalize, errors=errors, on_progress=on_progress, on_notice=notice,
-        )  # fmt: skip
+    options["on_notice"] = notice
+    with _opened_or(made if create else None, ctx, name) as collection, bar() as options["on_progress"]:
+        report = imgvec.import_vectors(collection, source, **options)
     if output == "json":
         print_json(report.to_dict())
     else:

@@ -18,8 +18,9 @@ def options_of(kind: type[Any], *, but: Collection[str] = ()) -> Callable[[F], F
     """Give a command the options that `kind` states and the shell has, in its order; `but` names those left out.
 
     The command gets each as a keyword of the option's name, as the Python method takes it. A bool is a flag, a Literal
-    a choice, a sequence a repeated option; a mapping is repeated as KEY=VALUE, where the values of a
-    `Mapping[str, Any]` are read as YAML. Raises `TypeError`, when the command is made, for a type without such a form.
+    a choice, a sequence a repeated option, but one of numbers a list like 1,5,10; a mapping is repeated as KEY=VALUE,
+    where the values of a `Mapping[str, Any]` are read as YAML. Raises `TypeError`, when the command is made, for a type
+    without such a form.
     """
 
     def decorate(command: F) -> F:
@@ -35,6 +36,13 @@ def _option(one: Stated) -> Callable[[F], F]:
     flags = one.option.flags or (f"--{one.name.replace('_', '-')}",)
     attributes: dict[str, Any] = {"help": one.option.help, "metavar": one.option.metavar}
     default = one.option.default
+    if one.required:
+        return click.option(*flags, one.name, required=True, type=_form(one)[1], **attributes)
+    if one.numbers is not None:
+        shown = None if default is None else ",".join(map(str, default))
+        return click.option(
+            *flags, one.name, type=_Numbers(one), default=shown, show_default=shown is not None, **attributes
+        )
     kind, found = _form(one)
     if found is bool:
         attributes["is_flag"] = True
@@ -51,6 +59,24 @@ def _option(one: Stated) -> Callable[[F], F]:
     else:
         attributes["default"] = default
     return click.option(*flags, one.name, **attributes)
+
+
+class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest Click alone
+    """A list of numbers, as 1,5,10."""
+
+    name = "numbers"
+
+    def __init__(self, one: Stated) -> None:
+        self._stated = one
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = tuple(self._stated.numbers(part) for part in value.split(","))
+            return self._stated.checked(found)
+        except ValueError:  # a part that is not a number, or an `OptionError`
+            self.fail(f"{value!r} is not {self._stated.wanted}, like 1,5,10", param, ctx)
 
 
 def _form(one: Stated) -> tuple[Any, Any]:

@@ -79,9 +79,9 @@ def read(name: str, text: str) -> Remembered:
             return _remembered(data)
     except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as exc:
         raise CollectionNotFound(
-            f"the collection {name!r} is there, but imgvec did not make it: its description names no encoder"
+            f"the collection {name!r} exists, but was not made by imgvec: its description names no encoder"
         ) from exc
-    raise CollectionNotFound(f"the collection {name!r} was made by a later imgvec (format {version}): upgrade imgvec")
+    raise CollectionNotFound(f"the collection {name!r} was made by a newer imgvec (format {version}): upgrade imgvec")
 
 
 def _remembered(data: Mapping[str, Any]) -> Remembered:
@@ -124,10 +124,12 @@ def check_binding(name: str, bound: Binding, given: Binding, vector: str = VECTO
     differing = [field for field in bound.to_dict() if getattr(bound, field) != getattr(given, field)]
     # the same weights from another folder or commit are the same encoder: the fingerprint is what counts
     if set(differing) - {"model", "revision"}:
-        said = ", ".join(f"{field} {getattr(bound, field)!r} against {getattr(given, field)!r}" for field in differing)
+        said = ", ".join(
+            f"{field} {getattr(bound, field)!r} instead of {getattr(given, field)!r}" for field in differing
+        )
         where = "" if vector == VECTOR else f" in {vector!r}"
         raise EncoderMismatch(
-            f"the collection {name!r} holds vectors of {bound.model}{where}, and {given.model} is another encoder: "
+            f"the collection {name!r} holds vectors of {bound.model}{where}, but {given.model} is a different encoder: "
             f"{said}"
         )
 
@@ -138,5 +140,5 @@ def check_bindings(name: str, bound: Mapping[str, Binding], given: Mapping[str, 
         check_binding(name, bound[vector], given[vector], vector)
     if bound.keys() != given.keys():
         raise EncoderMismatch(
-            f"the collection {name!r} holds the vectors {', '.join(bound)}, and these are {', '.join(given)}"
+            f"the collection {name!r} holds the vectors {', '.join(bound)}, but these are {', '.join(given)}"
         )

@@ -55,7 +55,7 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
         dim = projection.matrix.shape[1]
     text, no_text = None, ""
     if family.text and (pooling != "features" or layer is not None):
-        no_text = f"{checkpoint.model}: images share a space with text only by `features` of the last layer"
+        no_text = f"{checkpoint.model}: images share a space with text only with pooling `features` on the last layer"
     elif family.text:
         try:
             text = TextReadout(model, load_tokenizer(checkpoint), family)
@@ -100,7 +100,9 @@ def _width(readout: ImageReadout, side: int, device: torch.device, model: str) -
         with torch.inference_mode():
             vectors = readout(grey)
     except (RuntimeError, ValueError, AttributeError, TypeError, IndexError) as exc:
-        raise EncoderUnavailable(f"{model}: cannot be read by {readout.pooling} at {side} pixels: {exc}") from exc
+        raise EncoderUnavailable(
+            f"{model}: cannot be used with {readout.pooling} pooling at {side} pixels: {exc}"
+        ) from exc
     return int(vectors.shape[1])
 
 

@@ -65,7 +65,7 @@ class CallableEncoder:
         batch_size: int = 32,
     ) -> None:
         if not name.strip() or not version.strip():
-            raise EncoderError("a CallableEncoder needs a name and a version, which the collection remembers it by")
+            raise EncoderError("a CallableEncoder needs a name and a version, by which the collection identifies it")
         if image_size < 1 or batch_size < 1 or (dim is not None and dim < 1):
             raise EncoderError("image_size, batch_size and dim must be positive")
         self._function, self._texts, self._fit = function, texts, fit
@@ -122,7 +122,7 @@ class CallableEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Texts to (n, dim) float32 vectors in the images' space; raises `QueryError` for empty ones."""
         if self._texts is None:
-            raise QueryError(f"{self._model}: has no text side; give the CallableEncoder `texts`")
+            raise QueryError(f"{self._model}: has no text side; pass `texts` to the CallableEncoder")
         for position, text in enumerate(texts):
             if not text.strip():
                 raise QueryError(f"text {position} is empty")
@@ -146,7 +146,7 @@ class CallableEncoder:
         wrong = np.flatnonzero(~(has_direction(norms) if self._normalize else np.isfinite(norms)))
         if wrong.size:
             where = wrong[:10].tolist()
-            raise EncoderError(f"{self._model}: no direction in the vectors at {where} (not finite, or zero)")
+            raise EncoderError(f"{self._model}: vectors at {where} are zero or not finite")
         return vectors / norms if self._normalize else vectors
 
     def _answer(self, function: Callable[[Any], ArrayLike], given: object, count: int) -> Vectors:
@@ -160,7 +160,7 @@ class CallableEncoder:
         dim = self._dim or (answer.shape[1] if answer.ndim == 2 else 0)
         if answer.dtype.kind not in "fiu" or answer.shape != (count, dim) or dim == 0:
             raise EncoderError(
-                f"{self._model}: the function answered {answer.dtype} of shape {answer.shape}, not numbers of shape "
+                f"{self._model}: the function returned {answer.dtype} of shape {answer.shape}, not numbers of shape "
                 f"({count}, {self._dim or 'dim'})"
             )
         return answer.astype(np.float32)
@@ -183,13 +183,14 @@ def _square(side: int, fit: Fit, image: Image.Image) -> Pixels:
 
 def _not_here(request: EncoderRequest) -> CallableEncoder:
     raise EncoderUnavailable(
-        f"{request.spec.model}: a function of some program: open the collection there with encoder=CallableEncoder(…), "
-        "or let a package register it by an entry point of the group imgvec.encoders"
+        f"{request.spec.model}: a function defined in a program: open the collection there with "
+        f"encoder=CallableEncoder(…), or let a package register it through an entry point in the group "
+        f"imgvec.encoders"
     )
 
 
 def _described(request: EncoderRequest) -> dict[str, Any]:
-    return {"model": request.spec.model, "revision": request.spec.revision, "family": "a function of some program"}
+    return {"model": request.spec.model, "revision": request.spec.revision, "family": "a function defined in a program"}
 
 
 KIND = EncoderKind(load=_not_here, describe=_described)

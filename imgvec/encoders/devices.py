@@ -33,7 +33,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if _computes_bf16(device) else torch.float32
     if name not in DTYPES:
-        raise EncoderError(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}")
+        raise EncoderError(f"dtype {name!r} is not one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 

@@ -61,7 +61,7 @@ FAMILIES: dict[str, Family] = {
 
 #: Model types that have no fixed square input, and what to take instead.
 UNSUPPORTED: dict[str, str] = {
-    "siglip2": "its NaFlex processor makes patch sequences of varying shape; take a fixed-size SigLIP 2, such as "
+    "siglip2": "its NaFlex processor makes patch sequences of varying shape; use a fixed-size SigLIP 2, such as "
     "google/siglip2-base-patch16-224",
 }
 

@@ -43,7 +43,7 @@ def one_thread() -> bool:
     global _said
     if _child and not _said:
         _said = True
-        logger.warning("the process was forked after an encoder had been loaded: it encodes with one thread")
+        logger.warning("the process was forked after an encoder was loaded, so it encodes with one thread")
     return _child
 
 

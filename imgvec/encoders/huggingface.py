@@ -125,8 +125,8 @@ class HuggingFaceEncoder:
     def _check_process(self) -> None:
         if forked.one_thread() and self._left_behind:
             raise EncoderUnavailable(
-                f"{self.binding.model} was loaded on {self.device} before this process was forked, and a GPU's memory "
-                "does not follow: start processes by spawn, or load it in each"
+                f"{self.binding.model} was loaded on {self.device} before this process was forked, and GPU memory "
+                f"is not inherited: use spawn to start processes, or load the encoder in each"
             )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
@@ -146,7 +146,7 @@ class HuggingFaceEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Texts to (n, dim) float32 unit vectors in the images' space; raises `QueryError` for empty ones."""
         if self._text is None:
-            raise QueryError(self._no_text or f"{self.binding.model}: has no text side; take a CLIP or SigLIP model")
+            raise QueryError(self._no_text or f"{self.binding.model}: has no text side; use a CLIP or SigLIP model")
         self._check_process()
         starts = range(0, len(texts), self.batch_size)
         parts = [
@@ -192,7 +192,7 @@ class HuggingFaceEncoder:
         at_once = min(self.batch_size, self._tuned.tuning.images) if self._tuned else self.batch_size
         self.batch_size = max(1, at_once // 2)
         self._tuned = None  # passes side by side need the memory of all of them
-        logger.warning("Not enough memory on %s: going on with batches of %d", self.device, self.batch_size)
+        logger.warning("Not enough memory on %s: continuing with batches of %d", self.device, self.batch_size)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -212,6 +212,6 @@ def _normalised(vectors: Vectors, model: str) -> Vectors:
     # A NaN or an infinity makes the norm not finite too; float32 squares overflow only from 1e19 on.
     wrong = np.flatnonzero(~has_direction(norms))
     if wrong.size:
-        raise EncoderError(f"{model}: no direction in the vectors at {wrong[:10].tolist()} (not finite, or zero)")
+        raise EncoderError(f"{model}: vectors at {wrong[:10].tolist()} are zero or not finite")
     unit: Vectors = vectors / norms
     return unit

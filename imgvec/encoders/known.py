@@ -21,7 +21,7 @@ class KnownModel:
         return asdict(self)
 
 
-_OFFLINE = "photo similarity where only a package index can be reached; DINOv2-S cut after 11 of 12 blocks"
+_OFFLINE = "photo similarity if only a package index is reachable; DINOv2-S cut after 11 of 12 blocks"
 
 KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel("facebook/dinov2-small", "dinov2", 384, 224, "cls", False, "Apache-2.0", "photo similarity, fast"),
@@ -45,7 +45,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "cls",
         False,
         "DINOv3 licence, gated",
-        "photo similarity; the hub asks for an accepted licence first",
+        "photo similarity; requires accepting a licence on the hub",
     ),
     KnownModel("pypi:dinov2-small-11", "dinov2", 384, 224, "cls", False, "MIT", _OFFLINE),
     KnownModel("openai/clip-vit-base-patch32", "clip", 512, 224, "features", True, "MIT", "text to image, fast"),
@@ -90,7 +90,9 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "microsoft/swin-tiny-patch4-window7-224", "swin", 768, 224, "pooler", False, "Apache-2.0", "object categories"
     ),
     KnownModel("microsoft/beit-base-patch16-224", "beit", 768, 224, "pooler", False, "Apache-2.0", "object categories"),
-    KnownModel("facebook/vit-mae-base", "vit_mae", 768, 224, "mean", False, "Apache-2.0", "fine-tuning; weak as it is"),
+    KnownModel(
+        "facebook/vit-mae-base", "vit_mae", 768, 224, "mean", False, "Apache-2.0", "for fine-tuning; weak without it"
+    ),
     KnownModel("facebook/convnext-tiny-224", "convnext", 768, 224, "pooler", False, "Apache-2.0", "a CNN, fast on CPU"),
     KnownModel("microsoft/resnet-50", "resnet", 2048, 224, "pooler", False, "Apache-2.0", "a CNN; a baseline"),
 )

@@ -76,12 +76,12 @@ def load_model(checkpoint: Checkpoint, config: Any, pooling: str, dtype: torch.d
         )
     mismatched = {str(key[0]) for key in info["mismatched_keys"]}
     for names, problem in (
-        (mismatched, "have another shape than config.json says"),
+        (mismatched, "have a shape different from config.json"),
         (info["missing_keys"], "are missing"),
     ):
         read = sorted(name for name in names if _is_read(name, pooling))
         if read:
-            raise EncoderUnavailable(f"{checkpoint.model}: {len(read)} weights {problem}, {read[0]} among them")
+            raise EncoderUnavailable(f"{checkpoint.model}: {len(read)} weights {problem}, including {read[0]}")
     return model.eval()
 
 

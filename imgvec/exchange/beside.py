@@ -22,7 +22,7 @@ def open_rows(file: Path) -> Iterator[Row]:
     if not file.is_file():
         raise SourceError(f"{file}: no such file")
     if file.suffix.lower() not in _TABLES:
-        raise SourceError(f"{file}: metadata is one of {', '.join(_TABLES)}")
+        raise SourceError(f"{file}: metadata must be one of {', '.join(_TABLES)}")
     return _parquet(file) if file.suffix.lower() == ".parquet" else _text(file)
 
 
@@ -77,7 +77,9 @@ def _from_array(file: Path) -> Iterator[Row]:
     except (OSError, ValueError, EOFError) as exc:
         raise SourceError(f"{file} cannot be read as .npy: {exc}") from exc
     if array.ndim != 1 or array.dtype.kind not in "iuU":
-        raise SourceError(f"{file} holds {array.dtype} {array.shape}: ids are an (n,) array of integers or text")
+        raise SourceError(
+            f"{file} contains {array.dtype} {array.shape}, but ids must be an (n,) array of integers or text"
+        )
     return ({"id": value.item()} for value in array)
 
 
@@ -88,7 +90,7 @@ def _from_lines(file: Path) -> Iterator[Row]:
             for line in lines:
                 yield {"id": line.strip()}
     except UnicodeDecodeError as exc:
-        raise SourceError(f"{file}: ids are text of one a line, a table, or .npy; this is none of them") from exc
+        raise SourceError(f"{file}: ids must be a text file with one id per line, a table, or .npy") from exc
 
 
 def _head(file: Path) -> bytes:

@@ -22,15 +22,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from typing_extensions import Unpack
 
 from imgvec.dates import iso
 from imgvec.errors import BackendError, TargetError, UsageError
 from imgvec.exchange import arrow
+from imgvec.exchange.options import ExportOptions
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
-from imgvec.filters import Filter, render
+from imgvec.filters import render
 from imgvec.filters.fields import text_literal
-from imgvec.progress import OnProgress, Telling
+from imgvec.options import documented, settled
+from imgvec.progress import Telling
 from imgvec.retry import Retry
 from imgvec.rows import FROM_IMAGE, INGESTED_AT, VECTOR
 from imgvec.store import Reads
@@ -65,14 +68,14 @@ class ExportReport:
     files: tuple[Path, ...]
 
 
+@documented(ExportOptions)
 def export_vectors(
     collection: Origin,
     target: str | Path,
     *,
-    where: Filter | str | None = None,
     retry_seconds: float = 60.0,
     part_bytes: int = PART_BYTES,
-    on_progress: OnProgress | None = None,
+    **options: Unpack[ExportOptions],
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
@@ -81,24 +84,25 @@ def export_vectors(
     be there or not. Raises `TargetError` where the target is there already, holds
     other things, or was begun with another filter or collection.
     """
+    asked = settled(ExportOptions, options)
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
     finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
-        raise UsageError(f"{target}: an export is a .parquet file, an .npy file, or a folder")
+        raise UsageError(f"{target}: the target must be a .parquet file, an .npy file, or a folder")
     folder = target.with_name(target.name + ".parts") if finish else target
     if finish is _npy and (table := target.with_suffix(IDS_SUFFIX)).exists():
-        raise TargetError(f"{table} is there already, and the fields would be written to it: remove it, or rename it")
+        raise TargetError(f"{table} already exists, but the fields would be written there: remove or rename it")
     if finish and target.exists():
         also = f" and {folder}" if folder.exists() else ""
-        raise TargetError(f"{target} is there already: choose another name, or remove it{also}")
+        raise TargetError(f"{target} already exists: choose another name, or remove it{also}")
     store = collection.store
-    expression = render(where, store.fields, dynamic=store.dynamic)
+    expression = render(asked["where"], store.fields, dynamic=store.dynamic)
     columns = arrow.schema(store)
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip
     with _claimed(folder, about):
-        tell = Telling("export", on_progress)
-        total = store.count(expression) if on_progress else None
+        tell = Telling("export", asked["on_progress"])
+        total = store.count(expression) if asked["on_progress"] else None
         resumed, last = _finished(folder)
         rows = resumed
         pages = _pages(store, expression, last, Retry(retry_seconds))
@@ -123,22 +127,22 @@ def _claimed(folder: Path, about: Mapping[str, Any]) -> Iterator[None]:
     """The folder for this export alone; raises `TargetError` where it is another's, or finished, or in use."""
     state = folder / STATE
     if not state.is_file() and folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
-        raise TargetError(f"{folder} holds other things: give an empty or a new folder")
+        raise TargetError(f"{folder} contains other files: use an empty or new folder")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as guard:
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise TargetError(f"{folder} is being written by another export") from exc
+            raise TargetError(f"another export is writing to {folder}") from exc
         if state.is_file():
             begun = json.loads(state.read_text(encoding="utf-8"))
             if differing := [name for name, value in about.items() if begun.get(name) != value]:
                 raise TargetError(
-                    f"{folder} was begun with another {' and '.join(differing)}: finish that one, choose another name, "
-                    f"or remove it"
+                    f"the export in {folder} was started with a different {' and '.join(differing)}: finish it, "
+                    f"choose another name, or remove it"
                 )
             if begun["complete"]:
-                raise TargetError(f"{folder} is a finished export already: choose another name, or remove it")
+                raise TargetError(f"{folder} already contains a finished export: choose another name, or remove it")
         else:
             _write_state(folder, {**about, "complete": False})
         for left in folder.glob(".*.parquet"):

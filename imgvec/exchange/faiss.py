@@ -51,7 +51,7 @@ def open_faiss(path: Path) -> VectorSource:
 
     notes = []
     if lossy := _lossy(faiss, index):
-        notes.append(f"the vectors are approximations: {path.name} is quantized or transformed ({lossy})")
+        notes.append(f"the vectors are approximate: {path.name} is quantized or transformed ({lossy})")
     metric = int(index.metric_type)
     name = _METRICS.get(metric, f"Faiss metric {metric}")
     return VectorSource(path, len(ids), int(index.d), chunks, name, tuple(notes))
@@ -68,7 +68,7 @@ def _rows(faiss: Any, index: Any, path: Path) -> tuple[Ids, Callable[[int, int],
     if not isinstance(index, faiss.IndexRefine) and (ivf := faiss.try_extract_index_ivf(index)) is not None:
         kind = type(faiss.downcast_index(ivf)).__name__
         if "FastScan" in kind:  # Faiss 1.15 ends the process
-            raise SourceError(f"{path}: {kind} does not give its vectors back: import those that it was made from")
+            raise SourceError(f"{path}: {kind} cannot return its vectors: import the vectors it was made from")
         keys = _ivf_ids(faiss, ivf, path)
         sequential = np.array_equal(keys, np.arange(len(keys)))
         ivf.set_direct_map_type(faiss.DirectMap.Array if sequential else faiss.DirectMap.Hashtable)
@@ -78,7 +78,7 @@ def _rows(faiss: Any, index: Any, path: Path) -> tuple[Ids, Callable[[int, int],
             index.reconstruct(int(keys[0]))
         except RuntimeError as exc:
             kind = type(index).__name__
-            raise SourceError(f"{path}: {kind} does not give its vectors back: {_last_line(exc)}") from exc
+            raise SourceError(f"{path}: {kind} cannot return its vectors: {_last_line(exc)}") from exc
 
     def vectors_of(start: int, stop: int) -> Vectors:
         found: Vectors = index.reconstruct_batch(np.ascontiguousarray(keys[start:stop], np.int64))
@@ -97,7 +97,7 @@ def _ivf_ids(faiss: Any, ivf: Any, path: Path) -> Ids:
             lists.release_ids(number, pointer)
     ids = np.sort(np.concatenate(found))
     if (same := np.flatnonzero(np.diff(ids) == 0)).size:
-        raise SourceError(f"{path}: the id {ids[same[0]]} was added twice, and rows have an id of their own")
+        raise SourceError(f"{path}: the id {ids[same[0]]} was added twice, but ids must be unique")
     return ids
 
 

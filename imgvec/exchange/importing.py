@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
+from typing_extensions import Unpack
 
 from imgvec.dates import iso
 from imgvec.definition import Definition, FieldSection, convert, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import SourceError
+from imgvec.exchange.options import WriteOptions
 from imgvec.exchange.parquet import DYNAMIC
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.filters import FieldType
-from imgvec.progress import OnProgress, Telling
+from imgvec.options import documented, settled
+from imgvec.plurals import counted
+from imgvec.progress import Telling
 from imgvec.retry import Retry
 from imgvec.rows import (
     CONTENT_HASH,
@@ -81,15 +85,13 @@ class ImportReport:
         return {**vars(self), "refused": dict(sorted(self.refused.items())), "seconds": round(self.seconds, 3)}
 
 
+@documented(WriteOptions)
 def import_vectors(
     collection: Target,
     source: VectorSource,
     *,
-    normalize: bool = False,
-    errors: str | Path | None = None,
     retry_seconds: float = 60.0,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
+    **options: Unpack[WriteOptions],
 ) -> ImportReport:
     """Bring a source's rows in by upsert, so that the same call may be repeated; returns what became of them.
 
@@ -102,9 +104,11 @@ def import_vectors(
     moment is tried again for `retry_seconds`. Memory holds one chunk. Raises `SourceError`, `EncoderMismatch`, and the
     store's errors.
     """
+    asked = settled(WriteOptions, options)
+    normalize, errors, on_notice = asked["normalize"], asked["errors"], asked["on_notice"]
     store = collection.store
     if source.dim != store.dim:
-        raise SourceError(f"{source.path} has vectors of {source.dim} elements, {collection.name!r} of {store.dim}")
+        raise SourceError(f"{source.path} has vectors of dim {source.dim}, but {collection.name!r} has dim {store.dim}")
     exported = _exported(collection, source)
     exact = source.copied and exported == collection.definition
     if on_notice:
@@ -112,7 +116,7 @@ def import_vectors(
             on_notice(note)
     # two thirds of INT8 vectors are not unit vectors as they are read back; made so, they round to what they were again
     normalize = normalize or (exact and store.metric_type != "L2" and store.vector_type in _COARSE)
-    report, tell = ImportReport(), Telling("import", on_progress)
+    report, tell = ImportReport(), Telling("import", asked["on_progress"])
     empty = store.count() == 0
 
     def retrying(_error: Exception, _wait: float) -> None:
@@ -130,7 +134,7 @@ def import_vectors(
             counts = {"written": report.written, "refused": report.refused.total()}
             tell("writing rows", report.seen, source.rows, counts=counts)
     if on_notice and empty and (held := store.count()) < report.written:
-        on_notice(f"{report.written - held:,} rows had the id of a later one, which took their place")
+        on_notice(f"{counted(report.written - held, 'row')} replaced by later rows with the same id")
     report.seconds = tell.seconds
     return report
 
@@ -156,12 +160,12 @@ def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, 
     if source is None:
         return ()
     if source not in ("COSINE", "IP", "L2"):
-        return (f"neighbours by {target} are others than those of the file's {source}",)
+        return (f"{target} gives different neighbours from the file's {source}",)
     from_cosine = source == "COSINE" and (normalize or target != "L2")
     from_length = source != "COSINE" and not normalize and target in (source, "COSINE", "IP")
     if from_cosine or from_length:
         return ()
-    return (f"neighbours by {target} are those of the file's {source} only where its vectors have unit length",)
+    return (f"{target} gives the same neighbours as the file's {source} only for vectors of unit length",)
 
 
 class _RefusedError(ValueError):
@@ -263,5 +267,5 @@ def _id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _RefusedError("unusable id", f"{value!r} is neither text nor an integer")
     if (size := len(value.encode(errors="replace"))) > MAX_ID_BYTES:
-        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, and an id has {MAX_ID_BYTES} at most")
+        raise _RefusedError("unusable id", f"{size} bytes long in UTF-8, but ids are limited to {MAX_ID_BYTES}")
     return value

@@ -21,7 +21,9 @@ def open_npy(path: Path) -> VectorSource:
     except (OSError, ValueError, EOFError) as exc:
         raise SourceError(f"{path} cannot be read as .npy: {exc}") from exc
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
-        raise SourceError(f"{path} holds {array.dtype} {array.shape}: vectors are an (n, dim) array of numbers")
+        raise SourceError(
+            f"{path} contains {array.dtype} {array.shape}, but vectors must be an (n, dim) array of numbers"
+        )
     rows, dim = array.shape
 
     def read(start: int, stop: int) -> tuple[Vectors, list[Row]]:

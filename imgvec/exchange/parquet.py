@@ -38,10 +38,10 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
     for file in files:
         with opened(file) as parquet:
             if schema is not None and set(parquet.schema_arrow.names) != set(schema.names):
-                raise SourceError(f"{file} has other columns than {files[0]}: import them one by one")
+                raise SourceError(f"{file} and {files[0]} have different columns: import them one by one")
             described = (parquet.schema_arrow.metadata or {}).get(DESCRIPTION)
             if schema is not None and described != said:
-                raise SourceError(f"{file} is of another collection than {files[0]}: import them one by one")
+                raise SourceError(f"{file} and {files[0]} come from different collections: import them one by one")
             schema, said = schema or parquet.schema_arrow, described
             rows += parquet.metadata.num_rows
     assert schema is not None
@@ -72,7 +72,7 @@ def opened(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as exc:
-        raise SourceError(f"{path} is not Parquet, or broken: {exc}") from exc
+        raise SourceError(f"{path} is not a Parquet file, or is damaged: {exc}") from exc
 
 
 def plain_rows(batch: Any) -> list[Row]:
@@ -87,7 +87,7 @@ def plain_rows(batch: Any) -> list[Row]:
 
 def _held(row: Row | str) -> Row:
     if isinstance(row, str):
-        raise SourceError(f"a row of the Parquet file: {row}")
+        raise SourceError(f"row of the Parquet file: {row}")
     return row
 
 
@@ -100,10 +100,10 @@ def _files(path: Path) -> list[Path]:
         return [path]
     state = path / STATE
     if state.is_file() and not json.loads(state.read_text(encoding="utf-8"))["complete"]:
-        raise SourceError(f"{path} is an export that was not finished: run it again, to its end")
+        raise SourceError(f"{path} is an unfinished export: run the export again to complete it")
     files = sorted(each for each in path.glob("*.parquet") if not each.name.startswith("."))
     if not files:
-        raise SourceError(f"{path} holds no *.parquet files")
+        raise SourceError(f"{path} contains no *.parquet files")
     return files
 
 
@@ -114,7 +114,7 @@ def _vector_column(path: Path, schema: pa.Schema, wanted: str) -> str:
         names = [field.name for field in schema if _is_list(field.type) and _is_float(field.type.value_type)]
     if len(names) != 1:
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        raise SourceError(f"{path}: which column has the vectors, as lists of numbers? Name it; there are {columns}")
+        raise SourceError(f"{path}: name the column with the vectors (lists of numbers); there are {columns}")
     return names[0]
 
 
@@ -145,7 +145,7 @@ def _dim(files: Sequence[Path], name: str, schema: pa.Schema) -> int:
                 lengths = pc.list_value_length(batch.column(0)).drop_null()
                 if len(lengths) and lengths[0].as_py():
                     return int(lengths[0].as_py())
-    raise SourceError(f"{files[0]}: no row has a vector in {name}")
+    raise SourceError(f"{files[0]}: column {name} contains no vectors")
 
 
 def _vectors(column: pa.Array, dim: int) -> tuple[Vectors, dict[int, str]]:

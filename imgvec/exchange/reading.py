@@ -8,9 +8,14 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from typing_extensions import Unpack
+
 from imgvec.errors import SourceError, UsageError
 from imgvec.exchange import annoy, beside, faiss, npy, parquet
+from imgvec.exchange.options import FileOptions, FormatOptions
 from imgvec.exchange.source import Chunk, Row, VectorSource
+from imgvec.options import documented, settled
+from imgvec.plurals import counted
 
 IDS_SUFFIX = ".ids.csv"
 """What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
@@ -18,24 +23,19 @@ _LOOKED_AT = 1000
 """Rows among which a column of ids has to be."""
 
 
-def open_source(
-    source: str | Path,
-    *,
-    ids: str | None = None,
-    metadata: str | Path | None = None,
-    vector_column: str = "vector",
-    dim: int | None = None,
-    metric: str | None = None,
-) -> VectorSource:
+@documented(FileOptions)
+def open_source(source: str | Path, **options: Unpack[FileOptions]) -> VectorSource:
     """Vectors from an .npy file, Parquet, a Faiss index or an Annoy file, told apart by what is in them.
 
     `ids` names a file (text of one a line, .npy, or a table with a column `id`), or a column of `metadata` or of the
     Parquet file. `metadata` is a CSV, JSON-lines or Parquet file whose row at a position belongs to the vector there;
     an export's `.ids.csv` beside an .npy is found by itself. `dim` and `metric` (angular, dot or euclidean) are
-    what an Annoy file does not say. Raises `SourceError`.
+    what an Annoy file does not say. Raises `OptionError`, `SourceError`.
     """
+    asked = settled(FileOptions, options)
+    ids, metadata = asked["ids"], asked["metadata"]
     path = Path(os.path.abspath(Path(source).expanduser()))  # noqa: PTH100  resolve() would follow links
-    found = _opened(path, vector_column, dim, metric)
+    found = _opened(path, asked)
     tables: list[Callable[[], Iterator[Row]]] = []
     exported = path.with_suffix(IDS_SUFFIX)
     if path.suffix == ".npy" and not ids and not metadata and exported.is_file():
@@ -49,18 +49,22 @@ def open_source(
         ids = None
     for each in tables:
         if (rows := beside.count(each())) != found.rows:
-            raise SourceError(f"{path} has {found.rows:,} vectors, and the file beside it {rows:,} rows: one for each")
+            raise SourceError(
+                f"{path} has {counted(found.rows, 'vector')}, but the file beside it has "
+                f"{counted(rows, 'row')}: it needs one per vector"
+            )
     if not tables and not ids:
         return found
     joined = replace(found, read=_joined(found, tables, None), copied=False)
     if ids is None:
         return joined
     if found.rows and not any(ids in row for row in next(iter(joined.read(_LOOKED_AT))).rows):
-        raise SourceError(f"{ids}: there is no such file, and no such column among those of {path}")
+        raise SourceError(f"{ids} is neither a file nor a column of {path}")
     return replace(joined, read=_joined(found, tables, ids))
 
 
-def _opened(path: Path, vector_column: str, dim: int | None, metric: str | None) -> VectorSource:
+def _opened(path: Path, asked: FormatOptions) -> VectorSource:
+    vector_column, dim, metric = asked["vector_column"] or "vector", asked["dim"], asked["metric"]
     if path.is_dir():
         return parquet.open_parquet(path, vector_column)
     try:
@@ -77,10 +81,10 @@ def _opened(path: Path, vector_column: str, dim: int | None, metric: str | None)
     if dim is not None and metric is not None:
         return annoy.open_annoy(path, dim, metric)
     if path.suffix.lower() in annoy.SUFFIXES or dim is not None or metric is not None:
-        raise UsageError(f"{path}: an Annoy file says neither its dimension nor its metric: give --dim and --metric")
+        raise UsageError(f"{path}: an Annoy file does not record its dimension and metric: give --dim and --metric")
     raise SourceError(
-        f"{path} is none of .npy, Parquet, a Faiss index, or a folder of Parquet files; for an Annoy file give --dim "
-        "and --metric"
+        f"{path} is not .npy, Parquet, a Faiss index or a folder of Parquet files; for an Annoy file give --dim "
+        f"and --metric"
     )
 
 

@@ -44,7 +44,7 @@ class NoEncoder:
 
     def _refuse(self) -> NoReturn:
         raise EncoderUnavailable(
-            f"{self.binding.model}: no encoder is loaded for this collection: search it by vector or stored id"
+            f"{self.binding.model}: this collection has no encoder; search it by vector or stored id"
         )
 
 

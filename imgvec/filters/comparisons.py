@@ -81,7 +81,7 @@ def unquoted(found: str, column: int) -> FilterError:
     """The error for a date that is written without quotes."""
     example = found if _YEAR.match(found) and "T" not in found else "2024-06-01"
     return FilterError(
-        f'{found} at column {column} is arithmetic to Milvus, not a date: write it in quotes, as in "{example}"'
+        f'{found} at column {column} is arithmetic in Milvus, not a date: put it in quotes, as in "{example}"'
     )
 
 
@@ -262,7 +262,7 @@ def _checked(name: str, value: _Value, kind: FieldType, *, whole: bool) -> Scala
         if given.is_integer() and abs(given) < _BEYOND:
             return int(given)
         if whole or not math.isfinite(given) or abs(given) >= _BEYOND:
-            raise _unfit(name, value, kind, "it has whole numbers only")
+            raise _unfit(name, value, kind, "it holds only whole numbers")
         return given
     fits = {"VARCHAR": isinstance(given, str), "BOOL": isinstance(given, bool)}
     if not fits.get(kind.type, number and kind.type in {*INT_BITS, *FLOATS}):
@@ -278,5 +278,5 @@ def _date(name: str, value: _Value, kind: FieldType) -> Scalar:
 
 
 def _unfit(name: str, value: _Value, kind: FieldType, what_to_do: str) -> FilterError:
-    problem = f"{name} holds {kind}, which does not compare with {value.text} at column {value.column}"
+    problem = f"{name} holds {kind}, which cannot be compared with {value.text} at column {value.column}"
     return FilterError(f"{problem}: {what_to_do}" if what_to_do else problem)

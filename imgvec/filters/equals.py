@@ -38,7 +38,7 @@ def equals_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynami
     if declared.type == "ARRAY":
         return field(name).contains(_value(name, text, str(declared.element)))
     if declared.type == "JSON":
-        raise FilterError(f"{name!r} holds a JSON object, which one value cannot equal: write an expression instead")
+        raise FilterError(f"{name!r} holds a JSON object, which cannot equal a single value: use an expression")
     return field(name) == _value(name, text, declared.type)
 
 
@@ -55,7 +55,7 @@ def range_text(name: str, text: str, fields: Mapping[str, FieldType], *, dynamic
     if declared is None:
         Fields(fields, dynamic).check_key(name)
     elif not declared.is_date and declared.type not in _NUMBERS:
-        raise FilterError(f"{name!r} holds {declared}, and a range is of numbers or dates: write an expression instead")
+        raise FilterError(f"{name!r} holds {declared}, but ranges need numbers or dates: use an expression")
     low, dots, high = text.partition("..")
     low, high = low.strip(), high.strip()
     if not dots or not (low or high):
@@ -103,7 +103,7 @@ def _equals_dynamic(name: str, text: str, fields: Fields) -> Filter:
 
 def _number(name: str, text: str) -> int | float:
     if len(text) > _DIGITS:
-        raise FilterError(f"{name!r}: a number of {len(text):,} digits is beyond what Milvus holds")
+        raise FilterError(f"{name!r}: a number with {len(text):,} digits is too large for Milvus")
     return int(text) if _INTEGER.fullmatch(text) else float(text)
 
 
@@ -116,4 +116,4 @@ def _value(name: str, text: str, type_: str) -> Scalar:
         return _number(name, text)
     if type_ in {"FLOAT", "DOUBLE"} and _NUMBER.fullmatch(text):
         return float(text)
-    raise FilterError(f"{text!r} is not a value for the field {name!r}, which holds {type_}")
+    raise FilterError(f"{text!r} is not a valid value for the field {name!r}, which holds {type_}")

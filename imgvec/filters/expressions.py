@@ -45,7 +45,7 @@ class Filter:
 
 
 # Python evaluates `and`, `or`, `not` and chained comparisons through truth values, and would drop half of the filter.
-_NO_TRUTH = "{} has no truth value: write & | ~ with brackets for and, or, not, and between() for a < x < b"
+_NO_TRUTH = "{} has no truth value: use & | ~ with parentheses for and, or, not, and between() for a < x < b"
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,9 +150,9 @@ class Field:
     def __getitem__(self, key: str | int) -> Field:
         """The value under a key of a JSON object, or at a position (from 0) of a JSON list or an ARRAY field."""
         if isinstance(key, bool) or not isinstance(key, str | int):
-            raise FilterError(f"{self}[{key!r}]: a key is text, a position is a whole number")
+            raise FilterError(f"{self}[{key!r}]: keys are strings and positions are integers")
         if (key < 0) if isinstance(key, int) else (not key or "\0" in key):
-            raise FilterError(f"{self}[{key!r}]: positions count from 0, and keys are neither empty nor hold NUL")
+            raise FilterError(f"{self}[{key!r}]: positions count from 0, and keys must not be empty or contain NUL")
         return Field(replace(self._path, keys=(*self._path.keys, key)))
 
     def __eq__(self, value: object) -> Filter:  # type: ignore[override]
@@ -221,7 +221,7 @@ class Field:
 
     def _scalar(self, value: object) -> Scalar:
         if value is None:
-            raise FilterError(f"{self}: nothing compares with None; write is_null() or is_not_null()")
+            raise FilterError(f"{self}: cannot compare with None; use is_null() or is_not_null()")
         if isinstance(value, bool | Span):
             return value
         if dates.is_date(value):
@@ -236,9 +236,9 @@ class Field:
         if isinstance(value, Real):
             number = float(value)
             if not math.isfinite(number):
-                raise FilterError(f"{self}: {number} is not a number that can be compared with")
+                raise FilterError(f"{self}: {number} cannot be used in a comparison")
             return number
-        raise FilterError(f"{self}: a value is text, a number, a truth value or a date, not {type(value).__name__}")
+        raise FilterError(f"{self}: a value must be a string, a number, a bool or a date, not {type(value).__name__}")
 
 
 def field(name: str) -> Field:

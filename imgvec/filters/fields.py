@@ -102,7 +102,7 @@ class Fields:
         if not is_identifier(path.name):
             raise FilterError(f"the field {path.name!r} cannot be written in a Milvus expression")
         if declared.type not in {*_SCALARS, "JSON", "ARRAY"}:
-            raise FilterError(f"the field {path.name!r} holds {declared.type}, which filters cannot look into")
+            raise FilterError(f"the field {path.name!r} holds {declared.type}, which filters cannot search")
         text = path.name + _subscripts(path.keys)
         if not path.keys:
             date = declared if declared.is_date else None
@@ -112,7 +112,7 @@ class Fields:
         if declared.type == "ARRAY" and len(path.keys) == 1 and isinstance(path.keys[0], int):
             return Operand(text, str(declared.element), open=True)
         raise FilterError(
-            f"{path}: the field {path.name!r} holds {declared.type}; only JSON has keys, and ARRAY positions"
+            f"{path}: the field {path.name!r} holds {declared.type}; only JSON has keys, and only ARRAY has positions"
         )
 
     def check_key(self, key: str) -> None:
@@ -122,13 +122,11 @@ class Fields:
         if key in self.types:
             raise FilterError(f"{key!r} is a declared field, not a key of the dynamic field: name it directly")
         if not key or "\0" in key:
-            raise FilterError(f"{key!r} cannot be a key of the dynamic field: it is empty or holds NUL")
+            raise FilterError(f"{key!r} cannot be a key of the dynamic field: it is empty or contains NUL")
 
     def unknown(self, name: str, dynamic_form: str = "") -> FilterError:
         """The error for a name that is not a field; `dynamic_form` is how a dynamic key of that name is written."""
-        message = (
-            f"there is no field {name!r}{suggestion(name, self.types)} (fields: {', '.join(self.types) or 'none'})"
-        )
+        message = f"no field {name!r}{suggestion(name, self.types)} (fields: {', '.join(self.types) or 'none'})"
         if dynamic_form and self.dynamic:
             message += f"; a key of the dynamic field is written {dynamic_form}"
         return FilterError(message)
@@ -160,7 +158,7 @@ def check_characters(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as exc:
-        raise FilterError(f"{text!r} holds a lone surrogate, which is not a character") from exc
+        raise FilterError(f"{text!r} contains a lone surrogate, which is not a character") from exc
 
 
 def text_literal(text: str) -> str:
@@ -178,7 +176,7 @@ def literal(value: Scalar, type_: str, place: str) -> str:
         FilterError: the value is of another kind, or outside the type's range.
     """
     if isinstance(value, Span):
-        raise FilterError(f"{place} holds {type_}, which does not compare with the date {value!r}")
+        raise FilterError(f"{place} holds {type_}, which cannot be compared with the date {value!r}")
     if isinstance(value, bool):
         fits, text = type_ in {"BOOL", "JSON"}, "true" if value else "false"
     elif isinstance(value, str):
@@ -191,9 +189,9 @@ def literal(value: Scalar, type_: str, place: str) -> str:
         fits, text = type_ == "JSON" or type_ in INT_BITS, str(value)
         low, high = _int_range(type_)
         if fits and not low <= value <= high:
-            raise FilterError(f"{place}: {value} is outside {low} to {high}, what {type_} can be compared with")
+            raise FilterError(f"{place}: {value} is outside {low} to {high}, the range of {type_}")
     if not fits:
-        raise FilterError(f"{place} holds {type_}, which does not compare with {value!r} ({type(value).__name__})")
+        raise FilterError(f"{place} holds {type_}, which cannot be compared with {value!r} ({type(value).__name__})")
     return text
 
 

@@ -39,7 +39,7 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> s
     tokens = _tokens(text)
     significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
     if not significant:
-        raise FilterError("the filter expression is empty; leave it out to search every row")
+        raise FilterError("the filter expression is empty; omit it to search all rows")
     _check_brackets(tokens, max_depth)
     words = [token.text for token in tokens]
     for place, index in enumerate(significant):
@@ -77,9 +77,9 @@ def _unexpected(text: str, position: int) -> FilterError:
     if date := _DATE.search(text[:position] + found):
         return unquoted(date[0], date.start() + 1)
     if found in "\"'":
-        return FilterError(f"the string that begins at column {position + 1} is not closed on its line")
+        return FilterError(f"the string starting at column {position + 1} is not closed on its line")
     if found == "{":
-        hint = "; write values, not templates: they work on neither Milvus Lite nor Milvus 2.3"
+        hint = "; write the values themselves: templates do not work on Milvus Lite or Milvus 2.3"
     elif found == "=":
         hint = "; did you mean '=='?"
     else:

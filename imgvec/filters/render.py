@@ -64,7 +64,7 @@ def render(where: Filter | str | None, fields: Mapping[str, FieldType], *, dynam
 
 def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> _Condition:
     if depth > MAX_DEPTH:
-        raise FilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        raise FilterError(f"the filter is nested more than {MAX_DEPTH} levels deep")
     match where:
         case Not(part):
             return _condition(part, fields, negated=not negated, depth=depth)
@@ -122,7 +122,7 @@ def _nothing(fields: Fields) -> str:
     for name, field_type in fields.types.items():
         if field_type.type in {"VARCHAR", "INT64"} and is_identifier(name):
             return f"{name} in []"
-    raise FilterError("a filter that matches no row needs a VARCHAR or INT64 field, such as the primary key, to say so")
+    raise FilterError("a filter that matches no rows needs a VARCHAR or INT64 field, such as the primary key")
 
 
 def _compare(operand: Operand, path: Path, operator: Operator, value: Scalar) -> str:
@@ -131,7 +131,7 @@ def _compare(operand: Operand, path: Path, operator: Operator, value: Scalar) ->
     if isinstance(value, Span):
         return _compare_date(operand, operator, value)
     if isinstance(value, bool) and operator not in {"==", "!="}:
-        raise FilterError(f"{path}: truth values have no order; {operator} {value} means nothing")
+        raise FilterError(f"{path}: booleans have no order, so {operator} {value} is meaningless")
     comparison = f"{operand.text} {operator} {literal(value, operand.type, str(path))}"
     return _guarded(operand, (value,), comparison) if operator == "!=" else comparison
 
@@ -145,8 +145,8 @@ def _when(operand: Operand, path: Path, value: Scalar) -> Scalar:
             raise FilterError(f"{path} holds dates, and {value!r} {exc}") from None
     if isinstance(value, Span) and not (operand.open and operand.type == "JSON"):
         raise FilterError(
-            f"{path} holds {operand.type}, which does not compare with the date {value!r}: only an INT64 with "
-            "format: unix_ms does"
+            f"{path} holds {operand.type}, which cannot be compared with the date {value!r}: that needs an INT64 "
+            f"with format: unix_ms"
         )
     return value
 
@@ -197,7 +197,7 @@ def _member(operand: Operand, path: Path, values: Sequence[Scalar], negated: boo
 
 def _prefix(operand: Operand, path: Path, text: str, negated: bool) -> str:
     if operand.type not in {"VARCHAR", "JSON"}:
-        raise FilterError(f"{path} holds {operand.type}; only text has a prefix")
+        raise FilterError(f"{path} holds {operand.type}, but prefixes need text")
     _require_scalar(operand, path)
     if any(character in text for character in "%_\\\0"):
         # LIKE cannot escape the first three on every backend, and Milvus 2.3 stops reading it at the fourth: ask for
@@ -232,7 +232,7 @@ def _contains(operand: Operand, path: Path, values: Sequence[Scalar], every: boo
     elif operand.open and operand.type == "JSON" and not operand.text.startswith("$meta"):
         function, literals = "json", [_json_element(value, path) for value in values]
     elif operand.open and operand.type == "JSON":
-        raise FilterError(f"{path}: Milvus Lite looks for list elements only under keys that are plain identifiers")
+        raise FilterError(f"{path}: Milvus Lite searches lists only under keys that are plain identifiers")
     else:
         raise FilterError(f"{path} holds {operand.type}, which has no elements: contains needs a list")
     if not values:

@@ -139,17 +139,17 @@ def decoded_apart(
     try:
         answer, pixels = _helpers.ask(question, data)
     except _Died as exc:
-        raise UnreadableImage(uri, "broken", "the process that decoded it died of it") from exc
+        raise UnreadableImage(uri, "broken", "it crashed the process that decoded it") from exc
     except TimeoutError as exc:
-        raise UnreadableImage(uri, "broken", f"it was not decoded in {SECONDS:g} s") from exc
+        raise UnreadableImage(uri, "broken", f"decoding took more than {SECONDS:g} s") from exc
     except OSError as exc:
-        raise UnreadableImage(uri, "read failed", f"no process to decode it in could be started: {exc}") from exc
+        raise UnreadableImage(uri, "read failed", f"cannot start a process to decode it: {exc}") from exc
     if "reason" in answer:
         raise UnreadableImage(uri, answer["reason"], answer["detail"])
     try:
         return Image.frombytes("RGB", tuple(answer.pop("size")), pixels), answer
     except (KeyError, TypeError, ValueError) as exc:  # a decoder that was made to write over its own memory
-        raise UnreadableImage(uri, "broken", "the process that decoded it answered nonsense") from exc
+        raise UnreadableImage(uri, "broken", "the process that decoded it returned garbage") from exc
 
 
 def serve() -> None:

@@ -20,7 +20,7 @@ MEDIA_TYPES = {
     "X3F": "image/x-sigma-x3f",
     "ARW": "image/x-sony-arw",
 }
-"""As shared-mime-info has them; of the others it is `image/x-dcraw`."""
+"""As in shared-mime-info; all others are `image/x-dcraw`."""
 
 _SIGNATURES = (
     (0, b"FUJIFILMCCD-RAW", "RAF"),

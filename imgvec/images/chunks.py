@@ -65,7 +65,9 @@ def lean_png(data: bytes) -> bytes:
             inflated += size
             total += size
             if inflated >= MAX_INFLATED:
-                raise ValueError(f"its profile and texts inflate to {MAX_INFLATED >> 20} MiB or more, as bombs do")
+                raise ValueError(
+                    f"its profile and texts inflate to {MAX_INFLATED >> 20} MiB or more, like a decompression bomb"
+                )
     if total <= _HARMLESS:
         return data
     parts: list[bytes | memoryview] = []

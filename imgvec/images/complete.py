@@ -53,7 +53,7 @@ def damaged_chunk(data: bytes) -> str | None:
             return None
         kind = bytes(view[at + 4 : at + 8])
         if kind == b"IDAT" and zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
-            return f"the checksum of the IDAT chunk at byte {at:,} does not fit"
+            return f"the checksum of the IDAT chunk at byte {at:,} is wrong"
         if kind == b"IEND":
             return None
         at = end + 4

@@ -70,7 +70,7 @@ def decode(
     policy = policy or DecodePolicy()
     name = recognised(data, uri, policy.formats)
     if is_cut(data):
-        raise UnreadableImage(uri, "truncated", "the file is shorter than it says")
+        raise UnreadableImage(uri, "truncated", "the file ends too early")
     if damage := damaged_chunk(data):
         raise UnreadableImage(uri, "broken", damage)
     if name in EXTRAS:
@@ -112,7 +112,7 @@ def as_image(
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     elif not isinstance(image, Image.Image):
-        raise QueryError(f"an image is a PIL image or a NumPy array, not {type(image).__name__}")
+        raise QueryError(f"an image must be a PIL image or a NumPy array, not {type(image).__name__}")
     try:
         check_image(image, uri, max_pixels)
         return turned(*as_it_lies(image, image.size, max_pixels, (policy or DecodePolicy()).sixteen_bit))

@@ -24,6 +24,7 @@ from imgvec import __version__
 from imgvec.errors import Reason, UnreadableImage
 from imgvec.images.addresses import may_connect, parse_networks
 from imgvec.images.connections import Connections, Place, Wire
+from imgvec.plurals import counted
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -74,18 +75,18 @@ class UrlReader:
 def url_trouble(url: str) -> str | None:
     """Why `url` cannot be fetched, None where it can be tried."""
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url) or "\\" in url:
-        return "spaces and control characters do not belong in a URL"
+        return "a URL must not contain spaces or control characters"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
         return str(exc)
     if parts.scheme not in ("http", "https"):
-        return "only http and https are fetched"
+        return "only http and https are supported"
     if "@" in parts.netloc:
-        return "a user name or password does not belong in a URL that is stored"
+        return "a stored URL must not contain a user name or password"
     if not parts.hostname or port == 0:
-        return "it names no host"
+        return "it has no host"
     return None
 
 
@@ -120,7 +121,7 @@ class _Fetch:
                 backoff = _BACKOFF * 2**attempt
                 wait = max(exc.wait, random.uniform(backoff / 2, backoff))  # noqa: S311 - jitter is not secret
                 if attempt == self._policy.retries or wait >= self._left():
-                    raise self._refusal("read failed", f"{exc}; tried {attempt + 1} times") from exc
+                    raise self._refusal("read failed", f"{exc}; tried {counted(attempt + 1, 'time')}") from exc
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
@@ -135,7 +136,7 @@ class _Fetch:
             try:
                 url = urljoin(url, answer)
             except ValueError as exc:
-                raise self._refusal("read failed", f"it redirects to what is not an address: {exc}") from exc
+                raise self._refusal("read failed", f"it redirects to an invalid address: {exc}") from exc
         raise self._refusal("read failed", f"more than {self._policy.max_redirects} redirects")
 
     def _get(self, parts: SplitResult) -> bytes | str:
@@ -150,9 +151,9 @@ class _Fetch:
         except TimeoutError as exc:
             raise self._late() from exc
         except ssl.SSLCertVerificationError as exc:
-            raise self._refusal("read failed", f"the certificate: {exc.verify_message}") from exc
+            raise self._refusal("read failed", f"invalid certificate: {exc.verify_message}") from exc
         except (OSError, http.client.HTTPException) as exc:
-            raise _PassingError(f"the connection broke off: {str(exc) or type(exc).__name__}") from exc
+            raise _PassingError(f"the connection was lost: {str(exc) or type(exc).__name__}") from exc
 
     def _asked(self, sock: socket.socket, place: Place, parts: SplitResult) -> bytes | str:
         """One request and its answer; the connection is kept or closed after it."""
@@ -206,7 +207,7 @@ class _Fetch:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as exc:
-            raise self._refusal("unusable name", "the host is not a name") from exc
+            raise self._refusal("unusable name", "the host name is invalid") from exc
         except socket.gaierror as exc:
             if exc.errno == socket.EAI_AGAIN:
                 raise _PassingError(f"{host} cannot be resolved: {exc.strerror}") from exc
@@ -238,7 +239,7 @@ class _Fetch:
             if len(body) > self._max_bytes:
                 raise self._too_large()
         if response.length:  # what `Content-Length` promised and did not come
-            raise _PassingError(f"the connection broke off: {response.length:,} bytes are missing")
+            raise _PassingError(f"the connection was lost with {counted(response.length, 'byte')} missing")
         return bytes(body)
 
     def _decoded(self, body: bytes, encoding: str) -> bytes:
@@ -246,7 +247,9 @@ class _Fetch:
         if encoding in ("", "identity"):
             return body
         if encoding not in ("gzip", "x-gzip"):
-            raise self._refusal("read failed", f"the server sent content-encoding {encoding[:40]!r} unasked")
+            raise self._refusal(
+                "read failed", f"the server sent content-encoding {encoding[:40]!r} without being asked"
+            )
         decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         try:
             data = decoder.decompress(body, self._max_bytes + 1)
@@ -265,7 +268,7 @@ class _Fetch:
         return left
 
     def _late(self) -> UnreadableImage:
-        return self._refusal("read failed", f"not here after {self._policy.timeout:g} s")
+        return self._refusal("read failed", f"timed out after {self._policy.timeout:g} s")
 
     def _too_large(self) -> UnreadableImage:
         return self._refusal("too large", f"the limit is {self._max_bytes:,} bytes")

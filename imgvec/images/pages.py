@@ -37,7 +37,7 @@ def full_page(data: bytes, uri: str) -> tuple[bytes, Told]:
     page = tiff.full_page()
     if page is None:
         raise UnreadableImage(
-            uri, "format not allowed", "a TIFF of nothing but reduced copies: the picture itself is not in it as a page"
+            uri, "format not allowed", "a TIFF with only reduced copies and no page with the picture itself"
         )
     own = ORIENTATION in page.entries
     orientation = first.number(ORIENTATION)

@@ -90,7 +90,7 @@ def path_trouble(exc: OSError | ValueError) -> tuple[Reason, str]:
         case OSError(errno=errno.ELOOP):
             return "not a regular file", "a symbolic link"
         case OSError(errno=errno.ENXIO):
-            return "not a regular file", "a socket, or a device that is not there"
+            return "not a regular file", "a socket or a missing device"
     return "read failed", why
 
 

@@ -61,7 +61,7 @@ _NO_PICTURES = (
     ("JSON", re.compile(rb"(\xef\xbb\xbf)?\s*\{\s*\"")),
     ("a zip archive", re.compile(rb"PK\x03\x04")),
     ("a gzip file", re.compile(rb"\x1f\x8b")),
-    ("a pointer of Git LFS", re.compile(rb"version https://git-lfs")),
+    ("a Git LFS pointer", re.compile(rb"version https://git-lfs")),
 )
 """What lies about under the names of images: said, so that nobody searches for the fault in the picture."""
 
@@ -85,7 +85,7 @@ def recognised(data: bytes, uri: str, formats: Collection[str]) -> str:
     if name not in Image.OPEN:
         Image.init()
     if isinstance(_accepts(name, data), str):
-        raise UnreadableImage(uri, "format not allowed", f"{name}; this Pillow was built without it")
+        raise UnreadableImage(uri, "format not allowed", f"{name}; this Pillow was built without support for it")
     return name
 
 
@@ -147,7 +147,7 @@ def _why_not(name: str, data: bytes) -> str:
         return f"{'a video' if name == 'video' else name} {NEVER[name]}"
     if name in FORMATS or name in TRUSTED:
         extra = f" (and pip install 'imgvec[{EXTRAS[name]}]')" if name in EXTRAS else ""
-        allow = f"IMGVEC_FORMATS=+{name} allows it, for files that you trust" if name in TRUSTED else "IMGVEC_FORMATS"
+        allow = f"IMGVEC_FORMATS=+{name} allows it, for files you trust" if name in TRUSTED else "IMGVEC_FORMATS"
         return f"{_titled(name, data)} is not on the allow-list: {allow}{extra}"
     return f"{name} is a format that imgvec does not read; convert it to PNG or JPEG"
 

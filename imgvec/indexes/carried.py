@@ -18,6 +18,7 @@ import numpy as np
 
 from imgvec.indexes.ladder import Grid
 from imgvec.indexes.measure import HALVES, Half, Latency, Questions, bounded
+from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import Estimate
 from imgvec.store import Searches
 
@@ -103,15 +104,15 @@ def _share(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
 
 
-def learned_at(cells: Grid, stored: Questions, other: Questions, target: float, confidence: float) -> Easier | None:
-    """What the copy tells with the cheapest setting that reaches the target; None where it misses nothing."""
+def learned_at(cells: Grid, stored: Questions, other: Questions, wanted: RecallOptions) -> Easier | None:
+    """What the copy tells with the cheapest setting that reaches the recall; None where it misses nothing."""
     row = len(cells.second) - 1
 
     def recall(asked: Questions, place: int) -> Estimate:
         shares = [asked.recall(cells.setting((place, row)), half) for half in HALVES]
-        return bounded(np.concatenate(shares), confidence)
+        return bounded(np.concatenate(shares), wanted["confidence"])
 
     places = range(len(cells.first) - 1)
-    place = bisect_left(places, True, key=lambda place: recall(other, place).mean >= target)
+    place = bisect_left(places, True, key=lambda place: recall(other, place).mean >= wanted["recall"])
     there = recall(other, place)
     return None if there.mean == 1.0 else easier_by(recall(stored, place), there)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
+
+import numpy as np
+from typing_extensions import Unpack
 
 from imgvec import catalog
 from imgvec.errors import BackendError, DefinitionError, QueryError
-from imgvec.indexes.measure import check_rows, questions, shuffled
+from imgvec.indexes.measure import shuffled
+from imgvec.indexes.options import MeasureOptions
 from imgvec.indexes.plan import plan
-from imgvec.indexes.tune import Tuned, Tuning, check
-from imgvec.indexes.unseen import Ask, Scratch, Unseen, unseen_copies
-from imgvec.progress import OnProgress, Telling
+from imgvec.indexes.tune import Tuning, asking, check
+from imgvec.indexes.tuned import Tuned
+from imgvec.indexes.unseen import Scratch, Unseen, unseen_copies
+from imgvec.options import documented, settled
+from imgvec.progress import Telling
 from imgvec.store import Searches
-from imgvec.vectors import Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +37,12 @@ class Comparison:
         return next((tuned for tuned in self.ranking if tuned.reached), None)
 
 
+@documented(MeasureOptions)
 def compare(
     store: Searches,
     scratch: Scratch,
     types: Mapping[str, Mapping[str, Any]],
-    *,
-    recall: float = 0.95,
-    limit: int = 10,
-    queries: Vectors | int = 2000,
-    filters: Sequence[str] = ("",),
-    confidence: float = 0.95,
-    seed: int = 0,
-    device: str = "auto",
-    on_progress: OnProgress | None = None,
+    **options: Unpack[MeasureOptions],
 ) -> Comparison:
     """Build each of `types` (with its build parameters) over a copy of `store` in turn, and `tune` it.
 
@@ -53,18 +50,17 @@ def compare(
     queries the copy lacks them. The other arguments, and what is raised, are those of `tune`; a type that cannot be
     built or searched is named in `failed` instead.
     """
-    tell = Telling("compare", on_progress)
-    check(recall, queries, confidence)
-    check_rows(store, filters)
-    ask = partial(questions, filters=filters, limit=limit, device=device, tell=tell)
-    with _copies(store, scratch, queries, ask, seed, tell) as made:
+    wanted = settled(MeasureOptions, options)
+    tell = Telling("compare", wanted["on_progress"])
+    check(store, wanted)
+    with _copies(store, scratch, wanted, tell) as made:
         found, failed = [], {}
         for name, build in types.items():
             tell(f"{name}: building")
             try:
                 seconds = [copy.build_index(name, build, on_progress=tell.part(name)) for copy in made.copies]
                 tuned = Tuning(
-                    made.copies[0], made.asked, recall, confidence, tell, basis=made.basis, indexed=store.count()
+                    made.copies[0], made.asked, wanted, tell, basis=made.basis, indexed=store.count()
                 ).tuned()
             except (BackendError, DefinitionError, QueryError) as exc:
                 failed[name] = str(exc)
@@ -74,16 +70,15 @@ def compare(
 
 
 @contextmanager
-def _copies(
-    store: Searches, scratch: Scratch, queries: Vectors | int, ask: Ask, seed: int, tell: Telling
-) -> Iterator[Unseen]:
-    if isinstance(queries, int):
-        with unseen_copies(store, scratch, queries, ask, seed=seed, tell=tell) as made:
+def _copies(store: Searches, scratch: Scratch, wanted: MeasureOptions, tell: Telling) -> Iterator[Unseen]:
+    queries, ask = wanted["queries"], asking(wanted, tell)
+    if not isinstance(queries, np.ndarray):
+        with unseen_copies(store, scratch, queries, ask, wanted, tell) as made:
             yield made
         return
     tell("a copy of all rows to try the types on")
     with scratch() as copy:
-        yield Unseen("given", ask(copy, shuffled(queries, seed)), [copy])
+        yield Unseen("given", ask(copy, shuffled(queries, wanted["seed"])), [copy])
 
 
 def suggested(store: Searches, types: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imgvec.errors import MissingExtra, TargetError, UsageError
 from imgvec.indexes.ladder import text
-from imgvec.indexes.tune import Point, Tuned
+from imgvec.indexes.tuned import Point, Tuned
 
 FORMATS = (".html", ".png")
 

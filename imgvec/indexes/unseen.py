@@ -26,10 +26,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from imgvec import catalog
-from imgvec.errors import QueryError
+from imgvec.errors import OptionError
 from imgvec.indexes.carried import Carried, learned_at
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
+from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import Estimate
 from imgvec.progress import Telling
 from imgvec.store import Indexes, Searches
@@ -98,21 +99,18 @@ def unseen(
     scratch: Scratch,
     number: int,
     ask: Ask,
-    *,
-    target: float,
-    confidence: float,
-    seed: int,
+    wanted: RecallOptions,
     tell: Telling,
-    notice: Callable[[str], None],
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to tune the store's own index by, for as long as the block.
 
     An index that compares with every row is searched with them as they are. For any other, copies are made and an
-    index like it is built over them first: `notice` is told before that starts. `target` is where a copy is asked how
-    much easier stored rows are, with that confidence.
+    index like it is built over them first: `on_notice` is told before that starts. At the recall that is wanted a copy
+    is asked how much easier stored rows are.
     """
+    notice = wanted["on_notice"] or (lambda _: None)
     kind, name, built_with = catalog.index_type(store.index.type), store.index.type, store.index.params
-    pictures = _pictures(store, seed, of_vectors=kind.family != "exact")
+    pictures = _pictures(store, wanted["seed"], of_vectors=kind.family != "exact")
     if kind.family == "exact":
         yield Unseen("stored", ask(store, sampled(store, _firsts(pictures)[:number])))
         return
@@ -131,7 +129,7 @@ def unseen(
     )
     with ExitStack() as stack:
         if many:
-            yield _carried(store, scratch, stack, pictures, number, ask, target, confidence, tell)
+            yield _carried(store, scratch, stack, pictures, number, ask, wanted, tell)
             return
         left_out = _left_out(store, scratch, stack, pictures, number, tell)
         for copy, _ in left_out:
@@ -142,11 +140,11 @@ def unseen(
 
 @contextmanager
 def unseen_copies(
-    store: Searches, scratch: Scratch, number: int, ask: Ask, *, seed: int, tell: Telling
+    store: Searches, scratch: Scratch, number: int, ask: Ask, wanted: RecallOptions, tell: Telling
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to copies of all others, whose indexes the caller builds."""
     with ExitStack() as stack:
-        left_out = _left_out(store, scratch, stack, _pictures(store, seed), number, tell)
+        left_out = _left_out(store, scratch, stack, _pictures(store, wanted["seed"]), number, tell)
         yield Unseen("left out", _asked_of(store, left_out, ask), [copy for copy, _ in left_out])
 
 
@@ -201,8 +199,9 @@ def _left_out(
     own = list(queries.own or ())
     copies = _copies(pictures, number)
     if len(pictures) < 2 * _FEWEST:
-        raise QueryError(
-            f"rows of {len(pictures)} different pictures are too few to leave some out: give queries of your own"
+        raise OptionError(
+            "queries",
+            f"rows of {len(pictures)} different pictures are too few to leave some out: give queries of your own",
         )
     # in pairs, so that both halves of the queries are as large as they can be
     pairs = np.arange(len(own)) // 2
@@ -229,10 +228,9 @@ def _carried(
     scratch: Scratch,
     stack: ExitStack,
     pictures: Sequence[Sequence[str]],
-    wanted: int,
+    sample: int,
     ask: Ask,
-    target: float,
-    confidence: float,
+    wanted: RecallOptions,
     tell: Telling,
 ) -> Unseen:
     """The queries to the store itself, and what a copy of some of its rows tells of how much easier they are.
@@ -240,12 +238,13 @@ def _carried(
     Neither the queries nor the rows of the copy have a twin, where the bytes tell.
     """
     ids, name, built_with = _firsts(pictures), store.index.type, store.index.params
-    queries = sampled(store, _firsts([rows for rows in pictures if len(rows) == 1])[:wanted])
+    queries = sampled(store, _firsts([rows for rows in pictures if len(rows) == 1])[:sample])
     number = _TAUGHT * len(queries.vectors)
     strangers, kept = ids[:number], ids[number:][:COPIED]
     if len(kept) < number:
-        raise QueryError(
-            f"{number:,} of {len(ids):,} pictures are too many to leave out of a copy: ask for fewer queries"
+        raise OptionError(
+            "queries",
+            f"{number:,} of {len(ids):,} pictures are too many to leave out of a copy: ask for fewer queries",
         )
     tell(f"copying {len(kept):,} rows")
     copy = stack.enter_context(scratch(only=kept))
@@ -254,13 +253,14 @@ def _carried(
     stored = ask(copy, sampled(copy, kept[:number]))
     other = ask(copy, Queries(sampled(store, strangers).vectors, None))
     cells = grid(catalog.index_type(name), built_with, rows=len(kept), limit=stored[0].asked)
-    learned = [learned_at(cells, mine, theirs, target, confidence) for mine, theirs in zip(stored, other, strict=True)]
+    learned = [learned_at(cells, mine, theirs, wanted) for mine, theirs in zip(stored, other, strict=True)]
     # where few rows match, the copy may find all of them, and teaches nothing
     most = max(filter(None, learned), key=lambda easier: easier.log_odds, default=None)
     if most is None:
-        raise QueryError(
+        raise OptionError(
+            "queries",
             f"{name} finds every neighbour in a copy of {len(kept):,} rows, which tells nothing of all "
-            f"{store.count():,}: give queries of your own"
+            f"{store.count():,}: give queries of your own",
         )
     own = ask(store, queries)
     return Unseen("carried over", [Carried(each, easier or most) for each, easier in zip(own, learned, strict=True)])

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from imgvec.catalog import INDEX_TYPES
-from imgvec.errors import QueryError
 from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
+from imgvec.indexes.options import CheckOptions
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
-from imgvec.progress import OnProgress, Telling
+from imgvec.options import documented, settled
+from imgvec.progress import Telling
 from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
 
@@ -29,19 +31,8 @@ _GENEROUS = 1000
 _SEARCHES_A_CALL = 100
 
 
-def verify(
-    store: Indexes,
-    *,
-    queries: int = 200,
-    probes: int = 1000,
-    limit: int = 10,
-    recall: float | None = 0.9,
-    params: Mapping[str, Any] | None = None,
-    filter: str = "",
-    seed: int = 0,
-    device: str = "auto",
-    on_progress: OnProgress | None = None,
-) -> Verification:
+@documented(CheckOptions)
+def verify(store: Indexes, filter: str = "", **options: Unpack[CheckOptions]) -> Verification:
     """Check a collection's rows, or those that match, its index and its searches; `MEANINGS` names what it can find.
 
     `probes` random rows are searched for by their own vectors; one that is not found is searched for again, with the
@@ -50,40 +41,41 @@ def verify(
     their hits. That recall is of stored rows, whose neighbours an approximate index finds more easily than those of
     other pictures: it tells a broken index, and not what a new picture will find, which is for `tune`. `params` are the
     search parameters, by default the index's. Rows stream by twice, once without their
-    vectors; memory holds a block of them. Raises `QueryError` for what cannot be searched with.
+    vectors; memory holds a block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
     """
-    if queries < 1 or limit < 1:
-        raise QueryError(f"queries = {queries} and limit = {limit} are refused: give at least 1")
-    if recall is not None and not 0 <= recall <= 1:
-        raise QueryError(f"recall = {recall:g} is refused: give 0 to 1")
-    check = _Check(store, filter, limit, dict(params or {}), Telling("verify", on_progress))
-    return check.run(queries, max(probes, queries), recall, seed, device)
+    return _Check(store, filter, settled(CheckOptions, options)).run()
 
 
 class _Check:
-    def __init__(self, store: Indexes, filter: str, limit: int, params: dict[str, Any], tell: Telling) -> None:
-        self._store, self._filter, self._limit, self._params = store, filter, limit, params
-        self._tell = tell
+    def __init__(self, store: Indexes, filter: str, asked: CheckOptions) -> None:
+        self._store, self._filter, self._asked, self._limit = store, filter, asked, asked["limit"]
+        self._params = asked["params"] or {}
+        self._tell = Telling("verify", asked["on_progress"])
         self._metric_type = store.metric_type
         self._counts: Counter[tuple[str, Severity]] = Counter()
         """How much is wrong, by its name and severity."""
         self._examples: dict[tuple[str, Severity], list[str]] = defaultdict(list)
         self._other: list[Finding] = []
 
-    def run(self, queries: int, probes: int, recall: float | None, seed: int, device: str) -> Verification:
-        began = time.monotonic()
+    def run(self) -> Verification:
+        began, queries = time.monotonic(), self._asked["queries"]
         before = self._store.count(self._filter)
-        listed, ids = self._sample(probes, seed, before)
+        listed, ids = self._sample(max(self._asked["probes"], queries), before)
         ids, vectors = self._usable(ids)
         answers = self._searched(ids, vectors)
         self._look_for_missing(ids, vectors, answers)
         asked = answers[:queries]
-        exact = ExactSearch(vectors[:queries], limit=self._limit + 1, metric_type=self._metric_type, device=device)
+        exact = ExactSearch(
+            vectors[:queries],
+            limit=self._limit + 1,
+            metric_type=self._metric_type,
+            device=self._asked["device"] or "auto",
+        )
         rows, scores = self._stream(exact, vectors[:queries], asked, before)
         self._look_at_counts(before, listed, rows)
         compared = self._look_at_scores(vectors, asked, scores)
         found = self._recall(ids[:queries], asked, scores, exact, rows)
-        if recall is not None and found is not None and found.low < recall:
+        if (recall := self._asked["recall"]) is not None and found is not None and found.low < recall:
             message = f"recall@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
             more = ": more queries may show it" if found.mean >= recall else ""
             self._other.append(Finding("low recall", f"{message}, and {recall:g} is wanted{more}"))
@@ -99,9 +91,9 @@ class _Check:
             seconds=time.monotonic() - began,
         )
 
-    def _sample(self, size: int, seed: int, total: int) -> tuple[int, list[str]]:
+    def _sample(self, size: int, total: int) -> tuple[int, list[str]]:
         """How many rows there are, and a random sample of their ids, in random order; whatever `count` says."""
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(self._asked["seed"])
         kept: NDArray[np.object_] = np.empty(0, object)
         keys = np.empty(0)
         rows, last = 0, ""

@@ -102,7 +102,7 @@ def _decoded(record: Record, size: int, future: Future[tuple[Result, float]], ru
     try:
         result, seconds = future.result()
     except WorkerDiedError:
-        result, seconds = UnreadableImage(record.uri, "broken", "the process that decoded it died of it"), 0.0
+        result, seconds = UnreadableImage(record.uri, "broken", "it crashed the process that decoded it"), 0.0
     run.spent("decode", seconds)
     run.decoding.give_back(size)
     return result

@@ -65,7 +65,7 @@ def encoded(batch: Sequence[Prepared | Ready], encoder: Encoder, run: Run) -> li
         found = [np.empty((0, encoder.binding.dim), np.float32)] * len(prepared)
     for item, vectors in zip(prepared, found, strict=True):
         if vectors is None:
-            run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder has no vector for it"))
+            run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder returned no vector for it"))
         else:
             ready.append(Ready(item.row, item.rows, vectors, encoded=True, known=item.known))
     return ready

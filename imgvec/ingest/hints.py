@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from imgvec.plurals import counted
 from imgvec.report import IngestReport
 from imgvec.sources import LINK
 
@@ -12,9 +13,11 @@ def hints(report: IngestReport) -> Iterator[str]:
     """Links that were passed over, and that there was no image at all."""
     if links := report.passed_over[LINK]:
         yield (
-            f"symbolic links that were passed over: {links:,} (the first: {report.first_passed_over[LINK]}); "
-            "--follow-links, in Python follow_links=True, follows them"
+            f"passed over {counted(links, 'symbolic link')} (the first: {report.first_passed_over[LINK]}); use "
+            f"--follow-links (follow_links=True in Python) to follow them"
         )
     if not report.seen:
         others = report.passed_over.total() - links
-        yield "the source holds no image" + (f"; {others:,} things in it were passed over" if others else "")
+        yield "the source contains no images" + (
+            f"; {counted(others, 'entry', 'entries')} passed over" if others else ""
+        )

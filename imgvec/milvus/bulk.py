@@ -30,6 +30,7 @@ from imgvec.milvus import bulk_files, writing
 from imgvec.milvus.answers import EVERYTHING
 from imgvec.milvus.errors import translated
 from imgvec.milvus.store import Store
+from imgvec.plurals import counted
 from imgvec.rows import ID, MAX_VARCHAR_BYTES, VECTOR
 from imgvec.vectors import Vectors
 
@@ -55,7 +56,9 @@ class BulkFolder:
     def __init__(self, folder: str | Path, store: Store, *, file_bytes: int = FILE_BYTES) -> None:
         for vector_type in (each.vector_type for each in store.vectors.values()):
             if vector_type != "FLOAT_VECTOR":
-                raise UnsupportedByBackend(f"bulk files hold FLOAT_VECTOR, and {store.name!r} has {vector_type}")
+                raise UnsupportedByBackend(
+                    f"bulk files support only FLOAT_VECTOR, but {store.name!r} has {vector_type}"
+                )
         _need_bulk_writer()
         self.folder = Path(folder).expanduser()
         self._store, self._schema, self._file_bytes = store, store.link.schema, file_bytes
@@ -78,10 +81,10 @@ class BulkFolder:
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise TargetError(f"{self.folder} is being written by another process: give each its own folder") from exc
+            raise TargetError(f"another process is writing to {self.folder}: use a separate folder for each") from exc
         if not (self.folder / DESCRIPTION).exists():
             if any(not path.name.startswith(".") for path in self.folder.iterdir()):
-                raise TargetError(f"{self.folder} holds other things: give an empty folder, or one written with --via")
+                raise TargetError(f"{self.folder} contains other files: use an empty folder, or one written with --via")
             _write_whole(self.folder / DESCRIPTION, self._store.description)
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir()
@@ -191,7 +194,9 @@ class BulkFolder:
         except OSError as exc:
             pending = len(self._rows)
             raise WriteFailed(
-                f"{pending} rows were not written to {self.folder}: {exc.strerror or exc}", written=0, pending=pending
+                f"could not write {counted(pending, 'row')} to {self.folder}: {exc.strerror or exc}",
+                written=0,
+                pending=pending,
             ) from exc
         self._number += 1
         self._note(self._rows, self._number)

@@ -49,14 +49,14 @@ class Capabilities:
             return None
         if self.kind == "lite":
             accepted = name in catalog.INDEX_TYPES
-            return "takes the name, and searches by brute force" if accepted else "Milvus Lite has none"
+            return "accepts the name, but searches by brute force" if accepted else "Milvus Lite has none"
         entry = catalog.INDEX_TYPES.get(name) or catalog.SCALAR_INDEXES.get(name)
         since = entry.since if entry else catalog.VECTOR_TYPES[name][1]
         if since > self.version:
             return f"needs Milvus {'.'.join(map(str, since))}, this is {'.'.join(map(str, self.version))}"
         if name.startswith("GPU_"):
             return "this build has no GPU indexes"
-        return f"this build lacks the engine of {name}: its rows stay pending for ever"
+        return f"this build lacks the {name} engine: its rows would stay pending forever"
 
     def scalar_index(self, wanted: str, field: str, field_type: str) -> str | None:
         """The scalar index to build where a definition wants `wanted`: a type's name, or AUTO for the best there is.
@@ -89,9 +89,9 @@ class Capabilities:
         if not self.embedded or index_type not in ("IVF_SQ8", "IVF_PQ"):
             return None
         return (
-            f"the server of the milvus wheel ({self.name}) deletes stored vectors that were read under {index_type} "
-            "once the collection is released, unless its localStorage.path is relative: start it with "
-            "LOCALSTORAGE_PATH=data, or take FLAT, IVF_FLAT, SCANN or HNSW there"
+            f"the server in the milvus wheel ({self.name}) deletes stored vectors that were read under "
+            f"{index_type} once the collection is released, unless its localStorage.path is relative: start it "
+            f"with LOCALSTORAGE_PATH=data, or use FLAT, IVF_FLAT, SCANN or HNSW"
         )
 
     def refusal(self, lacks: str, accepted: list[str] | frozenset[str] = frozenset()) -> UnsupportedByBackend:
@@ -104,7 +104,7 @@ def capabilities(version_text: str) -> Capabilities:
     """Capabilities of the backend that calls itself so: `milvus_lite-3.2.2`, `v2.3.5`, `v2.6.1-gpu`."""
     found = re.search(r"\d+(?:\.\d+)+", version_text)
     if found is None:
-        raise BackendError(f"the server's version is {version_text!r}, which is not one of Milvus's")
+        raise BackendError(f"{version_text!r} is not a Milvus version")
     version = tuple(int(part) for part in found[0].split("."))
     if version_text.startswith("milvus_lite"):
         return Capabilities(

@@ -57,4 +57,4 @@ def _encode(vectors: Vectors, vector_type: str) -> NDArray[Any]:
     if vector_type == "INT8_VECTOR":
         scaled: Vectors = np.clip(vectors, -1, 1) * np.float32(INT8_SCALE)
         return scaled.round().astype(np.int8)
-    raise ValueError(f"{vector_type} holds no float vectors")
+    raise ValueError(f"{vector_type} does not hold float vectors")

@@ -95,7 +95,7 @@ class Connection:
             definition, self.capabilities, dim=dim, description=description, device=device, dims=dims or {}
         )
         if self.has(name):
-            raise CollectionExists(f"there is a collection {name!r} already: open it, or drop it first")
+            raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
         # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
         with self.link.writing, translated(f"create the collection {name!r}"):
             self.link.client.create_collection(name, schema=plan.schema, timeout=self.link.timeout, **plan.options)
@@ -190,7 +190,7 @@ class Connection:
     def _not_found(self, name: str) -> CollectionNotFound:
         known = [*self.aliases(), *(each for each in self.collections() if not names.is_reserved(each))]
         close = get_close_matches(name, known, n=1)
-        meant = f": did you mean {close[0]!r}?" if close else f" (there: {', '.join(known) or 'none'})"
+        meant = f": did you mean {close[0]!r}?" if close else f" (existing: {', '.join(known) or 'none'})"
         return CollectionNotFound(f"there is no collection {name!r} at {self.uri}{meant}")
 
     def _store(self, name: str) -> Store:
@@ -234,10 +234,10 @@ def _connect_server(uri: str, token: SecretStr | None, db_name: str, timeout: fl
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise BackendUnavailable(f"{redacted(uri)!r} is not an address: {_what_is_wrong(exc)}") from None
+        raise BackendUnavailable(f"{redacted(uri)!r} is not a valid address: {_what_is_wrong(exc)}") from None
     if parts.scheme not in _SCHEMES or not host:
         raise BackendUnavailable(
-            f"{redacted(uri)!r} is not an address of a Milvus server: give http://host:port or https://host:port"
+            f"{redacted(uri)!r} is not the address of a Milvus server: use http://host:port or https://host:port"
         )
     scheme = _SCHEMES[parts.scheme]
     address = f"[{host}]" if ":" in host else host
@@ -281,20 +281,20 @@ def _opened(
 def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_token: bool) -> BackendError:
     state, code, reason = grpc_state(exc), milvus_code(exc), reason_of(exc)
     if state is StatusCode.UNAUTHENTICATED or "auth check failure" in reason:
-        what = "refuses the token: check it" if has_token else "wants a login: give a token (user:password or API key)"
+        what = "rejects the token; check it" if has_token else "needs a login: give a token (user:password or API key)"
         return BackendUnavailable(f"Milvus at {uri} {what}", code=code)
     if db_name and (code == _WRONG_DATABASE or "database" in reason):
-        return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create it, or give another", code=code)
+        return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create or change it", code=code)
     if state is StatusCode.UNIMPLEMENTED:
-        return BackendUnavailable(f"what answers at {uri} is not Milvus: check the port (Milvus's own is 19530)")
+        return BackendUnavailable(f"the server at {uri} is not Milvus: check the port (the default is 19530)")
     if state is StatusCode.DEADLINE_EXCEEDED or "Retry timeout" in reason:
-        what = f"did not answer in {timeout:g} s: is it up, and is the port Milvus's?"
+        what = f"did not answer within {timeout:g} s: is it running, and is the port right?"
         return BackendUnavailable(f"Milvus at {uri} {what}", code=code, retryable=True)
     if state is StatusCode.UNAVAILABLE:
         if "resolv" in grpc_details(exc) or "DNS" in grpc_details(exc):
-            return BackendUnavailable(f"the host of {uri} is not known: check its name", code=code)
-        what = "is the server started, the port right, and is it http or https?"
-        return BackendUnavailable(f"nothing answers as Milvus at {uri}: {what}", code=code, retryable=True)
+            return BackendUnavailable(f"unknown host in {uri}: check its name", code=code)
+        what = "check that the server is running, the port, and http or https"
+        return BackendUnavailable(f"no Milvus server answers at {uri}: {what}", code=code, retryable=True)
     return BackendUnavailable(f"cannot connect to Milvus at {uri}: {reason}", code=code)
 
 
@@ -307,7 +307,7 @@ def redacted(uri: str) -> str:
 
 
 def _what_is_wrong(exc: ValueError) -> str:
-    return "the port is a number from 1 to 65535" if "ort" in str(exc) else "check the host"
+    return "the port must be a number from 1 to 65535" if "ort" in str(exc) else "check the host"
 
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:
@@ -318,8 +318,8 @@ def _check_read_back(store: Store, plan: schema.Plan) -> None:
         made = store.vectors[wanted.field]
         if made.index.type != wanted.type or made.metric_type != wanted.metric_type:
             raise BackendError(
-                f"Milvus made an index {made.index.type} ({made.metric_type}) of {wanted.field!r} where {wanted.type} "
-                "was asked"
+                f"Milvus made an index {made.index.type} ({made.metric_type}) of {wanted.field!r} instead of "
+                f"{wanted.type}"
             )
         lost = {name: value for name, value in wanted.params.items() if made.index.params.get(name) != value}
         if lost:

@@ -36,7 +36,9 @@ def read(store: Store, definition: Definition) -> SearchDefaults:
         chosen_for = IndexInfo(kept["index"]["type"], kept["index"]["params"])
         if chosen_for == IndexInfo(store.index.type, dict(store.index.params)):
             return SearchDefaults(kept["search"], "chosen", kept["about"])
-        ignored = f"{kept['search']} was chosen for {_said(chosen_for)}, and the index is {_said(store.index)}: tune it"
+        ignored = (
+            f"{kept['search']} was chosen for {_said(chosen_for)}, but the index is {_said(store.index)}: tune it again"
+        )
     for section in (definition.index.cpu, definition.index.gpu):
         if section is not None and section.type == store.index.type and section.search:
             return SearchDefaults(section.search, "definition", ignored=ignored)

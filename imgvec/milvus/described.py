@@ -80,7 +80,9 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
     by_name = {each["name"]: each for each in described["fields"]}
     key, vector = by_name.get(ID), by_name.get(VECTOR)
     if not (key and key.get("is_primary") and key["type"] == DataType.VARCHAR and vector):
-        raise BackendError(f"the collection {name!r} was not made by imgvec: it has no text key `id` and no `vector`")
+        raise BackendError(
+            f"the collection {name!r} was not made by imgvec: it lacks a VARCHAR key `id` or a field `vector`"
+        )
     for each in vector_names(described):
         if not indexes.get(each):
             raise BackendError(f"the collection {name!r} has no index of {each!r}: build one")

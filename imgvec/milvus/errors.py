@@ -117,19 +117,19 @@ def translate(exc: BaseException, doing: str) -> BackendError | FilterError:
     state, code, reason = grpc_state(exc), milvus_code(exc), reason_of(exc)
     legacy = exc.compatible_code if isinstance(exc, MilvusException) else common_pb2.UnexpectedError
     if state is StatusCode.DEADLINE_EXCEEDED or _RETRIED_IN_VAIN in reason:
-        return BackendUnavailable(f"Milvus did not answer in time to {doing}", code=code, retryable=True)
+        return BackendUnavailable(f"cannot {doing}: Milvus did not answer in time", code=code, retryable=True)
     if state is StatusCode.UNAUTHENTICATED or code == _NOT_AUTHENTICATED:
-        return BackendUnavailable(f"Milvus refused the login to {doing}: check the token", code=code)
+        return BackendUnavailable(f"cannot {doing}: Milvus rejected the login; check the token", code=code)
     if _CLOSED in reason:
-        return BackendUnavailable(f"the connection is closed: open another to {doing}", code=code)
+        return BackendUnavailable(f"cannot {doing}: the connection is closed; open another one", code=code)
     if state in _UNREACHABLE_STATES or isinstance(exc, ConnectError | MilvusUnavailableException):
-        return BackendUnavailable(f"Milvus cannot be reached to {doing}", code=code, retryable=True)
+        return BackendUnavailable(f"cannot {doing}: Milvus is unreachable", code=code, retryable=True)
     if code == _NO_COLLECTION or legacy in _LEGACY_NO_COLLECTION or isinstance(exc, CollectionNotExistException):
-        return CollectionNotFound(f"Milvus has no such collection: it failed to {doing}", code=code)
+        return CollectionNotFound(f"cannot {doing}: Milvus has no such collection", code=code)
     if is_retryable(code, legacy) or _LATER_TEXT.search(_said(exc).partition(_NOT_PARSED)[0]):
         return BackendUnavailable(f"Milvus is not ready to {doing}: {reason}", code=code, retryable=True)
     if refused := filter_refusal(_said(exc)):
-        return FilterError(f"Milvus does not take the filter {_one_line(refused)}")
+        return FilterError(f"Milvus rejects the filter {_one_line(refused)}")
     retryable = state in _LATER_STATES or (isinstance(exc, MilvusException) and exc.retriable)
     return BackendError(f"Milvus failed to {doing}: {reason}", code=code, retryable=retryable)
 
@@ -144,11 +144,11 @@ def filter_refusal(said: str) -> str | None:
         why = re.sub(r"^line 1:(\d+) ", lambda at: f"at column {int(at[1]) + 1}: ", said)
         return f"{match['filter']}: {why}"
     if match := _SERVER_PREDICATE.search(said):
-        return f"{match['filter']}: it is not a condition, which is true or false"
+        return f"{match['filter']}: it is not a condition that is true or false"
     if "unsupported expr proto node" in said:
-        return "that is given: it has a part that names no field"
+        return "given: part of it names no field"
     if match := _LITE_UNFIT.match(said):
-        return f"that is given: {match[0]}"
+        return f"given: {match[0]}"
     return None
 
 

@@ -25,6 +25,6 @@ class Owner:
 
     def _refuse(self, what: str) -> NoReturn:
         raise BackendUnavailable(
-            f"{what} was opened before this process was forked from the one that opened it, and cannot be used in "
-            "both: open it in this process (a Milvus Lite file once the other has closed it)"
+            f"{what} was opened before this process was forked and cannot be used here: open it again in this "
+            f"process (a Milvus Lite file only after the parent has closed it)"
         )

@@ -60,9 +60,9 @@ class Incarnation:
             bound = description.read(name, now.description).bindings
             description.check_bindings(name, bound, before)
         except EncoderMismatch as exc:
-            return EncoderMismatch(f"{exc}; it was dropped and made again since it was opened: open it again")
+            return EncoderMismatch(f"{exc}; it was dropped and recreated since it was opened: open it again")
         except CollectionNotFound:  # one of them is not an image collection
             pass
         return CollectionReplaced(
-            f"the collection {name!r} was dropped and made again since it was opened: open it again"
+            f"the collection {name!r} was dropped and recreated since it was opened: open it again"
         )

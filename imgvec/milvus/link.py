@@ -151,8 +151,8 @@ class CollectionLink:
         indexes = {name: self.described_index(name) for name in described.vector_names(now)}
         if None in indexes.values():
             raise BackendError(
-                f"{self.name!r} has no index for the moment: somebody else is building it (or was killed amid that: "
-                "then open the collection again)",
+                f"{self.name!r} has no index at the moment: another client is building it, or was killed during "
+                f"the build (then open the collection again)",
                 retryable=True,
             )
         GlobalCache.schema.clear()  # pymilvus would go on by the schema that it has read first
@@ -235,7 +235,7 @@ class CollectionLink:
             self.client.load_collection(self.name, timeout=patience, _async=True)
             while self.client.get_load_state(self.name, timeout=self.timeout)["state"] != LoadState.Loaded:
                 if time.monotonic() >= deadline:
-                    raise BackendUnavailable(f"{self.name!r} was not loaded after {timeout:g} s", retryable=True)
+                    raise BackendUnavailable(f"{self.name!r} was not loaded within {timeout:g} s", retryable=True)
                 time.sleep(0.05)
 
     def release(self) -> None:

@@ -53,7 +53,7 @@ def open_lite(location: str) -> LiteFile:
     """Open or create the database at a path; `BackendUnavailable` says why it cannot be."""
     path = Path(location.removeprefix("file://")).expanduser().resolve()  # Milvus Lite refuses a dangling link
     if not path.parent.is_dir():
-        raise BackendUnavailable(f"cannot open {path}: there is no folder {path.parent}, create it first")
+        raise BackendUnavailable(f"cannot open {path}: the folder {path.parent} does not exist, create it first")
     try:
         from milvus_lite.server_manager import server_manager_instance
     except ImportError as exc:
@@ -120,14 +120,14 @@ class _Overheard(logging.Filter):
 
 def _why(path: Path, reason: BaseException | None) -> str:
     if type(reason).__name__ == "DataDirLockedError":
-        return f"cannot open {path}: another process has it open; end that one, or use a Milvus server for both"
+        return f"cannot open {path}: another process has it open; stop that process, or use a Milvus server"
     if path.is_file():
         with path.open("rb") as file:
             old = file.read(len(_SQLITE)) == _SQLITE
         what = (
             "is a file of Milvus Lite 2.x, which Milvus Lite 3 cannot read" if old else "is not a Milvus Lite database"
         )
-        return f"cannot open {path}: it {what}; give another path"
+        return f"cannot open {path}: it {what}; use another path"
     if isinstance(reason, OSError) and reason.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"cannot open {path}: no permission to write there"
     if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:

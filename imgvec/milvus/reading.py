@@ -48,7 +48,7 @@ class SearchParams:
         Those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
         """
         if not 1 <= limit <= self._max_limit:
-            raise QueryError(f"limit = {limit} is refused: give 1 to {self._max_limit}")
+            raise QueryError(f"limit must be from 1 to {self._max_limit}, not {limit}")
         params = {**self._defaults, **(given or {})}
         if self._kind is None:
             return params

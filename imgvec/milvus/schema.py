@@ -74,7 +74,7 @@ def check(
         _plan_vector(name, each, backend, device, dim if name == VECTOR else dims.get(name))
     for name, declared in definition.fields.items():
         if declared.nullable and not backend.nullable:
-            raise backend.refusal(f"no nullable fields: give {name} a default instead of nullable")
+            raise backend.refusal(f"no nullable fields: give {name} a default instead")
         if declared.index:
             backend.scalar_index(declared.index, name, declared.type)
 
@@ -145,7 +145,7 @@ def plan_index(
     kind = catalog.index_type(type)
     fitting = {name for name in backend.index_types if {vector_type, metric_type} <= _takes(catalog.INDEX_TYPES[name])}
     if kind.device == "gpu" and backend.gpu is False:
-        raise backend.refusal(f"no GPU, which {type} needs", frozenset(fitting))
+        raise backend.refusal(f"no GPU, required by {type}", frozenset(fitting))
     if type not in backend.index_types:
         raise backend.refusal(f"no index type {type}", frozenset(fitting))
     if lacks := {vector_type, metric_type} - _takes(kind):
@@ -178,7 +178,7 @@ def _chosen(name: str, section: VectorFieldSection, device: Literal["cpu", "gpu"
         return section.index.gpu
     if name != VECTOR:  # a GPU for one vector is not one for all
         return section.index.cpu
-    raise DefinitionError("there is no index for a GPU: add one, or build the one for the CPU", where="index.gpu")
+    raise DefinitionError("the definition has no GPU index: add one, or build the CPU index", where="index.gpu")
 
 
 def _schema(

@@ -75,7 +75,7 @@ class VectorIndex:
             self._put_back(former, rows, exc)
             link.remember(self._former, None)
             if isinstance(exc, BackendError):
-                said = f"{exc}; the former index, {former.type}, is back"
+                said = f"{exc}; the previous index, {former.type}, is back"
                 raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
             raise
         link.remember(self._former, None)
@@ -83,7 +83,7 @@ class VectorIndex:
         try:
             self.load(max(LOAD_SECONDS, timeout))
         except BackendError as exc:
-            said = f"{type} is built, and {link.name!r} could not be loaded: {exc}"
+            said = f"{type} was built, but {link.name!r} could not be loaded: {exc}"
             raise BackendError(said, code=exc.code, retryable=exc.retryable) from exc
         return seconds
 
@@ -104,7 +104,7 @@ class VectorIndex:
                 time.sleep(_POLL_SECONDS)
                 continue
             if now.state == "Failed":
-                reason = now.reason or "it gives no reason"
+                reason = now.reason or "no reason given"
                 raise BackendError(f"Milvus failed to build the index of {name!r}: {reason}")
             if tell:
                 tell("indexing rows", min(now.indexed_rows, rows), rows)
@@ -112,7 +112,9 @@ class VectorIndex:
                 return
             if time.monotonic() >= deadline:
                 total = max(now.total_rows, rows)
-                message = f"the index of {name!r} covers {now.indexed_rows} of {total} rows after {timeout:g} s"
+                message = (
+                    f"the index of {name!r} covers only {now.indexed_rows:,} of {total:,} rows after {timeout:g} s"
+                )
                 raise BackendError(message, retryable=True)
             time.sleep(_POLL_SECONDS)
 
@@ -154,7 +156,7 @@ class VectorIndex:
             try:
                 self._link.load(timeout)  # another thread has mended it, or the file was still being written
             except BackendError:
-                log.warning("%s; its indexes are built again", failure)
+                log.warning("%s; rebuilding its indexes", failure)
                 self._write_again()
                 self._link.load(timeout)
 
@@ -205,7 +207,7 @@ class VectorIndex:
 
     def _put_back(self, former: IndexPlan, rows: int, failure: BaseException) -> None:
         """Have the former index again, loaded, however far the failed build came."""
-        log.warning("%s: the build did not end well; going back to %s", self._link.name, former.type)
+        log.warning("%s: the build failed; restoring %s", self._link.name, former.type)
         try:
             self._link.check_same()
             described = self._link.described_index(self._vector)
@@ -219,15 +221,15 @@ class VectorIndex:
         except ImgvecError as exc:
             said = str(failure) or type(failure).__name__
             raise BackendError(
-                f"{said}; and the former index, {former.type}, could not be put back ({exc}): "
-                "open the collection again once Milvus answers, and look at `imgvec index status`"
+                f"{said}; and the previous index, {former.type}, could not be restored ({exc}): open the "
+                f"collection again once Milvus answers, and check `imgvec index status`"
             ) from failure
 
     def _read_back(self, wanted: IndexPlan) -> IndexInfo:
         described = self._link.described_index(self._vector)
         built = index_info(described) if described else None
         if built is None or built.type != wanted.type:
-            raise BackendError(f"Milvus made {built.type if built else 'no index'} where {wanted.type} was asked")
+            raise BackendError(f"Milvus made {built.type if built else 'no index'} instead of {wanted.type}")
         if lost := {name: value for name, value in wanted.params.items() if built.params.get(name) != value}:
             raise BackendError(f"Milvus did not keep the index parameters {lost}: it has {dict(built.params)}")
         return built
@@ -242,12 +244,12 @@ def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None, vecto
     """Ask for the index that a killed build has dropped; raises `BackendError` where nothing says which it was."""
     if not former:
         raise BackendError(
-            f"the collection {name!r} has no index of {vector!r}, and nothing says which it had: create one with "
-            "Milvus's own client"
+            f"the collection {name!r} has no index of {vector!r}, and there is no record of the previous one: create "
+            f"one with Milvus's own client"
         )
     nested = link.capabilities.kind == "lite"
     lost = IndexPlan(vector, former["type"], former["params"], former["metric_type"], nested=nested)
-    log.warning("%s had lost its index of %s in a build that was killed: %s is built again", name, vector, lost.type)
+    log.warning("%s lost its index of %s in a build that was killed: rebuilding %s", name, vector, lost.type)
     create_index(link, name, lost)
 
 

@@ -14,6 +14,7 @@ from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
 from imgvec.milvus.reading import READ_BATCH, Reader, among
+from imgvec.plurals import counted
 from imgvec.rows import FROM_IMAGE, ID, MAX_ID_BYTES, MAX_JSON_BYTES, VECTOR
 from imgvec.vectors import Vectors, problem
 
@@ -136,7 +137,7 @@ class Writer:
             except BackendError as exc:
                 pending = len(positions) - written
                 raise WriteFailed(
-                    f"{written} rows were written to {self._link.name!r} and {pending} were not: {exc}",
+                    f"wrote {counted(written, 'row')} to {self._link.name!r}, but not {pending:,} more: {exc}",
                     written=written,
                     pending=pending,
                     code=exc.code,
@@ -204,7 +205,7 @@ def _size(row: Row, schema: Schema, required: set[str]) -> int:
             others[name] = value
         elif value is None:
             if not kind.nullable:
-                raise RefusedRowError(f"{name} is null, and its field is not nullable")
+                raise RefusedRowError(f"{name} is null, but its field is not nullable")
         elif kind.type == "VARCHAR":
             size += _text_size(name, value, MAX_ID_BYTES if name == ID else kind.max_length)
         elif kind.type == "JSON":
@@ -219,9 +220,9 @@ def _size(row: Row, schema: Schema, required: set[str]) -> int:
         raise RefusedRowError("the id is empty")
     if others:
         if apart := [name for name in schema.vectors if name in others]:
-            raise RefusedRowError(f"the {', '.join(apart)} is given apart from the rows")
+            raise RefusedRowError(f"the {', '.join(apart)} must be passed separately from the rows")
         if not schema.dynamic:
-            raise RefusedRowError(f"{', '.join(others)}: no such field, and the collection has no dynamic field")
+            raise RefusedRowError(f"{', '.join(others)}: no such field, and there is no dynamic field")
         size += _json_size("the dynamic field", others)
     return size
 
@@ -234,7 +235,7 @@ def _text_size(name: str, value: Any, most: int | None) -> int:
     except UnicodeEncodeError as exc:
         raise RefusedRowError(f"{name} is not Unicode text") from exc
     if most is not None and size > most:  # Milvus Lite counts characters, a server these bytes
-        raise RefusedRowError(f"{name} is {size} bytes long in UTF-8, and the field holds {most}")
+        raise RefusedRowError(f"{name} is {size} bytes long in UTF-8, but the field holds at most {most}")
     return size
 
 
@@ -244,5 +245,5 @@ def _json_size(name: str, value: Mapping[str, Any]) -> int:
     except (TypeError, ValueError) as exc:
         raise RefusedRowError(f"{name} cannot be written as JSON: {exc}") from exc
     if size > MAX_JSON_BYTES:
-        raise RefusedRowError(f"{name} is {size} bytes of JSON, and Milvus takes {MAX_JSON_BYTES}")
+        raise RefusedRowError(f"{name} is {size} bytes of JSON, but Milvus accepts at most {MAX_JSON_BYTES}")
     return size

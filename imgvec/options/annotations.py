@@ -18,11 +18,21 @@ _WORDS: Mapping[Any, str] = {
 
 
 def is_repeated(kind: Any) -> bool:
-    """Whether the type is a sequence of any length, other than a string."""
+    """Whether the type is a sequence of any length, other than a string; an array is one value."""
     origin = get_origin(kind)
     if origin is tuple:
         return Ellipsis in get_args(kind)
-    return isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, Mapping)
+    return (
+        isinstance(origin, type)
+        and issubclass(origin, Iterable)
+        and not (issubclass(origin, Mapping) or _is_array(origin))
+    )
+
+
+def number_type(kind: Any) -> Any:
+    """Of a sequence of numbers what these are, int or float; None for any other type."""
+    found = [get_args(one)[0] for one in members(kind) if is_repeated(one)]
+    return found[0] if len(found) == 1 and found[0] in (int, float) else None
 
 
 def is_mapping(kind: Any) -> bool:
@@ -71,12 +81,21 @@ def fits(value: Any, kind: Any) -> bool:
         return True
 
 
+def _is_array(origin: type) -> bool:
+    """NumPy's own mark: it is not imported for this."""
+    return hasattr(origin, "__array__")
+
+
 def words_for(kind: Any) -> str:
     origin = get_origin(kind) or kind
     if origin is Literal:
         return " or ".join(repr(one) for one in get_args(kind))
+    if (numbers := number_type(kind)) is not None:
+        return f"a sequence of {'whole numbers' if numbers is int else 'numbers'}"
     if is_repeated(kind):
         return "a sequence"
+    if isinstance(origin, type) and _is_array(origin):
+        return "an array"
     if is_mapping(kind):
         return "a mapping"
     return _WORDS.get(origin) or f"a {getattr(origin, '__name__', origin)}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from imgvec.options.statement import stated
 
@@ -33,8 +33,12 @@ def json_model(kind: type[Any]) -> type[BaseModel]:
                 "lt": option.below,
             }
             bounds = {word: bound for word, bound in bounds.items() if bound is not None}
-            about = Field(default=option.default, description=option.help or None, **bounds)
-            fields[name] = (option.json_type or one.type, about)
+            form = option.json_type or one.type
+            if one.numbers is not None and not option.json_type:
+                form = Sequence[Annotated[one.numbers, Field(**bounds)]]  # type: ignore[name-defined]
+                form, bounds = form if option.default is not None or one.required else form | None, {}
+            default = ... if one.required else option.default
+            fields[name] = (form, Field(default, description=option.help or None, **bounds))
     return create_model(kind.__name__, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
 
 
@@ -46,7 +50,12 @@ def documented(kind: type[Any]) -> Callable[[F], F]:
         shown = inspect.signature(function)
         own = [p for p in shown.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         keywords = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.option.default, annotation=one.type)
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if one.required else one.option.default,
+                annotation=one.type,
+            )
             for name, one in known.items()
         ]
         # inspect reads the attribute, which typeshed does not know

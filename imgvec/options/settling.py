@@ -16,15 +16,19 @@ _DEFAULTS: dict[type[Any], Mapping[str, Any]] = {}
 def settled(kind: type[T], given: Mapping[str, object]) -> T:
     """Every option of `kind` with the value that is `given` or its default, checked; it cannot be changed.
 
-    Raises `OptionError` for a value of another type or out of bounds, and `TypeError` for a name that is not there, as
-    Python does for a keyword. `None` stands for an option that was not given where its default is None.
+    Raises `OptionError` for a value of another type or out of bounds, and `TypeError` for a name that is not there and
+    for a required option that is not given, as Python does for keywords. `None` stands for an option that was not given
+    where its default is None.
     """
     if isinstance(given, _Settled) and given.kind is kind:
         return cast(T, given)
     known = stated(kind)
     if (full := _DEFAULTS.get(kind)) is None:
-        full = _DEFAULTS[kind] = {name: one.kept(one.option.default) for name, one in known.items()}
-    return cast(T, _Settled(kind, {**full, **_checked(known, given)}))
+        full = _DEFAULTS[kind] = {name: one.kept(one.option.default) for name, one in known.items() if not one.required}
+    values = {**full, **_checked(known, given)}
+    if len(values) < len(known):
+        raise TypeError(f"the option {next(name for name in known if name not in values)!r} must be given")
+    return cast(T, _Settled(kind, values))
 
 
 def altered(options: T, given: Mapping[str, object]) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Annotated, Any, NotRequired, Required, Self, get_args, get_origin
@@ -12,7 +12,7 @@ from typing import Annotated, Any, NotRequired, Required, Self, get_args, get_or
 from typing_extensions import get_type_hints
 
 from imgvec.errors import OptionError
-from imgvec.options.annotations import fits, is_mapping, is_repeated, union_of, words_for
+from imgvec.options.annotations import fits, is_mapping, is_repeated, number_type, union_of, words_for
 
 _STATED: dict[type[Any], Mapping[str, Stated]] = {}
 
@@ -24,6 +24,7 @@ class Option:
     default: Any = None
     help: str = ""
     """One sentence, used in the command's help, the JSON schema and the docstring."""
+    # bounds of a number, and of each number of a sequence
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -58,9 +59,13 @@ class Stated:
     """Whether it takes several values; a list is then kept as a tuple."""
     takes_text: bool
     """Whether a string counts as the whole value rather than as one of several."""
+    numbers: Any = None
+    """The type of the numbers of a sequence of numbers: int or float."""
+    required: bool = False
+    """Whether it has no default and must be given."""
 
     @classmethod
-    def of(cls, name: str, kind: Any, option: Option) -> Self:
+    def of(cls, name: str, kind: Any, option: Option, *, required: bool = False) -> Self:
         members = union_of(kind)
         plain: set[type] = {one for one in members if one in (bool, int, float, str, type(None))}
         if float in plain:
@@ -70,7 +75,7 @@ class Stated:
         if any(is_repeated(one) for one in members):
             plain.update((list, tuple))
         several = any(is_repeated(one) or get_origin(one) is tuple for one in members)
-        return cls(name, kind, option, frozenset(plain), several, str in members)
+        return cls(name, kind, option, frozenset(plain), several, str in members, number_type(kind), required)
 
     @property
     def wanted(self) -> str:
@@ -82,13 +87,16 @@ class Stated:
             if bound is not None
         ]
         words = " or ".join(dict.fromkeys(words_for(one) for one in union_of(self.type)))
-        return words + (f", {' and '.join(bounds)}" if bounds else "")
+        return words + (f", {'each ' if self.numbers else ''}{' and '.join(bounds)}" if bounds else "")
 
     def checked(self, value: Any) -> Any:
         """The value as stored; raises `OptionError`."""
-        if value is None and self.option.default is None:
+        if value is None and self.option.default is None and not self.required:
             return None  # "not given", whatever the type says
-        if not (type(value) in self.plain or fits(value, self.type)) or not self._within(value):
+        fitting = type(value) in self.plain or fits(value, self.type)
+        if fitting and self.numbers is not None and isinstance(value, Sequence):
+            fitting = all(fits(one, self.numbers) and self._within(one) for one in value)
+        if not fitting or not self._within(value):
             raise OptionError(self.name, f"{self.name} must be {self.wanted}, not {_short(value)}")
         return self.kept(value)
 
@@ -116,18 +124,23 @@ class Stated:
 
 
 def stated(kind: type[Any]) -> Mapping[str, Stated]:
-    """The options declared by a TypedDict, by name and in order; raises `TypeError` if a field has no `Option`."""
+    """The options declared by a TypedDict, by name and in order; raises `TypeError` if a field has no `Option`.
+
+    `Required[Annotated[T, Option(…)]]` is an option that must be given.
+    """
     if (known := _STATED.get(kind)) is not None:
         return known
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
+        required = False
         while _origin(hint) in (NotRequired, Required):
+            required = _origin(hint) is Required
             (hint,) = get_args(hint)
         plain, *about = get_args(hint) if _origin(hint) is Annotated else (hint,)
         options = [one for one in about if isinstance(one, Option)]
         if len(options) != 1:
             raise TypeError(f"{kind.__name__}.{name} is not Annotated[..., Option(...)]")
-        found[name] = Stated.of(name, plain, options[0])
+        found[name] = Stated.of(name, plain, options[0], required=required)
     return _STATED.setdefault(kind, types.MappingProxyType(found))
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from imgvec.errors import QueryError
-from imgvec.filters import Filter, render
-from imgvec.progress import OnProgress
+from imgvec.filters import render
+from imgvec.options import altered, documented, settled
 from imgvec.quality.evaluation import Evaluation, Values, evaluate
 from imgvec.quality.gallery import Searched
+from imgvec.quality.options import JudgeOptions
 
 RESAMPLES = 2000
 
@@ -72,37 +74,27 @@ class Comparison:
         }
 
 
+@documented(JudgeOptions)
 def compare(
     first: Searched,
     second: Searched,
     *,
-    label: str,
-    k: Sequence[int] = (1, 5, 10),
-    where: Filter | str | None = None,
-    exact: bool = False,
     queries: Mapping[str, Any] | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    on_progress: OnProgress | None = None,
+    **options: Unpack[JudgeOptions],
 ) -> Comparison:
     """Evaluate two collections, of two encoders, layers or indexes, on the queries that both have.
 
     Stored rows are matched by uri. Each collection ranks its own rows: where one has more of them, its task is harder.
-    The arguments are those of `evaluate`, and so are the errors.
+    The options are those of `evaluate`, and so are the errors.
     """
-    among = None
+    wanted, among = settled(JudgeOptions, options), None
     if queries is None:
         store = second.store
-        expression = render(where, store.fields, dynamic=store.dynamic)
+        expression = render(wanted["where"], store.fields, dynamic=store.dynamic)
         among = {row["uri"] for batch in store.scan(["id", "uri"], expression) for row in batch}
-    one = evaluate(
-        first, label=label, k=k, where=where, exact=exact, queries=queries, among=among, sample=sample, seed=seed,
-        on_progress=on_progress,
-    )  # fmt: skip
-    other = evaluate(
-        second, label=label, k=k, where=where, exact=exact, queries=queries, among=set(one.names),
-        on_progress=on_progress,
-    )  # fmt: skip
+    one = evaluate(first, queries=queries, among=among, **wanted)
+    # the first's sample, as far as it could be measured
+    other = evaluate(second, queries=queries, among=set(one.names), **altered(wanted, {"sample": None}))
     return paired(one, other)
 
 

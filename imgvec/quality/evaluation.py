@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
-from imgvec.errors import QueryError, UnreadableImage
-from imgvec.filters import Filter, render
-from imgvec.progress import OnProgress, Telling
+from imgvec.errors import OptionError, QueryError, UnreadableImage
+from imgvec.filters import render
+from imgvec.options import documented, settled
+from imgvec.progress import Telling
 from imgvec.quality import metrics
 from imgvec.quality.gallery import Asked, Gallery, Searched
 from imgvec.quality.labels import Labels, given_labels, label_type
+from imgvec.quality.options import JudgeOptions
 from imgvec.quality.rankings import ExactRanking, IndexRanking, Ranking
 from imgvec.search.forms import ImageFile
 from imgvec.store import Searches
@@ -112,19 +115,13 @@ class Evaluation:
         return dict(zip(self.measures, values.tolist(), strict=True))
 
 
+@documented(JudgeOptions)
 def evaluate(
     collection: Searched,
     *,
-    label: str,
-    k: Sequence[int] = (1, 5, 10),
-    where: Filter | str | None = None,
-    exact: bool = False,
     queries: Mapping[str, Any] | None = None,
     among: Collection[str] | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    params: Mapping[str, Any] | None = None,
-    on_progress: OnProgress | None = None,
+    **options: Unpack[JudgeOptions],
 ) -> Evaluation:
     """Measure a collection's hits by the labels in its field `label`.
 
@@ -141,21 +138,20 @@ def evaluate(
     rows that are queries.
 
     Memory holds the ids, uris and labels of the rows, a few numbers a query, and blocks of vectors; for `exact` the
-    vectors lie in a temporary file. Raises `FilterError` where `label` is no such field; `QueryError` where a label of
-    `queries` is borne by no row, naming it, and where no query is left.
+    vectors lie in a temporary file. Raises `OptionError`; `FilterError` where `label` is no such field; `QueryError`
+    where a label of `queries` is borne by no row, naming it, and where no query is left.
     """
-    ks = tuple(sorted(set(k)))
-    if not ks or ks[0] < 1 or (sample is not None and sample < 1):
-        raise QueryError(f"k = {list(k)}, sample = {sample}: give integers of at least 1")
-    tell, store = Telling("evaluate", on_progress), collection.store
+    wanted = settled(JudgeOptions, options)
+    label, exact, ks = wanted["label"], wanted["exact"], tuple(sorted(set(wanted["k"])))
+    if not ks:
+        raise OptionError("k", "k is empty: give the numbers of hits to score")
+    tell, store = Telling("evaluate", wanted["on_progress"]), collection.store
     declared = label_type(label, store.fields, dynamic=store.dynamic)
-    expression = render(where, store.fields, dynamic=store.dynamic)
+    expression = render(wanted["where"], store.fields, dynamic=store.dynamic)
     with tempfile.TemporaryFile() as file:
         gallery = Gallery(store, label, expression, hashes=queries is not None, vectors_to=file if exact else None)
         ranking: Ranking = (
-            ExactRanking(gallery, store.metric_type)
-            if exact
-            else IndexRanking(collection, gallery, label, where, params, ks[-1])
+            ExactRanking(gallery, store.metric_type) if exact else IndexRanking(collection, gallery, wanted, ks[-1])
         )
         if queries is None:
             asked = gallery.rows_as_queries()
@@ -168,7 +164,7 @@ def evaluate(
         relevant = {query: gallery.relevant(query) for query in asked}
         lone = [query for query in asked if not relevant[query]]
         without = Counter(each for query in lone for each in query.labels)
-        asked = _sampled([query for query in asked if relevant[query]], sample, seed)
+        asked = _sampled([query for query in asked if relevant[query]], wanted["sample"], wanted["seed"])
         measured: list[Asked] = []
         values: list[list[float]] = []
         unreadable: list[UnreadableImage] = []

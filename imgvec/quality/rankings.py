@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.filters import Filter
 from imgvec.quality.gallery import Asked, Gallery, Searched
 from imgvec.quality.labels import labels_of
 from imgvec.quality.metrics import Ranks
+from imgvec.quality.options import JudgeOptions
 from imgvec.search.forms import VectorQuery
 from imgvec.vectors import Vectors
 
@@ -35,9 +35,7 @@ class IndexRanking:
 
     collection: Searched
     gallery: Gallery
-    label: str
-    where: Filter | str | None
-    params: Mapping[str, Any] | None
+    wanted: JudgeOptions
     depth: int
 
     @property
@@ -45,17 +43,18 @@ class IndexRanking:
         return max(1, min(1024, _BLOCK_HITS // self.depth))
 
     def ranks(self, queries: Sequence[Asked], vectors: Vectors) -> Iterator[Ranks]:
+        label = self.wanted["label"]
         answers = self.collection.search_many(
             [VectorQuery(vector) for vector in vectors],
             limit=self.depth + max((len(query.own) for query in queries), default=0),  # more, for a query's own rows
-            where=self.where,
-            output_fields=[self.label],
-            params=self.params,
+            where=self.wanted["where"],
+            output_fields=[label],
+            params=self.wanted["params"],
         )
         for query, hits in zip(queries, answers, strict=True):
             own = {self.gallery.ids[row] for row in query.own}
             others = [hit for hit in hits if hit.id not in own][: self.depth]
-            shares = [not query.labels.isdisjoint(labels_of(hit.fields.get(self.label))) for hit in others]
+            shares = [not query.labels.isdisjoint(labels_of(hit.fields.get(label))) for hit in others]
             yield np.flatnonzero(shares) + 1
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from imgvec.errors import BackendError
+from imgvec.plurals import counted
 from imgvec.search.request import Request
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ class Shortfall:
 
     def __str__(self) -> str:
         said = {
-            "min_score": "the others are less similar than min_score",
+            "min_score": "the others are below min_score",
             "rows": "no more rows match",
-            "index": "more rows match, and the index did not look at them: search wider with params, or tune it",
-            None: "how many rows match is not known",
+            "index": "more rows match, but the index did not reach them: widen the search with params, or tune the "
+            "index",
+            None: "the number of matching rows is unknown",
         }
         return f"{self.missing:,} fewer than asked for: {said[self.reason]}"
 
@@ -179,7 +181,7 @@ class Answer(Sequence[Hit]):
 
     def __repr__(self) -> str:
         best = f", best {self.hits[0].score:.4f}" if self.hits else ""
-        return f"<Answer: {len(self)} hits{best}, for {self.request.form!r}>"
+        return f"<Answer: {counted(len(self), 'hit')}{best}, for {self.request.form!r}>"
 
     def _repr_html_(self) -> str:
         from imgvec.search.shown import html

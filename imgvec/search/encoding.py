@@ -77,7 +77,7 @@ class FormEncoder:
         twice that. Raises `QueryError`, `SourceError` and `UnreadableImage` where it cannot be opened.
         """
         if self._reopen is None:
-            raise QueryError(f"{row['uri']} cannot be opened again here")
+            raise QueryError(f"{row['uri']} cannot be reopened here")
         data = self._reopen(row["uri"], hashed=row.get("content_hash") or None)
         return self._decoded(data, row["uri"], min_side)
 
@@ -109,7 +109,7 @@ class FormEncoder:
 
     def _checked(self, query: VectorQuery) -> Vectors:
         if len(query.array) != self._store.dim:
-            raise QueryError(f"the vector has {len(query.array)} dimensions, the collection's have {self._store.dim}")
+            raise QueryError(f"the vector has dim {len(query.array)}, but the collection has dim {self._store.dim}")
         return query.array
 
     def _stored(self, ids: list[str]) -> Vectors:
@@ -137,9 +137,7 @@ class FormEncoder:
     def _cropped(self, form: Crop) -> Image.Image:
         image = self._image(form.form, None)
         if form.box[2] > image.width or form.box[3] > image.height:
-            raise QueryError(
-                f"the box {form.box} does not lie in the picture, which has {image.width} x {image.height}"
-            )
+            raise QueryError(f"the box {form.box} is not inside the picture, which is {image.width} x {image.height}")
         return image.crop(form.box)
 
     def _file(self, path: Path, min_side: int | None) -> Image.Image:
@@ -163,7 +161,7 @@ def as_present(path: Path) -> Path:
     try:
         there = present(absolute)
     except ValueError as exc:
-        raise UnreadableImage(str(path), "unusable name", f"{exc}: name one exactly") from exc
+        raise UnreadableImage(str(path), "unusable name", f"{exc}: spell it exactly") from exc
     return path if there == absolute else Path(there)
 
 
@@ -194,7 +192,7 @@ def _mixed(form: Form, rows: Iterator[Vectors]) -> Vectors:
         for part, weight in form.parts
     ]
     least = VANISHES * sum(abs(weight) for _, weight in form.parts)
-    mix = _unit(np.sum(weighted, axis=0), "the mix cancels itself out, so it points nowhere: change its weights", least)
+    mix = _unit(np.sum(weighted, axis=0), "the mix cancels out: change its weights", least)
     return mix.astype(np.float32)
 
 
@@ -215,4 +213,4 @@ def _without_text(form: Text, model: str) -> QueryError:
 
 
 def _no_row(id: str) -> QueryError:
-    return QueryError(f"no row has the id {id!r}")
+    return QueryError(f"no row with id {id!r}")

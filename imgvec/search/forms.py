@@ -81,7 +81,7 @@ class Text:
 
     def __post_init__(self) -> None:
         if not isinstance(self.words, str) or not self.words.strip():
-            raise QueryError(f"Text takes words, not {self.words!r}")
+            raise QueryError(f"Text takes a non-empty string, not {self.words!r}")
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.words}
@@ -95,7 +95,7 @@ class StoredId:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
-            raise QueryError(f"StoredId takes a row's id, not {self.id!r}")
+            raise QueryError(f"StoredId takes the id of a row, not {self.id!r}")
 
     def to_dict(self) -> dict[str, Any]:
         return {"id": self.id}
@@ -114,7 +114,7 @@ class VectorQuery:
         try:
             array = np.asarray(self.vector)
         except ValueError as exc:
-            raise QueryError(f"that is not a vector: {exc}") from exc
+            raise QueryError(f"not a vector: {exc}") from exc
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise QueryError(f"an array of {array.dtype} and shape {array.shape} is not a vector: give (dim,) numbers")
         object.__setattr__(self, "vector", array.astype(np.float32))
@@ -143,10 +143,10 @@ class Crop:
             raise QueryError(f"a {type(self.form).__name__} has no picture to crop")
         box: tuple[Any, ...] = tuple(self.box)
         if len(box) != 4 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in box):
-            raise QueryError(f"the box {box} is refused: give x0, y0, x1, y1 as whole numbers of pixels")
+            raise QueryError(f"the box must be x0, y0, x1, y1 in whole pixels, not {box}")
         x0, y0, x1, y1 = (int(side) for side in box)
         if not (0 <= x0 < x1 and 0 <= y0 < y1):
-            raise QueryError(f"the box {box} is refused: x0 < x1 and y0 < y1, none below 0")
+            raise QueryError(f"the box must have 0 <= x0 < x1 and 0 <= y0 < y1, not {box}")
         object.__setattr__(self, "box", (x0, y0, x1, y1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,9 +170,9 @@ class Like:
             raise QueryError("Like takes at least one (form, weight)")
         for form, weight in parts:
             if not isinstance(form, FORMS):
-                raise QueryError(f"a {type(form).__name__} is not a form of a query: Like takes (form, weight) pairs")
+                raise QueryError(f"a {type(form).__name__} is not a query form: Like takes (form, weight) pairs")
             if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight) or not weight:
-                raise QueryError(f"the weight {weight!r} is refused: give a number other than 0")
+                raise QueryError(f"the weight must be a number other than 0, not {weight!r}")
         object.__setattr__(self, "parts", tuple((form, float(weight)) for form, weight in parts))
 
     def to_dict(self) -> dict[str, Any]:

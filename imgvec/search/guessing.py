@@ -57,7 +57,7 @@ def guessed(query: Query) -> Form:
         return VectorQuery(array)
     if array.ndim in (2, 3):
         return Pixels(array)
-    raise QueryError(f"a {kind} is not a query: give a path, bytes, a PIL image, an array, a vector, a text or a form")
+    raise QueryError(f"a {kind} is not a query: use a path, bytes, a PIL image, an array, a vector, a string or a form")
 
 
 def all_guessed(queries: Iterable[Query]) -> list[Form]:
@@ -81,7 +81,7 @@ def _of_text(text: str) -> Form:
     if _URL.match(text):
         # fetching one for whoever asks would let him reach what only this machine can
         url = without_userinfo(text)
-        raise QueryError(f"{url!r} is a URL, and queries are not fetched: give the image's path, or its bytes")
+        raise QueryError(f"{url!r} is a URL, and queries are not fetched: pass the path or the bytes of the image")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise UnreadableImage(text, "missing", "no such file")
     return Text(text, guessed=True)

@@ -30,7 +30,7 @@ _IMAGE = "width:160px;height:160px;object-fit:contain;background:#8882;border-ra
 def html(answer: Answer) -> str:
     """What Jupyter shows for an answer; whatever a uri or field holds is text in it."""
     short = "" if answer.shortfall is None else f"; {answer.shortfall}"
-    more = f"; the first {SHOWN} are shown" if len(answer) > SHOWN else ""
+    more = f"; showing the first {SHOWN}" if len(answer) > SHOWN else ""
     picture = _thumbnails(answer)
     figures = "".join(_figure(hit, picture(hit)) for hit in answer[:SHOWN])
     asked = ", ".join(f"{kind} {value}" for kind, value in answer.request.form.to_dict().items())

@@ -106,7 +106,7 @@ def _named(
     text: Any, number: int, place: Place, reading: Reading, fields: Mapping[str, Any], row: Mapping[str, Any]
 ) -> Found:
     if not isinstance(text, str) or not text.strip():
-        return UnreadableImage(f"{place.uri}!{number}", "unusable name", "the row does not say where its image is")
+        return UnreadableImage(f"{place.uri}!{number}", "unusable name", "the row does not say where the image is")
     return read_named(text, place, reading, fields, row)
 
 
@@ -125,18 +125,18 @@ def image_column(place: Place, columns: Columns, schema: Any) -> str | None:
     names = schema.names
     if columns.image is not None:
         if columns.image not in names:
-            raise SourceError(f"{place}: there is no column `{columns.image}`; it has {', '.join(names)}")
+            raise SourceError(f"{place}: no column `{columns.image}`; it has {', '.join(names)}")
         return columns.image
     if columns.uri is not None:
         if columns.uri not in names:
-            raise SourceError(f"{place}: there is no column `{columns.uri}`; it has {', '.join(names)}")
+            raise SourceError(f"{place}: no column `{columns.uri}`; it has {', '.join(names)}")
         return None
     if "image" in names:
         return "image"
     if column_of(names, URI_COLUMNS) is None:
         raise SourceError(
-            f"{place}: which column has the images? It has {', '.join(names)}; name it with --image-column, or with "
-            "--uri-column where it says where they are"
+            f"{place}: which column has the images? Choose from {', '.join(names)} with --image-column for image "
+            f"bytes, or with --uri-column for paths or URLs"
         )
     return None
 
@@ -149,7 +149,7 @@ def uri_column(columns: Columns, names: Sequence[str]) -> str | None:
 def check_type(place: Place, schema: Any, image: str) -> None:
     """Raise `SourceError` where that column holds no images."""
     if not holds_images(kind := schema.field(image).type):
-        raise SourceError(f"{place}: the column `{image}` is {kind}: images are bytes, or {{bytes, path}}")
+        raise SourceError(f"{place}: the column `{image}` is {kind}, but images must be bytes or {{bytes, path}}")
 
 
 def holds_images(kind: Any) -> bool:
@@ -207,7 +207,7 @@ def only_image_column(place: Place, columns: Columns, schema: Any) -> str:
         return "image"
     fitting = [name for name in schema.names if holds_images(schema.field(name).type)]
     if len(fitting) != 1:
-        raise SourceError(f"{place}: which column has the images? {', '.join(fitting) or 'None'} can; name one")
+        raise SourceError(f"{place}: which column has the images? Candidates: {', '.join(fitting) or 'none'}; name one")
     return str(fitting[0])
 
 
@@ -217,7 +217,7 @@ def bytes_of_row(batches: Iterable[Any], image: str, row: int, uri: str, max_byt
         if row < batch.num_rows:
             return _bytes(batch.column(image)[row], uri, max_bytes)
         row -= batch.num_rows
-    raise UnreadableImage(uri, "missing", "there is no such row")
+    raise UnreadableImage(uri, "missing", "no such row")
 
 
 def _bytes(value: Any, uri: str, max_bytes: int) -> bytes:

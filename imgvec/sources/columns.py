@@ -77,8 +77,8 @@ class Fields:
             return None
         said = "; ".join(f"{some(names)} ({why})" for why, names in by_reason.items())
         return (
-            f"columns that are passed over: {said}. --map COLUMN=FIELD (in Python mapping=) stores one under another "
-            "name; only those mapped are stored then"
+            f"ignored columns: {said}. Use --map COLUMN=FIELD (mapping= in Python) to store one under another "
+            f"name; then only mapped columns are stored"
         )
 
     @property

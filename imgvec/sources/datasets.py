@@ -74,7 +74,7 @@ def _reopen(place: Place, key: str, guards: Guards, columns: Columns) -> bytes:
         check_type(place, file.schema, image)
         row = row_of(_texts(file, image, columns), key)
         if row is None:
-            raise UnreadableImage(uri, "missing", "there is no such row")
+            raise UnreadableImage(uri, "missing", "no such row")
         return bytes_of_row(file.batches(), image, row, uri, guards.max_bytes)
 
 
@@ -115,24 +115,26 @@ def _folders(folder: str) -> list[str]:
         return [folder]
     splits = _json(folder, _SPLITS).get("splits")
     if not isinstance(splits, list) or not splits:
-        raise SourceError(f"{printable(folder)}/{_SPLITS}: it names no splits")
+        raise SourceError(f"{printable(folder)}/{_SPLITS} names no splits")
     return [f"{folder}/{_own_name(folder, _SPLITS, split)}" for split in splits]
 
 
 def _files(folder: str) -> list[str]:
     state = _json(folder, _STATE)
     if state.get("_indices_data_files"):
-        raise SourceError(f"{printable(folder)}: its rows are a selection: flatten_indices() before save_to_disk()")
+        raise SourceError(
+            f"{printable(folder)}: its rows are a selection: call flatten_indices() before save_to_disk()"
+        )
     files = state.get("_data_files")
     if not isinstance(files, list) or not all(isinstance(one, dict) for one in files):
-        raise SourceError(f"{printable(folder)}/{_STATE}: it names no data files")
+        raise SourceError(f"{printable(folder)}/{_STATE} names no data files")
     return [_own_name(folder, _STATE, one.get("filename")) for one in files]
 
 
 def _own_name(folder: str, file: str, name: object) -> str:
     """A name in the folder itself; raises `SourceError` for what leads elsewhere."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise SourceError(f"{printable(folder)}/{file}: {name!r} is not the name of something in this folder")
+        raise SourceError(f"{printable(folder)}/{file}: {name!r} is not in this folder")
     if os.path.islink(f"{folder}/{name}"):  # noqa: PTH114
         raise SourceError(f"{printable(folder)}/{name}: a symbolic link, which is not followed here")
     return name
@@ -145,7 +147,7 @@ def _json(folder: str, name: str) -> dict[str, Any]:
             data = file.read(_JSON_BYTES + 1)
         found = json.loads(data) if len(data) <= _JSON_BYTES else None
     except (OSError, ValueError, RecursionError) as exc:
-        raise SourceError(f"{shown}: cannot be read: {exc}; is the data set whole?") from exc
+        raise SourceError(f"{shown}: cannot be read: {exc}; is the data set complete?") from exc
     if not isinstance(found, dict):
         raise SourceError(f"{shown}: not a JSON object")
     return found
@@ -188,7 +190,9 @@ def _opened(place: Place) -> Iterator[_ArrowFile]:
             with pa.PythonFile(file, "r") if "://" in place.where else pa.memory_map(place.where) as source:
                 yield _ArrowFile(source)
         except (pa.ArrowException, OSError) as exc:
-            raise SourceError(f"{place}: not Arrow, or broken: {exc}; what came before is taken") from exc
+            raise SourceError(
+                f"{place}: not an Arrow file, or damaged: {exc}; everything before this point was read"
+            ) from exc
 
 
 KIND = Kind(name="datasets", read=read_data_set, endings=(".arrow",), holds=is_data_set, reopen=_reopen)

@@ -106,7 +106,7 @@ def _single(path: str, reading: Reading) -> Iterator[_Entry]:
             if entry.passed is None or len(passed) >= _LOOKED_AT:
                 return chain(passed, matches)
         said = [PassedOver(printable(entry.path), str(entry.passed)) for entry in passed]
-        problem = "no image matches the pattern" if MAGIC.search(path) else "there is no such file or folder"
+        problem = "no image matches the pattern" if MAGIC.search(path) else "no such file or folder"
         raise SourceError(f"{printable(path)}: {problem}; {instead(said)}") from exc
     except (OSError, ValueError) as exc:
         refusal = UnreadableImage(printable(path), *path_trouble(exc))
@@ -124,7 +124,7 @@ def instead(passed: Sequence[PassedOver]) -> str:
         return "check the path"
     counts = Counter(one.why for one in passed)
     said = ", ".join(f"{number:,} x {why}" for why, number in counts.most_common())
-    links = "; --follow-links, in Python follow_links=True, follows links" if LINK in counts else ""
+    links = "; use --follow-links (follow_links=True in Python) to follow links" if LINK in counts else ""
     return f"passed over: {said} (the first: {passed[0].uri}){links}"
 
 
@@ -159,7 +159,7 @@ def as_present(path: str) -> str:
     try:
         return present(path) if found is None else "/".join((present(found[0]).rstrip("/"), *found[1]))
     except ValueError as exc:
-        raise SourceError(f"{printable(path)}: {exc}: name one exactly") from exc
+        raise SourceError(f"{printable(path)}: {exc}: spell it exactly") from exc
 
 
 def _glob(pattern: str, reading: Reading, *, every_suffix: bool = False) -> Iterator[_Entry]:
@@ -237,7 +237,7 @@ def _walk(
                 todo.extend((one, by_link) for one in reversed(_listing(entry)))
             except OSError as exc:
                 reason, detail = path_trouble(exc)
-                yield _Entry(entry, folder, (reason, f"a folder that cannot be listed: {detail}"))
+                yield _Entry(entry, folder, (reason, f"cannot list this folder: {detail}"))
             continue
         path, relative, is_link = entry.path, entry.path.removeprefix(prefix), entry.is_symlink()
         if is_link and links is None:
@@ -281,7 +281,7 @@ def _dangling(path: str, exc: OSError) -> tuple[Reason, str]:
     if reason != "missing":
         return reason, detail
     target = printable(os.readlink(path)) if os.path.islink(path) else ""  # noqa: PTH114, PTH115
-    return reason, f"a symbolic link to {target}, which is not there" if target else detail
+    return reason, f"a symbolic link to {target}, which does not exist" if target else detail
 
 
 def _suffix(path: str) -> str:

@@ -49,7 +49,7 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, Row | str]]:
                     number += 1
                     yield number, row
     except (pa.ArrowException, OSError) as exc:
-        raise SourceError(f"{file}: not Parquet, or broken: {exc}") from exc
+        raise SourceError(f"{file}: not a Parquet file, or damaged: {exc}") from exc
 
 
 def arrow_rows(batch: Any) -> list[Row | str]:
@@ -88,4 +88,6 @@ def _rows(table: Any, paths: Sequence[str]) -> Iterator[Row | str]:
         for cells in named.itertuples(index=False, name=None):
             yield dict(zip(columns, cells, strict=True))
     else:
-        raise SourceError(f"a {type(table).__name__} is not a table: give a data frame, a file or a mapping by path")
+        raise SourceError(
+            f"a {type(table).__name__} is not metadata: use a data frame, a file, or a mapping from path to fields"
+        )

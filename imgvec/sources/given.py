@@ -36,10 +36,10 @@ def read_given(given: Record | Given, reading: Reading) -> Item:
     if isinstance(given, Record):
         return _identified(given.id, given.uri, given.reader, given.metadata, reading)
     if not isinstance(given, tuple) or len(given) not in (2, 3):
-        raise UsageError(f"a source gives paths, records, and (id, picture, metadata), not {_short(given)}")
+        raise UsageError(f"a source must yield paths, records or (id, picture, metadata), not {_short(given)}")
     id_, picture, metadata = given if len(given) == 3 else (*given, {})
     if isinstance(id_, bool) or not isinstance(id_, str | int | None) or not isinstance(metadata, Mapping):
-        raise UsageError(f"{_short(given)}: an id is a text, an integer or None, and metadata a mapping")
+        raise UsageError(f"{_short(given)}: the id must be a string, an integer or None, and the metadata a mapping")
     name = None if id_ is None or id_ == "" else str(id_)
     uri = None if name is None else _SCHEME + quote(name, safe="")
     if uri is not None and reading.keeper is None:
@@ -55,7 +55,7 @@ def read_given(given: Record | Given, reading: Reading) -> Item:
 
 def _identified(id_: str | None, uri: str, reader: Reader, metadata: Mapping[str, Any], reading: Reading) -> Item:
     if id_ is not None and len(id_.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
-        return UnreadableImage(printable(uri), "metadata refused", f"its id takes more than {MAX_ID_BYTES} bytes")
+        return UnreadableImage(printable(uri), "metadata refused", f"its id is longer than {MAX_ID_BYTES} bytes")
     found = reading.image(uri, reader, uri, fields=reading.fields.of(metadata))
     if isinstance(found, UnreadableImage):
         return found
@@ -83,7 +83,9 @@ def _reader(picture: Any, uri: str) -> Reader:
     if isinstance(picture, bytes | bytearray | memoryview):
         return BytesReader(bytes(picture), uri)
     if isinstance(picture, str) or hasattr(picture, "__fspath__"):
-        raise UsageError(f"{_short(picture)}: a path is a source by itself; its id comes from a manifest (id_column=)")
+        raise UsageError(
+            f"{_short(picture)}: a path is a source of its own; use a manifest to give it an id (id_column=)"
+        )
     return PictureReader(picture, uri)
 
 

@@ -32,9 +32,9 @@ class Keeper:
                 folder.mkdir(parents=True, exist_ok=True)
                 _written(path, data)
             if path.stat().st_size != len(data) or not path.is_file():
-                raise SourceError(f"{path}: not what its name says; move it away")
+                raise SourceError(f"{path}: the content does not match its name; move it away")
         except OSError as exc:
-            raise SourceError(f"{path}: an image cannot be kept there: {exc.strerror or exc}") from exc
+            raise SourceError(f"{path}: cannot keep an image there: {exc.strerror or exc}") from exc
         return str(path)
 
 

@@ -28,7 +28,7 @@ def read_list(place: Place, reading: Reading) -> Iterator[Found]:
                 if line.strip():
                     yield read_named(line, place, reading, {})
         except OSError as exc:
-            raise SourceError(f"{place}: cannot be read on: {exc}") from exc
+            raise SourceError(f"{place}: cannot be read any further: {exc}") from exc
 
 
 KIND = Kind(name="list", read=read_list, endings=(".txt",))

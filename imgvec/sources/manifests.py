@@ -51,7 +51,7 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
                 text = row[column] if column else None
                 if not isinstance(text, str) or not text.strip():
                     said = " or ".join(f"`{name}`" for name in wanted)
-                    yield UnreadableImage(f"{place.uri}:{line}", "unusable name", f"the row has no text in {said}")
+                    yield UnreadableImage(f"{place.uri}:{line}", "unusable name", f"the row has no string in {said}")
                     continue
                 yield read_named(text, place, reading, reading.fields.of(row, frozenset({column, columns.id})), row)
             yield from broken
@@ -59,7 +59,7 @@ def read_manifest(place: Place, reading: Reading) -> Iterator[Found]:
             yield from broken
             raise
         except OSError as exc:
-            raise SourceError(f"{place}: cannot be read on: {exc}") from exc
+            raise SourceError(f"{place}: cannot be read any further: {exc}") from exc
 
 
 KIND = Kind(name="manifest", read=read_manifest, endings=(".csv", ".tsv", ".jsonl", ".ndjson"))

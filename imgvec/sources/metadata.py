@@ -70,7 +70,7 @@ class Metadata:
         for key in keys if self._plain else ():
             rows = self._plain.get(composed(key), ())
             if len(rows) > 1:
-                raise ValueError(f"the metadata's rows {rows[0]!r} and {rows[1]!r} both fit it: give it one")
+                raise ValueError(f"two metadata rows match it, {rows[0]!r} and {rows[1]!r}: keep one")
             for row in rows:
                 on_disk = member is None and "://" not in path
                 others = alike(path) if on_disk else []
@@ -78,14 +78,14 @@ class Metadata:
                 if on_disk and (is_another(start + row, path) or start + _with_slashes(row) in others):
                     continue  # another file, which the row names exactly
                 if others:
-                    raise ValueError(f"the metadata's row {row!r} fits {others[0]} as well: name one of them exactly")
+                    raise ValueError(f"the metadata row {row!r} also matches {others[0]}: spell the path exactly")
                 self._taken.setdefault(row, uri)
                 return self._row(row, uri)
         return {}
 
     def _row(self, key: str, uri: str) -> Mapping[str, Any]:
         if self._taken.get(key, uri) != uri:
-            raise ValueError(f"the metadata's row {key!r} fits {self._taken[key]} as well: name one of them exactly")
+            raise ValueError(f"the metadata row {key!r} also matches {self._taken[key]}: spell the path exactly")
         self._used.add(key)
         if key in self._unclear:
             raise ValueError(self._unclear[key])
@@ -150,16 +150,16 @@ def load_metadata(
     unclear: dict[str, str] = {}
     for line, path, fields in rows:
         if not isinstance(path, str) or not path:
-            on_bad(where, line, "`path` is empty or not a text")
+            on_bad(where, line, "`path` is empty or not a string")
             continue
         # a Path would cost a microsecond a row more
         key = path if "://" in path else os.path.normpath(os.path.expanduser(path))  # noqa: PTH111
         if key in found:
-            unclear[key] = f"the metadata has it in row {lines[key]} and again in row {line}: keep one of the two"
+            unclear[key] = f"the metadata has it in row {lines[key]} and again in row {line}: keep one of them"
             continue
         found[key], lines[key] = fields, line
     if refused and not found:
-        raise SourceError(f"{refused[0].uri}: {refused[0].detail}; no row is good")
+        raise SourceError(f"{refused[0].uri}: {refused[0].detail}; no valid rows")
     return Metadata(found, folder=str(folder), refused=refused, unclear=unclear)
 
 
@@ -168,7 +168,7 @@ def _mapping_rows(metadata: Mapping[str, Any], on_bad: OnBad) -> Iterator[tuple[
         if isinstance(fields, Mapping):
             yield number, os.fspath(path), dict(fields)
         else:
-            on_bad("metadata", number, f"the fields of {path!r} are not a mapping")
+            on_bad("metadata", number, f"the fields of {path!r} must be a mapping")
 
 
 def _with_paths(
@@ -197,7 +197,7 @@ def _file_rows(file: Path, wanted: Sequence[str], on_bad: OnBad) -> Iterator[tup
                 json_rows(where, lines, on_bad=on_bad) if is_json else csv_rows(where, lines, wanted, on_bad=on_bad)
             )
     except OSError as exc:
-        raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
+        raise SourceError(f"{file}: cannot read the metadata: {exc.strerror or exc}") from exc
 
 
 def _is_parquet(file: Path) -> bool:
@@ -205,7 +205,7 @@ def _is_parquet(file: Path) -> bool:
         with file.open("rb") as opened:
             return opened.read(4) == b"PAR1"
     except OSError as exc:
-        raise SourceError(f"{file}: the metadata cannot be read: {exc.strerror or exc}") from exc
+        raise SourceError(f"{file}: cannot read the metadata: {exc.strerror or exc}") from exc
 
 
 def _is_json(file: Path, lines: TextIO) -> bool:

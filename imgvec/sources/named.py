@@ -40,18 +40,18 @@ def read_named(
         return read_url(name, reading, fields, row)
     if scheme not in (None, "file", *remote.OBJECT_STORES):
         return UnreadableImage(
-            without_userinfo(printable(name)), "unusable name", f"{scheme}:// is not read from lists"
+            without_userinfo(printable(name)), "unusable name", f"{scheme}:// is not supported in lists"
         )
     if "\0" in name:
-        return UnreadableImage(printable(name), "unusable name", "it has a NUL")
+        return UnreadableImage(printable(name), "unusable name", "it contains NUL")
     where = path_of(name) if scheme == "file" else place.beside(name)
     if "://" not in where:
         try:
             where = present(where)
         except ValueError as exc:
-            return UnreadableImage(printable(name), "unusable name", f"{exc}: name one exactly")
+            return UnreadableImage(printable(name), "unusable name", f"{exc}: spell it exactly")
         if is_windows(name) and not os.path.lexists(where):
-            detail = f"a path of Windows; give it relative to the folder of {place}, or as it is called here"
+            detail = f"a Windows path; make it relative to the folder of {place}, or use its path on this machine"
             return UnreadableImage(printable(name), "missing", detail)
     if reading.excludes.match(place.below(where)):
         return PassedOver(printable(where if "://" in where else reading.uri(where)), EXCLUDED)

@@ -49,7 +49,9 @@ def _walked(path: str) -> str | None:
         if not there:
             return None
         if len(there) > 1 and there[0] != name:
-            raise ValueError(f"{there[0]} and {there[1]} are both in {here or '/'}, with accents composed differently")
+            raise ValueError(
+                f"{here or '/'} has both {there[0]} and {there[1]}, which differ only in how accents are composed"
+            )
         here = f"{here}/{there[0]}"
     return here
 

@@ -63,7 +63,7 @@ def _reopen(place: Place, key: str, guards: Guards, columns: Columns) -> bytes:
                 batches = file.iter_batches(HELD_ROWS, row_groups=[group], columns=[image], use_threads=False)
                 return bytes_of_row(batches, image, row, uri, guards.max_bytes)
             row, group = row - rows, group + 1
-    raise UnreadableImage(uri, "missing", "there is no such row")
+    raise UnreadableImage(uri, "missing", "no such row")
 
 
 @contextmanager
@@ -80,7 +80,9 @@ def _opened(place: Place) -> Iterator[Any]:
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20) as parquet:
                 yield parquet
         except (pa.ArrowException, OSError) as exc:
-            raise SourceError(f"{place}: not Parquet, or broken: {exc}; the rows before are taken") from exc
+            raise SourceError(
+                f"{place}: not a Parquet file, or damaged: {exc}; all rows before this point were read"
+            ) from exc
 
 
 KIND = Kind(name="parquet", read=read_parquet, endings=(".parquet",), reopen=_reopen)

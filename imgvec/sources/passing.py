@@ -55,7 +55,7 @@ class Excludes:
             except (ValueError, IndexError):
                 usable = False
             if not usable:
-                raise UsageError(f"--exclude {pattern!r}: not a pattern as in .gitignore (`raw/`, `*.png`, `/top`)")
+                raise UsageError(f"--exclude {pattern!r}: not a .gitignore pattern (such as `raw/`, `*.png`, `/top`)")
             lines.append(line)
         return cls(tuple(given), pathspec.GitIgnoreSpec.from_lines(lines))
 

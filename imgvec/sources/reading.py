@@ -55,7 +55,7 @@ class Reading:
             return "."
         if not path.startswith(prefix):
             raise SourceError(
-                f"{printable(path)}: outside the root {printable(self.root)}; choose a root that holds every source"
+                f"{printable(path)}: outside the root {printable(self.root)}; choose a root that contains all sources"
             )
         return path.removeprefix(prefix)
 
@@ -88,10 +88,10 @@ class Reading:
             return Record(record_id(uri), uri, reader, fields)
         given = row.get(self.columns.id)
         if isinstance(given, bool) or not isinstance(given, str | int) or given == "":
-            return UnreadableImage(uri, "metadata refused", f"`{self.columns.id}` gives no id: a text or an integer")
+            return UnreadableImage(uri, "metadata refused", f"`{self.columns.id}` must be a string or an integer")
         size = len(str(given).encode("utf-8", "surrogatepass"))
         if size > MAX_ID_BYTES:
-            return UnreadableImage(uri, "metadata refused", f"its id takes {size} bytes, the limit is {MAX_ID_BYTES}")
+            return UnreadableImage(uri, "metadata refused", f"its id has {size} bytes, the limit is {MAX_ID_BYTES}")
         return Record(str(given), uri, reader, fields)
 
     def is_mine(self, key: str) -> bool:
@@ -121,7 +121,7 @@ class Reading:
             yield item
         if judged.never_seen:
             names = some([repr(name) for name in judged.never_seen])
-            yield Notice(f"no row has a value in {names}, which --map (in Python mapping=) names: check the spelling")
+            yield Notice(f"no row has a value in {names}, given by --map (mapping= in Python): check the spelling")
 
 
 def _key(item: Record | UnreadableImage | PassedOver) -> str:
@@ -133,10 +133,10 @@ def name_trouble(uri: str) -> tuple[Reason, str] | None:
     try:
         size = len(uri.encode())
     except UnicodeEncodeError:
-        hint = ", or name its encoding (--name-encoding)" if "!" in uri else ""
+        hint = ", or give its encoding (--name-encoding)" if "!" in uri else ""
         return "unusable name", f"it is not UTF-8; rename it{hint}"
     if size > MAX_URI_BYTES:
-        return "unusable name", f"its path takes {size:,} bytes, the limit is {MAX_URI_BYTES:,}"
+        return "unusable name", f"its path has {size:,} bytes, the limit is {MAX_URI_BYTES:,}"
     return None
 
 
@@ -144,7 +144,7 @@ def absolute(path: str | Path) -> str:
     """The path from the root of the file system, with `~` expanded and links as they are."""
     text = os.path.expanduser(os.fspath(path))  # noqa: PTH111
     if not text:
-        raise SourceError("the path of a source is empty; `.` is the working directory")
+        raise SourceError("the path of the source is empty; use `.` for the working directory")
     return os.path.abspath(text)  # noqa: PTH100 - resolve() would follow links
 
 

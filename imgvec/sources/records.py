@@ -64,10 +64,10 @@ class Again:
     def refusal(self, first: str | None) -> UnreadableImage:
         """Why it is not taken; `first` is the earlier one's uri, as far as it is known."""
         if first == self.uri:
-            detail = f"{first} stands in the source before, with other metadata; keep one of the two"
+            detail = f"{first} is already in the source with different metadata; keep one of them"
         else:
             other = first or "an image"
-            detail = f"its id {self.id!r} is that of {other}, which comes first; give each an id of its own"
+            detail = f"its id {self.id!r} is already used by {other}; ids must be unique"
         return UnreadableImage(self.uri, "given twice", detail)
 
 

@@ -41,7 +41,7 @@ def plug_ins() -> tuple[Kind, ...]:
         try:
             kind = entry.load()
         except Exception as exc:
-            raise SourceError(f"{by} cannot be loaded: {exc}: repair or uninstall it") from exc
+            raise SourceError(f"{by} cannot be loaded: {exc}; repair or uninstall it") from exc
         if not isinstance(kind, Kind):
             raise SourceError(f"{by} is a {type(kind).__name__}, not an imgvec.sources.Kind: repair or uninstall it")
         found.append(kind)

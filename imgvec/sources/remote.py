@@ -101,7 +101,7 @@ def find(url: str, reading: Reading, *, every_suffix: bool = False) -> Iterator[
                             why = EXCLUDED if reading.excludes.match(below + name) else None
                             yield PassedOver(found, why) if why else found
     except OSError as exc:
-        raise SourceError(f"{url}: cannot be listed: {exc}") from exc
+        raise SourceError(f"{url}: cannot list it: {exc}") from exc
 
 
 def _passed(relative: str, reading: Reading, *, folder: bool = False) -> str | None:
@@ -120,9 +120,11 @@ def _is_taken(path: str, every_suffix: bool) -> bool:
 def _filesystem(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0].lower()
     if "::" in url or scheme in _LOCAL:
-        raise SourceError(f"{url}: chained and cached addresses are not read; name the object itself")
+        raise SourceError(
+            f"{url}: chained and cached addresses are not supported; use the address of the object itself"
+        )
     if re.match(r"[^/]*://[^/]*:[^/]*@", url):
-        raise SourceError(f"{without_userinfo(url)}: a password does not belong in an address that is stored")
+        raise SourceError(f"{without_userinfo(url)}: a stored address must not contain a password")
     try:
         import fsspec
     except ImportError as exc:
@@ -132,10 +134,10 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except ImportError as exc:
         extra = _EXTRAS.get(scheme)
         if extra is not None:
-            raise MissingExtra(extra, f"{url}: needs a plug-in of fsspec") from exc
-        raise SourceError(f"{url}: needs a plug-in of fsspec: {exc}") from exc
+            raise MissingExtra(extra, f"{url}: needs an fsspec plug-in") from exc
+        raise SourceError(f"{url}: needs an fsspec plug-in: {exc}") from exc
     except ValueError as exc:
-        raise SourceError(f"{url}: {exc}; images are read from paths, http(s) and what fsspec knows") from exc
+        raise SourceError(f"{url}: {exc}; supported are paths, http(s) and whatever fsspec reads") from exc
     return filesystem, path
 
 

@@ -48,7 +48,7 @@ def reopen(
     except (SourceError, MissingExtra) as exc:
         raise UnreadableImage(_shown(uri), "read failed", str(exc)) from exc
     if hashed is not None and content_hash(data) != hashed:
-        raise UnreadableImage(_shown(uri), "missing", "another picture is there now; bring the source in again")
+        raise UnreadableImage(_shown(uri), "missing", "a different picture is there now; ingest the source again")
     return data
 
 
@@ -56,12 +56,12 @@ def _reopened(uri: str, roots: Roots | None, guards: Guards, columns: Columns) -
     scheme = scheme_of(uri)
     if scheme is not None and (kind := registry.by_scheme(scheme)) is not None:
         if kind.reopen is None:
-            raise SourceError(f"{_shown(uri)}: the kind {kind.name} opens nothing again")
+            raise SourceError(f"{_shown(uri)}: the kind {kind.name} does not support reopening")
         return kind.reopen(Place(uri, uri), "", guards, columns)
     member = registry.split_member(uri)
     if scheme not in (None, "file"):
         if scheme not in remote.OBJECT_STORES:
-            raise UnreadableImage(_shown(uri), "unusable name", f"{scheme}:// is not opened again")
+            raise UnreadableImage(_shown(uri), "unusable name", f"{scheme}:// cannot be reopened")
         if member is None:
             return ObjectReader(uri).read(guards.max_bytes)
         return _of_place(Place(member[0], member[0]), member[1], guards, columns)
@@ -71,7 +71,7 @@ def _reopened(uri: str, roots: Roots | None, guards: Guards, columns: Columns) -
         return FileReader(found, uri).read(guards.max_bytes)
     archive = _located(member[0], uri, roots)
     if not os.path.lexists(archive):
-        raise UnreadableImage(_shown(uri), "missing", f"{printable(member[0])} is not there")
+        raise UnreadableImage(_shown(uri), "missing", f"{printable(member[0])} does not exist")
     if not os.path.isfile(archive):  # noqa: PTH113 - opening a FIFO would wait
         raise UnreadableImage(_shown(uri), "not a regular file", printable(member[0]))
     return _of_place(Place(archive, member[0]), member[1], guards, columns)
@@ -81,24 +81,26 @@ def _of_place(place: Place, key: str, guards: Guards, columns: Columns) -> bytes
     # by what it is called, not by what a link to it leads to
     kind = registry.by_ending(place.uri)
     if kind is None or kind.reopen is None:
-        raise UnreadableImage(_shown(f"{place.uri}!{key}"), "missing", "nothing in such a file is opened again")
+        raise UnreadableImage(_shown(f"{place.uri}!{key}"), "missing", "members of such a file cannot be reopened")
     return kind.reopen(place, key, guards, columns)
 
 
 def _located(path: str, uri: str, roots: Roots | None) -> str:
     """Where the path leads, links resolved; raises `UnreadableImage` for what lies outside the roots."""
     if "\0" in path:
-        raise UnreadableImage(_shown(uri), "unusable name", "it has a NUL")
+        raise UnreadableImage(_shown(uri), "unusable name", "it contains NUL")
     is_absolute = path.startswith("/")
     if roots is None:
         if not is_absolute:
-            raise UnreadableImage(_shown(uri), "missing", "a relative path: say below which root it lies")
+            raise UnreadableImage(_shown(uri), "missing", "a relative path: give the root it belongs to")
         return os.path.realpath(path)
     bases = [absolute(root) for root in _each(roots)]
     candidates = [path] if is_absolute else [os.path.join(base, path) for base in bases]  # noqa: PTH118
     inside = [real for real in map(os.path.realpath, candidates) if _is_below(real, bases)]
     if not inside:
-        raise UnreadableImage(_shown(uri), "permission denied", "it lies outside the roots that files are opened below")
+        raise UnreadableImage(
+            _shown(uri), "permission denied", "it is outside the roots from which files may be reopened"
+        )
     return next((real for real in inside if os.path.lexists(real)), inside[0])
 
 

@@ -72,7 +72,7 @@ class Choice:
         # 64 bits of a name instead of the name: a shard can have millions of members
         key = int(record_id(name)[:16], 16)
         if key in self._seen:
-            return "unusable name", "it stands in the archive twice; the first is taken"
+            return "unusable name", "it is in the archive twice; the first one is used"
         self._seen.add(key)
         return trouble
 
@@ -80,9 +80,9 @@ class Choice:
 def member_trouble(name: str, mode: int, size: int, max_bytes: int) -> tuple[Reason, str] | None:
     """Why a member is refused by its header, as reason and detail; None where it can be read."""
     if name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
-        return "unusable name", "it leads out of the archive"
+        return "unusable name", "it points outside the archive"
     if not stat.S_ISREG(mode):
-        return "not a regular file", "a link or a device in the archive"
+        return "not a regular file", "a link or device in the archive"
     if size > max_bytes:
         return "too large", f"{size:,} bytes, the limit is {max_bytes:,}"
     return None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from zipfile import ZipInfo
 
 from imgvec.errors import UsageError
+from imgvec.plurals import counted
 
 ENCODINGS = (
     *("cp932", "euc_jp", "gbk", "gb18030", "big5", "cp949", "cp1251", "cp866", "koi8_r", "cp1250", "cp852", "cp1252"),
@@ -29,7 +30,7 @@ def check_encoding(name: str | None) -> None:
             return
     except LookupError:
         pass
-    raise UsageError(f"--name-encoding {name}: names are read in utf-8, {', '.join(ENCODINGS)}")
+    raise UsageError(f"--name-encoding {name}: must be one of utf-8, {', '.join(ENCODINGS)}")
 
 
 def zip_spellings(infos: Iterable[ZipInfo], encoding: str | None) -> tuple[Mapping[int, str], str | None]:
@@ -58,10 +59,10 @@ def zip_spellings(infos: Iterable[ZipInfo], encoding: str | None) -> tuple[Mappi
             return names | read, None
     first = next(iter(unsaid.values()))
     readings = [f"{text!r} in {one}" for one in ("cp437", *_SHOWN) if (text := _in(first, one)) is not None]
-    why = f"cannot all be read in {encoding}" if encoding else "do not say how they are encoded, and are read in cp437"
+    why = f"not valid {encoding}" if encoding else "read as cp437"
     return names, (
-        f"{len(unsaid):,} names {why}; the first is {', '.join(readings)}: --name-encoding (in Python name_encoding=) "
-        "says which is right"
+        f"{counted(len(unsaid), 'name')} without a declared encoding, {why}; the first is {', '.join(readings)}: "
+        "choose with --name-encoding (name_encoding= in Python)"
     )
 
 

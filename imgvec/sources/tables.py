@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from imgvec.errors import SourceError
+from imgvec.plurals import counted
 
 _DELIMITERS = (",", ";", "\t")
 
@@ -47,9 +48,9 @@ def json_rows(where: str, lines: Iterable[str], *, on_bad: OnBad = fail) -> Iter
         try:
             row = json.loads(text, parse_int=_whole)
         except (ValueError, RecursionError) as exc:
-            row, problem = None, f"not a line of JSON: {exc}"
+            row, problem = None, f"not valid JSON: {exc}"
         else:
-            problem = "JSON lines hold one object a line"
+            problem = "JSON lines need one object per line"
         if not isinstance(row, dict):
             on_bad(where, number, problem)
             continue
@@ -105,10 +106,10 @@ def csv_rows(
     columns, delimiter = max(readings, key=lambda reading: column_of(reading[0], wanted) is not None)
     if column_of(columns, wanted) is None:
         names = " or ".join(f"`{name}`" for name in wanted)
-        fail(where, first, f"the header has no column {names}; it has {', '.join(columns) or 'nothing'}")
+        fail(where, first, f"the header has no column {names}, only {', '.join(columns) or 'nothing'}")
     named = [name for name in columns if name]
     if len(set(named)) < len(named):
-        fail(where, first, "two columns of the header have the same name")
+        fail(where, first, "two columns in the header have the same name")
     if on_header is not None:
         on_header(named)
     ended = False
@@ -124,12 +125,14 @@ def csv_rows(
         for cells in reader:
             if ended:
                 # the module takes all that follows the quote for one cell, other rows too, which a prune would miss
-                fail(where, start, "a quote is opened in this row and not closed before the end of the file")
+                fail(where, start, "a quote opened in this row is never closed")
             start = first + reader.line_num + 1
             if not cells:
                 continue
             if len(cells) > len(columns):
-                on_bad(where, first + reader.line_num, f"{len(cells)} cells, the header has {len(columns)}")
+                on_bad(
+                    where, first + reader.line_num, f"{counted(len(cells), 'cell')}, but the header has {len(columns)}"
+                )
                 continue
             if not all(map(_is_unicode, cells)):
                 on_bad(where, first + reader.line_num, _NOT_UTF_8)
@@ -138,7 +141,7 @@ def csv_rows(
             row = {name: cell for name, cell in zip(columns, cells, strict=False) if name and cell}
             yield first + reader.line_num, row
     except csv.Error as exc:
-        raise SourceError(f"{where}:{start}: not a line of CSV: {exc} (is a quote not closed?)") from exc
+        raise SourceError(f"{where}:{start}: not valid CSV: {exc} (is a quote not closed?)") from exc
 
 
 def header_cells(head: str, delimiter: str) -> list[str]:

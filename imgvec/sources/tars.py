@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from imgvec.errors import SourceError, UnreadableImage
 from imgvec.images.readers import BytesReader
+from imgvec.plurals import counted
 from imgvec.sources.columns import Columns
 from imgvec.sources.guards import Guards
 from imgvec.sources.kinds import Kind
@@ -71,7 +72,7 @@ def _reopen(place: Place, key: str, guards: Guards, _columns: Columns) -> bytes:
                 raise UnreadableImage(uri, *trouble)
             file = archive.extractfile(header)
             return BytesReader(b"" if file is None else file.read(), uri).read(guards.max_bytes)
-    raise UnreadableImage(uri, "missing", "the archive has no such member")
+    raise UnreadableImage(uri, "missing", "no such member in the archive")
 
 
 def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver]:
@@ -116,8 +117,9 @@ def _listed(place: Place, encoding: str | None = None) -> Iterator[tuple[tarfile
                 yield archive, progress
         except _BROKEN as exc:
             raise SourceError(
-                f"{place}: broken or cut off after {progress.images:,} images ({str(exc) or type(exc).__name__}); "
-                "those are taken: repair the archive and give the same command, which goes on from there"
+                f"{place}: damaged or truncated after {counted(progress.images, 'image')} "
+                f"({str(exc) or type(exc).__name__}), which were read; repair the archive and run the same "
+                f"command to continue"
             ) from exc
 
 
@@ -175,7 +177,7 @@ class _Bounded(io.RawIOBase):
         number = self._expanded.readinto1(buffer)
         self._given += number
         if self._given > _FREE_BYTES + _EXPANSION * self._packed.tell():
-            raise tarfile.ReadError(f"it expands more than {_EXPANSION}-fold, as bombs do and images do not")
+            raise tarfile.ReadError(f"it expands more than {_EXPANSION}-fold, like a decompression bomb")
         return number
 
 

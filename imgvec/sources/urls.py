@@ -37,7 +37,7 @@ def _reopen(place: Place, _key: str, guards: Guards, _columns: Columns) -> bytes
 def not_fetched(url: str) -> SourceError:
     """What to say of an archive, a manifest or a list at such an address."""
     shown = without_userinfo(printable(url))
-    return SourceError(f"{shown}: archives, manifests and lists are read from disk or an object store: download it")
+    return SourceError(f"{shown}: archives, manifests and lists must be on disk or in an object store: download it")
 
 
 KIND = Kind(name="url", read=_read, schemes=("http", "https"), reopen=_reopen)

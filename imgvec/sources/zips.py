@@ -53,7 +53,7 @@ def _reopen(place: Place, key: str, guards: Guards, _columns: Columns) -> bytes:
             if member.trouble:
                 raise UnreadableImage(uri, *member.trouble)
             return BytesReader(member.data, uri).read(guards.max_bytes)
-    raise UnreadableImage(uri, "missing", "the archive has no such member")
+    raise UnreadableImage(uri, "missing", "no such member in the archive")
 
 
 def _members(place: Place, reading: Reading) -> Iterator[Member | PassedOver | Notice]:
@@ -87,9 +87,9 @@ def _trouble(info: zipfile.ZipInfo) -> tuple[Reason, str] | None:
     if info.flag_bits & _ENCRYPTED:
         return "permission denied", "it is encrypted"
     if info.compress_type not in _METHODS:
-        return "read failed", f"it is packed by method {info.compress_type}; only stored and deflated ones are read"
+        return "read failed", f"compression method {info.compress_type} is not supported; only stored and deflated are"
     if info.file_size > _FREE_BYTES and info.file_size > _EXPANSION * max(info.compress_size, 1):
-        return "too large", f"it expands more than {_EXPANSION}-fold, as bombs do and images do not"
+        return "too large", f"it expands more than {_EXPANSION}-fold, like a decompression bomb"
     return None
 
 
@@ -106,7 +106,9 @@ def _opened(place: Place) -> Iterator[zipfile.ZipFile]:
         try:
             archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as exc:
-            raise SourceError(f"{place}: not a zip, or cut off before its directory: {exc}; nothing was read") from exc
+            raise SourceError(
+                f"{place}: not a zip file, or truncated before its directory: {exc}; nothing was read"
+            ) from exc
         with archive:
             yield archive
 

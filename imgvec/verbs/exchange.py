@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import Unpack
 
 from imgvec import exchange
 from imgvec.collection import ImageCollection
@@ -21,27 +23,27 @@ from imgvec.exchange import (
     unbound,
     unbound_binding,
 )
-from imgvec.filters import Filter
+from imgvec.exchange.options import (
+    ExportOptions,
+    FileOptions,
+    FormatOptions,
+    ImportOptions,
+    MakeOptions,
+    WriteOptions,
+)
 from imgvec.milvus import bulk
-from imgvec.progress import OnProgress, Telling
+from imgvec.options import documented, settled, taken
+from imgvec.progress import Telling
 from imgvec.retry import Retry
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
 
+@documented(ImportOptions)
 def import_vectors(
     collection: ImageCollection,
     source: str | Path | VectorSource,
-    *,
-    ids: str | None = None,
-    metadata: str | Path | None = None,
-    vector_column: str | None = None,
-    dim: int | None = None,
-    metric: str | None = None,
-    normalize: bool = False,
-    errors: str | Path | None = None,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
+    **options: Unpack[ImportOptions],
 ) -> ImportReport:
     """Bring in vectors that are there already, by upsert: the same call may be repeated.
 
@@ -53,45 +55,32 @@ def import_vectors(
     the JSON-lines file `errors`. Raises `UsageError`, `SourceError`, `EncoderMismatch`, and the store's errors.
     """
     collection = collection.pinned()
+    asked = settled(ImportOptions, options)
+    told, write = taken(FileOptions, asked), taken(WriteOptions, asked)
     if isinstance(source, str | Path) and _is_staged(source):
-        given = {
-            "ids": ids, "metadata": metadata, "vector_column": vector_column, "dim": dim, "metric": metric,
-            "normalize": normalize or None,
-        }  # fmt: skip
+        given = {**told, "normalize": asked["normalize"] or None}
         if unfit := [name.replace("_", "-") for name, value in given.items() if value is not None]:
             raise UsageError(
                 f"{source} was written by an ingest, whole rows with the encoder's own vectors: leave out "
                 + ", ".join(unfit)
             )
-        return _import_staged(collection, source, errors, on_progress)
+        return _import_staged(collection, source, write)
     if isinstance(source, str | Path):
-        source = open_source(
-            source, ids=ids, metadata=metadata, vector_column=vector_column or "vector", dim=dim, metric=metric
-        )
-    return exchange.import_vectors(
-        collection,
-        source,
-        normalize=normalize,
-        errors=errors,
-        retry_seconds=collection.settings.retry_seconds,
-        on_progress=on_progress,
-        on_notice=on_notice,
-    )
+        source = open_source(source, **told)
+    return exchange.import_vectors(collection, source, retry_seconds=collection.settings.retry_seconds, **write)
 
 
 def _is_staged(source: str | Path) -> bool:
     return (Path(source).expanduser() / bulk.DESCRIPTION).is_file()
 
 
-def _import_staged(
-    collection: ImageCollection, folder: str | Path, errors: str | Path | None, on_progress: OnProgress | None
-) -> ImportReport:
+def _import_staged(collection: ImageCollection, folder: str | Path, write: WriteOptions) -> ImportReport:
     """The rows of a folder that `ingest(via=folder)` wrote; none of them can be refused, so `errors` stays empty."""
     remembered = description.read(collection.name, bulk.description(folder))
     description.check_binding(collection.name, collection.binding, remembered.binding)
-    if errors is not None:
-        Path(errors).open("w", encoding="utf-8").close()
-    report, tell = ImportReport(), Telling("import", on_progress)
+    if write["errors"] is not None:
+        Path(write["errors"]).open("w", encoding="utf-8").close()
+    report, tell = ImportReport(), Telling("import", write["on_progress"])
 
     def retrying(_error: Exception, _wait: float) -> None:
         report.retries += 1
@@ -106,12 +95,11 @@ def _import_staged(
     return report
 
 
+@documented(ExportOptions)
 def export_vectors(
     collection: ImageCollection,
     target: str | Path,
-    *,
-    where: Filter | str | None = None,
-    on_progress: OnProgress | None = None,
+    **options: Unpack[ExportOptions],
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
@@ -119,26 +107,17 @@ def export_vectors(
     written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`, `MissingExtra`.
     """
     collection = collection.pinned()
-    return exchange.export_vectors(
-        collection,
-        target,
-        where=where,
-        retry_seconds=collection.settings.retry_seconds,
-        on_progress=on_progress,
-    )
+    return exchange.export_vectors(collection, target, retry_seconds=collection.settings.retry_seconds, **options)
 
 
+@documented(MakeOptions)
 def create_for_vectors(
     name: str,
     source: str | Path | VectorSource | None = None,
     *,
-    dim: int | None = None,
-    metric: str | None = None,
-    vector_column: str | None = None,
     definition: str | Path | Mapping[str, Any] | Definition | None = None,
-    normalize: bool = False,
     settings: Settings | None = None,
-    on_notice: Callable[[str], None] | None = None,
+    **options: Unpack[MakeOptions],
 ) -> ImageCollection:
     """Make a collection for vectors that are there already: those of `source`, or, without one, of `dim` elements.
 
@@ -149,23 +128,22 @@ def create_for_vectors(
     what `import_vectors` is told. Raises `UsageError`, and as `open_source` and
     `ImageCollection.create` do.
     """
+    asked = settled(MakeOptions, options)
     wanted = Definition.load(definition or (name if name in bundled() else "photos"))
     made: Definition | Mapping[str, Any]
     if source is None:
-        if dim is None:
+        if asked["dim"] is None:
             raise UsageError("give the source of the vectors, or how many elements they have")
-        made, encoder = unbound(wanted), NoEncoder(unbound_binding(dim))
+        made, encoder = unbound(wanted), NoEncoder(unbound_binding(asked["dim"]))
     elif isinstance(source, str | Path) and _is_staged(source):
         remembered = description.read(str(source), bulk.description(source))
         encoder = NoEncoder(remembered.binding)
         made = remembered.definition if definition is None else wanted
     else:
-        opened = (
-            source
-            if isinstance(source, VectorSource)
-            else open_source(source, vector_column=vector_column or "vector", dim=dim, metric=metric)
-        )
-        made, encoder = made_for(opened, wanted, normalize=normalize)
+        opened = source if isinstance(source, VectorSource) else open_source(source, **taken(FormatOptions, asked))
+        made, encoder = made_for(opened, wanted, normalize=asked["normalize"])
         if definition is not None and opened.description is not None:
             made = wanted  # the export's encoder all the same
-    return ImageCollection.create(name, definition=made, encoder=encoder, settings=settings, on_notice=on_notice)
+    return ImageCollection.create(
+        name, definition=made, encoder=encoder, settings=settings, on_notice=asked["on_notice"]
+    )

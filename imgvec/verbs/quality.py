@@ -2,86 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+
+from typing_extensions import Unpack
 
 from imgvec import quality
 from imgvec.collection import ImageCollection
 from imgvec.errors import SourceError, UnreadableImage, UsageError
-from imgvec.filters import Filter
-from imgvec.progress import OnProgress
+from imgvec.options import documented, settled, taken
 from imgvec.quality import Comparison, Evaluation
+from imgvec.quality.options import EvaluateOptions, JudgeOptions
 from imgvec.sources import Record, Source, load_metadata
 
 
-def evaluate(
-    collection: ImageCollection,
-    *,
-    label: str,
-    k: Sequence[int] = (1, 5, 10),
-    where: Filter | str | None = None,
-    exact: bool = False,
-    queries: str | Path | Mapping[str, Any] | None = None,
-    query_labels: str | Path | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    params: Mapping[str, Any] | None = None,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
-) -> Evaluation:
+@documented(EvaluateOptions)
+def evaluate(collection: ImageCollection, **options: Unpack[EvaluateOptions]) -> Evaluation:
     """Measure a collection's hits by the labels in its field `label`.
 
     Each stored row is a query against all others. Or `queries` are images' paths with their labels, or a folder whose
     images the file `query_labels` labels (CSV, JSON lines or Parquet, with the columns path, and `label` or "label").
-    `imgvec.quality.evaluate` says what is measured, and what the other arguments are; what cannot be read is
+    `imgvec.quality.evaluate` says what is measured, and what the other options are; what cannot be read is
     `unreadable` in the outcome, and `on_notice` is told of images without a label. Raises `UsageError`, `SourceError`,
     `FilterError`, `QueryError`.
     """
     collection = collection.pinned()
-    images, refused = _labelled(queries, query_labels, label, on_notice)
-    found = quality.evaluate(
-        collection, label=label, k=k, where=where, exact=exact, queries=images, sample=sample, seed=seed,
-        params=params, on_progress=on_progress,
-    )  # fmt: skip
+    asked = settled(EvaluateOptions, options)
+    images, refused = _labelled(asked)
+    found = quality.evaluate(collection, queries=images, **taken(JudgeOptions, asked))
     return replace(found, unreadable=(*refused, *found.unreadable))
 
 
-def compare(
-    first: ImageCollection,
-    second: ImageCollection,
-    *,
-    label: str,
-    k: Sequence[int] = (1, 5, 10),
-    where: Filter | str | None = None,
-    exact: bool = False,
-    queries: str | Path | Mapping[str, Any] | None = None,
-    query_labels: str | Path | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
-) -> Comparison:
+@documented(EvaluateOptions)
+def compare(first: ImageCollection, second: ImageCollection, **options: Unpack[EvaluateOptions]) -> Comparison:
     """Evaluate two collections, of two encoders, layers or indexes, on the queries that both have.
 
-    The arguments are those of `evaluate`, and so are the errors.
+    The options are those of `evaluate`, and so are the errors.
     """
-    images, refused = _labelled(queries, query_labels, label, on_notice)
-    found = quality.compare(
-        first.pinned(), second.pinned(), label=label, k=k, where=where, exact=exact, queries=images, sample=sample,
-        seed=seed, on_progress=on_progress,
-    )  # fmt: skip
+    asked = settled(EvaluateOptions, options)
+    images, refused = _labelled(asked)
+    found = quality.compare(first.pinned(), second.pinned(), queries=images, **taken(JudgeOptions, asked))
     return replace(found, first=replace(found.first, unreadable=(*refused, *found.first.unreadable)))
 
 
-def _labelled(
-    queries: str | Path | Mapping[str, Any] | None,
-    file: str | Path | None,
-    label: str,
-    on_notice: Callable[[str], None] | None,
-) -> tuple[Mapping[str, Any] | None, list[UnreadableImage]]:
+def _labelled(asked: EvaluateOptions) -> tuple[Mapping[str, Any] | None, list[UnreadableImage]]:
     """The queries' labels by path, and what is refused before it is read; None where stored rows ask."""
+    queries, file, label, on_notice = asked["queries"], asked["query_labels"], asked["label"], asked["on_notice"]
     if queries is None or isinstance(queries, Mapping):
         if file is not None:
             raise UsageError("query_labels label the images of a folder: give it as queries")

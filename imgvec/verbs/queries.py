@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -11,8 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from imgvec.collection import ImageCollection
-from imgvec.errors import QueryError, UnreadableImage
-from imgvec.progress import OnProgress, Telling
+from imgvec.errors import OptionError, UnreadableImage
+from imgvec.indexes.options import TuneOptions
+from imgvec.progress import Telling
 from imgvec.search.forms import ImageBytes
 from imgvec.sources import Record, Source
 from imgvec.vectors import Vectors
@@ -22,25 +23,20 @@ T = TypeVar("T")
 _ENCODED_AT_ONCE = 256
 
 
-def query_vectors(
-    collection: ImageCollection,
-    queries: str | Path,
-    most: int,
-    *,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
-) -> Vectors:
-    """(n, dim) vectors of an .npy file, or of a folder's images as the collection's encoder makes them: `most` of them.
+def query_vectors(collection: ImageCollection, queries: str | Path, asked: TuneOptions) -> Vectors:
+    """(n, dim) vectors of an .npy file, or of a folder's images as the collection's encoder makes them.
 
-    Which ones is up to chance, the same each time: in a file that is sorted by class the first ones are of one class.
-    `on_notice` is told of images that cannot be read. Raises `QueryError`, `SourceError`.
+    Of them `sample` at most; which ones is up to chance, the same each time: in a file that is sorted by class the
+    first ones are of one class.
+    `on_notice` is told of images that cannot be read. Raises `OptionError`, `SourceError`.
     """
+    most, on_notice = asked["sample"], asked["on_notice"]
     if Path(queries).suffix == ".npy":
         return _stored(Path(queries), collection.store.dim, most)
     found = (each for each in Source(queries).read() if isinstance(each, Record))
     images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
     encoded: list[Vectors] = []
-    tell = Telling("tune", on_progress)
+    tell = Telling("tune", asked["on_progress"])
     while batch := list(islice(images, _ENCODED_AT_ONCE)):
         tell("encoding queries", sum(map(len, encoded)))
         try:
@@ -59,9 +55,9 @@ def _stored(file: Path, dim: int, most: int) -> Vectors:
     try:
         vectors = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as exc:
-        raise QueryError(f"{file} is not a .npy file of vectors: {exc}") from exc
+        raise OptionError("queries", f"{file} is not a .npy file of vectors: {exc}") from exc
     if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f":
-        raise QueryError(f"{file} holds {vectors.dtype} {vectors.shape}, and (n, {dim}) floats are wanted")
+        raise OptionError("queries", f"{file} holds {vectors.dtype} {vectors.shape}, and (n, {dim}) floats are wanted")
     chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])
     return np.asarray(vectors[chosen], np.float32)
 

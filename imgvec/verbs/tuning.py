@@ -6,139 +6,81 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Unpack
+
 from imgvec.collection import ImageCollection
 from imgvec.filters import Filter, render
 from imgvec.indexes.compare import Comparison, suggested
 from imgvec.indexes.compare import compare as compared
 from imgvec.indexes.findings import Verification
-from imgvec.indexes.tune import Tuned
+from imgvec.indexes.options import CheckOptions, MeasureOptions, RecallOptions, TuneOptions, VerifyOptions
 from imgvec.indexes.tune import tune as tuned
+from imgvec.indexes.tuned import Tuned
 from imgvec.indexes.verify import verify as verified
+from imgvec.options import documented, settled, taken
 from imgvec.progress import OnProgress
-from imgvec.vectors import Vectors
 from imgvec.verbs.index import set_search_defaults
 from imgvec.verbs.queries import query_vectors
 
 _INDEX_SECONDS = 3600.0
 
-Queries = Vectors | str | Path | int
-"""(n, dim) vectors, an .npy file of them, a folder of images, or how many stored rows to take."""
 
-
-def verify(
-    collection: ImageCollection,
-    *,
-    queries: int = 200,
-    probes: int = 1000,
-    limit: int = 10,
-    recall: float | None = 0.9,
-    params: Mapping[str, Any] | None = None,
-    where: Filter | str | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    on_progress: OnProgress | None = None,
-) -> Verification:
+@documented(VerifyOptions)
+def verify(collection: ImageCollection, **options: Unpack[VerifyOptions]) -> Verification:
     """Check what Milvus answers against exact search over what it stores; `findings` names what is wrong.
 
     Looks at every stored vector, at the number of rows and their ids, searches for `probes` stored rows by their own
     vectors, and compares the hits and scores of `queries` of them with the true ones; `recall` is the least lower bound
     of their recall@`limit`, None for whatever it is. `params` go before the collection's search defaults. `device` is
-    where exact search runs, by default as the settings say. Memory holds a block of rows. Raises `QueryError`,
-    `FilterError`.
+    where exact search runs, by default as the settings say. Memory holds a block of rows. Raises `OptionError`,
+    `QueryError`, `FilterError`.
     """
     collection = collection.pinned()
-    return verified(
-        collection.store,
-        queries=queries,
-        probes=probes,
-        limit=limit,
-        recall=recall,
-        params={**collection.search_defaults.params, **(params or {})},
-        filter=_rendered(collection, where),
-        seed=seed,
-        device=device or _device(collection),
-        on_progress=on_progress,
-    )
+    asked = settled(VerifyOptions, options)
+    check = taken(CheckOptions, asked)
+    check["params"] = {**collection.search_defaults.params, **(asked["params"] or {})}
+    check["device"] = asked["device"] or _device(collection)
+    return verified(collection.store, _rendered(collection, asked["where"]), **check)
 
 
-def tune(
-    collection: ImageCollection,
-    *,
-    recall: float = 0.95,
-    limit: int = 10,
-    queries: Queries = 2000,
-    sample: int = 2000,
-    where: Sequence[Filter | str] = (),
-    confidence: float = 0.95,
-    seed: int = 0,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
-) -> Tuned:
+@documented(TuneOptions)
+def tune(collection: ImageCollection, **options: Unpack[TuneOptions]) -> Tuned:
     """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
 
     Pictures of your own are the best `queries`: a folder of images, an .npy file or an (n, dim) array of vectors, of
     which `sample` are taken at most; or how many stored rows stand for such, on a copy of the collection that lacks
     them (`imgvec.indexes.unseen` says why; `on_notice` is told before it is filled). The recall is reached without a
     filter and under each of `where`. Nothing is changed: `apply_tuning` makes the outcome every client's default.
-    Raises `QueryError` where there are too few queries to show it, `FilterError` for a filter that no row matches.
+    Raises `OptionError`, also where there are too few queries to show it, `QueryError` where there are no rows,
+    `FilterError` for a filter that no row matches.
     """
     collection = collection.pinned()
-    _wait_for_the_index(collection, on_notice)
-    return tuned(
-        collection.store,
-        collection.scratch,
-        recall=recall,
-        limit=limit,
-        queries=_asked(collection, queries, sample, on_progress, on_notice),
-        filters=_filters(collection, where),
-        confidence=confidence,
-        seed=seed,
-        device=_device(collection),
-        on_progress=on_progress,
-        on_notice=on_notice,
-    )
+    asked = settled(TuneOptions, options)
+    _wait_for_the_index(collection, asked["on_notice"])
+    return tuned(collection.store, collection.scratch, **_measured(collection, asked))
 
 
+@documented(TuneOptions)
 def compare_indexes(
     collection: ImageCollection,
     types: Sequence[str] | Mapping[str, Mapping[str, Any]],
-    *,
-    recall: float = 0.95,
-    limit: int = 10,
-    queries: Queries = 2000,
-    sample: int = 2000,
-    where: Sequence[Filter | str] = (),
-    confidence: float = 0.95,
-    seed: int = 0,
-    on_progress: OnProgress | None = None,
-    on_notice: Callable[[str], None] | None = None,
+    **options: Unpack[TuneOptions],
 ) -> Comparison:
     """Build each of the index types over a copy of the collection in turn, and tune it; the best first.
 
     `types` are names, or names with the parameters to build with; without them the collection's own type is built as
-    it is, another as `imgvec index plan` proposes. The other arguments, and what is raised, are those of `tune`; a type
-    that cannot be built or searched is named in `failed`. Raises `UnsupportedByBackend` for one that is not to be had.
+    it is, another as `imgvec index plan` proposes. The options, and what is raised, are those of `tune`; a type that
+    cannot be built or searched is named in `failed`. Raises `UnsupportedByBackend` for one that is not to be had.
     """
     collection = collection.pinned()
+    asked = settled(TuneOptions, options)
     store = collection.store
     builds = types if isinstance(types, Mapping) else suggested(store, types)
     for name in builds:
         if lacks := store.capabilities.why_not(name):
             raise store.capabilities.refusal(f"no {name} index ({lacks})", store.capabilities.index_types)
-    _wait_for_the_index(collection, on_notice)
-    return compared(
-        store,
-        collection.scratch,
-        builds,
-        recall=recall,
-        limit=limit,
-        queries=_asked(collection, queries, sample, on_progress, on_notice),
-        filters=_filters(collection, where),
-        confidence=confidence,
-        seed=seed,
-        device=_device(collection),
-        on_progress=on_progress,
-    )
+    _wait_for_the_index(collection, asked["on_notice"])
+    return compared(store, collection.scratch, builds, **_measured(collection, asked))
 
 
 def apply_tuning(
@@ -181,21 +123,16 @@ def _wait_for_the_index(collection: ImageCollection, on_notice: Callable[[str], 
     collection.store.wait_until_indexed(_INDEX_SECONDS)
 
 
-def _asked(
-    collection: ImageCollection,
-    queries: Queries,
-    most: int,
-    on_progress: OnProgress | None,
-    on_notice: Callable[[str], None] | None,
-) -> Vectors | int:
-    if isinstance(queries, str | Path):
-        return query_vectors(collection, queries, most, on_progress=on_progress, on_notice=on_notice)
-    return queries
-
-
-def _filters(collection: ImageCollection, where: Sequence[Filter | str]) -> list[str]:
-    given = [where] if isinstance(where, str | Filter) else where
-    return ["", *(_rendered(collection, each) for each in given)]
+def _measured(collection: ImageCollection, asked: TuneOptions) -> MeasureOptions:
+    """The same for the collection's store: files as the vectors in them, filters as Milvus's expressions."""
+    queries, where = asked["queries"], asked["where"]
+    measure: MeasureOptions = {
+        **taken(RecallOptions, asked),
+        "queries": query_vectors(collection, queries, asked) if isinstance(queries, str | Path) else queries,
+        "filters": ["", *(_rendered(collection, each) for each in ([where] if isinstance(where, Filter) else where))],
+        "device": _device(collection),
+    }
+    return measure
 
 
 def _rendered(collection: ImageCollection, where: Filter | str | None) -> str:

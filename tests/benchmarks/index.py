@@ -35,10 +35,13 @@ from rows import id_of
 from imgvec import ImageCollection, Settings
 from imgvec.indexes.exact import ExactSearch, Neighbours
 from imgvec.indexes.measure import Questions, questions, shuffled
+from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import MARGIN, recalls
-from imgvec.indexes.tune import Tuned, Tuning
+from imgvec.indexes.tune import Tuning
+from imgvec.indexes.tuned import Tuned
 from imgvec.indexes.verify import verify
 from imgvec.milvus import Store
+from imgvec.options import settled
 from imgvec.progress import Telling
 
 SILENT = Telling("tune")
@@ -149,7 +152,7 @@ class Bench:
 
     def against_the_grid(self, target: float) -> None:
         """Every setting below the chosen one: none may pass on both halves, as the bisection took for granted."""
-        tuning = Tuning(self.store, [self._asked], target, 0.95, SILENT)
+        tuning = Tuning(self.store, [self._asked], settled(RecallOptions, {"recall": target}), SILENT)
         tuned = tuning.tuned()
         cells, held, chose = tuning._grid, tuning._passes([0], "held out"), tuning._passes([0], "choice")
         assert len(cells.second) == 1, "for indexes with one parameter"
@@ -187,7 +190,7 @@ class Bench:
             self._fails(f"{tuned.type} under a filter: {after:.4f}, {target} was declared reached")
 
     def _tuned(self, asked: Questions, target: float) -> Tuned:
-        return Tuning(self.store, [asked], target, 0.95, SILENT).tuned()
+        return Tuning(self.store, [asked], settled(RecallOptions, {"recall": target}), SILENT).tuned()
 
     def _questions(self, queries: Vectors, filter: str) -> Questions:
         [asked] = questions(self.store, shuffled(queries, 0), [filter], limit=LIMIT, device="cpu", tell=SILENT)

@@ -35,9 +35,12 @@ from imgvec import ImageCollection, Settings
 from imgvec.indexes import unseen as unseen_module
 from imgvec.indexes.ladder import text
 from imgvec.indexes.measure import questions, sampled
+from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import recalls
-from imgvec.indexes.tune import Tuned, Tuning
+from imgvec.indexes.tune import Tuning
+from imgvec.indexes.tuned import Tuned
 from imgvec.indexes.unseen import unseen
+from imgvec.options import settled
 from imgvec.progress import Telling
 
 SILENT = Telling("tune")
@@ -128,15 +131,13 @@ class Table:
             photos.scratch,
             QUERIES,
             ask,
-            target=0.95,
-            confidence=CONFIDENCE,
-            seed=0,
-            tell=SILENT,
-            notice=partial(print, flush=True),
+            settled(RecallOptions, {"confidence": CONFIDENCE, "on_notice": partial(print, flush=True)}),
+            SILENT,
         ) as made:
             for target in targets:
-                tuned = Tuning(store, made.asked, target, CONFIDENCE, SILENT, basis=made.basis).tuned()
-                before = Tuning(store, stored, target, CONFIDENCE, SILENT).tuned() if stored else None
+                wanted = settled(RecallOptions, {"recall": target, "confidence": CONFIDENCE})
+                tuned = Tuning(store, made.asked, wanted, SILENT, basis=made.basis).tuned()
+                before = Tuning(store, stored, wanted, SILENT).tuned() if stored else None
                 self._line(name, tuned, found, before)
 
     def judged(self) -> bool:

@@ -235,7 +235,7 @@ def test_doctor_and_encoders(imgvec: Command) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    pytest.importorskip("skimage", reason="the demo's photos are those of scikit-image")
+    pytest.importorskip("skimage", reason="the demo uses the photos shipped with scikit-image")
     imgvec = Command("", tmp_path)
     imgvec.env.pop("IMGVEC_URI")
     said = imgvec("demo", "--out", "out")

@@ -40,7 +40,7 @@ def test_a_function_given_by_hand(backend_uri: str, pictures: Path) -> None:
         assert best.score == pytest.approx(1, abs=1e-3)
         assert photos.ingest(pictures).unchanged == 20
     for other in (made(version="2"), made("other"), made(fit="squash")):
-        with pytest.raises(EncoderMismatch, match="callable:layout, and callable:"):
+        with pytest.raises(EncoderMismatch, match="callable:layout, but callable:"):
             ImageCollection.open("trip", uri=backend_uri, encoder=other)
     with ImageCollection.open("trip", uri=backend_uri) as photos:
         assert photos.count() == 20
@@ -65,7 +65,7 @@ def test_a_function_by_an_entry_point(backend_uri: str, pictures: Path, monkeypa
 
 def test_the_metric_says_whether_vectors_are_unit_vectors(backend_uri: str, pictures: Path) -> None:
     long = made(normalize=False)
-    with pytest.raises(DefinitionError, match="COSINE wants unit vectors"):
+    with pytest.raises(DefinitionError, match="COSINE needs unit vectors"):
         ImageCollection.create("trip", definition=DEFINITION, uri=backend_uri, encoder=long)
     definition = {**DEFINITION, "vector": {"metric_type": "L2"}}
     with ImageCollection.create("trip", definition=definition, uri=backend_uri, encoder=long) as photos:

@@ -152,7 +152,7 @@ def test_the_command_says_where_the_index_missed_rows(filled: str, monkeypatch: 
     words = ("search", "--id", stored_id(filled), "-c", "trip", "-k", "30")
     assert "fewer than asked for" not in imgvec(*words).stderr  # there are no more rows
     monkeypatch.setattr("imgvec.milvus.Store.count", lambda self, filter="": 1000)
-    assert "10 fewer than asked for: more rows match, and the index did not look" in imgvec(*words).stderr
+    assert "10 fewer than asked for: more rows match, but the index did not reach them" in imgvec(*words).stderr
     assert imgvec(*words, "-o", "json").stderr == ""
 
 
@@ -186,6 +186,6 @@ def test_the_doctor_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("IMGVEC_URI", raising=False)
     findings = {one["subject"]: one for one in json.loads(CliRunner().invoke(main, ["doctor", "-o", "json"]).stdout)}
     assert findings["milvus"]["state"] == "ok"
-    assert "not there yet" in findings["milvus"]["said"]
+    assert "does not exist yet" in findings["milvus"]["said"]
     assert "HNSW" in findings["index types"]["said"]
     assert list(tmp_path.iterdir()) == []

@@ -181,7 +181,7 @@ def test_an_export_comes_back_equal(target: str, backend_uri: str, tmp_path: Pat
         assert (report.rows, report.resumed) == (300, 0)
         if target == "out.parquet":
             assert report.files == (path,)
-            assert sorted(tmp_path.glob("out*")) == [path]  # nothing is left beside it
+            assert sorted(tmp_path.glob("out*")) == [path]  # no format is left beside it
             table = pq.read_table(path)
             assert str(table.schema.field("vector").type) == f"fixed_size_list<element: float>[{DIM}]"
             assert table.column("id").to_pylist() == sorted(table.column("id").to_pylist())
@@ -274,12 +274,12 @@ def test_a_stopped_export_goes_on(target: str, lite_uri: str, tmp_path: Path, mo
         with pytest.raises(BackendUnavailable):
             export_vectors(stopping, path, part_bytes=1)
         if target == "out":
-            with pytest.raises(SourceError, match="not finished"):
+            with pytest.raises(SourceError, match="unfinished export"):
                 open_source(path)
         # another one does not go on here
-        with pytest.raises(TargetError, match="begun with another filter"):
+        with pytest.raises(TargetError, match="started with a different filter"):
             export_vectors(collection, path, where="rating > 5")
-        with filled(lite_uri, "other", 5) as other, pytest.raises(TargetError, match="another collection"):
+        with filled(lite_uri, "other", 5) as other, pytest.raises(TargetError, match="a different collection"):
             export_vectors(other, path)
         report = export_vectors(collection, path, part_bytes=1)
         assert (report.rows, report.resumed) == (300, 120)
@@ -315,9 +315,9 @@ def test_other_peoples_files_are_left_alone(lite_uri: str, tmp_path: Path) -> No
     (tmp_path / "theirs.npy").write_text("x")
     with filled(lite_uri, rows=5) as collection:
         for name, error, says in (
-            ("theirs", TargetError, "other things"),
+            ("theirs", TargetError, "other files"),
             ("theirs.npy", TargetError, "already"),
-            ("out.csv", UsageError, "an export is"),
+            ("out.csv", UsageError, "the target must be"),
         ):
             with pytest.raises(error, match=says):
                 export_vectors(collection, tmp_path / name)
@@ -346,7 +346,7 @@ def stop(_: int) -> None:
 
 def test_a_table_of_one_s_own_is_not_written_over(lite_uri: str, tmp_path: Path) -> None:
     (tmp_path / "out.ids.csv").write_text("mine")
-    with filled(lite_uri, rows=5) as collection, pytest.raises(TargetError, match=r"out\.ids\.csv is there already"):
+    with filled(lite_uri, rows=5) as collection, pytest.raises(TargetError, match=r"out\.ids\.csv already exists"):
         export_vectors(collection, tmp_path / "out.npy")
     assert (tmp_path / "out.ids.csv").read_text() == "mine"
 
@@ -359,7 +359,7 @@ def test_a_folder_of_two_collections_exports_is_refused(lite_uri: str, tmp_path:
     (tmp_path / "both").mkdir()
     (tmp_path / "one.parquet").rename(tmp_path / "both" / "1.parquet")
     pq.write_table(table.replace_schema_metadata({b"imgvec": b"{}"}), tmp_path / "both" / "2.parquet")
-    with pytest.raises(SourceError, match=r"2\.parquet is of another collection"):
+    with pytest.raises(SourceError, match=r"2\.parquet and .* come from different collections"):
         open_source(tmp_path / "both")
 
 
@@ -367,7 +367,7 @@ def test_a_collection_without_an_encoder(lite_uri: str) -> None:
     assert "dim 24" in imgvec("--uri", lite_uri, "collections", "create", "mine", "--dim", DIM).stdout
     with ImageCollection.open("mine", uri=lite_uri) as mine:
         assert mine.store.dim == DIM
-        with pytest.raises(EncoderUnavailable, match="has no encoder, its vectors were made elsewhere"):
+        with pytest.raises(EncoderUnavailable, match="has no encoder because its vectors were made elsewhere"):
             mine.search(b"an image")
 
 

@@ -78,7 +78,7 @@ def test_what_was_chosen_holds_for_the_index_it_was_chosen_for(
     with ImageCollection.open("trip", uri=trip.uri) as other:
         assert (other.search_defaults.params, other.search_defaults.source) == ({"nprobe": 3}, "definition")
         assert other.search_defaults.ignored == (
-            "{'nprobe': 5} was chosen for IVF_FLAT nlist=8, and the index is IVF_FLAT nlist=16: tune it"
+            "{'nprobe': 5} was chosen for IVF_FLAT nlist=8, but the index is IVF_FLAT nlist=16: tune it again"
         )
         set_search_defaults(other, {})
         assert other.search_defaults.ignored == ""
@@ -90,7 +90,7 @@ def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> No
         "index", "build", "-c", "trip", "--type", "HNSW", "-p", "M=8", "-p", "efConstruction=40", "--no-verify"
     )
     assert built.stdout.startswith(f"trip: HNSW M=8 efConstruction=40 built over {ROWS:,} rows in ")
-    assert "was chosen for IVF_FLAT nlist=8, and the index is HNSW M=8 efConstruction=40: tune it" in built.stderr
+    assert "was chosen for IVF_FLAT nlist=8, but the index is HNSW M=8 efConstruction=40: tune it again" in built.stderr
     told = json.loads(imgvec("index", "status", "-c", "trip", "-o", "json").stdout)
     assert (told["type"], told["params"], told["rows"]) == ("HNSW", {"M": 8, "efConstruction": 40}, ROWS)
     assert (told["indexed_rows"], told["pending_rows"], told["loaded"]) == (told["total_rows"], 0, True)
@@ -111,8 +111,8 @@ def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> No
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
-    (("--gpu",), 1, "has no GPU, which GPU_CAGRA needs: it accepts AUTOINDEX, FLAT, HNSW"),
-    (("--type", "GPU_IVF_FLAT", "-p", "nlist=8"), 1, "has no GPU, which GPU_IVF_FLAT needs"),
+    (("--gpu",), 1, "has no GPU, required by GPU_CAGRA: it accepts AUTOINDEX, FLAT, HNSW"),
+    (("--type", "GPU_IVF_FLAT", "-p", "nlist=8"), 1, "has no GPU, required by GPU_IVF_FLAT"),
     (("--type", "HNSW", "-p", "M=many"), 1, "M = 'many' is refused: give an integer from 2 to 2048"),
     (("--type", "HNSW", "-p", "m=8"), 1, "m is not a build parameter of HNSW (it has: M, efConstruction)"),
     (("--type", "HSNW"), 1, "'HSNW' is not an index type"),
@@ -138,7 +138,7 @@ def test_what_cannot_be_built_is_refused_and_nothing_is_dropped(trip: ImageColle
         refused = imgvec("index", "build", "-c", "trip", *words, status=status)
         assert says in " ".join(refused.stderr.split())
     refused = imgvec("collections", "create", "other", "--definition", "photos", "--gpu", status=1)
-    assert "has no GPU, which GPU_CAGRA needs" in refused.stderr
+    assert "has no GPU, required by GPU_CAGRA" in refused.stderr
     with ImageCollection.open("trip", uri=trip.uri) as other:
         assert (other.store.index.type, dict(other.store.index.params)) == ("IVF_FLAT", {"nlist": 8})
         assert other.store.index_state().loaded

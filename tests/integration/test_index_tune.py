@@ -19,8 +19,10 @@ from imgvec.indexes import unseen
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import bounded, questions, sampled, shuffled
+from imgvec.indexes.options import RecallOptions, TuneOptions
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.tune import Tuning, tune
+from imgvec.options import settled
 from imgvec.progress import Telling
 from imgvec.vectors import Vectors
 from imgvec.verbs.queries import _some, query_vectors
@@ -107,7 +109,7 @@ def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
         # the rows as they are, searched in the index that holds them, would have taken a cheaper setting that fails
         ids = [row["id"] for rows in store.scan(["id"]) for row in rows][:600]
         stored = questions(store, sampled(store, ids), [""], limit=10, device="cpu", tell=SILENT)
-        misled = Tuning(store, stored, 0.9, 0.95, SILENT).tuned()
+        misled = Tuning(store, stored, settled(RecallOptions, {"recall": 0.9}), SILENT).tuned()
         assert misled.params is not None
         assert misled.params["ef"] < tuned.params["ef"]
         assert fresh(misled.params).high < 0.9
@@ -228,7 +230,7 @@ def test_queries_of_a_sorted_file_are_drawn_by_chance(lite_uri: str, tmp_path: P
     with made(lite_uri, "FLAT") as photos:
         few = np.repeat(np.eye(2, DIM, dtype=np.float32), 500, axis=0)
         np.save(tmp_path / "sorted.npy", few)
-        chosen = query_vectors(photos, tmp_path / "sorted.npy", 100)
+        chosen = query_vectors(photos, tmp_path / "sorted.npy", settled(TuneOptions, {"sample": 100}))
         assert 30 < chosen[:, 0].sum() < 70
     assert sorted(_some(range(50), 100)) == list(range(50))
     assert 30 < sum(each < 500 for each in _some(range(1000), 100)) < 70

@@ -37,7 +37,7 @@ def test_every_type_is_listed_and_what_is_missing_says_why(backend_uri: str) -> 
     assert by_name["GPU_CAGRA"]["max_limit"] == 1024
     assert "range search" in by_name["GPU_CAGRA"]["cannot"]
     lite = "://" not in backend_uri
-    said = "takes the name, and searches by brute force" if lite else "needs Milvus 2.6, this is 2.3.5"
+    said = "accepts the name, but searches by brute force" if lite else "needs Milvus 2.6, this is 2.3.5"
     assert by_name["IVF_RABITQ"]["why_not"] == said
     assert by_name["SCANN"]["available"] is not lite
 

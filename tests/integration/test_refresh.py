@@ -70,7 +70,7 @@ def test_an_index_amid_a_build_is_asked_for_again(
 ) -> None:
     photos, _ = handles
     monkeypatch.setattr(type(photos.store.link.database), "describe_index", lambda *_, **__: None)
-    with pytest.raises(BackendError, match="somebody else is building it") as raised:
+    with pytest.raises(BackendError, match="another client is building it") as raised:
         photos.refresh()
     assert raised.value.retryable
 

@@ -93,7 +93,7 @@ def test_nothing_reaches_the_collection_that_took_the_name(
         new.ingest(pictures / "album0")
         before = contents(new)
         for way, write in writes(pictures, tmp_path, list(before)).items():
-            with pytest.raises(error, match="made again since it was opened: open it again"):
+            with pytest.raises(error, match="recreated since it was opened: open it again"):
                 write(old)
             assert contents(new) == before, way
         with ImageCollection.open("trip", uri=backend_uri) as again:

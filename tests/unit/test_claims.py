@@ -114,7 +114,7 @@ def test_both_uris_are_named_however_far_apart(
         assert report.seen == report.written + report.unchanged + report.duplicates + 1
         (line,) = map(json.loads, log.read_text().splitlines())
         assert line["uri"] == f"{tmp_path}/9.png"
-        assert f"its id 'Y' is that of {tmp_path}/0.png" in line["detail"]
+        assert f"its id 'Y' is already used by {tmp_path}/0.png" in line["detail"]
         monkeypatch.setattr(claims, "REMEMBERED_URIS", 5)  # from here on the first one's uri is the database's
     assert store.rows["Y"]["uri"] == f"{tmp_path}/0.png"
 
@@ -141,7 +141,7 @@ def test_the_first_keeps_its_id_where_it_could_not_be_read(tmp_path: Path, store
 @dataclass(frozen=True)
 class Row:
     file: int
-    """Its number; one past the last is not there, two past it is not an image."""
+    """Its number; one past the last does not exist, two past it is not an image."""
     id: str
     album: str
 

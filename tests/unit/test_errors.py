@@ -38,6 +38,7 @@ def test_every_error_is_an_imgvec_error() -> None:
     assert all(issubclass(kind, imgvec.ImgvecError) for kind in CLASSES)
     assert issubclass(errors.UsageError, ValueError)
     assert issubclass(errors.MissingExtra, ImportError)
+    assert issubclass(errors.OptionError, errors.QueryError)  # as 0.1.0 raised
 
 
 def test_the_tree_in_the_docstring_is_that_of_the_classes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from test_evaluate import Collection, at, noisy, results
 from typing_extensions import Unpack
 
-from imgvec.errors import FilterError, QueryError
+from imgvec.errors import FilterError, OptionError, QueryError
 from imgvec.filters import FieldType, field
 from imgvec.progress import Progress
 from imgvec.quality import compare, evaluate, paired
@@ -84,11 +84,28 @@ def test_a_large_k_asks_for_fewer_queries_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"k": ()}, {"k": (0, 1)}, {"k": (-1,)}, {"sample": 0}, {"k": (1,), "sample": -3}]
+    ("wrong", "says"),
+    [
+        ({"k": ()}, "k is empty: give the numbers of hits to score"),
+        ({"k": (0, 1)}, r"k must be a sequence of whole numbers, each at least 1, not \(0, 1\)"),
+        ({"k": (-1,)}, "k must be .*, each at least 1, not"),
+        ({"sample": 0}, "sample must be a whole number or None, at least 1, not 0"),
+        ({"k": (1,), "sample": -3}, "sample must be .* at least 1, not -3"),
+        ({"seed": -1}, "seed must be a whole number, at least 0, not -1"),
+    ],
 )  # fmt: skip
-def test_impossible_numbers_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(QueryError, match=r"^k = \[.*\], sample = .*: give integers of at least 1$"):
+def test_impossible_numbers_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(OptionError, match=says) as refused:
         evaluate(three(), label="label", **wrong)
+    assert isinstance(refused.value, QueryError)  # as 0.1.0 raised
+    with pytest.raises(OptionError, match=says):
+        compare(three(), three(), label="label", **wrong)
+
+
+def test_the_label_has_to_be_given() -> None:
+    for work in (lambda: evaluate(three()), lambda: compare(three(), three())):
+        with pytest.raises(TypeError, match="the option 'label' must be given"):
+            work()
 
 
 def test_only_some_queries() -> None:

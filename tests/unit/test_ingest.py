@@ -362,7 +362,7 @@ def test_an_image_that_kills_its_decoder_is_refused(pictures: Path, store: FakeS
     report = run(pictures, store, DeadlyEncoder(), processes=2, errors=log)
     assert report.written == len(store.rows) == 20
     assert report.refused == {"broken": 1}
-    detail = "the process that decoded it died of it"
+    detail = "it crashed the process that decoded it"
     assert json.loads(log.read_text()) == {"uri": str(deadly), "reason": "broken", "detail": detail}
 
 

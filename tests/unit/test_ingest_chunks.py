@@ -106,7 +106,7 @@ def test_an_image_without_a_vector_is_refused_with_a_reason(tmp_path: Path) -> N
     assert [row["uri"] for row in store.rows.values()] == [str(tmp_path / "white.png")]
     [refusal] = map(json.loads, log.read_text().splitlines())
     assert (refusal["uri"], refusal["reason"]) == (str(tmp_path / "black.png"), "not encodable")
-    assert refusal["detail"] == "the encoder has no vector for it"
+    assert refusal["detail"] == "the encoder returned no vector for it"
 
 
 def test_the_seconds_of_each_stage_are_within_those_of_the_run(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import inspect
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
@@ -201,3 +202,45 @@ def test_options_of_one_kind_are_taken_from_those_of_several() -> None:
     given = {"a": 5, "b": 6}
     assert (taken(One, given), taken(Other, given)) == ({"a": 5}, {"b": 6})
     assert taken(One, {"b": 6}) == {}
+
+
+class Measured(TypedDict, total=False):
+    label: Required[Annotated[str, Option(help="Of what.")]]
+    k: Annotated[Sequence[int], Option((1, 5), at_least=1, help="How many.")]
+    shares: Annotated[Sequence[float] | None, Option(below=1)]
+    rows: Annotated[NDArray[np.float32] | int, Option(10, json_type=int)]
+
+
+def test_an_option_without_a_default_has_to_be_given() -> None:
+    assert settled(Measured, {"label": "x"}) == {"label": "x", "k": (1, 5), "shares": None, "rows": 10}
+    with pytest.raises(TypeError, match="the option 'label' must be given"):
+        settled(Measured, {"k": [3]})
+    with pytest.raises(OptionError, match="label must be a string, not None"):
+        settled(Measured, {"label": None})
+
+    @documented(Measured)
+    def run(**options: Unpack[Measured]) -> None: ...
+
+    assert inspect.signature(run).parameters["label"].default is inspect.Parameter.empty
+    assert json_model(Measured).model_json_schema()["required"] == ["label"]
+
+
+def test_bounds_are_those_of_each_number_of_a_sequence() -> None:
+    assert settled(Measured, {"label": "x", "k": [3, np.int64(1)]})["k"] == (3, 1)
+    for wrong in ([0], [1, -1], [1.5], ["1"], "1", 3):
+        with pytest.raises(OptionError, match="k must be a sequence of whole numbers, each at least 1, not"):
+            settled(Measured, {"label": "x", "k": wrong})
+    with pytest.raises(OptionError, match="shares must be a sequence of numbers or None, each less than 1, not"):
+        settled(Measured, {"label": "x", "shares": [0.5, 1]})
+    model = json_model(Measured)
+    assert model.model_validate_json('{"label": "x", "k": [2], "shares": null}').model_dump()["k"] == [2]
+    for bad in ('{"label": "x", "k": [0]}', '{"label": "x", "shares": [1]}', '{"label": "x", "k": null}'):
+        with pytest.raises(ValidationError):
+            model.model_validate_json(bad)
+
+
+def test_an_array_is_one_value() -> None:
+    rows = np.zeros((2, 3), np.float32)
+    assert settled(Measured, {"label": "x", "rows": rows})["rows"] is rows
+    with pytest.raises(OptionError, match="rows must be an array or a whole number, not"):
+        settled(Measured, {"label": "x", "rows": [[1.0]]})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import imgvec
+from imgvec.options import json_model, stated
 
 ROOMS = {path.stem for path in Path(imgvec.__file__).parent.iterdir() if path.suffix in ("", ".py")}
 HEAVY = ("torch", "transformers", "pymilvus")
@@ -18,11 +19,14 @@ def test_the_public_names() -> None:
         "CallableEncoder",
         "Crop",
         "Definition",
+        "EvaluateOptions",
+        "ExportOptions",
         "Hit",
         "ImageBytes",
         "ImageCollection",
         "ImageFile",
         "ImgvecError",
+        "ImportOptions",
         "IngestOptions",
         "IngestReport",
         "Like",
@@ -34,7 +38,9 @@ def test_the_public_names() -> None:
         "SourceOptions",
         "StoredId",
         "Text",
+        "TuneOptions",
         "VectorQuery",
+        "VerifyOptions",
         "__version__",
         "apply_tuning",
         "build_index",
@@ -60,6 +66,14 @@ def test_the_public_names() -> None:
         assert getattr(imgvec, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         imgvec.nothing  # noqa: B018
+
+
+def test_the_options_of_every_work_are_stated_with_words_and_have_a_form_in_json() -> None:
+    kinds = [getattr(imgvec, name) for name in imgvec.__all__ if name.endswith("Options")]
+    assert len(kinds) > 4
+    for kind in kinds:
+        assert all(one.option.help for one in stated(kind).values()), kind
+        assert json_model(kind).model_json_schema()["additionalProperties"] is False
 
 
 def test_no_public_name_is_a_modules() -> None:

@@ -7,42 +7,33 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import Unpack
 
 from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.cli.progress import bar
+from imgvec.cli.stated import options_of
+from imgvec.indexes.options import TuneOptions
 from imgvec.plurals import counted
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.indexes.tune import Tuned
+    from imgvec.indexes.tuned import Tuned
 
 SAMPLE = "sample"
 
 
 @click.command()
 @collection_option
-@click.option(
-    "--recall",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Recall to reach: the share of the true nearest rows found.",
-)
-@click.option("-k", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per search.")
+@options_of(TuneOptions)
 @click.option(
     "--queries",
+    "given",
     default=SAMPLE,
     show_default=True,
     metavar="FOLDER|FILE.npy|sample",
     help="Images, or an (n, dim) array of vectors, to tune with; these give the best results. Otherwise a sample "
     "of the stored rows is used, left out of a copy of the collection.",
-)
-@click.option(
-    "--sample", type=click.IntRange(min=2), default=2000, show_default=True, help="Maximum number of queries."
-)
-@click.option(
-    "--where", multiple=True, metavar="EXPR", help="Filter under which the recall must be reached too; repeatable."
 )
 @click.option("--types", metavar="A,B", help="Compare these index types, each built on a copy of the collection.")
 @click.option(
@@ -55,16 +46,13 @@ SAMPLE = "sample"
 def tune(
     ctx: click.Context,
     name: str,
-    recall: float,
-    limit: int,
-    queries: str,
-    sample: int,
-    where: tuple[str, ...],
+    given: str,
     types: str | None,
     apply: bool,
     plot: str | None,
     yes: bool,
     output: str,
+    **options: Unpack[TuneOptions],
 ) -> None:
     """Find the cheapest search parameters that reach a given recall.
 
@@ -89,21 +77,14 @@ def tune(
     with opened(ctx, name) as collection:
         results: list[Tuned] = []
         failed: dict[str, str] = {}
-        asked = sample if queries == SAMPLE else queries
-        with bar() as tell:
+        options["queries"] = options["sample"] if given == SAMPLE else given
+        options["on_notice"] = notice
+        with bar() as options["on_progress"]:
             if names:
-                compared = imgvec.compare_indexes(
-                    collection, names, recall=recall, limit=limit, queries=asked, sample=sample, where=where,
-                    on_progress=tell, on_notice=notice,
-                )  # fmt: skip
+                compared = imgvec.compare_indexes(collection, names, **options)
                 results, failed = list(compared.ranking), dict(compared.failed)
             else:
-                results = [
-                    imgvec.tune(
-                        collection, recall=recall, limit=limit, queries=asked, sample=sample, where=where,
-                        on_progress=tell, on_notice=notice,
-                    )
-                ]  # fmt: skip
+                results = [imgvec.tune(collection, **options)]
         reached = [each for each in results if each.reached]
         if output == "json":
             data = [each.to_dict() for each in results]

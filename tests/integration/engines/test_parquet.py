@@ -151,9 +151,9 @@ def test_a_stop_half_way_costs_the_file_in_hand(collection: ImageCollection, tmp
 
 
 def test_what_cannot_be_is_said(collection: ImageCollection, tmp_path: Path, pictures: Path, lite_uri: str) -> None:
-    with pytest.raises(TargetError, match="holds other things"):
+    with pytest.raises(TargetError, match="contains other files"):
         collection.ingest(pictures, via=pictures)
-    with pytest.raises(SourceError, match=r"holds no \*\.parquet files"):
+    with pytest.raises(SourceError, match=r"contains no \*\.parquet files"):
         imgvec.import_vectors(collection, pictures)
     folder = tmp_path / "files"
     with bulk.BulkFolder(folder, collection.store) as writing:

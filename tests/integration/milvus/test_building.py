@@ -71,7 +71,7 @@ def test_every_type_of_both_backends_is_built_and_searched_as_itself(store: Stor
 @pytest.mark.parametrize(
     ("type", "params", "error", "said"),
     [
-        ("GPU_CAGRA", {}, UnsupportedByBackend, "has no GPU, which GPU_CAGRA needs: it accepts AUTOINDEX, "),
+        ("GPU_CAGRA", {}, UnsupportedByBackend, "has no GPU, required by GPU_CAGRA: it accepts AUTOINDEX, "),
         ("GPU_IVF_FLAT", {"nlist": 16}, UnsupportedByBackend, "no GPU"),
         ("DISKANN", {}, UnsupportedByBackend, "has no index type DISKANN: it accepts AUTOINDEX, FLAT, HNSW"),
         ("IVF_SQ8", {"sq_type": "SQ4"}, UnsupportedByBackend, "has no sq_type = SQ4 for IVF_SQ8"),
@@ -115,7 +115,7 @@ def test_a_build_that_fails_leaves_the_former_index(
             store.link, "capabilities", replace(known, gpu=None, index_types=known.index_types | {"GPU_CAGRA"})
         )
         failing, reason = "GPU_CAGRA", "invalid index type: GPU_CAGRA"
-    with pytest.raises(BackendError, match=f"{reason}.*; the former index, HNSW, is back"):
+    with pytest.raises(BackendError, match=f"{reason}.*; the previous index, HNSW, is back"):
         store.build_index(failing, {})
     assert store.index == backend.open(store.name).index == HNSW
     assert nearest(store, ef=200) == exact()
@@ -127,7 +127,7 @@ def test_a_build_that_does_not_end_leaves_the_former_index(store: Store, monkeyp
     have_hnsw(store)
     known = store.capabilities
     monkeypatch.setattr(store.link, "capabilities", replace(known, index_types=known.index_types | {"DISKANN"}))
-    back = f"covers 0 of {ROWS} rows after .*; the former index, HNSW, is back"
+    back = f"covers 0 of {ROWS} rows after .*; the previous index, HNSW, is back"
     with pytest.raises(BackendError, match=back) as raised:
         store.build_index("DISKANN", {}, timeout=3)
     assert raised.value.retryable
@@ -149,7 +149,7 @@ def test_a_late_answer_and_a_slow_load_do_not_throw_an_index_away(
 
     with monkeypatch.context() as patch:
         patch.setattr(store._index, "load", slow)
-        with pytest.raises(BackendError, match=r"HNSW is built, and .* could not be loaded: not yet") as caught:
+        with pytest.raises(BackendError, match=r"HNSW was built, but .* could not be loaded: not yet") as caught:
             store.build_index(HNSW.type, HNSW.params)
     assert caught.value.retryable
     store.load()

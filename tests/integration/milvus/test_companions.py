@@ -98,7 +98,7 @@ def test_they_are_not_listed_and_go_with_their_collection(uri: str, tmp_path: An
         with pytest.raises(CollectionNotFound) as not_found:
             ImageCollection.open("photos__learnt", uri=uri)
         assert "photos__learned" not in str(not_found.value)
-        with pytest.raises(CollectionNotFound, match="imgvec did not make it"):
+        with pytest.raises(CollectionNotFound, match="was not made by imgvec"):
             ImageCollection.open("photos__learned", uri=uri)
         photos.drop()
         assert not {"photos", "photos__learned"} & set(connection.collections())

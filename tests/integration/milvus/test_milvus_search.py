@@ -102,7 +102,7 @@ def test_a_query_without_direction_is_refused(hnsw: Store, bad: float) -> None:
 
 def test_wrong_shapes_limits_and_parameters_are_refused(hnsw: Store) -> None:
     good = unit_vectors(1, DIM)
-    with pytest.raises(QueryError, match="8 dimensions, the collection's have 16"):
+    with pytest.raises(QueryError, match="the vectors have dim 8, but the collection has dim 16"):
         hnsw.search(unit_vectors(1, 8), limit=1)
     for limit in (0, -1, 16_385):
         with pytest.raises(QueryError, match=f"limit = {limit} is refused"):

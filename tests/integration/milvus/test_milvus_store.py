@@ -188,7 +188,7 @@ def test_a_name_that_no_row_has_matches_nothing(store: Store) -> None:
 
 
 def test_a_filter_that_is_none_is_an_error(store: Store) -> None:
-    with pytest.raises(FilterError, match="does not take the filter rank =="):
+    with pytest.raises(FilterError, match="rejects the filter rank =="):
         store.count("rank ==")
 
 

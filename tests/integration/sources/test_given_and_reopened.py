@@ -96,7 +96,7 @@ def test_a_hit_says_whether_it_is_still_the_same_picture(photos: ImageCollection
     assert crop[0].id == hit.id
     path.write_bytes(png(2))
     assert photos.reopen(hit.uri) == png(2)
-    with pytest.raises(UnreadableImage, match="another picture is there now"):
+    with pytest.raises(UnreadableImage, match="a different picture is there now"):
         photos.reopen(hit)
 
 

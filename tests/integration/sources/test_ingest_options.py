@@ -92,6 +92,6 @@ def test_a_source_that_breaks_off_says_so(manifest: Path) -> None:
         file.write('\n1,"' + "x\n" * 9_000_000)
     result = ingest(manifest, "--uri-column", "where", "--map", "shelf=album")
     assert result.exit_code == 1
-    assert "m.csv:12: not a line of CSV" in result.stderr
+    assert "m.csv:12: not valid CSV" in result.stderr
     with ImageCollection.open("options", uri=str(manifest.parent / "lite.db"), encoder=FakeEncoder()) as collection:
         assert collection.count() == 10

@@ -218,7 +218,7 @@ def test_a_broken_archive_goes_on_where_it_broke(made: Callable[[str], ImageColl
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     collection = made("broken")
-    with pytest.raises(SourceError, match=r"broken or cut off after \d+ images"):
+    with pytest.raises(SourceError, match=r"damaged or truncated after \d+ images"):
         collection.ingest(path, prune=True)
     before = collection.count()
     assert 5 < before < 30

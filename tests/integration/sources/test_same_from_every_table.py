@@ -221,10 +221,10 @@ def test_what_is_no_table_is_refused(photos: Path, tmp_path: Path) -> None:
     class Columned:
         columns = ("path",)
 
-    with pytest.raises(SourceError, match="a Columned is not a table"):
+    with pytest.raises(SourceError, match="a Columned is not metadata"):
         load_metadata(Columned())
-    with pytest.raises(SourceError, match="`path` is empty or not a text"):
+    with pytest.raises(SourceError, match="`path` is empty or not a string"):
         load_metadata(pd.DataFrame({"album": ["a"]}))
     (tmp_path / "m.parquet").write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(SourceError, match=r"m\.parquet: not Parquet, or broken"):
+    with pytest.raises(SourceError, match=r"m\.parquet: not a Parquet file, or damaged"):
         load_metadata(tmp_path / "m.parquet")

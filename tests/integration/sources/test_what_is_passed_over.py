@@ -55,7 +55,7 @@ def test_what_is_passed_over_is_counted_and_links_are_named(library: Path) -> No
     assert "2 written" in result.stdout
     for reason in ("symbolic link", "system folder", "excluded"):
         assert f"  passed over, {reason}: 1\n" in result.stdout
-    assert f"(the first: {library}/d.png); --follow-links" in result.stderr
+    assert f"(the first: {library}/d.png); use --follow-links" in result.stderr
     assert uris(library) == {"a.png", "b.png"}
 
 
@@ -77,7 +77,7 @@ def test_a_source_without_an_image_says_so(library: Path) -> None:
         (library / name).unlink()
     result = ingest(library)
     assert "0 written" in result.stdout
-    assert "the source holds no image; 1 things in it were passed over" in result.stderr
+    assert "the source contains no images; 1 entry passed over" in result.stderr
 
 
 def test_prune_leaves_what_is_excluded_this_time(library: Path) -> None:
@@ -102,7 +102,7 @@ def test_metadata_s_columns_are_mapped(library: Path) -> None:
     rows = library.parent / "m.csv"
     rows.write_text("sep=;\nPath;id;Album Title\na.png;7;cats\nb.png;8;dogs\n")
     notice = ingest(library, "--exclude", "raw/", "--metadata", str(rows)).stderr
-    assert notice.count("columns that are passed over") == 1
+    assert notice.count("ignored columns") == 1
     assert "'Album Title'" in notice
     found = report(library, "--exclude", "raw/", "--metadata", str(rows), "--map", "Album Title=album")
     assert (found["updated"], found["refused"]) == (2, {})
@@ -144,8 +144,8 @@ def test_a_moved_folder_names_the_way_out_and_it_works(library: Path) -> None:
         arguments = ["--uri", lite, "ingest", str(moved), "-c", "photos", "--prune", "--yes"]
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 1
-        assert "moved or is gone for good, this deletes its rows: imgvec collections delete" in result.stderr
-        _, *command = shlex.split(result.stderr.strip().rpartition(" rows: ")[2])
+        assert "moved or is gone for good, delete its rows with: imgvec collections delete" in result.stderr
+        _, *command = shlex.split(result.stderr.strip().rpartition(" delete its rows with: ")[2])
     result = CliRunner().invoke(main, ["--uri", lite, *command, "--yes"])
     assert result.exit_code == 0, result.output
     with ImageCollection.open("photos", uri=lite, encoder=FakeEncoder()) as photos:
@@ -160,9 +160,9 @@ def test_a_file_called_like_a_member_names_the_way_out(library: Path) -> None:
     assert "pruned" not in ingest(library, "--prune", "--yes").stdout
     odd.unlink()
     notice = ingest(library, "--prune", "--yes").stderr
-    assert f"1 rows were left whose archive is not there (the first: {library}/x.zip)" in notice
-    (line,) = (line for line in notice.splitlines() if "this deletes them: " in line)
-    _, *command = shlex.split(line.partition("this deletes them: ")[2])
+    assert f"kept 1 row whose archive is missing (the first: {library}/x.zip)" in notice
+    (line,) = (line for line in notice.splitlines() if "delete them with: " in line)
+    _, *command = shlex.split(line.partition("delete them with: ")[2])
     result = CliRunner().invoke(main, ["--uri", str(library.parent / "lite.db"), *command, "--yes"])
     assert result.exit_code == 0, result.output
     assert uris(library) == {"a.png", "b.png", "raw/c.png"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 import click
 import pytest
@@ -114,3 +114,32 @@ def test_a_type_without_a_form_is_found_when_the_command_is_made() -> None:
 
     with pytest.raises(TypeError, match=r"thing: .* has no form on the command line"):
         options_of(Strange)(lambda: None)
+
+
+class Measured(TypedDict, total=False):
+    label: Required[Annotated[str, Option(metavar="FIELD", help="Of what.")]]
+    k: Annotated[Sequence[int], Option((1, 5), at_least=1, flags=("-k",), metavar="K,…", help="How many.")]
+    shares: Annotated[Sequence[float] | None, Option(help="Which.")]
+
+
+def measured(*arguments: str, status: int = 0) -> Any:
+    got: dict[str, Any] = {}
+
+    @click.command()
+    @options_of(Measured)
+    def command(**options: Unpack[Measured]) -> None:
+        got.update(options)
+
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == status, done.output
+    return got or done.output
+
+
+def test_numbers_are_a_list_and_what_is_required_is_asked_for() -> None:
+    assert measured("--label", "x") == {"label": "x", "k": (1, 5), "shares": None}
+    assert measured("--label", "x", "-k", "3, 1", "--shares", "0.5") == {"label": "x", "k": (3, 1), "shares": (0.5,)}
+    assert "Missing option '--label'" in measured(status=2)
+    for wrong in ("1,x", "0", "", "1,,2", "1.5"):
+        said = " ".join(measured("--label", "x", "-k", wrong, status=2).split())
+        assert f"'-k': '{wrong}' is not a sequence of whole numbers, each at least 1, like 1,5,10" in said
+    assert "-k K,… How many. [default: 1,5]" in " ".join(measured("--help").split())

@@ -31,12 +31,12 @@ def test_the_same_weights_from_elsewhere(given: Binding) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"fingerprint": "f" * 32}, f"fingerprint '{'0' * 32}' against '{'f' * 32}'"),
-        ({"layer": 9}, "layer None against 9"),
-        ({"pooling": "mean"}, "pooling 'cls' against 'mean'"),
-        ({"image_size": 518}, "image_size 224 against 518"),
-        ({"dim": 64}, "dim 384 against 64"),
-        ({"model": "m", "dim": 64}, "model 'facebook/dinov2-small' against 'm', dim 384 against 64"),
+        ({"fingerprint": "f" * 32}, f"fingerprint '{'0' * 32}' instead of '{'f' * 32}'"),
+        ({"layer": 9}, "layer None instead of 9"),
+        ({"pooling": "mean"}, "pooling 'cls' instead of 'mean'"),
+        ({"image_size": 518}, "image_size 224 instead of 518"),
+        ({"dim": 64}, "dim 384 instead of 64"),
+        ({"model": "m", "dim": 64}, "model 'facebook/dinov2-small' instead of 'm', dim 384 instead of 64"),
     ],
 )
 def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
@@ -44,7 +44,7 @@ def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
         check_binding("photos", BOUND, replace(BOUND, **changes))  # type: ignore[arg-type]
     model = changes.get("model", BOUND.model)
     assert str(raised.value) == (
-        f"the collection 'photos' holds vectors of {BOUND.model}, and {model} is another encoder: {says}"
+        f"the collection 'photos' holds vectors of {BOUND.model}, but {model} is a different encoder: {says}"
     )
 
 
@@ -76,9 +76,9 @@ def test_the_incarnation_of_a_description(text: str, bits: str) -> None:
 def test_every_vector_has_its_encoder() -> None:
     both = {"vector": BOUND, "texture": replace(BOUND, layer=6)}
     check_bindings("photos", both, dict(both))
-    with pytest.raises(EncoderMismatch, match=r"'photos' holds vectors of .* in 'texture', and .*: layer 6 against 9"):
+    with pytest.raises(EncoderMismatch, match=r"'photos' holds vectors of .* in 'texture', and .*: layer 6 instead of 9"):
         check_bindings("photos", both, {**both, "texture": replace(BOUND, layer=9)})
-    with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, texture, and these are vector$"):
+    with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, texture, but these are vector$"):
         check_bindings("photos", both, {"vector": BOUND})
-    with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, and these are vector, texture$"):
+    with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, but these are vector, texture$"):
         check_bindings("photos", {"vector": BOUND}, both)

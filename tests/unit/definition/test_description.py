@@ -85,7 +85,7 @@ def test_a_collection_of_format_1_with_an_incarnation() -> None:
 @pytest.mark.parametrize("version", [0, 3, "2", None, [2]])
 def test_a_later_format_is_refused(version: object) -> None:
     text = json.dumps({**json.loads(description.write(PHOTOS, BINDING)), "imgvec": version})
-    with pytest.raises(CollectionNotFound, match="was made by a later imgvec"):
+    with pytest.raises(CollectionNotFound, match="was made by a newer imgvec"):
         description.read("c", text)
 
 
@@ -93,5 +93,5 @@ def test_a_later_format_is_refused(version: object) -> None:
     "changes", [{"encoder": None}, {"encoders": [1]}, {"encoders": {"a": BINDING.to_dict()}}, {"definition": 1}]
 )
 def test_what_imgvec_did_not_write(changes: dict[str, object]) -> None:
-    with pytest.raises(CollectionNotFound, match="imgvec did not make it"):
+    with pytest.raises(CollectionNotFound, match="was not made by imgvec"):
         description.read("c", json.dumps({**json.loads(description.write(PHOTOS, BINDING)), **changes}))

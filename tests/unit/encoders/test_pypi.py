@@ -110,7 +110,7 @@ def test_the_second_time_nothing_is_fetched(
     assert pypi.locate("tiny", "1.0", cache_dir=tmp_path / "cache") == first
     assert sorted(path.name for path in first.directory.parent.iterdir() if not path.name.endswith(".lock")) == [
         "tiny-1.0"
-    ], "nothing is left beside it"
+    ], "no format is left beside it"
 
 
 @pytest.mark.parametrize("damage", ["weights", "shorter", "config", "gone"])

@@ -95,7 +95,7 @@ def test_an_entry_point_adds_a_kind() -> None:
         ("typo:one", "cannot be loaded"),
         ("loose:one", "is not an EncoderKind"),
         ("twice:one", "both register the prefix 'twice'"),
-        ("pypi:nothing", "no such model; a package index delivers"),
+        ("pypi:nothing", "no such model; available are"),
         ("callable:mine", "encoder=CallableEncoder"),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_is_no_prefix(model: str) -> None:
 def test_a_folder_with_a_colon_is_a_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "corners:top").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(EncoderUnavailable, match=r"holds no config\.json"):
+    with pytest.raises(EncoderUnavailable, match=r"has no config\.json"):
         load_encoder(EncoderSpec("corners:top"))
 
 

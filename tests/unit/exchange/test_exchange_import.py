@@ -125,12 +125,12 @@ def test_rows_that_take_another_ones_place_are_told_of(tmp_path: Path) -> None:
     metadata = [{"id": "same", "rating": 1}, {"id": "same", "rating": 2}, {"id": "other", "rating": 3}]
     store = DictStore()
     _, notes = brought_in(tmp_path, np.eye(3, DIM), metadata, store)
-    assert notes == ["1 rows had the id of a later one, which took their place"]
+    assert notes == ["1 row replaced by later rows with the same id"]
     assert store.rows["same"]["rating"] == 2
 
 
 def test_vectors_of_another_length_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="vectors of 5 elements, 'c' of 4"):
+    with pytest.raises(SourceError, match="vectors of dim 5, but 'c' has dim 4"):
         brought_in(tmp_path, np.eye(3, 5), [{"rating": 1}] * 3, DictStore())
 
 
@@ -167,12 +167,12 @@ def test_an_export_of_coarse_vectors_comes_back_bit_for_bit(vector_type: str, di
         ("COSINE", "COSINE", True, ""),
         ("COSINE", "IP", False, ""),
         ("COSINE", "L2", True, ""),
-        ("COSINE", "L2", False, "only where"),
-        ("L2", "COSINE", True, "only where"),
-        ("L2", "L2", True, "only where"),
-        ("IP", "L2", False, "only where"),
-        ("IP", "IP", True, "only where"),
-        ("Faiss metric 2", "L2", False, "others than"),
+        ("COSINE", "L2", False, "only for vectors of unit length"),
+        ("L2", "COSINE", True, "only for vectors of unit length"),
+        ("L2", "L2", True, "only for vectors of unit length"),
+        ("IP", "L2", False, "only for vectors of unit length"),
+        ("IP", "IP", True, "only for vectors of unit length"),
+        ("Faiss metric 2", "L2", False, "gives different neighbours from"),
     ],
 )
 def test_what_is_said_of_metrics_that_differ(

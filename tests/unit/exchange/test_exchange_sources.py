@@ -46,7 +46,7 @@ def test_npy_of_any_number_type(dtype: str, order: Any, tmp_path: Path) -> None:
 )
 def test_npy_of_something_else_is_refused(array: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array)
-    with pytest.raises(SourceError, match=r"vectors are an \(n, dim\) array"):
+    with pytest.raises(SourceError, match=r"vectors must be an \(n, dim\) array"):
         open_source(tmp_path / "v.npy")
 
 
@@ -98,7 +98,7 @@ def test_which_parquet_column_has_the_vectors(tmp_path: Path) -> None:
     pq.write_table(two, tmp_path / "v.parquet")
     assert open_source(tmp_path / "v.parquet", vector_column="b").dim == 3
     for column in ("vector", "text"):
-        with pytest.raises(SourceError, match=r"which column.*a \(list<element: double>\)"):
+        with pytest.raises(SourceError, match=r"name the column.*a \(list<element: double>\)"):
             open_source(tmp_path / "v.parquet", vector_column=column)
 
 
@@ -124,14 +124,14 @@ def test_ids_and_metadata_beside(tmp_path: Path) -> None:
     assert read(ids=str(tmp_path / "ids.txt")) == {"id": "i33"}
     assert read(ids=str(tmp_path / "ids.npy")) == {"id": 99}
     assert read(ids=str(tmp_path / "ids.csv"), metadata=tmp_path / "m.parquet") == {"id": "i33", "key": "k33", "n": 33}
-    with pytest.raises(SourceError, match="nowhere: there is no such file, and no such column"):
+    with pytest.raises(SourceError, match="nowhere is neither a file nor a column"):
         read(ids="nowhere")
 
 
 def test_a_file_beside_has_a_row_for_each_vector(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", VECTORS)
     (tmp_path / "ids.txt").write_text("a\nb\n")
-    with pytest.raises(SourceError, match="50 vectors, and the file beside it 2 rows"):
+    with pytest.raises(SourceError, match="50 vectors, but the file beside it has 2 rows"):
         open_source(tmp_path / "v.npy", ids=str(tmp_path / "ids.txt"))
     (tmp_path / "m.csv").write_text("album\n" + "x\n" * 51)
     with pytest.raises(SourceError, match="51 rows"):
@@ -165,9 +165,9 @@ def test_what_is_no_file_of_vectors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.parquet").write_bytes(b"PAR1" + b"x" * 100)
     for name, says in (
-        ("notes.txt", "is none of .npy, Parquet, a Faiss index"),
-        ("empty", r"holds no \*.parquet files"),
-        ("broken.parquet", "not Parquet, or broken"),
+        ("notes.txt", "is not .npy, Parquet, a Faiss index"),
+        ("empty", r"contains no \*.parquet files"),
+        ("broken.parquet", "is not a Parquet file, or is damaged"),
         ("nothing.npy", "cannot be read"),
     ):
         with pytest.raises(SourceError, match=says):

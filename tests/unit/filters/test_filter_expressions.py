@@ -61,7 +61,7 @@ def test_filters_are_values() -> None:
     ],
 )
 def test_filters_have_no_truth_value(act: Any) -> None:
-    with pytest.raises(TypeError, match=r"write & \| ~ .* and between\(\)"):
+    with pytest.raises(TypeError, match=r"use & \| ~ .* and between\(\)"):
         act()
 
 
@@ -109,8 +109,8 @@ def test_values_are_kept_as_plain_python(given: object, kept: object) -> None:
     ("act", "message"),
     [
         (lambda: field("a") == None, "is_null"),  # noqa: E711
-        (lambda: field("a") == float("nan"), "nan is not a number"),
-        (lambda: field("a") < float("inf"), "inf is not a number"),
+        (lambda: field("a") == float("nan"), "nan cannot be used in a comparison"),
+        (lambda: field("a") < float("inf"), "inf cannot be used in a comparison"),
         (lambda: field("a") == b"x", "not bytes"),
         (lambda: field("a") == field("b"), "not Field"),
         (lambda: field("a") == [1], "not list"),
@@ -120,10 +120,10 @@ def test_values_are_kept_as_plain_python(given: object, kept: object) -> None:
         (lambda: field("a").contains_all("cats"), "give a list of values"),
         (lambda: field("a").has_prefix(1), "takes text"),  # type: ignore[arg-type]
         (lambda: field("a")[-1], "count from 0"),
-        (lambda: field("a")[""], "neither empty"),
-        (lambda: field("a")["x\0"], "hold NUL"),
-        (lambda: field("a")[True], "a key is text"),
-        (lambda: field("a")[1.5], "a key is text"),  # type: ignore[index]
+        (lambda: field("a")[""], "must not be empty"),
+        (lambda: field("a")["x\0"], "contain NUL"),
+        (lambda: field("a")[True], "keys are strings"),
+        (lambda: field("a")[1.5], "keys are strings"),  # type: ignore[index]
     ],
 )
 def test_values_and_keys_that_cannot_be_are_refused_at_once(act: Any, message: str) -> None:

@@ -19,7 +19,7 @@ def test_a_date_without_quotes_is_quoted_alone(before: str, behind: str, date: s
         render(f"{before}{opened}taken_at > {date}{behind}", FIELDS, dynamic=True)
     column = len(f"{before}{opened}taken_at > ") + 1
     assert str(raised.value) == (
-        f'{date} at column {column} is arithmetic to Milvus, not a date: write it in quotes, as in "{date}"'
+        f'{date} at column {column} is arithmetic in Milvus, not a date: put it in quotes, as in "{date}"'
     )
 
 
@@ -54,7 +54,7 @@ def test_a_number_has_400_digits_at_most() -> None:
     for name in ("n", "other"):
         with pytest.raises(FilterError):
             render(equals_text(name, "9" * 401, {"n": FIELDS["n"]}, dynamic=name == "other"), FIELDS, dynamic=False)
-    with pytest.raises(FilterError, match="a number of 401 digits is beyond what Milvus holds"):
+    with pytest.raises(FilterError, match="a number with 401 digits is too large for Milvus"):
         equals_text("n", "9" * 401, FIELDS)
     with pytest.raises(FilterError, match="is outside -9223372036854775807 to 9223372036854775807"):
         render(equals_text("n", "9" * 400, FIELDS), FIELDS, dynamic=True)

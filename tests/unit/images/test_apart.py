@@ -246,13 +246,13 @@ class TestDecodedApart:
     @pytest.mark.parametrize(
         ("answer", "reason", "detail"),
         [
-            (apart._Died(), "broken", "the process that decoded it died of it"),
-            (TimeoutError(), "broken", "it was not decoded in 120 s"),
-            (OSError("no room"), "read failed", "no process to decode it in could be started: no room"),
+            (apart._Died(), "broken", "it crashed the process that decoded it"),
+            (TimeoutError(), "broken", "decoding took more than 120 s"),
+            (OSError("no room"), "read failed", "cannot start a process to decode it: no room"),
             (({"reason": "truncated", "detail": "of 7 bytes"}, b""), "truncated", "of 7 bytes"),
-            (({}, b""), "broken", "the process that decoded it answered nonsense"),
-            (({"size": 7}, b""), "broken", "the process that decoded it answered nonsense"),
-            (({"size": [2, 1]}, b"few"), "broken", "the process that decoded it answered nonsense"),
+            (({}, b""), "broken", "the process that decoded it returned garbage"),
+            (({"size": 7}, b""), "broken", "the process that decoded it returned garbage"),
+            (({"size": [2, 1]}, b"few"), "broken", "the process that decoded it returned garbage"),
         ],
     )
     def test_what_is_said_of_each_failure(

@@ -119,9 +119,9 @@ class TestDamagedChunk:
         end = self.chunk(b"IEND", b"")
         assert damaged_chunk(self.PNG + good + good + end) is None
         assert damaged_chunk(self.PNG + self.chunk(b"tEXt", b"k\0x", 1) + good + end) is None
-        assert damaged_chunk(self.PNG + bad + end) == "the checksum of the IDAT chunk at byte 8 does not fit"
+        assert damaged_chunk(self.PNG + bad + end) == "the checksum of the IDAT chunk at byte 8 is wrong"
         filler = self.chunk(b"tEXt", bytes(2000))
-        said = "the checksum of the IDAT chunk at byte 2,038 does not fit"
+        said = "the checksum of the IDAT chunk at byte 2,038 is wrong"
         assert damaged_chunk(self.PNG + filler + good + bad + end) == said
         assert damaged_chunk(self.PNG + bad) is not None  # at the very end of the file
 

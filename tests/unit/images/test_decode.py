@@ -104,7 +104,7 @@ def test_orientation(format: str, orientation: int) -> None:
     decoded = decode(data, uri="x")
     assert (decoded.width, decoded.height) == decoded.image.size == (64, 48)
     assert np.abs(np.asarray(decoded.image, np.int16) - np.asarray(upright, np.int16)).max() <= 12
-    # nothing is left that would turn the image a second time
+    # no format is left that would turn the image a second time
     assert decoded.image.info == {}
     assert ORIENTATION not in decoded.image.getexif()
 

@@ -34,7 +34,7 @@ class TestDecode:
         with pytest.raises(UnreadableImage) as caught:
             decode(saved(SMALL, "WEBP")[:-1], uri="u")
         said = (caught.value.uri, caught.value.reason, caught.value.detail)
-        assert said == ("u", "truncated", "the file is shorter than it says")
+        assert said == ("u", "truncated", "the file ends too early")
 
     def test_an_empty_file(self) -> None:
         with pytest.raises(UnreadableImage) as caught:
@@ -75,7 +75,7 @@ class TestDecode:
         assert as_image(image).image.getpixel((0, 0)) == (64, 64, 64)
 
     def test_what_is_no_image(self) -> None:
-        with pytest.raises(QueryError, match="an image is a PIL image or a NumPy array, not list"):
+        with pytest.raises(QueryError, match="an image must be a PIL image or a NumPy array, not list"):
             as_image([1])  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(

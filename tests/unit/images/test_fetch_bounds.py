@@ -50,8 +50,8 @@ def test_a_body_as_large_as_the_cap_is_taken(way: str) -> None:
         ("", BODY, None),
         (" GZip ", gzip.compress(BODY), None),
         ("x-gzip", gzip.compress(BODY), None),
-        ("br", BODY, "the server sent content-encoding 'br' unasked"),
-        ("b" * 50, BODY, f"the server sent content-encoding '{'b' * 40}' unasked"),
+        ("br", BODY, "the server sent content-encoding 'br' without being asked"),
+        ("b" * 50, BODY, f"the server sent content-encoding '{'b' * 40}' without being asked"),
         ("gzip", gzip.compress(BODY)[:-9], "its gzip encoding is cut off"),
         ("gzip", zlib.compress(BODY), "not gzip, as its header says: "),
     ],
@@ -98,7 +98,7 @@ def test_redirects_and_tries_are_counted_in_what_is_said() -> None:
 def test_a_wait_that_the_deadline_does_not_allow_is_not_begun() -> None:
     with serving(lambda handler: say(handler, 429, Retry_After="60")) as server:
         error = refused(UrlReader(f"{server.url}/a.jpg", HERE))
-    assert (error.detail, len(server.requests)) == ("429 Too Many Requests; tried 1 times", 1)
+    assert (error.detail, len(server.requests)) == ("429 Too Many Requests; tried 1 time", 1)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_certificate_that_is_not_the_host_s_closes_the_connection(monkeypatch:
     monkeypatch.setattr("imgvec.images.fetch._tls", Context)
     with serving(lambda handler: say(handler, 200, BODY)) as server:
         error = refused(UrlReader(server.url.replace("http:", "https:"), HERE))
-    assert (error.reason, error.detail) == ("read failed", "the certificate: 127.0.0.1 is another")
+    assert (error.reason, error.detail) == ("read failed", "invalid certificate: 127.0.0.1 is another")
     assert [sock.fileno() for sock in opened] == [-1]  # closed, and not tried again
     assert server.requests == []
 
@@ -147,7 +147,7 @@ def test_a_certificate_that_is_not_the_host_s_closes_the_connection(monkeypatch:
             "x.example cannot be resolved: Not now; tried 4 times",
             4,
         ),
-        (UnicodeError("label too long"), "unusable name", "the host is not a name", 1),
+        (UnicodeError("label too long"), "unusable name", "the host name is invalid", 1),
     ],
 )  # fmt: skip
 def test_a_host_that_cannot_be_resolved(

@@ -66,7 +66,7 @@ def test_a_fetch_without_a_word() -> None:
 def test_a_redirect_to_no_address() -> None:
     with serving(lambda handler: say(handler, 302, b"", Location="http://[::1")) as server:
         error = refused(UrlReader(f"{server.url}/a.jpg", HERE))
-    assert (error.reason, error.detail) == ("read failed", "it redirects to what is not an address: Invalid IPv6 URL")
+    assert (error.reason, error.detail) == ("read failed", "it redirects to an invalid address: Invalid IPv6 URL")
 
 
 def test_what_a_body_expands_to_is_not_held_beyond_the_limit() -> None:

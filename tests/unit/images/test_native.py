@@ -20,6 +20,8 @@ from tiffs import dng
 from imgvec.errors import UnreadableImage
 from imgvec.images import apart, decode
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 TESTS = Path(__file__).parent
 TESTED = {**os.environ, "PYTHONPATH": f"{TESTS.parents[2]}:{TESTS.parents[1]}"}
 ORIENTATION, EXIF, TAKEN, OFFSET = 0x0112, 0x8769, 0x9003, 0x9011
@@ -386,7 +388,7 @@ assert not {"rawpy", "pi_heif", "pillow_jxl"} & sys.modules.keys()
 
     def test_one_that_takes_too_long_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(apart, "SECONDS", 0.0)
-        with pytest.raises(UnreadableImage, match="it was not decoded in 0 s"):
+        with pytest.raises(UnreadableImage, match="decoding took more than 0 s"):
             decode(dng(photo(640, 480)), uri="x")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds what a process allocates")
@@ -405,7 +407,7 @@ except MemoryError:
 
     def test_nonsense_from_a_helper_is_a_refusal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(apart._helpers, "ask", lambda question, data: ({"size": [1000, 1000]}, b"few"))
-        with pytest.raises(UnreadableImage, match="answered nonsense"):
+        with pytest.raises(UnreadableImage, match="returned garbage"):
             decode(dng(photo(640, 480)), uri="x")
 
 

@@ -135,7 +135,7 @@ class TestFullPage:
         out = TiffWriter()
         with pytest.raises(UnreadableImage) as caught:
             full_page(out.file(out.page(SMALL, {254: (4, 1)})), "u")
-        said = "a TIFF of nothing but reduced copies: the picture itself is not in it as a page"
+        said = "a TIFF with only reduced copies and no page with the picture itself"
         assert (caught.value.uri, caught.value.reason, caught.value.detail) == ("u", "format not allowed", said)
 
     def test_a_time_of_its_own_goes_before_the_copy_s(self) -> None:

@@ -76,7 +76,7 @@ def test_tga_has_no_signature_and_is_called_by_its_name() -> None:
         (b"\n  <html lang=de>", "a web page"),
         (b'{"error": "no such image"}', "JSON"),
         (b"PK\3\4", "a zip archive"),
-        (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
         (b"hello", ""),
     ],
 )
@@ -131,11 +131,11 @@ class TestAllowList:
         ("given", "says"),
         [
             ("JPEG,+TGA", "not both"),
-            ("JPGE", "no format 'JPGE'; known are JPEG, .* and on request BLP"),
+            ("JPGE", "unknown format 'JPGE'; known: JPEG, .* and on request BLP"),
             ("+EPS", "another program; it cannot be allowed"),
             ("SVG", "drawing.*cannot be allowed"),
-            (",".join(f"-{name}" for name in FORMATS), "nothing is left"),
-            ("+", "no format"),
+            (",".join(f"-{name}" for name in FORMATS), "no format is left"),
+            ("+", "unknown format ''"),
         ],
     )
     def test_what_it_cannot_be(self, given: str, says: str) -> None:
@@ -148,7 +148,7 @@ def test_a_pillow_that_lacks_a_library_is_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(
         Image.OPEN, "WEBP", (factory, lambda prefix: "no WEBP here" if prefix[8:12] == b"WEBP" else False)
     )
-    assert refused(saved("WEBP")) == ("format not allowed", "WEBP; this Pillow was built without it")
+    assert refused(saved("WEBP")) == ("format not allowed", "WEBP; this Pillow was built without support for it")
 
 
 @pytest.mark.parametrize(

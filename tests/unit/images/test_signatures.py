@@ -80,7 +80,7 @@ def test_a_drawing_begins_within_the_first_4096_bytes() -> None:
         (b"\xef\xbb\xbf <head>", "a web page"), (b"\n<body>", "a web page"), (b"<?xml version='1.0'?><a/>", "XML"),
         (b"\xef\xbb\xbf\n<?xml?><a/>", "XML"), (b'{ "a": 1}', "JSON"), (b'\xef\xbb\xbf\n{"a": 1}', "JSON"),
         (b"PK\3\4", "a zip archive"), (b"\x1f\x8b\x08", "a gzip file"),
-        (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"), (b"{}", ""), (b"PK", ""),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"), (b"{}", ""), (b"PK", ""),
         (b"nothing", ""), (b" " * 4087 + b"<!doctype html>", ""), (b" " * 4092 + b"<html>", ""),
         (b" " * 4091 + b"<html>", "a web page"),
     ],
@@ -164,7 +164,7 @@ class TestWhyNot:
         ("name", "data", "says"),
         [
             ("GIF", b"", "GIF is not on the allow-list: IMGVEC_FORMATS"),
-            ("TGA", b"", "TGA is not on the allow-list: IMGVEC_FORMATS=+TGA allows it, for files that you trust"),
+            ("TGA", b"", "TGA is not on the allow-list: IMGVEC_FORMATS=+TGA allows it, for files you trust"),
             ("JXL", b"", "JPEG XL is not on the allow-list: IMGVEC_FORMATS (and pip install 'imgvec[jxl]')"),
             ("HEIF", b"", "HEIF (HEIC) is not on the allow-list: IMGVEC_FORMATS (and pip install 'imgvec[heif]')"),
             ("FLIF", b"", "FLIF is a format that imgvec does not read; convert it to PNG or JPEG"),
@@ -257,7 +257,7 @@ def test_a_pillow_without_a_library_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     factory, accept = Image.OPEN["PNG"]
     data = saved("PNG")
     monkeypatch.setitem(Image.OPEN, "PNG", (factory, lambda prefix: "no PNG" if accept(prefix) else False))  # type: ignore[misc]
-    assert refused(data) == ("format not allowed", "PNG; this Pillow was built without it")
+    assert refused(data) == ("format not allowed", "PNG; this Pillow was built without support for it")
 
 
 def test_formats_that_are_read_on_request_are_known_by_name() -> None:

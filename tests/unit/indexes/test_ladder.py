@@ -46,6 +46,7 @@ def test_every_family_has_its_grid(
     assert tuple(cells.second) == second
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(sorted(INDEX_TYPES)),
     st.booleans(),
@@ -89,6 +90,7 @@ def test_the_staircase_is_that_of_the_whole_grid(case: tuple[Grid, set[Cell]]) -
     assert len(asked) <= len(cells.second) * (len(cells.first).bit_length() + 1)
 
 
+@pytest.mark.slow
 @given(monotone(), st.data())
 def test_climbing_finds_the_staircase_of_what_passes_twice(case: tuple[Grid, set[Cell]], data: st.DataObject) -> None:
     cells, good = case

@@ -60,6 +60,7 @@ def test_what_is_proposed_is_accepted(asked: dict[str, Any], memory: int | None)
             assert asked["limit"] <= kind.max_limit
 
 
+@pytest.mark.slow
 @given(asked=workloads, more=st.integers(1, 10**10))
 def test_more_rows_never_take_less(asked: dict[str, Any], more: int) -> None:
     few = {key(proposal): proposal for proposal in plan(**asked)}
@@ -70,11 +71,13 @@ def test_more_rows_never_take_less(asked: dict[str, Any], more: int) -> None:
         assert proposal.index_bytes >= before.index_bytes
 
 
+@pytest.mark.slow
 @given(asked=workloads, memory=memories, less=st.floats(0.01, 0.99))
 def test_less_memory_never_puts_a_bigger_index_first(asked: dict[str, Any], memory: int, less: float) -> None:
     assert plan(**asked, memory=math.ceil(memory * less))[0].memory <= plan(**asked, memory=memory)[0].memory
 
 
+@pytest.mark.slow
 @given(asked=workloads, memory=memories)
 def test_what_does_not_fit_or_reach_comes_after_what_does(asked: dict[str, Any], memory: int) -> None:
     good = [proposal.fits and proposal.reaches for proposal in plan(**asked, memory=memory)]

@@ -14,7 +14,7 @@ from imgvec.errors import MissingExtra, TargetError, UsageError
 from imgvec.indexes import plot
 from imgvec.indexes.plot import page, save
 from imgvec.indexes.recall import Estimate
-from imgvec.indexes.tune import Choice, Point, Tuned
+from imgvec.indexes.tuned import Choice, Point, Tuned
 
 
 def point(ef: int, recall: float, p50: float, *, held_out: bool = False) -> Point:

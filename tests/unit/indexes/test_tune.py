@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeStore
 
 from imgvec.catalog import INDEX_TYPES
-from imgvec.errors import BackendError, FilterError, QueryError
+from imgvec.errors import BackendError, FilterError, OptionError, QueryError
 from imgvec.indexes import measure
 from imgvec.indexes.compare import compare
 from imgvec.indexes.ladder import grid
-from imgvec.indexes.tune import Tuned, tune
-from imgvec.progress import OnProgress, Telling
+from imgvec.indexes.tune import tune
+from imgvec.indexes.tuned import Tuned
+from imgvec.progress import Telling
+from imgvec.store import Found, IndexInfo
 from imgvec.vectors import Vectors
 
 pytestmark = pytest.mark.slow
@@ -28,21 +30,7 @@ SILENT = Telling("tune")
 Params = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Built:
-    type: str
-    params: Params
-
-
-@dataclass(frozen=True)
-class Hit:
-    id: str
-    distance: float
-    score: float
-
-
-@dataclass
-class CurveStore:
+class CurveStore(FakeStore):
     """Rows searched exactly, of which a search loses the share that `curve` says; its searches take what `cost` says.
 
     Which neighbours a query loses is fixed by a number for each pair: what a poor setting finds, a better one finds
@@ -50,32 +38,40 @@ class CurveStore:
     `even`: rows of even number. `scratch` makes a store of other rows, which shares the curve and the clock.
     """
 
-    curve: Callable[[Params, str], float]
-    cost: Callable[[Params], float]
-    index: Built
-    name: str = "curve"
-    dim: int = 6
-    vector_type: str = "FLOAT_VECTOR"
-    metric_type: str = "COSINE"
-    rows: int = 600
-    easier: float = 1.0
-    clock: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(now=0.0))
-    kept: np.ndarray[Any, Any] | None = None
-    copies: list[CurveStore] = field(default_factory=list)
-    """That `scratch` has made."""
-    batches: list[tuple[str, tuple[tuple[str, Any], ...]]] = field(default_factory=list)
-    """Of every search of many queries: its filter and parameters."""
+    name = "curve"
 
-    def __post_init__(self) -> None:
-        self.vectors = unit(7, self.rows)
-        self.ids = [f"{number:06}" for number in range(self.rows)]
-        self._lost = np.random.default_rng(9).random((self.rows, 101))
-        self._answers: dict[tuple[str, bytes], tuple[list[list[Hit]], np.ndarray[Any, Any]]] = {}
+    def __init__(
+        self,
+        curve: Callable[[Params, str], float],
+        cost: Callable[[Params], float],
+        index: IndexInfo,
+        *,
+        size: int = 600,
+        easier: float = 1.0,
+        kept: np.ndarray[Any, Any] | None = None,
+        of: CurveStore | None = None,
+    ) -> None:
+        """`kept` are the numbers of the rows that it has of `size`; it is a copy `of` another."""
+        self.curve, self.cost, self.size, self.easier, self.kept = curve, cost, size, easier, kept
+        self.vectors = unit(7, size)
+        self.ids = [f"{number:06}" for number in range(size)]
+        rows = {id_: {"id": id_, "vector": vector} for id_, vector in zip(self.ids, self.vectors, strict=True)}
+        super().__init__(dim=6, index=index, rows=rows)
+        self.clock = of.clock if of else SimpleNamespace(now=0.0)
+        self.copies: list[CurveStore] = []
+        """That `scratch` has made."""
+        self.batches: list[tuple[str, tuple[tuple[str, Any], ...]]] = of.batches if of else []
+        """Of every search of many queries: its filter and parameters."""
+        self._lost = np.random.default_rng(9).random((size, 101))
+        self._answers: dict[tuple[str, bytes], tuple[list[list[Found]], np.ndarray[Any, Any]]] = {}
 
     @contextmanager
     def scratch(self, *, without: Collection[str] = (), only: Sequence[str] | None = None) -> Iterator[CurveStore]:
         kept = [i for i, id_ in enumerate(self.ids) if id_ not in without and (only is None or id_ in set(only))]
-        copy = replace(self, index=Built("FLAT", {}), kept=np.array(kept), copies=[], batches=self.batches)
+        flat = IndexInfo("FLAT", {})
+        copy = CurveStore(
+            self.curve, self.cost, flat, size=self.size, easier=self.easier, kept=np.array(kept), of=self
+        )  # fmt: skip
         self.copies.append(copy)
         yield copy
 
@@ -83,22 +79,17 @@ class CurveStore:
         return len(self._matching(filter))
 
     def _matching(self, filter: str) -> np.ndarray[Any, Any]:
-        rows = np.arange(self.rows) if self.kept is None else self.kept
+        rows = np.arange(self.size) if self.kept is None else self.kept
         return {"": rows, "even": rows[rows % 2 == 0], "none": rows[:0]}[filter]
 
     def scan(
-        self, output_fields: Sequence[str], filter: str = "", batch_size: int = 1000
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int | None = None
     ) -> Iterator[list[dict[str, Any]]]:
         yield [{"id": self.ids[row], "vector": self.vectors[row]} for row in self._matching(filter)]
 
-    def get(
-        self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
-    ) -> dict[str, dict[str, Any]]:
-        return {id_: {"vector": self.vectors[int(id_)]} for id_ in ids}
-
     def search(
-        self, vectors: Vectors, *, limit: int, filter: str = "", params: Params | None = None
-    ) -> list[list[Hit]]:
+        self, vectors: Vectors, *, limit: int, filter: str = "", params: Params | None = None, **_: Any
+    ) -> list[list[Found]]:
         params = params or {}
         INDEX_TYPES[self.index.type].check_search(params, limit=limit)
         self.clock.now += self.cost(params)
@@ -114,7 +105,7 @@ class CurveStore:
         kept = numbers < shares[:, None]
         return [[hits[i] for i in np.flatnonzero(row)[:limit]] for hits, row in zip(answers, kept, strict=True)]
 
-    def _exact(self, vectors: Vectors, filter: str) -> tuple[list[list[Hit]], np.ndarray[Any, Any]]:
+    def _exact(self, vectors: Vectors, filter: str) -> tuple[list[list[Found]], np.ndarray[Any, Any]]:
         """The nearest rows, and the number by which each is lost."""
         there = self._matching(filter)
         scores = vectors @ self.vectors[there].T
@@ -122,22 +113,15 @@ class CurveStore:
         # a query is known by its nearest row
         numbers = self._lost[there[order[:, :1]], there[order] % 101]
         hits = [
-            [Hit(self.ids[there[i]], float(row[i]), float(row[i])) for i in places]
+            [Found(self.ids[there[i]], float(row[i]), float(row[i])) for i in places]
             for row, places in zip(scores, order, strict=True)
         ]
         return hits, numbers
 
-    def build_index(
-        self,
-        type: str,
-        params: Params,
-        *,
-        timeout: float = 1.0,
-        on_progress: OnProgress | None = None,
-    ) -> float:
+    def build_index(self, type: str, params: Params, **options: Any) -> float:
         if type == "DISKANN":
             raise BackendError("the disk is full")
-        self.index = Built(type, params)
+        super().build_index(type, params, **options)
         return 2.5
 
 
@@ -157,7 +141,7 @@ Clocked = Callable[[CurveStore], CurveStore]
 
 
 def ivf(curve: Callable[[Params, str], float]) -> CurveStore:
-    return CurveStore(curve, lambda params: params["nprobe"] / 1000, Built("IVF_FLAT", {"nlist": 256}))
+    return CurveStore(curve, lambda params: params["nprobe"] / 1000, IndexInfo("IVF_FLAT", {"nlist": 256}))
 
 
 def rising(params: Params, filter: str) -> float:
@@ -186,7 +170,7 @@ def asked_of(store: CurveStore, queries: Vectors) -> list[measure.Questions]:
 def every_setting(store: CurveStore, tuned: Tuned, half: measure.Half) -> list[tuple[dict[str, Any], float]]:
     """The lower bound of every setting of the whole grid, on the same queries."""
     (asked,) = asked_of(store, STRANGERS[: sum(tuned.queries)])
-    cells = grid(INDEX_TYPES[tuned.type], tuned.build, rows=store.rows, limit=asked.asked)
+    cells = grid(INDEX_TYPES[tuned.type], tuned.build, rows=store.size, limit=asked.asked)
     settings = [cells.setting((i, j)) for i in range(len(cells.first)) for j in range(len(cells.second))]
     return [(each, measure.bounded(asked.recall(each, half), 0.95).low) for each in settings]
 
@@ -226,7 +210,7 @@ def test_what_the_held_out_queries_do_not_confirm_gives_way_to_a_dearer_setting(
     easy = {vector.tobytes() for vector in asked.queries.vectors[asked.queries.half("choice")]}
     search = CurveStore.search
 
-    def lucky(vectors: Vectors, **options: Any) -> list[list[Hit]]:
+    def lucky(vectors: Vectors, **options: Any) -> list[list[Found]]:
         if vectors[0].tobytes() in easy:
             options["params"] = {"nprobe": 256}
         return search(store, vectors, **options)
@@ -288,7 +272,7 @@ def test_two_parameters_are_chosen_by_latency(clocked: Clocked) -> None:
         def cost(params: Params) -> float:
             return a_cluster * params["nprobe"] + a_candidate * params["reorder_k"]
 
-        return clocked(CurveStore(curve, cost, Built("SCANN", {"nlist": 32})))
+        return clocked(CurveStore(curve, cost, IndexInfo("SCANN", {"nlist": 32})))
 
     for costs in ((1.0, 0.001), (0.001, 1.0), (0.01, 0.003)):
         searched = store(*costs)
@@ -305,7 +289,7 @@ def test_two_parameters_are_chosen_by_latency(clocked: Clocked) -> None:
 
 
 def test_an_exact_index_is_measured_and_has_nothing_to_tune(clocked: Clocked) -> None:
-    tuned = tune(clocked(CurveStore(lambda *_: 1.0, lambda _: 0.004, Built("FLAT", {}))), no_copy)
+    tuned = tune(clocked(CurveStore(lambda *_: 1.0, lambda _: 0.004, IndexInfo("FLAT", {}))), no_copy)
     assert tuned.basis == "stored"
     assert tuned.params == {}
     assert tuned.names == ()
@@ -330,11 +314,11 @@ def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"recall": 1.0}, QueryError, "a recall of 1 cannot be shown"),
-        ({"queries": 40}, QueryError, "40 queries are too few to show a recall of 0.95"),
-        ({"queries": 1}, QueryError, "1 queries are too few"),
-        ({"queries": np.zeros((0, 6), np.float32)}, QueryError, "0 queries are too few"),
-        ({"recall": 0.99, "queries": 5000}, QueryError, "of your own, the collection has not so many rows"),
+        ({"recall": 1.0}, OptionError, "recall must be a number, more than 0 and less than 1, not 1.0"),
+        ({"queries": 40}, OptionError, "40 queries are too few to show a recall of 0.95"),
+        ({"queries": 1}, OptionError, "1 queries are too few"),
+        ({"queries": np.zeros((0, 6), np.float32)}, OptionError, "0 queries are too few"),
+        ({"recall": 0.99, "queries": 5000}, OptionError, "of your own, the collection has not so many rows"),
         ({"filters": ["none"]}, FilterError, "no row of 'curve' matches none"),
         ({"filters": ["", "none"]}, FilterError, "no row of 'curve' matches none"),
     ],
@@ -365,7 +349,7 @@ def test_types_are_ranked_by_latency_among_those_that_reach(clocked: Clocked) ->
     def cost(params: Params) -> float:
         return params.get("nprobe", 0) / 100 + params.get("ef", 0) / 1000 + 0.001
 
-    store = clocked(CurveStore(curve, cost, Built("FLAT", {})))
+    store = clocked(CurveStore(curve, cost, IndexInfo("FLAT", {})))
     types = {"IVF_FLAT": {"nlist": 64}, "FLAT": {}, "DISKANN": {}, "HNSW": {"M": 16, "efConstruction": 100}}
     comparison = compare(store, store.scratch, types, queries=STRANGERS)
     assert [tuned.type for tuned in comparison.ranking] == ["HNSW", "IVF_FLAT", "FLAT"]

@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_tune import STRANGERS, Built, Clocked, CurveStore, asked_of, clocked, ivf, rising, unit  # noqa: F401
+from test_tune import STRANGERS, Clocked, CurveStore, asked_of, clocked, ivf, rising, unit  # noqa: F401
 
 from imgvec.errors import QueryError
 from imgvec.indexes import unseen
 from imgvec.indexes.carried import Easier, corrected, easier_by
 from imgvec.indexes.measure import questions, sampled
+from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import Estimate, estimate
-from imgvec.indexes.tune import Tuned, Tuning, tune
+from imgvec.indexes.tune import Tuning, tune
+from imgvec.indexes.tuned import Tuned
+from imgvec.options import settled
 from imgvec.progress import Telling
+from imgvec.store import IndexInfo
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +54,7 @@ def test_what_is_declared_for_stored_rows_holds_for_strangers(flattering: CurveS
     # searched as they are, they would have chosen a setting that is too cheap
     ids = flattering.ids[:500]
     stored = questions(flattering, sampled(flattering, ids), [""], limit=10, device="cpu", tell=SILENT)
-    misled = Tuning(flattering, stored, 0.95, 0.95, SILENT).tuned()
+    misled = Tuning(flattering, stored, settled(RecallOptions, {"recall": 0.95}), SILENT).tuned()
     assert truly(flattering, misled) < 0.92
 
 
@@ -90,7 +94,9 @@ def test_rows_of_the_same_bytes_are_one_picture(flattering: CurveStore) -> None:
     ]
 
     class Rows(CurveStore):
-        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+        def scan(
+            self, output_fields: Any, filter: str = "", batch_size: int | None = None
+        ) -> Iterator[list[dict[str, Any]]]:
             assert output_fields == ["id", "content_hash", "vector"]
             yield rows[:5]
             yield rows[5:]
@@ -107,7 +113,9 @@ def test_vectors_are_read_where_duplicates_matter_alone(flattering: CurveStore) 
     scanned: list[Any] = []
 
     class Rows(CurveStore):
-        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+        def scan(
+            self, output_fields: Any, filter: str = "", batch_size: int | None = None
+        ) -> Iterator[list[dict[str, Any]]]:
             scanned.append(list(output_fields))
             yield [{"id": "a", "content_hash": "1"}, {"id": "b", "content_hash": "1"}]
 
@@ -123,7 +131,9 @@ def test_groups_that_turn_out_to_be_one_are_joined_in_time(flattering: CurveStor
     other = [{"id": f"b{n}", "content_hash": f"{n}", "vector": [n + 1]} for n in range(number - 1)]
 
     class Rows(CurveStore):
-        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+        def scan(
+            self, output_fields: Any, filter: str = "", batch_size: int | None = None
+        ) -> Iterator[list[dict[str, Any]]]:
             yield one
             yield other
 
@@ -178,8 +188,8 @@ class TestMoreRowsThanAreCopied:
     @pytest.fixture
     def large(self, clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> CurveStore:  # noqa: F811
         monkeypatch.setattr(unseen, "COPIED", 1500)
-        index = Built("IVF_FLAT", {"nlist": 256})
-        return clocked(CurveStore(rising, lambda params: params["nprobe"] / 1000, index, rows=4000, easier=3.0))
+        index = IndexInfo("IVF_FLAT", {"nlist": 256})
+        return clocked(CurveStore(rising, lambda params: params["nprobe"] / 1000, index, size=4000, easier=3.0))
 
     def test_what_a_copy_tells_is_carried_over(self, large: CurveStore) -> None:
         said: list[str] = []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fakes import FakeStore
 
-from imgvec.errors import QueryError
+from imgvec.errors import OptionError
 from imgvec.indexes.findings import MEANINGS, Finding, Verification
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.indexes.verify import verify
@@ -135,7 +135,7 @@ def test_an_index_that_says_finished(now: Any, names: list[str], ok: bool) -> No
     "options", [{"queries": 0}, {"limit": 0}, {"recall": 1.5}, {"recall": -1}], ids=lambda o: next(iter(o))
 )
 def test_what_cannot_be_checked_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(QueryError, match=next(iter(options))):
+    with pytest.raises(OptionError, match=next(iter(options))):
         verify(ExactStore(unit(3)), device="cpu", **options)
 
 

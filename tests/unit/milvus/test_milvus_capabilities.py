@@ -49,7 +49,7 @@ def test_a_server_has_what_came_with_its_version() -> None:
     [
         (LITE, "HNSW", None),
         (LITE, "INVERTED", None),
-        (LITE, "SCANN", "takes the name, and searches by brute force"),
+        (LITE, "SCANN", "accepts the name, but searches by brute force"),
         (LITE, "Trie", "Milvus Lite has none"),
         (LITE, "FLOAT16_VECTOR", "Milvus Lite has none"),
         (OLD, "SCANN", None),
@@ -127,7 +127,7 @@ def test_a_gpu_index_needs_one_in_the_definition_and_a_gpu() -> None:
     both = definition(index={"gpu": {"type": "GPU_CAGRA"}}, vector={"metric_type": "IP"})
     schema.check(both, GPU, device="gpu")
     schema.check(both, LITE, device="cpu")
-    with pytest.raises(UnsupportedByBackend, match="no GPU, which GPU_CAGRA needs"):
+    with pytest.raises(UnsupportedByBackend, match="no GPU, required by GPU_CAGRA"):
         schema.check(both, LITE, device="gpu")
 
 

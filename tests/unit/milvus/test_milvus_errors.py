@@ -79,7 +79,7 @@ def test_each_state_of_grpc_is_translated(state: grpc.StatusCode) -> None:
 
 def test_a_timeout_is_told_from_a_server_that_is_down() -> None:
     down, late = RpcFailure(grpc.StatusCode.UNAVAILABLE), RpcFailure(grpc.StatusCode.DEADLINE_EXCEEDED)
-    assert "cannot be reached" in str(translate(down, "do it"))
+    assert "Milvus is unreachable" in str(translate(down, "do it"))
     assert "did not answer in time" in str(translate(late, "do it"))
     # pymilvus puts gRPC's state where Milvus's code belongs, when it has retried in vain
     assert translate(MilvusException(code=grpc.StatusCode.UNAVAILABLE, message="x"), "do it").code is None
@@ -89,7 +89,7 @@ def test_an_exception_that_was_raised_from_itself_is_followed_no_further() -> No
     inner = RpcFailure(grpc.StatusCode.UNAVAILABLE)
     outer = MilvusException(message="x")
     outer.__cause__, outer.__context__ = outer, inner
-    assert "cannot be reached" in str(translate(outer, "do it"))
+    assert "Milvus is unreachable" in str(translate(outer, "do it"))
 
 
 def test_milvus_lite_repeats_older_numbers_which_mean_something_else() -> None:
@@ -126,7 +126,7 @@ def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
     said = 'failed to create query plan: cannot parse expression: nope == "rate limit", error: field nope not exist'
     error = translate(MilvusException(code=65535, message=said), "search")
     assert isinstance(error, FilterError)
-    assert str(error) == 'Milvus does not take the filter nope == "rate limit": field nope not exist'
+    assert str(error) == 'Milvus rejects the filter nope == "rate limit": field nope not exist'
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
         (
             65535,
             "fail to Query, reason=worker(1) query failed:  => unsupported expr proto node: value_expr",
-            "that is given: it has a part that names no field",
+            "given: part of it names no field",
         ),
-        (1, "Python int too large to convert to C long", "that is given: Python int too large to convert to C long"),
+        (1, "Python int too large to convert to C long", "given: Python int too large to convert to C long"),
         (
             65535,
             "failed to create query plan: cannot parse expression: n ==, error: line 1:4 mismatched input '<EOF>'",
@@ -158,14 +158,14 @@ def test_what_a_refused_filter_says_is_no_reason_to_try_again() -> None:
         (
             65535,
             "failed to create query plan: predicate is not a boolean expression: n, data type: Int32",
-            "n: it is not a condition, which is true or false",
+            "n: it is not a condition that is true or false",
         ),
     ],
 )
 def test_a_filter_that_milvus_refuses_is_a_filter_error(code: int, said: str, shown: str) -> None:
     with pytest.raises(FilterError) as raised, translated("search"):
         raise MilvusException(code=code, message=said)
-    assert str(raised.value) == f"Milvus does not take the filter {shown}"
+    assert str(raised.value) == f"Milvus rejects the filter {shown}"
 
 
 def test_own_errors_pass_and_client_side_checks_are_translated() -> None:

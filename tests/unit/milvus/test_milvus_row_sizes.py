@@ -42,8 +42,8 @@ def test_the_size_of_each_kind_of_value() -> None:
 
 def test_the_most_that_fits() -> None:
     assert sizes({"id": "x" * 64, "text": "éé"}) == [68]
-    assert refused({"id": "x" * 65}).endswith("id is 65 bytes long in UTF-8, and the field holds 64")
-    assert refused({"text": "x" * 5}).endswith("text is 5 bytes long in UTF-8, and the field holds 4")
+    assert refused({"id": "x" * 65}).endswith("id is 65 bytes long in UTF-8, but the field holds at most 64")
+    assert refused({"text": "x" * 5}).endswith("text is 5 bytes long in UTF-8, but the field holds at most 4")
     around = len(json.dumps({"a": ""}))
     for name in ("meta", "a"):
         whole = {"a": "x" * (65_536 - around)}
@@ -51,16 +51,16 @@ def test_the_most_that_fits() -> None:
         more = {"a": "x" * (65_537 - around)}
         place = "meta" if name == "meta" else "the dynamic field"
         said = refused({"meta": more} if name == "meta" else more)
-        assert said.endswith(f"{place} is 65537 bytes of JSON, and Milvus takes 65536")
+        assert said.endswith(f"{place} is 65537 bytes of JSON, but Milvus accepts at most 65536")
 
 
 def test_a_refusal_names_the_row_its_id_and_the_field() -> None:
     declared = replace(SCHEMA, fields={**SCHEMA.fields, "number": FieldType("INT64")})
-    with pytest.raises(writing.RefusedRowError, match=r"^row 1 \(id 'b'\): number is null, and its field is not null"):
+    with pytest.raises(writing.RefusedRowError, match=r"^row 1 \(id 'b'\): number is null, but its field is not null"):
         sizes({**ROW, "number": 1}, {"id": "b", "text": "t", "number": None}, schema=declared)
     with pytest.raises(writing.RefusedRowError, match=r"^row 0 \(id None\): id, text missing$"):
         sizes({"number": 1})
-    assert refused({"x": 1, "y": 2}, DECLARED).endswith("x, y: no such field, and the collection has no dynamic field")
+    assert refused({"x": 1, "y": 2}, DECLARED).endswith("x, y: no such field, and there is no dynamic field")
     assert refused({"meta": [1]}).endswith("meta is not a JSON object")
     assert refused({"text": 3}).endswith("text = 3 is not text")
 
@@ -133,6 +133,6 @@ def test_what_was_not_asked_for_is_left_out() -> None:
 @pytest.mark.parametrize("limit", [0, 101, -1])
 def test_a_limit_that_the_backend_does_not_take(limit: int) -> None:
     params = reading.SearchParams(IndexInfo("FLAT", {}), 100)
-    with pytest.raises(QueryError, match=rf"^limit = {limit} is refused: give 1 to 100$"):
+    with pytest.raises(QueryError, match=rf"^limit must be from 1 to 100, not {limit}$"):
         params.checked(None, limit)
     assert params.checked(None, 1) == params.checked(None, 100) == {}

@@ -72,7 +72,7 @@ def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         ({"id": ""}, "the id is empty"),
         ({"id": 7}, "id = 7 is not text"),
         ({"id": "x" * 65}, "id is 65 bytes long"),
-        ({"text": "ééé"}, "text is 6 bytes long in UTF-8, and the field holds 4"),
+        ({"text": "ééé"}, "text is 6 bytes long in UTF-8, but the field holds at most 4"),
         ({"text": None}, "text is null"),
         ({"text": "\ud800"}, "not Unicode"),
         ({"meta": "text"}, "meta is not a JSON object"),
@@ -80,7 +80,7 @@ def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         ({"meta": {"a": "x" * 70_000}}, "70009 bytes of JSON"),
         ({"extra": "x" * 70_000}, "the dynamic field is 700"),
         ({"extra": object()}, "cannot be written as JSON"),
-        ({"vector": [1, 0]}, "the vector is given apart"),
+        ({"vector": [1, 0]}, "the vector must be passed separately"),
     ],
 )
 def test_a_row_that_milvus_would_refuse_or_change_stops_all(change: dict[str, Any], says: str) -> None:

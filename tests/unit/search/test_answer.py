@@ -121,7 +121,7 @@ class TestShortfall:
         monkeypatch.setattr(store, "search", lambda vectors, **given: [hits[:2] for hits in search(vectors, **given)])
         short = ask(store, limit=5).shortfall
         assert short == Shortfall(3, "index")
-        assert "3 fewer than asked for: more rows match, and the index did not look at them" in str(short)
+        assert "3 fewer than asked for: more rows match, but the index did not reach them" in str(short)
 
     def test_rows_are_counted_when_it_is_asked_for_and_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store, counted = filled(), list[str]()
@@ -145,7 +145,7 @@ class TestShortfall:
         monkeypatch.setattr(store, "count", fail)
         short = ask(store, limit=9).shortfall
         assert short == Shortfall(3, None)
-        assert "not known" in str(short)
+        assert "is unknown" in str(short)
 
 
 def test_seconds_by_stage() -> None:
@@ -237,7 +237,7 @@ class TestNotebook:
         assert 0 < html.count("<img") < shown.SHOWN
         assert len(html) < 20_000 + 10_000
         assert html.count("<figure") == shown.SHOWN
-        assert f"the first {shown.SHOWN} are shown" in html
+        assert f"showing the first {shown.SHOWN}" in html
 
     def test_so_is_the_time_for_opening_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shown, "SECONDS", -1.0)

@@ -93,7 +93,7 @@ def test_a_mistyped_path_is_not_searched_for_as_text(filled: FakeStore) -> None:
 )
 def test_a_url_is_neither_fetched_nor_a_text(filled: FakeStore, url: str, text: bool) -> None:
     searcher = Searcher(filled, lambda: FakeEncoder(text=text), max_pixels=10**7, max_bytes=10**7)
-    with pytest.raises(QueryError, match="is a URL, and queries are not fetched: give the image's path") as raised:
+    with pytest.raises(QueryError, match="is a URL, and queries are not fetched: pass the path") as raised:
         many(searcher, [url])
     assert "secret" not in str(raised.value)
 
@@ -101,8 +101,8 @@ def test_a_url_is_neither_fetched_nor_a_text(filled: FakeStore, url: str, text: 
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        (np.ones(15), "15 dimensions"),
-        ("id:nobody", "no row has the id"),
+        (np.ones(15), "the vector has dim 15, but"),
+        ("id:nobody", "no row with id"),
         (np.ones((2, 3, 4, 5)), "is not a query"),
         (np.array(["a"]), "is not a query"),
         (object(), "is not a query"),

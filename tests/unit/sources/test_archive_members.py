@@ -53,7 +53,7 @@ def info(name: str = "a.jpg", size: int = 1, packed: int = 1, **attributes: Any)
     ],
 )
 def test_a_member_that_expands(size: int, packed: int, is_bomb: bool) -> None:
-    said = ("too large", "it expands more than 200-fold, as bombs do and images do not")
+    said = ("too large", "it expands more than 200-fold, like a decompression bomb")
     assert zips._trouble(info(size=size, packed=packed)) == (said if is_bomb else None)
 
 
@@ -67,7 +67,7 @@ def test_a_member_that_expands(size: int, packed: int, is_bomb: bool) -> None:
         ({"compress_type": zipfile.ZIP_DEFLATED}, None),
         (
             {"compress_type": zipfile.ZIP_LZMA},
-            ("read failed", "it is packed by method 14; only stored and deflated ones are read"),
+            ("read failed", "compression method 14 is not supported; only stored and deflated are"),
         ),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_zip_that_cannot_be_opened(kind: type[Exception], tmp_path: Path, monk
     monkeypatch.setattr(zipfile, "ZipFile", refusing)
     with pytest.raises(SourceError) as caught:
         list(read_source(path))
-    assert str(caught.value) == f"{path}: not a zip, or cut off before its directory: why; nothing was read"
+    assert str(caught.value) == f"{path}: not a zip file, or truncated before its directory: why; nothing was read"
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_a_tar_that_breaks_off(kind: type[Exception], said: str, tmp_path: Path)
         progress.images = 1234
         raise kind(said) if said else kind()
     assert str(caught.value) == (
-        f"{path}: broken or cut off after 1,234 images ({said or kind.__name__}); those are taken: repair the archive "
-        "and give the same command, which goes on from there"
+        f"{path}: damaged or truncated after 1,234 images ({said or kind.__name__}), which were read; "
+        "repair the archive and run the same command to continue"
     )
 
 
@@ -159,7 +159,7 @@ def test_images_are_counted_in_what_is_said_and_sidecars_are_not(tmp_path: Path)
     path.write_bytes(path.read_bytes()[: 512 * 8])
     stream = read_source(path)
     assert [next(stream).uri for _ in range(2)] == [f"{path}!a.jpg", f"{path}!b.jpg"]  # type: ignore[union-attr]
-    with pytest.raises(SourceError, match="broken or cut off after 2 images"):
+    with pytest.raises(SourceError, match="damaged or truncated after 2 images"):
         list(stream)
 
 
@@ -187,7 +187,7 @@ def test_a_tar_that_expands(at: int) -> None:
     assert bounded.readinto(bytearray(100)) == 100
     with pytest.raises(tarfile.ReadError) as caught:
         bounded.readinto(bytearray(1))
-    assert str(caught.value) == "it expands more than 200-fold, as bombs do and images do not"
+    assert str(caught.value) == "it expands more than 200-fold, like a decompression bomb"
 
 
 @pytest.mark.parametrize(
@@ -227,15 +227,15 @@ class TestChoice:
 
     @pytest.mark.parametrize("name", ["/a.jpg", "../a.jpg", "x/../a.jpg", "a\0.jpg", ""])
     def test_names_that_lead_out(self, name: str) -> None:
-        said = ("unusable name", "it leads out of the archive")
+        said = ("unusable name", "it points outside the archive")
         assert Choice(PLACE, Reading()).trouble(name, FILE, 1) == said
 
     def test_a_name_twice_and_what_is_no_file(self) -> None:
         choice = Choice(PLACE, Reading())
         assert choice.trouble("a..jpg", FILE, 1) is None
-        said = ("unusable name", "it stands in the archive twice; the first is taken")
+        said = ("unusable name", "it is in the archive twice; the first one is used")
         assert choice.trouble("a..jpg", FILE, 1) == said
-        said = ("not a regular file", "a link or a device in the archive")
+        said = ("not a regular file", "a link or device in the archive")
         assert choice.trouble("b.jpg", stat.S_IFLNK, 1) == said
 
     @pytest.mark.parametrize(
@@ -420,11 +420,11 @@ def test_names_that_say_their_encoding_are_not_guessed() -> None:
     names, notice = zip_spellings([guessed, other], None)
     assert names == {}
     assert notice is not None
-    assert notice.startswith("2 names do not say how they are encoded, and are read in cp437; the first is ")
-    assert notice.endswith(": --name-encoding (in Python name_encoding=) says which is right")
+    assert notice.startswith("2 names without a declared encoding, read as cp437; the first is ")
+    assert notice.endswith(": choose with --name-encoding (name_encoding= in Python)")
     names, notice = zip_spellings([other], "utf-8")
     assert notice is not None
-    assert notice.startswith("1 names cannot all be read in utf-8; the first is 'é.jpg' in cp437, ")
+    assert notice.startswith("1 name without a declared encoding, not valid utf-8; the first is 'é.jpg' in cp437, ")
     assert zip_spellings([other], "cp437") == ({0: "é.jpg"}, None)
     with_field = info(other.filename, extra=path_field("ß.jpg".encode(), b"\x82.jpg"))
     assert zip_spellings([with_field], None) == ({0: "ß.jpg"}, None)

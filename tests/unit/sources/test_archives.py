@@ -262,7 +262,7 @@ class TestBroken:
         path = tar(tmp_path / f"t.tar.{mode}", self.MEMBERS, f"w:{mode}")
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
         _, said = self.read(path)
-        assert "broken or cut off after" in said
+        assert "damaged or truncated after" in said
 
     def test_a_damaged_header_is_no_end(self, tmp_path: Path) -> None:
         path = tar(tmp_path / "t.tar", self.MEMBERS)
@@ -277,7 +277,7 @@ class TestBroken:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 0xFF
         path.write_bytes(data)
-        assert "broken or cut off after" in self.read(path)[1]
+        assert "damaged or truncated after" in self.read(path)[1]
 
     def test_no_archive_at_all(self, tmp_path: Path) -> None:
         for name in ("a.tar", "a.tar.gz", "a.zip"):

@@ -144,7 +144,7 @@ def test_the_file_s_path_goes_before_its_bare_name(folder: Path) -> None:
 def test_lines_are_counted_past_the_line_that_names_the_separator(folder: Path) -> None:
     (folder / "m.csv").write_text("sep=,\npath,n\na.jpg,1\nb.jpg,1,2\n")
     [refused] = load_metadata(folder / "m.csv").refused
-    assert (refused.uri, refused.detail) == (f"{folder}/m.csv:4", "3 cells, the header has 2")
+    assert (refused.uri, refused.detail) == (f"{folder}/m.csv:4", "3 cells, but the header has 2")
 
 
 def test_a_long_cell_is_a_cell(folder: Path) -> None:

@@ -108,17 +108,17 @@ def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
     file = folder / "data-00000-of-00001.arrow"
     file.write_bytes(file.read_bytes()[:-3000])
     # whether each row has a path of its own is known only at the end: nothing is given under a name that may be another
-    with pytest.raises(SourceError, match="not Arrow, or broken"):
+    with pytest.raises(SourceError, match="not an Arrow file, or damaged"):
         next(read_source(folder))
 
 
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ("{", "is the data set whole"),
+        ("{", "is the data set complete"),
         ("[]", "not a JSON object"),
-        ("{}", "it names no data files"),
-        ('{"_data_files": [{"filename": "../../etc/x.arrow"}]}', "is not the name of something in this folder"),
+        ("{}", "names no data files"),
+        ('{"_data_files": [{"filename": "../../etc/x.arrow"}]}', "is not in this folder"),
         ('{"_data_files": [{"filename": "link.arrow"}]}', "a symbolic link"),
         ('{"_data_files": [{"filename": "gone.arrow"}]}', "cannot be opened|No such file"),
         ('{"_data_files": [], "_indices_data_files": [{"filename": "i.arrow"}]}', "flatten_indices"),

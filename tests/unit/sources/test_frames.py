@@ -103,12 +103,12 @@ def test_whatever_arrow_raises_for_it(error: Exception) -> None:
 @pytest.mark.parametrize("content", [b"no Parquet at all", b"PAR1PAR1"])
 def test_what_is_not_parquet(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.parquet: not Parquet, or broken: ."):
+    with pytest.raises(SourceError, match=r"a\.parquet: not a Parquet file, or damaged: ."):
         list(parquet_rows(tmp_path / "a.parquet"))
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"missing: not Parquet, or broken: .*missing"):
+    with pytest.raises(SourceError, match=r"missing: not a Parquet file, or damaged: .*missing"):
         list(parquet_rows(tmp_path / "missing"))
 
 
@@ -124,7 +124,7 @@ def test_what_is_no_table() -> None:
 
     with pytest.raises(SourceError) as caught:
         list(frame_rows(Sheet(), ["path"]))
-    assert str(caught.value) == "a Sheet is not a table: give a data frame, a file or a mapping by path"
+    assert str(caught.value) == "a Sheet is not metadata: use a data frame, a file, or a mapping from path to fields"
 
 
 class TestPandas:

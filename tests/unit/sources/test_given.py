@@ -86,7 +86,7 @@ def test_a_name_that_is_taken_by_something_else_is_not_overwritten(tmp_path: Pat
     name = content_hash(png(1))
     (tmp_path / name[:2]).mkdir()
     (tmp_path / name[:2] / name).write_bytes(b"other")
-    with pytest.raises(SourceError, match="not what its name says"):
+    with pytest.raises(SourceError, match="does not match its name"):
         read([("a", png(1), {})], keep=tmp_path)
     assert (tmp_path / name[:2] / name).read_bytes() == b"other"
 
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SourceError, match="cannot be kept there: No space left"):
+    with pytest.raises(SourceError, match="cannot keep an image there: No space left"):
         read([("a", png(1), {})], keep=tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -102,15 +102,15 @@ class TestLookup:
     [
         ("m.csv", "file,album\na.jpg,cats\n", "m.csv:1: .*no column `path`.*file, album"),
         ("m.csv", "", "m.csv:1: .*nothing"),
-        ("m.csv", "sep=;\n", "m.csv:2: .*it has nothing"),
-        ("m.csv", "sep=;\nfile;album\n", "m.csv:2: .*it has file, album"),
-        ("m.csv", "path,n\na.jpg,1,2\n", "m.csv:2: 3 cells, the header has 2"),
+        ("m.csv", "sep=;\n", "m.csv:2: .*only nothing"),
+        ("m.csv", "sep=;\nfile;album\n", "m.csv:2: .*only file, album"),
+        ("m.csv", "path,n\na.jpg,1,2\n", "m.csv:2: 3 cells, but the header has 2"),
         ("m.csv", "path,n,n\na.jpg,1,2\n", "m.csv:1: two columns .* the same name"),
         ("m.csv", 'path,n\nb.jpg,1\na.jpg,"' + "x\n" * 9_000_000, "m.csv:3: .*field larger.*a quote not closed"),
         ("m.csv", "path,n\nä.jpg,1\n".encode("latin-1"), "not UTF-8"),
-        ("m.jsonl", '{"path": 3}\n', "m.jsonl:1: `path` is empty or not a text"),
-        ("m.jsonl", '{"file": "a.jpg"}\n', "m.jsonl:1: `path` is empty or not a text"),
-        ("m.json", '[{"path": "a.jpg"}]', "m.json:1: .*one object a line"),
+        ("m.jsonl", '{"path": 3}\n', "m.jsonl:1: `path` is empty or not a string"),
+        ("m.jsonl", '{"file": "a.jpg"}\n', "m.jsonl:1: `path` is empty or not a string"),
+        ("m.json", '[{"path": "a.jpg"}]', "m.json:1: .*one object per line"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, text: str | bytes, says: str) -> None:
@@ -121,14 +121,14 @@ def test_what_is_refused(tmp_path: Path, name: str, text: str | bytes, says: str
 @pytest.mark.parametrize(
     ("name", "text", "refused"),
     [
-        ("m.csv", "path,n\na.jpg,1\n,2\nb.jpg,2\n", {"m.csv:3": "`path` is empty or not a text"}),
-        ("m.csv", "path,n\na.jpg,1,2\nb.jpg,2\n", {"m.csv:2": "3 cells, the header has 2"}),
+        ("m.csv", "path,n\na.jpg,1\n,2\nb.jpg,2\n", {"m.csv:3": "`path` is empty or not a string"}),
+        ("m.csv", "path,n\na.jpg,1,2\nb.jpg,2\n", {"m.csv:2": "3 cells, but the header has 2"}),
         ("m.csv", b"path,n\n\xe4.jpg,1\nb.jpg,2\n", {"m.csv:2": "not UTF-8"}),
-        ("m.jsonl", '{"path": "b.jpg"}\n{"path": \n', {"m.jsonl:2": "not a line of JSON"}),
-        ("m.jsonl", '[1]\n{"path": "b.jpg"}\n', {"m.jsonl:1": "JSON lines hold one object a line"}),
-        ("m.jsonl", '{"path": "b.jpg"}\n' + "[" * 100_000, {"m.jsonl:2": "not a line of JSON"}),
+        ("m.jsonl", '{"path": "b.jpg"}\n{"path": \n', {"m.jsonl:2": "not valid JSON"}),
+        ("m.jsonl", '[1]\n{"path": "b.jpg"}\n', {"m.jsonl:1": "JSON lines need one object per line"}),
+        ("m.jsonl", '{"path": "b.jpg"}\n' + "[" * 100_000, {"m.jsonl:2": "not valid JSON"}),
         ("m.jsonl", '{"path": 3}\n{"path": "b.jpg"}\n{}\n',
-         {"m.jsonl:1": "`path` is empty or not a text", "m.jsonl:3": "`path` is empty or not a text"}),
+         {"m.jsonl:1": "`path` is empty or not a string", "m.jsonl:3": "`path` is empty or not a string"}),
     ],
 )  # fmt: skip
 def test_a_bad_row_costs_itself_alone(tmp_path: Path, name: str, text: str | bytes, refused: dict[str, str]) -> None:
@@ -160,19 +160,19 @@ def test_two_rows_of_one_path_cost_its_image(tmp_path: Path) -> None:
     first, second = read_source([tmp_path / "a.png", tmp_path / "b.png"], metadata=known)
     assert isinstance(first, UnreadableImage)
     assert (first.uri, first.reason) == (str(tmp_path / "a.png"), "metadata refused")
-    assert first.detail == "the metadata has it in row 2 and again in row 4: keep one of the two"
+    assert first.detail == "the metadata has it in row 2 and again in row 4: keep one of them"
     assert isinstance(second, Record)
     assert (second.metadata, known.refused, known.unused) == ({"n": "2"}, [], [])
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(SourceError, match="cannot be read"):
+        with pytest.raises(SourceError, match="cannot read the metadata"):
             load_metadata(path)
 
 
 def test_mapping_to_no_fields() -> None:
-    with pytest.raises(SourceError, match=r"the fields of .* are not a mapping; no row is good"):
+    with pytest.raises(SourceError, match=r"the fields of .* must be a mapping; no valid rows"):
         load_metadata({"a.jpg": ["cats"]})  # type: ignore[dict-item]
 
 
@@ -186,8 +186,8 @@ def test_a_number_of_thousands_of_digits_ends_nothing(tmp_path: Path) -> None:
 def test_a_bad_row_of_a_mapping_costs_itself_alone() -> None:
     known = load_metadata({"a.jpg": 3, "": {"n": 1}, "b.jpg": {"n": 2}})  # type: ignore[dict-item]
     assert [(one.uri, one.detail) for one in known.refused] == [
-        ("metadata:1", "the fields of 'a.jpg' are not a mapping"),
-        ("metadata:2", "`path` is empty or not a text"),
+        ("metadata:1", "the fields of 'a.jpg' must be a mapping"),
+        ("metadata:2", "`path` is empty or not a string"),
     ]
     assert known.unused == ["b.jpg"]
 

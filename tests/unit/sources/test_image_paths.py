@@ -30,7 +30,7 @@ NFC, NFD = normalize("NFC", "é.jpg"), normalize("NFD", "é.jpg")
         (OSError(errno.ENAMETOOLONG, "so long"), "unusable name", "so long"),
         (ValueError("embedded null byte"), "unusable name", "embedded null byte"),
         (OSError(errno.ELOOP, "said"), "not a regular file", "a symbolic link"),
-        (OSError(errno.ENXIO, "said"), "not a regular file", "a socket, or a device that is not there"),
+        (OSError(errno.ENXIO, "said"), "not a regular file", "a socket or a missing device"),
         (OSError(errno.EIO, "the disk"), "read failed", "the disk"),
         (OSError("of no number"), "read failed", "of no number"),
     ],
@@ -58,9 +58,9 @@ def test_a_mode_in_words(mode: int, said: str) -> None:
 @pytest.mark.parametrize(
     ("first", "detail"),
     [
-        ("a.jpg", "a.jpg stands in the source before, with other metadata; keep one of the two"),
-        ("b.jpg", "its id 'k' is that of b.jpg, which comes first; give each an id of its own"),
-        (None, "its id 'k' is that of an image, which comes first; give each an id of its own"),
+        ("a.jpg", "a.jpg is already in the source with different metadata; keep one of them"),
+        ("b.jpg", "its id 'k' is already used by b.jpg; ids must be unique"),
+        (None, "its id 'k' is already used by an image; ids must be unique"),
     ],
 )
 def test_why_an_id_is_not_taken_twice(first: str | None, detail: str) -> None:
@@ -117,10 +117,12 @@ def test_a_name_that_two_folders_fit_is_not_guessed(tmp_path: Path) -> None:
     mixed = normalize("NFC", "é") + normalize("NFD", "é")
     for form in ("NFC", "NFD"):
         (tmp_path / normalize(form, mixed)).write_bytes(b"1")
-    with pytest.raises(ValueError, match="accents composed differently") as caught:
+    with pytest.raises(ValueError, match="differ only in how accents are composed") as caught:
         present(f"{tmp_path}/{mixed}")
     first, second = (normalize(form, mixed) for form in ("NFC", "NFD"))
-    assert str(caught.value) == f"{first} and {second} are both in {tmp_path}, with accents composed differently"
+    assert (
+        str(caught.value) == f"{tmp_path} has both {first} and {second}, which differ only in how accents are composed"
+    )
 
 
 def test_backslashes_are_slashes_where_nothing_is_called_so(tmp_path: Path) -> None:
@@ -164,22 +166,22 @@ class TestRowsThatFitAnotherFile:
         first, second = (normalize(form, mixed) for form in ("NFC", "NFD"))
         for name in (first, second):
             (tmp_path / name).write_bytes(b"1")
-        with pytest.raises(ValueError, match="fits") as caught:
+        with pytest.raises(ValueError, match="also matches") as caught:
             self.look(tmp_path, mixed, first)
-        said = f"the metadata's row {mixed!r} fits {tmp_path}/{second} as well: name one of them exactly"
+        said = f"the metadata row {mixed!r} also matches {tmp_path}/{second}: spell the path exactly"
         assert str(caught.value) == said
 
 
 def test_two_rows_or_two_images_of_one_row() -> None:
     metadata = Metadata({"a\\b.jpg": {"k": 1}, " a/b.jpg": {"k": 2}, f"s/{NFD}": {"k": 3}}, folder="/f")
-    with pytest.raises(ValueError, match="both fit it") as caught:
+    with pytest.raises(ValueError, match="two metadata rows match it") as caught:
         metadata.lookup("s.tar!a/b.jpg", "s.tar!a/b.jpg", member="a/b.jpg")
-    assert str(caught.value) == "the metadata's rows 'a\\\\b.jpg' and ' a/b.jpg' both fit it: give it one"
+    assert str(caught.value) == "two metadata rows match it, 'a\\\\b.jpg' and ' a/b.jpg': keep one"
     assert metadata.lookup("s.tar!x", "s.tar!x", member=f"s/{NFC}") == {"k": 3}
     assert metadata.unused == ["a\\b.jpg", " a/b.jpg"]
-    with pytest.raises(ValueError, match="fits") as caught:
+    with pytest.raises(ValueError, match="also matches") as caught:
         metadata.lookup("t.tar!x", "t.tar!x", member=f"s/{NFC}")
-    assert str(caught.value) == f"the metadata's row {f's/{NFD}'!r} fits s.tar!x as well: name one of them exactly"
+    assert str(caught.value) == f"the metadata row {f's/{NFD}'!r} also matches s.tar!x: spell the path exactly"
     assert metadata.columns == ["k"]
 
 
@@ -198,14 +200,14 @@ def test_metadata_that_cannot_be_read(at: int, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "open", failing)
     with pytest.raises(SourceError) as caught:
         load_metadata(file)
-    assert str(caught.value) == f"{file}: the metadata cannot be read: the disk"
+    assert str(caught.value) == f"{file}: cannot read the metadata: the disk"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"path,k\n\xff,1\n", "{file}:2: not UTF-8; save the file as UTF-8; no row is good"),
-        (b"path,k\n,1\n", "{file}:2: `path` is empty or not a text; no row is good"),
+        (b"path,k\n\xff,1\n", "{file}:2: not UTF-8; save the file as UTF-8; no valid rows"),
+        (b"path,k\n,1\n", "{file}:2: `path` is empty or not a string; no valid rows"),
     ],
 )
 def test_metadata_that_is_refused(text: bytes, said: str, tmp_path: Path) -> None:
@@ -219,6 +221,6 @@ def test_metadata_that_is_refused(text: bytes, said: str, tmp_path: Path) -> Non
 def test_a_path_of_two_rows_costs_its_image(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,k\na.jpg,1\nb.jpg,2\na.jpg,3\n")
     metadata = load_metadata(tmp_path / "m.csv")
-    with pytest.raises(ValueError, match="the metadata has it in row 2 and again in row 4: keep one of the two"):
+    with pytest.raises(ValueError, match="the metadata has it in row 2 and again in row 4: keep one of them"):
         metadata.lookup(f"{tmp_path}/a.jpg", f"{tmp_path}/a.jpg")
     assert metadata.lookup(f"{tmp_path}/b.jpg", f"{tmp_path}/b.jpg") == {"k": "2"}

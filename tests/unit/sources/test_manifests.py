@@ -202,7 +202,7 @@ def test_a_quote_that_nobody_closed_ends_a_manifest(folder: Path) -> None:
     (folder / "m.csv").write_text('path,n\na.jpg,"of\ntwo lines"\nx/b.jpg,"2\nc.jpg,3\n')
     stream = read_source(folder / "m.csv")
     assert next(stream).uri == f"{folder}/a.jpg"
-    with pytest.raises(SourceError, match=r"m\.csv:4: a quote is opened in this row and not closed"):
+    with pytest.raises(SourceError, match=r"m\.csv:4: a quote opened in this row is never closed"):
         next(stream)
 
 
@@ -214,11 +214,11 @@ def test_a_last_row_without_a_line_end(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "lines", "why"),
     [
-        ("m.csv", [b"path,n", b"a.jpg,1", b"b.jpg,1,2,3", b"x/b.jpg,2"], "4 cells, the header has 2"),
+        ("m.csv", [b"path,n", b"a.jpg,1", b"b.jpg,1,2,3", b"x/b.jpg,2"], "4 cells, but the header has 2"),
         ("m.csv", [b"path,n", b"a.jpg,1", b"caf\xe9.jpg,1", b"x/b.jpg,2"], "not UTF-8; save the file as UTF-8"),
-        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b'{"path": ', b'{"path": "x/b.jpg"}'], "not a line of JSON"),
-        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b"[" * 100_000, b'{"path": "x/b.jpg"}'], "not a line of JSON"),
-        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b"[]", b'{"path": "x/b.jpg"}'], "one object a line"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b'{"path": ', b'{"path": "x/b.jpg"}'], "not valid JSON"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b"[" * 100_000, b'{"path": "x/b.jpg"}'], "not valid JSON"),
+        ("m.jsonl", [b"", b'{"path": "a.jpg"}', b"[]", b'{"path": "x/b.jpg"}'], "one object per line"),
         ("m.jsonl", [b"", b'{"path": "a.jpg"}', b'{"path": "\xe9"}', b'{"path": "x/b.jpg"}'], "not UTF-8"),
     ],
 )
@@ -330,7 +330,7 @@ class TestParquetImages:
     def test_no_such_column_or_type(self, tmp_path: Path) -> None:
         path = self.written(tmp_path / "t.parquet", pa.array([1, 2]), photo=[b"x", b"y"])
         for options, says in (
-            ({}, "are bytes"),
+            ({}, "images must be bytes"),
             ({"image_column": "foto"}, "no column `foto`; it has image, photo"),
             ({"uri_column": "url"}, "no column `url`"),
         ):
@@ -346,7 +346,7 @@ class TestParquetImages:
         data = path.read_bytes()
         for broken in (b"", b"pixels" * 100, data[: len(data) // 2], data[:-10]):
             path.write_bytes(broken)
-            with pytest.raises(SourceError, match="Parquet, or broken"):
+            with pytest.raises(SourceError, match="Parquet file, or damaged"):
                 list(read_source(path))
 
 

@@ -44,23 +44,23 @@ def notices(source: object, **options: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "uri", "reason", "detail"),
     [
-        ("ftp://h/a.jpg", "ftp://h/a.jpg", "unusable name", "ftp:// is not read from lists"),
-        ("ftp://me:pw@h/a.jpg", "ftp://h/a.jpg", "unusable name", "ftp:// is not read from lists"),
-        ("a\0.jpg", "a\0.jpg", "unusable name", "it has a NUL"),
+        ("ftp://h/a.jpg", "ftp://h/a.jpg", "unusable name", "ftp:// is not supported in lists"),
+        ("ftp://me:pw@h/a.jpg", "ftp://h/a.jpg", "unusable name", "ftp:// is not supported in lists"),
+        ("a\0.jpg", "a\0.jpg", "unusable name", "it contains NUL"),
         (
             "C:\\x\\a.jpg",
             "C:\\x\\a.jpg",
             "missing",
-            "a path of Windows; give it relative to the folder of {folder}/l.txt, or as it is called here",
+            "a Windows path; make it relative to the folder of {folder}/l.txt, or use its path on this machine",
         ),
-        ("http:///a.jpg", "http:///a.jpg", "unusable name", "it names no host"),
+        ("http:///a.jpg", "http:///a.jpg", "unusable name", "it has no host"),
         (
             "http://me:pw@h/a.jpg",
             "http://h/a.jpg",
             "unusable name",
-            "a user name or password does not belong in a URL that is stored",
+            "a stored URL must not contain a user name or password",
         ),
-        ("http://h/ .jpg", "http://h/ .jpg", "unusable name", "spaces and control characters do not belong in a URL"),
+        ("http://h/ .jpg", "http://h/ .jpg", "unusable name", "a URL must not contain spaces or control characters"),
     ],
 )  # fmt: skip
 def test_what_a_line_may_not_name(line: str, uri: str, reason: str, detail: str, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_breaks_off_says_so(name: str, head: bytes, tmp_path: Path, monkeyp
     assert next(stream).uri == f"{tmp_path}/a.jpg"  # type: ignore[union-attr]
     with pytest.raises(SourceError) as caught:
         list(stream)
-    assert str(caught.value) == f"{path}: cannot be read on: the disk"
+    assert str(caught.value) == f"{path}: cannot be read any further: the disk"
 
 
 def test_what_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,15 +129,15 @@ def test_lines_of_json_whatever_the_case_of_their_ending(name: str, tmp_path: Pa
     record, *others = read_source(path)
     assert isinstance(record, Record)
     assert (record.uri, record.metadata) == (f"{tmp_path}/a.jpg", {"k": 1})
-    no_text = "the row has no text in `uri` or `url` or `path` or `SourceFile` or `file_name`"
+    no_text = "the row has no string in `uri` or `url` or `path` or `SourceFile` or `file_name`"
     assert [(one.uri, one.reason, one.detail) for one in others if isinstance(one, UnreadableImage)] == [
         (f"{path}:2", "unusable name", no_text),
         (f"{path}:3", "unusable name", no_text),
-        (f"{path}:4", "metadata refused", "JSON lines hold one object a line"),
+        (f"{path}:4", "metadata refused", "JSON lines need one object per line"),
         (
             f"{path}:5",
             "metadata refused",
-            "not a line of JSON: Expecting property name enclosed in double quotes: line 2 column 1 (char 2)",
+            "not valid JSON: Expecting property name enclosed in double quotes: line 2 column 1 (char 2)",
         ),
     ]
 
@@ -153,7 +153,10 @@ def test_a_tsv_whatever_the_case_of_its_ending(name: str, tmp_path: Path) -> Non
 class TestColumns:
     """Columns that can be no field are said, however few rows have them."""
 
-    SAID = ". --map COLUMN=FIELD (in Python mapping=) stores one under another name; only those mapped are stored then"
+    SAID = (
+        ". Use --map COLUMN=FIELD (mapping= in Python) to store one under another name; "
+        "then only mapped columns are stored"
+    )
 
     @staticmethod
     def problem(name: str) -> str | None:
@@ -161,7 +164,7 @@ class TestColumns:
 
     def test_of_a_header_whose_cells_are_empty(self, tmp_path: Path) -> None:
         path = written(tmp_path, "m.csv", "path,xa,k,ya,xb\na.jpg,,1,,\n")
-        said = f"columns that are passed over: 'xa', 'xb' (no x); 'ya' (no y){self.SAID}"
+        said = f"ignored columns: 'xa', 'xb' (no x); 'ya' (no y){self.SAID}"
         assert notices(path, field_problem=self.problem) == [said]
         assert notices(path, field_problem=self.problem, id_column="xa", mapping={"k": "k"}) == []
 
@@ -169,7 +172,7 @@ class TestColumns:
         written(tmp_path, "a.jpg", b"one")
         metadata = load_metadata({"none.jpg": {"xa": 1, "xid": 2, "k": 3}})
         found = list(read_source(tmp_path, metadata=metadata, field_problem=self.problem, id_column="xid"))
-        assert found[0] == Notice(f"columns that are passed over: 'xa' (no x){self.SAID}")
+        assert found[0] == Notice(f"ignored columns: 'xa' (no x){self.SAID}")
         assert len(found) == 2
 
     def test_that_turn_up_late(self, tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ class TestColumns:
     def test_each_is_said_once_in_five_notices_at_most(self, tmp_path: Path) -> None:
         rows = [f'{{"path": "a.jpg", "x{n}": 1}}' for n in range(7)]
         path = written(tmp_path, "m.jsonl", "\n".join(rows))
-        said = [f"columns that are passed over: 'x{n}' (no x){self.SAID}" for n in range(5)]
+        said = [f"ignored columns: 'x{n}' (no x){self.SAID}" for n in range(5)]
         assert notices(path, field_problem=self.problem) == said
 
     @pytest.mark.parametrize(("number", "more"), [(10, ""), (11, " and 1 more"), (1211, " and 1,201 more")])
@@ -190,7 +193,7 @@ class TestColumns:
         columns = Fields(Columns(), self.problem)
         columns.look_at([f"x{n}" for n in range(number)])
         named = ", ".join(repr(f"x{n}") for n in range(10))
-        assert columns.passed_over(0) == f"columns that are passed over: {named}{more} (no x){self.SAID}"
+        assert columns.passed_over(0) == f"ignored columns: {named}{more} (no x){self.SAID}"
         assert columns.passed_over(number) is None
         assert columns.problems == number
 
@@ -208,7 +211,7 @@ class TestColumns:
         record, notice = read_source(path, mapping={"a": "k", "b": "l", "c": "m"})
         assert isinstance(record, Record)
         assert record.metadata == {"k": "1"}
-        said = "no row has a value in 'b', 'c', which --map (in Python mapping=) names: check the spelling"
+        said = "no row has a value in 'b', 'c', given by --map (mapping= in Python): check the spelling"
         assert notice == Notice(said)
 
 
@@ -227,11 +230,11 @@ def test_a_reading_s_defaults_are_a_source_s(tmp_path: Path) -> None:
         (0, "0"),
         (7, "7"),
         ("é" * 32, "é" * 32),
-        ("é" * 32 + "x", "its id takes 65 bytes, the limit is 64"),
-        ("", "`k` gives no id: a text or an integer"),
-        (True, "`k` gives no id: a text or an integer"),
-        (1.5, "`k` gives no id: a text or an integer"),
-        (None, "`k` gives no id: a text or an integer"),
+        ("é" * 32 + "x", "its id has 65 bytes, the limit is 64"),
+        ("", "`k` must be a string or an integer"),
+        (True, "`k` must be a string or an integer"),
+        (1.5, "`k` must be a string or an integer"),
+        (None, "`k` must be a string or an integer"),
     ],
 )
 def test_ids_that_are_given(given: object, outcome: str) -> None:
@@ -245,10 +248,10 @@ def test_ids_that_are_given(given: object, outcome: str) -> None:
 
 def test_uris_that_cannot_be_stored() -> None:
     assert name_trouble("é" * 2048) is None
-    said = ("unusable name", "its path takes 4,097 bytes, the limit is 4,096")
+    said = ("unusable name", "its path has 4,097 bytes, the limit is 4,096")
     assert name_trouble("é" * 2048 + "x") == said
     assert name_trouble("a\udcff.jpg") == ("unusable name", "it is not UTF-8; rename it")
-    said = ("unusable name", "it is not UTF-8; rename it, or name its encoding (--name-encoding)")
+    said = ("unusable name", "it is not UTF-8; rename it, or give its encoding (--name-encoding)")
     assert name_trouble("s.tar!a\udcff.jpg") == said
 
 
@@ -263,12 +266,12 @@ class TestTables:
     @pytest.mark.parametrize(
         ("lines", "said"),
         [
-            (["k,l\n"], "f:1: the header has no column `path` or `uri`; it has k, l"),
-            ([], "f:1: the header has no column `path` or `uri`; it has nothing"),
-            (["sep=;\n", "k\n"], "f:2: the header has no column `path` or `uri`; it has k"),
-            (["path,k,k\n"], "f:1: two columns of the header have the same name"),
+            (["k,l\n"], "f:1: the header has no column `path` or `uri`, only k, l"),
+            ([], "f:1: the header has no column `path` or `uri`, only nothing"),
+            (["sep=;\n", "k\n"], "f:2: the header has no column `path` or `uri`, only k"),
+            (["path,k,k\n"], "f:1: two columns in the header have the same name"),
             (["path\udcff\n"], "f:1: not UTF-8; save the file as UTF-8"),
-            (["path,k\n", "a,1\n", "b,1,2\n"], "f:3: 3 cells, the header has 2"),
+            (["path,k\n", "a,1\n", "b,1,2\n"], "f:3: 3 cells, but the header has 2"),
             (["path,k\n", "a\udcff,1\n"], "f:2: not UTF-8; save the file as UTF-8"),
             (["sep=;\n", "path;k\n", "a\udcff;1\n"], "f:3: not UTF-8; save the file as UTF-8"),
         ],
@@ -283,10 +286,10 @@ class TestTables:
         [
             ("\udcff\udcfe{}", "f:1: not UTF-8; save the file as UTF-8"),
             ('{"a": "\udcff"}', "f:1: not UTF-8; save the file as UTF-8"),
-            ("[]", "f:1: JSON lines hold one object a line"),
-            ("null", "f:1: JSON lines hold one object a line"),
-            ("{", "f:1: not a line of JSON: Expecting property name"),
-            ("[" * 100_000, "f:1: not a line of JSON: maximum recursion depth exceeded"),
+            ("[]", "f:1: JSON lines need one object per line"),
+            ("null", "f:1: JSON lines need one object per line"),
+            ("{", "f:1: not valid JSON: Expecting property name"),
+            ("[" * 100_000, "f:1: not valid JSON: maximum recursion depth exceeded"),
         ],
     )
     def test_what_is_wrong_with_a_line_of_json(self, line: str, said: str) -> None:
@@ -326,7 +329,7 @@ class TestParquet:
             list(read_source(tmp_path / "t.parquet"))
         message = str(caught.value)
         assert message.startswith(f"{tmp_path}/t.parquet: the column `image` is {said.partition('<')[0]}")
-        assert message.endswith(": images are bytes, or {bytes, path}")
+        assert message.endswith(", but images must be bytes or {bytes, path}")
 
     @pytest.mark.parametrize("first", ["bytes", "path"])
     @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
@@ -341,10 +344,10 @@ class TestParquet:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({}, "which column has the images? It has k, l; name it with --image-column, or with --uri-column where it "
-                 "says where they are"),
-            ({"image_column": "i"}, "there is no column `i`; it has k, l"),
-            ({"uri_column": "u"}, "there is no column `u`; it has k, l"),
+            ({}, "which column has the images? Choose from k, l with --image-column for image bytes, or "
+                 "with --uri-column for paths or URLs"),
+            ({"image_column": "i"}, "no column `i`; it has k, l"),
+            ({"uri_column": "u"}, "no column `u`; it has k, l"),
         ],
     )  # fmt: skip
     def test_a_column_that_is_not_there(self, options: dict[str, str], said: str, tmp_path: Path) -> None:
@@ -364,8 +367,8 @@ class TestParquet:
         path = written(tmp_path, "t.parquet", b"PAR1" + bytes(100))
         with pytest.raises(SourceError) as caught:
             list(read_source(path))
-        assert str(caught.value).startswith(f"{path}: not Parquet, or broken: ")
-        assert str(caught.value).endswith("; the rows before are taken")
+        assert str(caught.value).startswith(f"{path}: not a Parquet file, or damaged: ")
+        assert str(caught.value).endswith("; all rows before this point were read")
 
     @pytest.mark.parametrize(
         ("paths", "unique"),
@@ -406,7 +409,7 @@ class TestParquet:
         path = f"{tmp_path}/t.parquet"
         assert refused(path, max_bytes=1000) == [(f"{path}!b", *said)]
         pq.write_table(pa.table({"path": pa.array(["a.jpg", None, " "])}), path)
-        said = ("unusable name", "the row does not say where its image is")
+        said = ("unusable name", "the row does not say where the image is")
         assert refused(path) == [(f"{path}!1", *said), (f"{path}!2", *said)]
 
 
@@ -421,7 +424,7 @@ class TestObjects:
     @pytest.mark.parametrize(
         ("error", "reason", "detail"),
         [
-            (SourceError("needs a plug-in"), "read failed", "needs a plug-in"),
+            (SourceError("needs an fsspec plug-in"), "read failed", "needs an fsspec plug-in"),
             (FileNotFoundError("said"), "missing", ""),
             (PermissionError("not you"), "permission denied", "not you"),
             (IsADirectoryError("said"), "not a regular file", "a folder"),
@@ -454,14 +457,16 @@ class TestObjects:
             ObjectReader("memory://b/a.jpg").read(9)
         assert (caught.value.reason, caught.value.detail) == ("too large", "10 bytes, the limit is 9")
 
+    CHAINED = "{url}: chained and cached addresses are not supported; use the address of the object itself"
+
     @pytest.mark.parametrize(
         ("url", "said"),
         [
-            ("zip://a::memory://b", "{url}: chained and cached addresses are not read; name the object itself"),
-            ("simplecache://a", "{url}: chained and cached addresses are not read; name the object itself"),
-            ("data://a", "{url}: chained and cached addresses are not read; name the object itself"),
-            ("s3://me:pw@b/a", "s3://b/a: a password does not belong in an address that is stored"),
-            ("no://a", "{url}: Protocol not known: no; images are read from paths, http(s) and what fsspec knows"),
+            ("zip://a::memory://b", CHAINED),
+            ("simplecache://a", CHAINED),
+            ("data://a", CHAINED),
+            ("s3://me:pw@b/a", "s3://b/a: a stored address must not contain a password"),
+            ("no://a", "{url}: Protocol not known: no; supported are paths, http(s) and whatever fsspec reads"),
         ],
     )  # fmt: skip
     def test_addresses_that_are_not_read(self, url: str, said: str) -> None:
@@ -481,7 +486,7 @@ class TestObjects:
         monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
         with pytest.raises(SourceError if scheme == "az" else MissingExtra) as caught:
             read_source(f"{scheme}://b/a")
-        assert str(caught.value) == f"{scheme}://b/a: needs a plug-in of fsspec: {hint}"
+        assert str(caught.value) == f"{scheme}://b/a: needs an fsspec plug-in: {hint}"
         monkeypatch.setitem(sys.modules, "fsspec", None)
         with pytest.raises(MissingExtra) as caught:
             read_source(f"{scheme}://b/a")
@@ -499,7 +504,7 @@ class TestObjects:
         monkeypatch.setattr(type(store), "isfile", failing)
         with pytest.raises(SourceError) as caught:
             read_source("memory://b")
-        assert str(caught.value) == "memory://b: cannot be listed: memory://b: RuntimeError: the net"
+        assert str(caught.value) == "memory://b: cannot list it: memory://b: RuntimeError: the net"
 
     def walking(self, monkeypatch: pytest.MonkeyPatch, *steps: tuple[str, list[str], list[str]]) -> list[Any]:
         asked: list[Any] = []
@@ -555,5 +560,5 @@ class TestObjects:
 def test_a_url_of_an_archive_is_not_fetched() -> None:
     with pytest.raises(SourceError) as caught:
         read_source("https://me:pw@h/s.tar?x=1")
-    said = "https://h/s.tar?x=1: archives, manifests and lists are read from disk or an object store: download it"
+    said = "https://h/s.tar?x=1: archives, manifests and lists must be on disk or in an object store: download it"
     assert str(caught.value) == said

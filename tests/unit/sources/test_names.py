@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -85,10 +86,11 @@ def test_what_could_be_either_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(f"path,album\nd/{mixed},trip\n", encoding="utf-8")
     for source, known in ((tmp_path / "m.csv", None), (tmp_path / "d", load_metadata(tmp_path / "m.csv"))):
         found = list(read_source(source, metadata=known))
-        assert all(isinstance(one, UnreadableImage) and "name one" in one.detail for one in found), found
-    with pytest.raises(SourceError, match="accents composed differently: name one exactly"):
+        says = r"spell (it|the path) exactly"
+        assert all(isinstance(one, UnreadableImage) and re.search(says, one.detail) for one in found), found
+    with pytest.raises(SourceError, match="differ only in how accents are composed: spell it exactly"):
         read_source(tmp_path / "d" / mixed)
-    with pytest.raises(UnreadableImage, match="name one exactly"):
+    with pytest.raises(UnreadableImage, match="spell it exactly"):
         Searcher(FakeStore(), FakeEncoder, max_pixels=1, max_bytes=1).vectors([ImageFile(tmp_path / "d" / mixed)])
 
 
@@ -98,7 +100,7 @@ def test_two_rows_for_one_file_are_refused_with_it(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(f"path,album\nd/{NFC},a\nd/{NFD},b\n", encoding="utf-8")
     (refused,) = read_source(tmp_path / "d", metadata=load_metadata(tmp_path / "m.csv"))
     assert isinstance(refused, UnreadableImage)
-    assert (refused.reason, "both fit it" in refused.detail) == ("metadata refused", True)
+    assert (refused.reason, "two metadata rows match it" in refused.detail) == ("metadata refused", True)
 
 
 @pytest.mark.parametrize("cell", ["x\\a.jpg", ".\\x\\a.jpg", "x/a.jpg ", " x/a.jpg", "x\\a.jpg\t"])
@@ -128,7 +130,7 @@ def test_a_path_of_another_system_is_called_that(tmp_path: Path, cell: str) -> N
     (refused,) = read_source(tmp_path / "m.csv")
     assert isinstance(refused, UnreadableImage)
     assert (refused.uri, refused.reason) == (cell, "missing")
-    assert "a path of Windows" in refused.detail
+    assert "a Windows path" in refused.detail
 
 
 def test_what_is_not_there_stays_as_it_was_asked_for(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_names_that_say_utf_8_and_ascii_ones_are_left_as_they_are() -> None:
     names, told = zip_spellings(infos, None)
     assert names == {}
     assert told is not None
-    assert told.startswith("1 names do not say how they are encoded, and are read in cp437; the first is ")
+    assert told.startswith("1 name without a declared encoding, read as cp437; the first is ")
     assert "'写真.jpg' in cp932" in told
     assert zip_spellings([info("é.jpg", flag=True), info("a.jpg")], None) == ({}, None)
 

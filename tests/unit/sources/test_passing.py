@@ -60,7 +60,7 @@ class TestLinks:
             (tmp_path / "in" / name).symlink_to(tmp_path / "out" / "b.jpg")
         (tmp_path / "in" / "s.tar").symlink_to(tmp_path / "out" / "s.tar")
         for pattern, number in (("*.jpg", 2), ("*.tar", 1)):
-            with pytest.raises(SourceError, match=rf"{number} x symbolic link \(the first: .*\); --follow-links"):
+            with pytest.raises(SourceError, match=rf"{number} x symbolic link \(the first: .*\); use --follow-links "):
                 read_source(f"{tmp_path}/in/{pattern}")
             assert len(found([f"{tmp_path}/in/{pattern}"], tmp_path)[1]) == number
 
@@ -133,7 +133,7 @@ class TestLinks:
         (refused,) = (
             one for one in read_source(tmp_path / "annex", follow_links=True) if isinstance(one, UnreadableImage)
         )
-        assert "a symbolic link to .git/annex/objects/q/K--2.jpg, which is not there" in refused.detail
+        assert "a symbolic link to .git/annex/objects/q/K--2.jpg, which does not exist" in refused.detail
         assert found(tmp_path / "hub" / "snapshots", tmp_path, follow_links=True)[0] == ["hub/snapshots/1/b.jpg"]
 
     def test_parts_are_disjoint_and_together_everything(self, tmp_path: Path) -> None:

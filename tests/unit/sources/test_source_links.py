@@ -106,7 +106,7 @@ def test_a_folder_whose_name_begins_like_the_source_s_is_elsewhere(tmp_path: Pat
 def test_a_link_that_leads_nowhere_and_what_went_away(tmp_path: Path) -> None:
     link(tmp_path, "a.jpg", "none")
     missing = FileNotFoundError(errno.ENOENT, "said")
-    link_said = f"a symbolic link to {tmp_path}/none, which is not there"
+    link_said = f"a symbolic link to {tmp_path}/none, which does not exist"
     assert files._dangling(f"{tmp_path}/a.jpg", missing) == ("missing", link_said)
     assert files._dangling(f"{tmp_path}/gone.jpg", missing) == ("missing", "said")
     assert files._dangling(f"{tmp_path}/a.jpg", OSError(errno.EIO, "the disk")) == ("read failed", "the disk")
@@ -118,7 +118,7 @@ def test_a_link_that_leads_nowhere_and_what_went_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("none.jpg", "there is no such file or folder; check the path"),
+        ("none.jpg", "no such file or folder; check the path"),
         ("none/*.jpg", "no image matches the pattern; check the path"),
         ("*.jpg", "no image matches the pattern; check the path"),
     ],
@@ -135,15 +135,17 @@ def test_what_to_do_where_all_is_passed_over() -> None:
     assert files.instead([]) == "check the path"
     excluded = [PassedOver("b", "excluded"), PassedOver("c", "excluded")]
     assert files.instead(excluded) == "passed over: 2 x excluded (the first: b)"
-    said = "passed over: 2 x excluded, 1 x symbolic link (the first: a); --follow-links, in Python follow_links=True, "
-    assert files.instead([PassedOver("a", "symbolic link"), *excluded]) == said + "follows links"
+    assert files.instead([PassedOver("a", "symbolic link"), *excluded]) == (
+        "passed over: 2 x excluded, 1 x symbolic link (the first: a); "
+        "use --follow-links (follow_links=True in Python) to follow links"
+    )
 
 
 def test_the_root_and_the_part(tmp_path: Path) -> None:
     make(tmp_path, "r/a.jpg", "o/a.jpg")
     with pytest.raises(SourceError) as caught:
         list(read_source(tmp_path / "o", root=tmp_path / "r"))
-    said = f"{tmp_path}/o: outside the root {tmp_path}/r; choose a root that holds every source"
+    said = f"{tmp_path}/o: outside the root {tmp_path}/r; choose a root that contains all sources"
     assert str(caught.value) == said
     with pytest.raises(SourceError) as caught:
         read_source(tmp_path / "r", root=tmp_path / "r" / "a.jpg")
@@ -157,7 +159,7 @@ def test_the_root_and_the_part(tmp_path: Path) -> None:
     assert sorted(parts) == [f"{tmp_path}/o/a.jpg", f"{tmp_path}/r/a.jpg"]
     with pytest.raises(SourceError) as caught:
         read_source("")
-    assert str(caught.value) == "the path of a source is empty; `.` is the working directory"
+    assert str(caught.value) == "the path of the source is empty; use `.` for the working directory"
 
 
 def test_what_is_gone_is_said_with_true_and_false(tmp_path: Path) -> None:

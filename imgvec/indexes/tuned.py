@@ -1,0 +1,129 @@
+"""What tuning found: every setting that was measured, the choice under each filter, and the outcome in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imgvec.errors import UsageError
+from imgvec.indexes.ladder import text
+from imgvec.indexes.recall import Estimate
+from imgvec.indexes.unseen import Basis
+from imgvec.store import IndexInfo
+
+_BASES: Mapping[Basis, str] = {
+    "given": "queries",
+    "stored": "stored rows",
+    "left out": "rows that were left out of a copy",
+    "carried over": "stored rows, less what a copy showed that they are easier",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one setting gave, under one filter."""
+
+    params: Mapping[str, Any]
+    recall: Estimate
+    """Its `low` is what the target is compared with (`measure.bounded`)."""
+    held_out: bool
+    """Measured on the queries that nothing was chosen by."""
+    p50_ms: float
+    p99_ms: float
+    qps: float
+    """Of one client that waits for each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was found under one filter."""
+
+    filter: str
+    rows: int
+    """That match."""
+    points: tuple[Point, ...]
+    """Everything measured, the cheapest setting first."""
+    chosen: Point | None
+    """The cheapest setting that reaches the target under this filter, held out; None where none does."""
+    best: Point
+    """`chosen`, or the setting of the best recall that was seen."""
+    applied: Point | None
+    """What the setting that reaches the target under every filter gives under this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The outcome of tuning one index."""
+
+    collection: str
+    type: str
+    build: Mapping[str, Any]
+    target: float
+    limit: int
+    confidence: float
+    queries: tuple[int, int]
+    """How many chose, and how many were held out."""
+    basis: Basis
+    choices: tuple[Choice, ...]
+    params: Mapping[str, Any] | None
+    """The cheapest setting that reaches the target under every filter; None where none does."""
+    names: tuple[str, ...]
+    """The search parameters that were tuned; none where the index has none."""
+    least: bool
+    """The least value there is will do: true of few rows, and where the index is not searched (yet). Milvus searches
+    segments below 1024 rows, and for some seconds those just indexed, row by row."""
+    searches: int
+    """How often the recall of a setting was measured."""
+    grid: int
+    """How often it would have been, had every setting been tried under every filter."""
+    seconds: float
+    memory_bytes: float
+    """Of the index, as the catalogue estimates it."""
+    build_seconds: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        return self.params is not None
+
+    def is_of(self, index: IndexInfo) -> bool:
+        """Whether it was measured on an index like that one: of its type, built with its parameters."""
+        return (self.type, dict(self.build)) == (index.type, dict(index.params))
+
+    def chosen(self) -> Mapping[str, Any]:
+        """The setting that was found; raises `UsageError` where none reached the recall."""
+        if self.params is None:
+            raise UsageError(f"no setting of {self.type} reaches the recall: there is none to apply")
+        return self.params
+
+    @property
+    def p50_ms(self) -> float:
+        """Under the slowest filter, of what was chosen or else was best."""
+        return max((choice.applied or choice.best).p50_ms for choice in self.choices)
+
+    def summary(self) -> str:
+        """The outcome, in one sentence."""
+        goal = f"recall@{self.limit} of {self.target:g}"
+        if self.params is not None:
+            setting = f" with {text(self.params)}" if self.params else ", and has nothing to tune"
+            worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
+            return (
+                f"{self.type} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
+                f"with {self.confidence:.0%} confidence, on {worst.recall.queries} held-out {_BASES[self.basis]}"
+            )
+        missed = [choice for choice in self.choices if choice.chosen is None] or self.choices
+        worst = min((choice.best for choice in missed), key=lambda point: point.recall.low)
+        where = next(f" under {c.filter}" if c.filter else "" for c in missed if c.best is worst)
+        setting = f" with {text(worst.params)}" if worst.params else ", which has nothing to tune"
+        # seen often enough to hope for, and too seldom to promise
+        few = (
+            "; more queries, or queries of your own, may show that it does" if worst.recall.mean >= self.target else ""
+        )
+        return (
+            f"no setting of {self.type} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
+            f"{worst.recall.low:.4f}){setting}{few}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "reached": self.reached}
