@@ -76,7 +76,7 @@ def test_the_incarnation_of_a_description(text: str, bits: str) -> None:
 def test_every_vector_has_its_encoder() -> None:
     both = {"vector": BOUND, "texture": replace(BOUND, layer=6)}
     check_bindings("photos", both, dict(both))
-    with pytest.raises(EncoderMismatch, match=r"'photos' holds vectors of .* in 'texture', and .*: layer 6 instead of 9"):
+    with pytest.raises(EncoderMismatch, match=r"holds vectors of .* in 'texture', but .*: layer 6 instead of 9"):
         check_bindings("photos", both, {**both, "texture": replace(BOUND, layer=9)})
     with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, texture, but these are vector$"):
         check_bindings("photos", both, {"vector": BOUND})
