@@ -1,7 +1,7 @@
 """Aliases: second names that can be moved from one collection to another at once; and renaming.
 
-Milvus Lite would drop and rename through an alias, and a server from 2.4 refuses to drop what an alias leads to, where
-2.3 and Milvus Lite drop the alias too. imgvec refuses all of it everywhere.
+Milvus Lite would drop and rename through an alias. A server from 2.4 refuses to drop what an alias leads to, where
+Milvus Lite drops the alias too, and 2.3 hides it and lets no other have its name. imgvec refuses all of it everywhere.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from pymilvus.exceptions import MilvusException
+
 from imgvec.errors import BackendError, CollectionExists, CollectionNotFound, UsageError
 from imgvec.milvus import described, names
-from imgvec.milvus.errors import translated
+from imgvec.milvus.errors import milvus_code, translated
 from imgvec.milvus.link import Link
 from imgvec.milvus.store import Store
 
 RENAMED = "renamed_from"
 """The property that a collection has on Milvus Lite while it is renamed, should the process be killed."""
-_NO_ALIAS = 1600
-"""The server's code; Milvus Lite says that there is no such collection."""
+_NO_ALIAS, _ALIAS_EXISTS = 1600, 1602
+"""The server's codes; Milvus Lite says of the first that there is no such collection."""
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +81,9 @@ def point(store: Store, alias: str) -> str | None:
         former = leads_to(link, alias)
         if former is None and _is_collection(link, alias):
             raise CollectionExists(f"{alias!r} is a collection, so it cannot be an alias: choose another name")
-        change = link.client.create_alias if former is None else link.client.alter_alias
         if former != store.name:
             with translated(f"point the alias {alias!r} to {store.name!r}"):
-                change(store.name, alias, timeout=link.timeout)
+                _point(link, store.name, alias, is_new=former is None)
     return former
 
 
@@ -133,6 +134,18 @@ def refuse_drop(link: Link, name: str, alias: str | None) -> None:
             f"the alias {', '.join(found)} leads to {name!r}: move it to another collection, or remove it, before this "
             "one is dropped"
         )
+
+
+def _point(link: Link, name: str, alias: str, *, is_new: bool) -> None:
+    if is_new:
+        try:
+            link.client.create_alias(name, alias, timeout=link.timeout)
+            return
+        except MilvusException as exc:
+            # a server of 2.3 keeps the alias of a collection that was dropped, hidden, and takes it for there already
+            if milvus_code(exc) != _ALIAS_EXISTS:
+                raise
+    link.client.alter_alias(name, alias, timeout=link.timeout)
 
 
 def _is_collection(link: Link, name: str) -> bool:

@@ -126,6 +126,16 @@ def test_drop_and_rename_through_an_alias_are_refused(make: Make, uri: str) -> N
     assert first._connection.collections() == []
 
 
+def test_the_alias_of_a_collection_that_another_client_dropped(make: Make, uri: str) -> None:
+    first = make("first")
+    imgvec.set_alias(first, "live")
+    first.store.link.client.drop_collection("first")
+    second = make("second")
+    assert imgvec.set_alias(second, "live") is None
+    with ImageCollection.open("live", uri=uri) as opened:
+        assert opened.name == "second"
+
+
 def test_the_commands(make: Make, run: Callable[..., Result], tmp_path: Path) -> None:
     picture(1).save(tmp_path / "1.jpg")
     first, _ = make("first"), make("second")
