@@ -6,6 +6,7 @@ store.py         one collection: reading.py brings its rows and hits out, writin
                  builds its index
 capabilities.py  what a backend can do
 companions.py    small collections beside a collection;  names.py  what collections may be called
+learned.py       arrays that a collection has learned, in the companion of that name
 aliases.py       second names, which can be moved; renaming
 schema.py        a definition as Milvus's schema and indexes
 described.py     what Milvus tells of a collection
