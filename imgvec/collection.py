@@ -16,8 +16,9 @@ from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.filling import as_source
 from imgvec.filters import Filter
-from imgvec.ingest import IngestOptions
+from imgvec.ingest import IngestOptions, StoredPictures
 from imgvec.milvus import Connection, Store, scratch
+from imgvec.milvus.companions import Companion
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
 from imgvec.options import documented, settled
@@ -104,6 +105,16 @@ class ImageCollection:
         return self.handle.target.remembered.binding
 
     @property
+    def journal(self) -> Companion | None:
+        """What is kept of each picture, where pictures have several rows; None where a row is a picture."""
+        return self.handle.target.journal
+
+    @property
+    def pictures(self) -> StoredPictures:
+        """The pictures, whatever number of rows each has: listed, counted and deleted."""
+        return self.handle.target.pictures
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
         return self.handle.target.encoder
@@ -133,6 +144,13 @@ class ImageCollection:
         """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
         return self.handle.read(lambda target: target.store.count(target.rendered(where)))
 
+    def count_pictures(self, where: Filter | str | None = None) -> int:
+        """How many pictures there are, or have a row that matches `where`.
+
+        In a collection of whole pictures each has one row. With views, a filter lists the rows that match.
+        """
+        return self.handle.read(lambda target: target.count_pictures(where))
+
     @documented(IngestOptions)
     def ingest(self, source: Source | Spec, **options: Unpack[IngestOptions]) -> IngestReport:
         """Bring in a folder, a file, a glob, an archive, a manifest, a list, a URL, or an iterable of these.
@@ -154,10 +172,10 @@ class ImageCollection:
         confirm: Callable[[int, int], bool] | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> int:
-        """Delete this source's rows whose file, or member of an archive, is gone; returns how many.
+        """Delete this source's pictures whose file, or member of an archive, is gone; returns how many.
 
         What the source excludes is left as it is. A link is there as long as it is, wherever it leads. `confirm` is
-        asked first, with the rows to delete and the rows looked at. Relative uris are taken to lie below the source's
+        asked first, with the pictures to delete and those looked at. Relative uris are taken to lie below the source's
         root, whichever root they were ingested with. `on_notice` is told of rows that are left because nobody can say
         whether they are gone. Raises `SourceError` where a source is not there or holds none of the collection's
         images: a disk that is not mounted looks just like that, and so does a folder that was moved; the message says
@@ -216,14 +234,13 @@ class ImageCollection:
         return self.handle.read(lambda target: target.store.get(ids, output_fields=["*"], with_vector=with_vector))
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Delete rows by id; returns how many there were."""
-        return self.handle.writing().store.delete(ids)
+        """Delete pictures, with all of their rows, by their ids or those of their rows; returns how many there were."""
+        return self.handle.writing().pictures.delete(ids)
 
     def delete_where(self, where: Filter | str) -> int:
-        """Delete the rows that match; returns how many there were."""
+        """Delete the pictures of which a row matches, with all of their rows; returns how many there were."""
         target = self.handle.writing()
-        found = target.store.scan(["id"], target.rendered(where))
-        return target.store.delete([row["id"] for rows in found for row in rows])
+        return target.pictures.delete(target.pictures.matching(target.rendered(where)))
 
     def describe(self) -> dict[str, Any]:
         """What the collection is, for JSON."""

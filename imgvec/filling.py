@@ -17,13 +17,13 @@ from imgvec.definition import description
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.images import DecodePolicy, FetchPolicy
-from imgvec.ingest import IngestOptions, Job, Resources, RunOptions
+from imgvec.ingest import Grid, IngestOptions, Job, Resources, RunOptions, Views
 from imgvec.ingest import prune as delete_gone
 from imgvec.ingest.hints import hints
 from imgvec.ingest.own_files import read_but_for
 from imgvec.loading import loaded_encoder
 from imgvec.milvus import bulk
-from imgvec.opening import opened_store
+from imgvec.opening import opened_journal, opened_store
 from imgvec.options import taken
 from imgvec.plurals import counted
 from imgvec.report import IngestReport
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -> IngestReport:
     """`ImageCollection.ingest`, with every option settled."""
     part, via, on_notice = chosen["part"], chosen["via"], chosen["on_notice"]
+    if via is not None and collection.definition.views is not None:
+        raise UsageError(
+            "a collection of views has a journal beside it, which files for a bulk import cannot fill: leave via out"
+        )
     if chosen["prune"] and (part is not None or via is not None):
         raise UsageError("prune needs the whole source and the collection itself: do not use part or via")
     engine = chosen["engine"] or LocalEngine()
@@ -61,6 +65,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
     )
     # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
     alone = via is not None or collection.store.capabilities.kind == "lite"
+    there = (collection.alias or collection.name, collection.settings, collection.store.incarnation)
     with _written_to(collection, via) as target:
         job = Job(
             records=partial(read_but_for, _own_files(collection.settings, source.options["root"]), read),
@@ -68,14 +73,9 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             resources=resources(collection),
             store=target,
             encoder=lambda: collection.encoder,
-            store_factory=None
-            if alone
-            else partial(
-                opened_store,
-                collection.alias or collection.name,
-                collection.settings,
-                collection.store.incarnation,
-            ),
+            views=views(collection),
+            store_factory=None if alone else partial(opened_store, *there),
+            journal_factory=None if alone or collection.journal is None else partial(opened_journal, *there),
             encoder_factory=partial(loaded_encoder, collection.name, collection.binding, collection.settings),
         )
         report = engine.ingest(job, **taken(RunOptions, chosen))
@@ -113,7 +113,7 @@ def prune(
             )
     left = Counter[str]()
     is_gone = source.gone(on_unsure=lambda uri: left.update([pruning.archive_of(uri)]))
-    pruned = delete_gone(collection.store, is_gone, confirm=confirm)
+    pruned = delete_gone(collection.pictures, is_gone, confirm=confirm)
     if left and on_notice:
         on_notice(pruning.unsure(collection.name, left))
     return pruned
@@ -128,6 +128,10 @@ def reopened(settings: Settings, uri: str, hashed: str | None, roots: Roots | No
         columns=source.columns if source else None,
         hashed=hashed,
     )
+def views(collection: ImageCollection) -> Views | None:
+    """How the collection has several rows a picture; None where it has one."""
+    wanted, journal = collection.definition.views, collection.journal
+    return None if wanted is None or journal is None else Views(Grid(wanted.grid), journal)
 
 
 def as_source(source: Source | Spec) -> Source:
@@ -173,6 +177,6 @@ def _own_files(settings: Settings, root: str | Path | None) -> str | None:
 
 def _knows_any(collection: ImageCollection, ids: Iterator[str]) -> bool:
     while some := list(islice(ids, 1000)):
-        if collection.store.get(some):
+        if collection.pictures.has_any(some):
             return True
     return False

@@ -15,6 +15,7 @@ from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.errors import CollectionExists, CollectionReplaced, DefinitionError
 from imgvec.loading import check_lengths, first_encoder
 from imgvec.milvus import Connection, Store
+from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.settings import Settings
 
@@ -99,6 +100,15 @@ def opened_store(name: str, settings: Settings, incarnation: Incarnation) -> Sto
     return store
 
 
+def opened_journal(name: str, settings: Settings, incarnation: Incarnation) -> Companion:
+    """What the collection keeps of its pictures, for another process; raises as `opened_store`."""
+    connection = connected(settings)
+    store = connection.open(name)
+    if store.incarnation != incarnation:
+        raise incarnation.error(name, store.incarnation)
+    return connection.companion(store, PICTURES)
+
+
 def _made(
     connection: Connection,
     name: str,
@@ -122,7 +132,8 @@ def _made(
         on_notice(danger)
     encoder = encoder or first_encoder(wanted, settings, on_notice)
     check_lengths(wanted, encoder.binding)
-    remembered = description.write(wanted, encoder.binding, connection.companion_names(name, ["learned"]))
+    kinds = ["learned", *([PICTURES.name] if wanted.views else [])]
+    remembered = description.write(wanted, encoder.binding, connection.companion_names(name, kinds))
     store = connection.create(name, wanted, dim=encoder.binding.dim, description=remembered, device=device)
     return Opened(connection, store, wanted, encoder.binding, settings, encoder)
 

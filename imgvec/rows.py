@@ -58,9 +58,11 @@ NOTE = RowField("VARCHAR", max_bytes=1024)
 """`FROM_IMAGE`, where a collection has a column for it; with a dynamic field it lies there."""
 
 RESERVED_NAMES = (ID, VECTOR, *OWN_FIELDS, FROM_IMAGE)
-"""Names that no definition may declare, and no metadata may fill: imgvec does."""
+"""Names that no definition may declare, and no metadata may fill: imgvec does. See `reserved_names`."""
 
 IMAGE_ID, VIEW, BOX, AT_MS = "image_id", "view", "box", "at_ms"
+VIEWS = "views"
+"""Of a picture in the journal: the counts of its views by kind."""
 
 ViewKind: TypeAlias = Literal["whole", "region", "face", "frame"]
 """What a row shows of its picture."""
@@ -81,6 +83,21 @@ VIEW_FIELDS: Mapping[str, RowField] = MappingProxyType(
 """What a row has besides in a collection of views: its picture's id, its `ViewKind`, x0, y0, x1, y1 in pixels of the
 upright picture, and milliseconds into the video (0 where it is not a frame). A definition without views may declare
 fields of these names, as those of 0.1.0 could."""
+
+
+JOURNAL_FIELDS: Mapping[str, RowField] = MappingProxyType(
+    {
+        URI: OWN_FIELDS[URI],
+        CONTENT_HASH: OWN_FIELDS[CONTENT_HASH],
+        VIEWS: RowField("JSON"),
+    }
+)
+"""What a collection of views keeps of each picture in the one beside it, by the picture's id."""
+
+
+def reserved_names(*, views: bool) -> tuple[str, ...]:
+    """Names that a definition, with views or without, may not declare, and no metadata may fill: imgvec does."""
+    return (*RESERVED_NAMES, *VIEW_FIELDS) if views else RESERVED_NAMES
 
 
 def view_id(image_id: str, kind: str, ordinal: int) -> str:

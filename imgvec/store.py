@@ -120,6 +120,11 @@ class Reads(Protocol):
         ...
 
     @property
+    def most_views(self) -> int | None:
+        """Rows that a picture has at most, of a collection of views; None where a row is a whole picture."""
+        ...
+
+    @property
     def dynamic(self) -> bool: ...
 
     def check_same(self) -> None:
@@ -226,6 +231,20 @@ class Notes(Protocol):
 
     def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """As `Writes.upsert`."""
+        ...
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """As `Store.delete`."""
+        ...
+
+    def count(self, filter: str = "") -> int:
+        """As `Reads.count`."""
+        ...
+
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = ...
+    ) -> Iterator[list[dict[str, Any]]]:
+        """As `Reads.scan`."""
         ...
 
 

@@ -73,6 +73,7 @@ class FakeStore(Store):
     metric_type: str = "COSINE"
     index: IndexInfo = IndexInfo("FLAT", {})
     dynamic: bool = True
+    most_views: int | None = None
     fields: Mapping[str, FieldType] = MappingProxyType(
         {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR"), "album": FieldType("VARCHAR")}
     )
@@ -200,3 +201,14 @@ class FakeNotes:
     def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
         self.rows |= {row["id"]: dict(row) for row in rows}
         return len(rows)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        return sum(self.rows.pop(id_, None) is not None for id_ in ids)
+
+    def count(self, filter: str = "") -> int:
+        return len(self.rows)
+
+    def scan(
+        self, output_fields: Sequence[str], filter: str = "", batch_size: int = 1000
+    ) -> Iterator[list[dict[str, Any]]]:
+        yield [{name: row[name] for name in ("id", *output_fields)} for _, row in sorted(self.rows.items())]

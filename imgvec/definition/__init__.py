@@ -17,7 +17,14 @@ from imgvec.definition.conversion import convert
 from imgvec.definition.definition import Definition
 from imgvec.definition.field_names import field_problem
 from imgvec.definition.fields import FieldSection
-from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, IndexSection, VectorSection
+from imgvec.definition.sections import (
+    EncoderSection,
+    ImagesSection,
+    IndexChoice,
+    IndexSection,
+    VectorSection,
+    ViewsSection,
+)
 from imgvec.definition.shipped import bundled
 from imgvec.definition.vector_fields import VectorFieldSection
 
@@ -30,6 +37,7 @@ __all__ = [
     "IndexSection",
     "VectorFieldSection",
     "VectorSection",
+    "ViewsSection",
     "bundled",
     "convert",
     "field_problem",

@@ -13,13 +13,13 @@ from imgvec.definition.conversion import check_size, convert, is_missing
 from imgvec.definition.field_names import IDENTIFIER, MILVUS_WORDS, field_problem
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.problems import MisplacedError, describe
-from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, Section, VectorSection
+from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, Section, VectorSection, ViewsSection
 from imgvec.definition.shipped import bundled
 from imgvec.definition.values import is_absent, plain
 from imgvec.definition.vector_fields import VectorFieldSection, check_names
 from imgvec.definition.yaml_lines import read_yaml
 from imgvec.errors import DefinitionError
-from imgvec.rows import RESERVED_NAMES, VECTOR
+from imgvec.rows import VECTOR, reserved_names
 
 ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
 
@@ -34,6 +34,8 @@ class Definition(Section):
     """Keep metadata that no field declares in Milvus's dynamic field; where false, it is refused."""
     images: ImagesSection = ImagesSection()
     vector: VectorSection = VectorSection()
+    views: ViewsSection | None = None
+    """None for a row a picture: the whole of it."""
     index: IndexChoice = IndexChoice()
     vectors: dict[str, VectorFieldSection] = Field(default_factory=dict)
     """Further vectors of every row, by name; `encoder`, `vector` and `index` are those of the one named `vector`."""
@@ -47,8 +49,9 @@ class Definition(Section):
         for name in self.fields:
             if not IDENTIFIER.match(name):
                 raise MisplacedError("a field's name is a letter or _ and then letters, digits and _", "fields", name)
-            if name.lower() in RESERVED_NAMES:
-                raise MisplacedError(f"is reserved: every collection has {', '.join(RESERVED_NAMES)}", "fields", name)
+            if name.lower() in self.reserved:
+                kind = "every collection" if self.views is None else "every collection with views"
+                raise MisplacedError(f"is reserved: {kind} has {', '.join(self.reserved)}", "fields", name)
             if name.lower() in MILVUS_WORDS:
                 raise MisplacedError("is a word of Milvus's own", "fields", name)
         if self.partition_key is not None:
@@ -57,7 +60,7 @@ class Definition(Section):
                 raise MisplacedError("names a declared VARCHAR or INT64 field that is not nullable", "partition_key")
         elif self.num_partitions is not None:
             raise MisplacedError("belongs to a partition_key", "num_partitions")
-        check_names(self.vectors, self.fields)
+        check_names(self.vectors, self.fields, self.reserved)
         for name, vector in self.vector_fields.items():
             vector.check(*(() if name == VECTOR else ("vectors", name)))
         for name, declared in self.fields.items():
@@ -141,7 +144,7 @@ class Definition(Section):
         for name, value in metadata.items():
             if name in self.fields or is_absent(value) or (isinstance(value, str) and not value):
                 continue
-            if name in RESERVED_NAMES or name in self.vectors:
+            if name in self.reserved or name in self.vectors:
                 raise ValueError(f"{name} is a field that imgvec fills in")
             if not self.dynamic:
                 raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
@@ -152,9 +155,14 @@ class Definition(Section):
             check_size("what no field declares", dynamic)
         return row | dynamic
 
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """The names of fields that imgvec fills in, its vectors' aside."""
+        return reserved_names(views=self.views is not None)
+
     def field_problem(self, name: str) -> str | None:
         """Why metadata cannot be stored in a field of this name; None where it can."""
-        return "imgvec fills it in" if name in self.vectors else field_problem(name)
+        return "imgvec fills it in" if name in self.vectors else field_problem(name, self.reserved)
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS
 from imgvec.rows import RESERVED_NAMES
@@ -12,9 +13,9 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 MILVUS_WORDS = KEYWORDS | FUNCTIONS | {"rowid", "timestamp"}
 
 
-def field_problem(name: str) -> str | None:
+def field_problem(name: str, reserved: Collection[str] = RESERVED_NAMES) -> str | None:
     """Why metadata cannot be stored in a field of this name; None where it can."""
-    if name in RESERVED_NAMES:
+    if name in reserved:
         return "imgvec fills it in"
     if not IDENTIFIER.match(name):
         return "a field's name is a letter or _, then letters, digits and _"

@@ -44,6 +44,35 @@ class ImagesSection(Section):
         raise ValueError(f"{value!r} is not auto, full, or a number of bits from 8 to 16")
 
 
+MOST_CROPS = 10
+"""On a side of a grid: the smallest crops are then 2/11 of the picture's sides."""
+
+
+class ViewsSection(Section):
+    """The parts of a picture that become rows beside the whole of it."""
+
+    grid: tuple[int, ...]
+    """For each n, n x n crops that half overlap; a number is taken for a list of one, and the order does not matter."""
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _ascending(cls, value: Any) -> Any:
+        given = [value] if type(value) is int else value
+        if (
+            not isinstance(given, list | tuple)
+            or not given
+            or not all(type(n) is int and 2 <= n <= MOST_CROPS for n in given)
+            or len({*given}) < len(given)
+        ):
+            raise ValueError(f"{value!r} is not a number from 2 to {MOST_CROPS}, or a list of different ones")
+        return tuple(sorted(given))
+
+    @property
+    def most(self) -> int:
+        """Rows that a picture has at most."""
+        return 1 + sum(n * n for n in self.grid)
+
+
 class VectorSection(Section):
     type: Literal["FLOAT_VECTOR", "FLOAT16_VECTOR", "BFLOAT16_VECTOR", "INT8_VECTOR"] = "FLOAT_VECTOR"
     metric_type: Literal["COSINE", "IP", "L2"] = "COSINE"

@@ -9,14 +9,13 @@ vectors:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from imgvec.catalog.vector_types import MAX_VECTORS
 from imgvec.definition.field_names import IDENTIFIER, MILVUS_WORDS
 from imgvec.definition.problems import MisplacedError
 from imgvec.definition.sections import EncoderSection, IndexChoice, IndexSection, Section, VectorSection
 from imgvec.errors import DefinitionError
-from imgvec.rows import RESERVED_NAMES
 
 
 class VectorFieldSection(Section):
@@ -49,13 +48,15 @@ class VectorFieldSection(Section):
             raise MisplacedError(exc.problem, *place, *exc.where.split(".")) from exc
 
 
-def check_names(vectors: Mapping[str, VectorFieldSection], declared: Mapping[str, object]) -> None:
+def check_names(
+    vectors: Mapping[str, VectorFieldSection], declared: Mapping[str, object], reserved: Collection[str]
+) -> None:
     """Raise `MisplacedError` where a further vector cannot be called so beside those fields, or there are too many."""
     for name in vectors:
         if not IDENTIFIER.match(name):
             raise MisplacedError("a vector's name is a letter or _ and then letters, digits and _", "vectors", name)
-        if name.lower() in RESERVED_NAMES:
-            raise MisplacedError(f"is reserved: every collection has {', '.join(RESERVED_NAMES)}", "vectors", name)
+        if name.lower() in reserved:
+            raise MisplacedError(f"is reserved: imgvec has fields {', '.join(reserved)} of its own", "vectors", name)
         if name.lower() in MILVUS_WORDS:
             raise MisplacedError("is a word of Milvus's own", "vectors", name)
         if name in declared:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from imgvec.errors import ImgvecError
-from imgvec.store import Notes, Writes
+from imgvec.ingest import Journal
+from imgvec.store import Writes
 from imgvec.vectors import Vectors
 
 Request = tuple[int, str, tuple[Any, ...], dict[str, Any]]
@@ -89,7 +90,7 @@ class DriversStore(_Drivers):
 
 
 class DriversNotes(_Drivers):
-    """`Notes` whose calls the driver makes."""
+    """The driver's `imgvec.ingest.Journal`: makes its calls there."""
 
     def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = ("*",)) -> Mapping[str, Mapping[str, Any]]:
         found: Mapping[str, Mapping[str, Any]] = self._call("get", list(ids), output_fields=list(output_fields))
@@ -100,7 +101,7 @@ class DriversNotes(_Drivers):
 
 
 @contextmanager
-def served(store: Writes | Notes) -> Iterator[Any]:
+def served(store: Writes | Journal) -> Iterator[Any]:
     """What makes calls to `store` for the workers, while the context is open; one at a time."""
     import ray
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import EngineFailed, ImgvecError
-from imgvec.ingest import Expander, Resources, RowFields, Views, claimed, ingest
+from imgvec.ingest import Expander, Journal, Resources, RowFields, Views, claimed, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Item
-from imgvec.store import Notes, Writes
+from imgvec.store import Writes
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -63,7 +63,7 @@ class Work:
     folder: str
     """The driver's working directory, which relative paths start from."""
     expand: Expander | None = None
-    journal_factory: Callable[[], Notes] | None = None
+    journal_factory: Callable[[], Journal] | None = None
     """These two where pictures have several rows."""
 
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 from imgvec.ingest.claims import claimed
 from imgvec.ingest.expand import Expander, Grid, View
 from imgvec.ingest.items import RowFields
+from imgvec.ingest.journal import Journal
 from imgvec.ingest.options import Engine, IngestOptions, Job, Resources, RunOptions, Views
 from imgvec.ingest.pipeline import ingest
-from imgvec.ingest.prune import prune
+from imgvec.ingest.stored import StoredPictures, prune
 
 __all__ = [
     "Engine",
@@ -27,9 +28,11 @@ __all__ = [
     "Grid",
     "IngestOptions",
     "Job",
+    "Journal",
     "Resources",
     "RowFields",
     "RunOptions",
+    "StoredPictures",
     "View",
     "Views",
     "claimed",

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,22 +29,20 @@ from imgvec.rows import (
     FROM_IMAGE,
     ID,
     INGESTED_AT,
-    RESERVED_NAMES,
     URI,
     VECTOR,
     VIEW,
-    VIEW_FIELDS,
+    VIEWS,
     ViewCounts,
+    reserved_names,
     view_counts,
     view_ids,
 )
-from imgvec.store import Notes, Writes
+from imgvec.store import Writes
 from imgvec.vectors import Vectors
 
 Row = Mapping[str, Any]
 
-VIEWS = "views"
-"""The journal's field of the counts."""
 TORN = ""
 """The content hash of a picture that is being written."""
 
@@ -65,12 +63,24 @@ class Known:
     has_rows: bool = True
 
 
+class Journal(Protocol):
+    """The notes, as an ingest uses them."""
+
+    def get(self, ids: Sequence[str], *, output_fields: Sequence[str] = ...) -> Mapping[str, Mapping[str, Any]]:
+        """As `Notes.get`."""
+        ...
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """As `Notes.upsert`."""
+        ...
+
+
 class Pictures:
     """The pictures of a collection that has one row a picture."""
 
     most = 1
     """Rows that a picture has at most."""
-    own_fields = frozenset(RESERVED_NAMES)
+    own_fields = frozenset(reserved_names(views=False))
     """Those that imgvec fills in, and no metadata."""
 
     def __init__(self, store: Writes) -> None:
@@ -111,9 +121,9 @@ class Pictures:
 class ViewedPictures(Pictures):
     """The pictures of a collection that has a row for each view, with their journal."""
 
-    own_fields = frozenset((*RESERVED_NAMES, *VIEW_FIELDS))
+    own_fields = frozenset(reserved_names(views=True))
 
-    def __init__(self, store: Writes, journal: Notes, most: int) -> None:
+    def __init__(self, store: Writes, journal: Journal, most: int) -> None:
         super().__init__(store)
         self._journal, self.most = journal, most
 

@@ -13,11 +13,12 @@ from typing_extensions import TypedDict, Unpack
 from imgvec.images import DecodePolicy
 from imgvec.ingest.expand import Expander
 from imgvec.ingest.items import RowFields
+from imgvec.ingest.journal import Journal
 from imgvec.options import Option, python_only
 from imgvec.progress import Progress
 from imgvec.report import IngestReport
 from imgvec.sources import Item, Table
-from imgvec.store import Notes, Writes
+from imgvec.store import Writes
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -90,7 +91,7 @@ class Views:
     """How a collection has several rows a picture."""
 
     expand: Expander
-    journal: Notes
+    journal: Journal
     """Takes a row a picture: see `imgvec.ingest.journal`."""
 
 
@@ -110,7 +111,7 @@ class Job:
     """In this process; None for a row a picture."""
     store_factory: Callable[[], Writes] | None = None
     """Opens the store in another process; None if only this process may write to it."""
-    journal_factory: Callable[[], Notes] | None = None
+    journal_factory: Callable[[], Journal] | None = None
     """Opens the journal of the views in another process."""
     encoder_factory: Callable[[], Encoder] | None = None
     """Loads the encoder in another process."""

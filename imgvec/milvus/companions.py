@@ -33,7 +33,7 @@ from imgvec.milvus.reading import SCAN_BATCH
 from imgvec.milvus.schema import IndexPlan
 from imgvec.milvus.store import Store
 from imgvec.milvus.vector_index import create_index
-from imgvec.rows import ID, KEY, VECTOR, RowField
+from imgvec.rows import ID, JOURNAL_FIELDS, KEY, VECTOR, RowField
 
 FORMAT = 1
 NAMES = "companions"
@@ -51,6 +51,10 @@ class Kind:
 
     name: str
     fields: Mapping[str, RowField]
+
+
+PICTURES = Kind("pictures", JOURNAL_FIELDS)
+"""The pictures of a collection of views."""
 
 
 class Companion:

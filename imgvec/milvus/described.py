@@ -43,6 +43,8 @@ class Schema:
     noted: bool = False
     """It has a column for `FROM_IMAGE`; one with a dynamic field keeps that note there, and has none of its own."""
     incarnation: Incarnation = field(default=Incarnation("", 0, ""))
+    most_views: int | None = None
+    """Rows that a picture has at most, of a collection of views."""
     remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What imgvec keeps with the collection besides; see `CollectionLink.remember`."""
     further: Mapping[str, VectorField] = field(default_factory=dict)
@@ -89,7 +91,8 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
     vectors = {each: _vector_field(by_name[each], indexes[each] or {}) for each in vector_names(described)}
     first = vectors.pop(VECTOR)
     description = description_of(described)
-    formats = _date_fields(description) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
+    definition = _definition(description)
+    formats = _date_fields(definition) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
     others = {VECTOR, FROM_IMAGE, *vectors}
     fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in others}
     return Schema(
@@ -107,6 +110,7 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
         remembered=remembered(described),
         noted=FROM_IMAGE in by_name,
         further=MappingProxyType(vectors),
+        most_views=definition.views.most if definition and definition.views else None,
     )
 
 
@@ -158,12 +162,17 @@ def _typed(parameter: Parameter, value: Any) -> Any:
     return {"int": int, "float": float}.get(parameter.kind, str)(value)
 
 
-def _date_fields(description: str) -> dict[str, tuple[str | None, int | None]]:
-    """Format, and the number that stands for none, of the fields of dates; Milvus knows them for integers only."""
+def _definition(description: str) -> Definition | None:
+    """None where the collection is not imgvec's, or a later one's."""
     try:
-        declared = Definition.load(json.loads(description)["definition"]).fields
-    except (ValueError, TypeError, KeyError, DefinitionError):  # not imgvec's, or a later one's
-        return {}
+        return Definition.load(json.loads(description)["definition"])
+    except (ValueError, TypeError, KeyError, DefinitionError):
+        return None
+
+
+def _date_fields(definition: Definition | None) -> dict[str, tuple[str | None, int | None]]:
+    """Format, and the number that stands for none, of the fields of dates; Milvus knows them for integers only."""
+    declared = definition.fields if definition else {}
     return {
         name: (each.format, each.default if isinstance(each.default, int) else None)
         for name, each in declared.items()

@@ -16,7 +16,7 @@ from imgvec.definition import Definition, FieldSection, IndexSection, VectorFiel
 from imgvec.errors import DefinitionError
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import DESCRIPTION
-from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR
+from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR, VIEW_FIELDS, RowField
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +188,21 @@ def _schema(
     made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=KEY.max_bytes)
     for name, each in definition.vector_fields.items():
         made.add_field(name, DataType[each.vector.type], dim=dims[name])
-    for name, own in OWN_FIELDS.items():
-        made.add_field(name, DataType[own.type], **({"max_length": own.max_bytes} if own.max_bytes else {}))
+    for name, own in {**OWN_FIELDS, **(VIEW_FIELDS if definition.views else {})}.items():
+        made.add_field(name, DataType[own.type], **own_options(own))
     for name, declared in definition.fields.items():
         made.add_field(name, DataType[declared.type], **_field_options(name, declared, partition_key))
     if not definition.dynamic and any(declared.from_image for declared in definition.fields.values()):
         made.add_field(FROM_IMAGE, DataType[NOTE.type], max_length=NOTE.max_bytes)
     return made
+
+
+def own_options(own: RowField) -> dict[str, Any]:
+    """What a field of imgvec's own is declared with."""
+    options: dict[str, Any] = {"max_length": own.max_bytes} if own.max_bytes else {}
+    if own.items:
+        options |= {"element_type": DataType.INT32, "max_capacity": own.items}
+    return options
 
 
 def _field_options(name: str, declared: FieldSection, partition_key: str | None) -> dict[str, Any]:

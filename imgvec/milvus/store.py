@@ -83,6 +83,11 @@ class Store(store.Store):
         return self.link.schema.fields
 
     @property
+    def most_views(self) -> int | None:
+        """Rows that a picture has at most, of a collection of views; None where a row is a whole picture."""
+        return self.link.schema.most_views
+
+    @property
     def dynamic(self) -> bool:
         return self.link.schema.dynamic
 

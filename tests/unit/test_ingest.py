@@ -20,7 +20,7 @@ from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels
 from imgvec.errors import BackendUnavailable, EncoderError, UnreadableImage, WriteFailed
 from imgvec.images import BytesReader, content_hash
-from imgvec.ingest import Resources, ingest, prune
+from imgvec.ingest import Resources, StoredPictures, ingest, prune
 from imgvec.ingest.own_files import read_but_for
 from imgvec.report import IngestReport
 from imgvec.rows import FROM_IMAGE
@@ -244,11 +244,16 @@ def test_prune(pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path:
         (pictures / path).unlink()
     (tmp_path / "elsewhere.png").unlink()  # not of the source that is pruned
     asked: list[tuple[int, int]] = []
-    assert prune(store, gone_from(pictures), confirm=lambda *numbers: asked.append(numbers) is not None) == 0
+    assert (
+        prune(
+            StoredPictures(store, None), gone_from(pictures), confirm=lambda *numbers: asked.append(numbers) is not None
+        )
+        == 0
+    )
     assert asked == [(2, 21)]
-    assert prune(store, gone_from(pictures)) == 2
+    assert prune(stored, gone) == 2
     assert len(store.rows) == 19
-    assert prune(store, gone_from(pictures)) == 0
+    assert prune(stored, gone_from(pictures)) == 0
 
 
 @pytest.mark.slow
