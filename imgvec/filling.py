@@ -128,6 +128,8 @@ def reopened(settings: Settings, uri: str, hashed: str | None, roots: Roots | No
         columns=source.columns if source else None,
         hashed=hashed,
     )
+
+
 def views(collection: ImageCollection) -> Views | None:
     """How the collection has several rows a picture; None where it has one."""
     wanted, journal = collection.definition.views, collection.journal

@@ -20,8 +20,10 @@ from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.errors import BackendError, CollectionNotFound, EncoderError, EncoderMismatch, ImgvecError
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy
+from imgvec.ingest import StoredPictures
 from imgvec.loading import loaded_encoder
 from imgvec.milvus import Connection, Store, defaults, scratch
+from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.search.answer import Answer
 from imgvec.search.encoding import Reopen, dims, needs_encoder
@@ -56,6 +58,8 @@ class Target:
         self.store, self.remembered = store, remembered
         self._settings, self._encoder, self._lock = settings, encoder, threading.Lock()
         self.reopen = reopen
+        self.journal = Companion(store.link.database, store, PICTURES) if remembered.definition.views else None
+        """What is kept of each picture, where pictures have several rows."""
         self.searcher = Searcher(
             store,
             lambda: self.encoder,
@@ -83,6 +87,17 @@ class Target:
     def search_defaults(self) -> SearchDefaults:
         return defaults.read(self.store, self.remembered.definition)
 
+    @property
+    def pictures(self) -> StoredPictures:
+        """The pictures, whatever number of rows each has."""
+        return StoredPictures(self.store, self.journal)
+
+    def count_pictures(self, where: Filter | str | None = None) -> int:
+        """`ImageCollection.count_pictures`."""
+        if self.journal is None:
+            return self.store.count(self.rendered(where))
+        return self.pictures.count() if where is None else len(self.pictures.matching(self.rendered(where)))
+
     def rendered(self, where: Filter | str | None) -> str:
         """The Milvus expression of a filter; raises `FilterError`."""
         return render(where, self.store.fields, dynamic=self.store.dynamic)
@@ -93,6 +108,7 @@ class Target:
         return {
             "about": definition.about,
             "rows": store.count(),
+            "pictures": self.count_pictures(),
             "vector": {"type": store.vector_type, "dim": store.dim, "metric_type": store.metric_type},
             "index": {"type": store.index.type, "params": dict(store.index.params)},
             "encoder": self.remembered.binding.to_dict(),

@@ -244,12 +244,8 @@ def test_prune(pictures: Path, store: FakeStore, encoder: FakeEncoder, tmp_path:
         (pictures / path).unlink()
     (tmp_path / "elsewhere.png").unlink()  # not of the source that is pruned
     asked: list[tuple[int, int]] = []
-    assert (
-        prune(
-            StoredPictures(store, None), gone_from(pictures), confirm=lambda *numbers: asked.append(numbers) is not None
-        )
-        == 0
-    )
+    stored, gone = StoredPictures(store, None), gone_from(pictures)
+    assert prune(stored, gone, confirm=lambda *numbers: asked.append(numbers) is not None) == 0
     assert asked == [(2, 21)]
     assert prune(stored, gone) == 2
     assert len(store.rows) == 19

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "gallery": {"errors", "images"},
     "collection": {"definition", "encoders", "filling", "filters", "images", "ingest", "milvus", "opening", "options",
                    "report", "search", "settings", "sources", "target"},
-    "target": {"definition", "encoders", "filters", "images", "loading", "milvus", "search", "settings"},
+    "target": {"definition", "encoders", "filters", "images", "ingest", "loading", "milvus", "search", "settings"},
     "filling": {"collection", "database", "definition", "engines", "images", "ingest", "loading",
                 "milvus", "opening", "options", "pruning", "report", "settings", "sources", "store"},
     "opening": {"database", "definition", "encoders", "loading", "milvus", "settings"},
