@@ -100,8 +100,10 @@ def show(ctx: click.Context, name: str, output: str) -> None:
     click.echo(f"{data['name']}: {data['about'] or 'no description'}")
     if data["aliases"]:
         click.echo(f"  aliases: {', '.join(data['aliases'])}")
-    for part in ("uri", "rows", "vector", "index", "encoder"):
+    for part in ("uri", "rows", "pictures", "vector", "index", "encoder"):
         value = data[part]
+        if part == "pictures" and "views" not in data["definition"]:
+            continue  # as many as rows
         if isinstance(value, dict):
             value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner not in (None, {}, ""))
         click.echo(f"  {part}: {value}")
@@ -153,7 +155,10 @@ def drop(ctx: click.Context, name: str, yes: bool) -> None:
     """Delete the whole collection NAME, after asking."""
     with opened(ctx, name) as collection:
         collection.handle.check_drop()
-        if not confirmed(f"Drop {name} and its {counted(collection.count(), 'row')}?", yes):
+        rows = counted(collection.count(), "row")
+        if collection.definition.views is not None:
+            rows += f" of {counted(collection.count_pictures(), 'picture')}"
+        if not confirmed(f"Drop {name} and its {rows}?", yes):
             raise click.Abort
         collection.drop()
     click.echo(f"{name}: dropped")
@@ -161,17 +166,21 @@ def drop(ctx: click.Context, name: str, yes: bool) -> None:
 
 @collections.command()
 @click.argument("name")
+@click.option("--pictures", is_flag=True, help="Count pictures, each of which may have several rows (views).")
 @filter_options
 @click.pass_context
-def count(ctx: click.Context, name: str, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]) -> None:
+def count(
+    ctx: click.Context, name: str, pictures: bool, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
+) -> None:
     """Count the rows of NAME, or only those that match."""
     with opened(ctx, name) as collection:
-        click.echo(collection.count(combined(collection, where, eq, ranges)))
+        matching = combined(collection, where, eq, ranges)
+        click.echo(collection.count_pictures(matching) if pictures else collection.count(matching))
 
 
 @collections.command()
 @click.argument("name")
-@click.option("--id", "ids", multiple=True, metavar="ID", help="Delete the row with this id.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Delete the picture or row with this id.")
 @filter_options
 @yes_option
 @click.pass_context
@@ -184,17 +193,21 @@ def delete(
     ranges: tuple[str, ...],
     yes: bool,
 ) -> None:
-    """Delete rows of NAME by id or by filter, after asking."""
+    """Delete rows of NAME by id or by filter, after asking.
+
+    In a collection with views whole pictures are deleted: those with this id or a row with it, or with a matching row.
+    """
     if bool(ids) == bool(where or eq or ranges):
         raise click.UsageError("Say which rows to delete: use --id, or --where, --eq and --range.")
     with opened(ctx, name) as collection:
         matching = combined(collection, where, eq, ranges)
-        rows = len(collection.get(ids)) if ids else collection.count(matching)
-        if rows and not confirmed(f"Delete {counted(rows, 'row')} of {name}?", yes):
+        what = "row" if collection.definition.views is None else "picture"
+        number = len(collection.pictures.of(ids)) if ids else collection.count_pictures(matching)
+        if number and not confirmed(f"Delete {counted(number, what)} of {name}?", yes):
             raise click.Abort
-        if rows:
-            rows = collection.delete(ids) if matching is None else collection.delete_where(matching)
-    click.echo(f"{name}: {counted(rows, 'row')} deleted")
+        if number:
+            number = collection.delete(ids) if matching is None else collection.delete_where(matching)
+    click.echo(f"{name}: {counted(number, what)} deleted")
 
 
 collections.add_command(import_)

@@ -42,7 +42,8 @@ def evaluate(
 
     A hit is relevant if it has the query's label. Each stored row is queried against all the others, or use --queries
     to search with images of your own. Prints precision@k (P), recall@k (R), mAP@k over the first k hits, nDCG@k and,
-    with --exact, mAP over all rows: averaged over queries, averaged over classes, and for each class. --compare prints
+    with --exact, mAP over all rows: averaged over queries, averaged over classes, and for each class. In a collection
+    with views, pictures take the place of rows, each ranked by its best view. --compare prints
     both collections and their difference with a 95 % interval (paired bootstrap over the queries).
     """
     import imgvec
@@ -83,7 +84,7 @@ def _opened_at(ctx: click.Context, name: str, uri: str | None) -> ImageCollectio
 
 def _notices(found: Evaluation) -> None:
     if found.unlabelled:
-        notice(f"{found.collection}: {found.unlabelled:,} of {counted(found.rows, 'row')} without {found.label}")
+        notice(f"{found.collection}: {found.unlabelled:,} of {_counted(found)} without {found.label}")
     if found.without_relevant:
         classes = ", ".join(list(found.without_relevant)[:10]) + (", …" if len(found.without_relevant) > 10 else "")
         notice(
@@ -101,8 +102,13 @@ def _short(measure: str) -> str:
 
 
 def _ranked(found: Evaluation) -> str:
-    how = "all rows ranked by exact score" if found.ranking == "exact" else "ranked by the collection's search"
-    return f"{counted(len(found.names), 'query', 'queries')}, {counted(found.rows, 'row')}, {how}"
+    exact = f"all {found.ranked} ranked by exact score"
+    how = exact if found.ranking == "exact" else "ranked by the collection's search"
+    return f"{counted(len(found.names), 'query', 'queries')}, {_counted(found)}, {how}"
+
+
+def _counted(found: Evaluation) -> str:
+    return counted(found.rows, found.ranked.removesuffix("s"))
 
 
 def _print_evaluation(found: Evaluation, output: str) -> None:

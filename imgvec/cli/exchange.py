@@ -98,7 +98,7 @@ def export(
     """Export rows to TARGET: FILE.parquet, FILE.npy (with FILE.ids.csv), or a folder of Parquet files.
 
     Parquet keeps every field, the encoder and the definition. Run the same command again to resume an interrupted
-    export. Rows written during the export may or may not be included.
+    export. Rows written during the export may or may not be included. In a collection with views, each view is a row.
     """
     import imgvec
 

@@ -104,6 +104,8 @@ def ingest(
     .jsonl and .parquet. A list is a .txt with one path or URL per line. URLs are http(s) or anything fsspec reads
     (s3://, gs://, hf://).
 
+    Counts are of images, also in a collection with views, where each image has several rows.
+
     Unchanged images are skipped, so run the same command again to resume. A missing collection is created, from the
     bundled definition of the same name or else from `photos`.
     """
@@ -117,8 +119,8 @@ def ingest(
     of_source, run = taken(SourceOptions, options), taken(IngestOptions, options)
     prune, metadata, errors = run.pop("prune", False), run.get("metadata"), run.get("errors")
 
-    def confirm(rows: int, of: int) -> bool:
-        return confirmed(f"Delete {rows:,} of the collection's {counted(of, 'row')}, whose files are gone?", yes)
+    def confirm(gone: int, of: int) -> bool:
+        return confirmed(f"Delete {gone:,} of the collection's {counted(of, 'picture')}, whose files are gone?", yes)
 
     if prune and not yes and not sys.stdin.isatty():
         raise click.UsageError("--prune deletes rows and needs confirmation, but there is no terminal: add --yes.")

@@ -81,7 +81,8 @@ def _print(answer: Answer, kinds: Mapping[str, FieldType], output: str) -> None:
     if output == "json":
         print_json(rows)
     elif output == "csv":
-        own = ["id", "score", "distance", "uri"]
+        place = ["image_id", "view", "box", "at_ms"] if any(hit.box for hit in answer) else []
+        own = ["id", "score", "distance", "uri", *place]
         # a dynamic field may be called like one of these
         columns = {name: f"fields.{name}" if name in own else name for shown in fields for name in shown}
         named = [{columns[name]: value for name, value in shown.items()} for shown in fields]
@@ -91,4 +92,5 @@ def _print(answer: Answer, kinds: Mapping[str, FieldType], output: str) -> None:
         shorter = (
             {**{name: shown.get(name) for name in dated}, **row} for row, shown in zip(rows, fields, strict=True)
         )
-        print_table(["score", *dated, "uri", "id"], shorter)
+        box = ["box"] if any(hit.box for hit in answer) else []
+        print_table(["score", *dated, "uri", *box, "id"], shorter)

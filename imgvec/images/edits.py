@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -42,8 +42,15 @@ EDITS: Mapping[str, Callable[[Image.Image], bytes]] = MappingProxyType(
 """Each edit: an upright RGB image to the bytes of a JPEG file."""
 
 
-def thumbnail(image: Image.Image, side: int = 160) -> bytes:
-    """The image within `side` by `side` pixels, as the bytes of a JPEG file."""
+def thumbnail(image: Image.Image, side: int = 160, box: tuple[int, int, int, int] | None = None) -> bytes:
+    """The image within `side` by `side` pixels, as the bytes of a JPEG file; `box`, in its pixels, is drawn on it."""
     small = image.copy()
     small.thumbnail((side, side))
+    if box is not None:
+        across, down = small.width / image.width, small.height / image.height
+        left, top = round(box[0] * across), round(box[1] * down)
+        right, bottom = max(left, round(box[2] * across) - 1), max(top, round(box[3] * down) - 1)
+        draw = ImageDraw.Draw(small)
+        draw.rectangle((left, top, right, bottom), outline=(0, 0, 0), width=3)
+        draw.rectangle((left, top, right, bottom), outline=(255, 214, 10), width=2)
     return _jpeg(small, quality=80)

@@ -33,6 +33,7 @@ from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bou
 from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import Estimate
 from imgvec.progress import Telling
+from imgvec.rows import IMAGE_ID, VIEW
 from imgvec.store import Indexes, Searches
 
 COPIED = 100_000
@@ -151,15 +152,19 @@ def unseen_copies(
 def _pictures(store: Searches, seed: int, *, of_vectors: bool = True) -> list[list[str]]:
     """The ids of the rows of each picture, the pictures in random order.
 
-    Rows are of one picture where their bytes are the same, or their vectors, for which up to 100,000 rows are read.
+    Rows are of one picture where their bytes are the same, or their vectors, for which up to 100,000 rows are read. All
+    views of a picture are of it, the whole one first; equal crops, as of two white walls, do not make pictures one.
     """
-    fields = ["id", "content_hash", *(["vector"] if of_vectors and store.count() <= COPIED else [])]
+    views = store.most_views is not None
+    fields = ["id", "content_hash", *([IMAGE_ID, VIEW] if views else [])]
+    fields += ["vector"] if of_vectors and store.count() <= COPIED else []
     groups: dict[str, list[str]] = {}
     keys_of: dict[str, list[str | bytes]] = {}
     group_of: dict[str | bytes, str] = {}
     for row in (row for rows in store.scan(fields) for row in rows):
-        keys: list[str | bytes] = [key for key in (row.get("content_hash"),) if key]
-        if "vector" in row:
+        keys: list[str | bytes] = [key for key in (row.get("content_hash"), row.get(IMAGE_ID) if views else "") if key]
+        is_whole = not views or row[VIEW] == "whole"
+        if "vector" in row and is_whole:
             keys.append(blake2b(np.asarray(row["vector"], np.float32).tobytes(), digest_size=16).digest())
         # the largest takes in the others, so that no key moves often
         known = sorted({group_of[key] for key in keys if key in group_of}, key=lambda one: (-len(keys_of[one]), one))
@@ -167,7 +172,8 @@ def _pictures(store: Searches, seed: int, *, of_vectors: bool = True) -> list[li
         for other in known[1:]:
             groups[first] += groups.pop(other)
             keys += keys_of.pop(other)
-        groups.setdefault(first, []).append(row["id"])
+        rows = groups.setdefault(first, [])
+        rows.insert(0 if views and is_whole else len(rows), row["id"])
         keys_of.setdefault(first, []).extend(keys)
         group_of.update(dict.fromkeys(keys, first))
     order = np.random.default_rng(seed).permutation(len(groups))

@@ -63,6 +63,8 @@ class Evaluation:
     """Of each query."""
     values: Values = field(repr=False, compare=False)
     """(queries, measures)."""
+    ranked: Literal["rows", "pictures"] = "rows"
+    """What `rows` counts, and queries are ranked against: pictures, each by its best view, in a collection of views."""
     left_out: int = 0
     """Queries to which no row is relevant; one of several labels counts once here."""
 
@@ -101,6 +103,7 @@ class Evaluation:
             "where": self.where,
             "ranking": self.ranking,
             "rows": self.rows,
+            "ranked": self.ranked,
             "unlabelled": self.unlabelled,
             "queries": len(self.names),
             "left_out": self.left_out,
@@ -132,6 +135,9 @@ def evaluate(
     there is to find. Or `queries` are images' paths with their labels, encoded by the collection's encoder; text is
     read as the field's type, for an ARRAY as a JSON list or items separated by `;`. Rows of the same uri, or of the
     same bytes, are left out then. `among` takes only the queries of these names, `sample` so many by chance.
+
+    In a collection of views pictures take the place of rows: each asks by its whole view and is ranked by its best one,
+    and none of a query's own views is a hit.
 
     The collection's own search ranks, `max(k)` hits deep, with the search parameters `params`; or, with `exact`, matrix
     products rank every row, which adds `map` over the whole ranking. `where` narrows the rows, and with them the stored
@@ -198,6 +204,7 @@ def evaluate(
         names=tuple(query.name for query in measured),
         labels=tuple(query.labels for query in measured),
         values=np.array(values),
+        ranked="pictures" if gallery.views else "rows",
         left_out=len(lone),
     )
 
@@ -226,7 +233,7 @@ def _stored(collection: Searched, gallery: Gallery, block: list[Asked]) -> tuple
     """The stored rows that are still there, and their vectors."""
     positions = [query.own[0] for query in block]
     if len(gallery.vectors):
-        return block, gallery.vectors[positions]
+        return block, gallery.query_vectors(positions)
     ids = [gallery.ids[position] for position in positions]
     rows = collection.store.get(ids, with_vector=True)
     there = [(query, rows[id_]["vector"]) for query, id_ in zip(block, ids, strict=True) if id_ in rows]

@@ -1,4 +1,4 @@
-"""Where the relevant rows stand in each query's ranking."""
+"""Where the relevant pictures stand in each query's ranking."""
 
 from __future__ import annotations
 
@@ -53,17 +53,22 @@ class IndexRanking:
         )
         for query, hits in zip(queries, answers, strict=True):
             own = {self.gallery.ids[row] for row in query.own}
-            others = [hit for hit in hits if hit.id not in own][: self.depth]
+            others = [hit for hit in hits if hit.image_id not in own][: self.depth]
             shares = [not query.labels.isdisjoint(labels_of(hit.fields.get(label))) for hit in others]
             yield np.flatnonzero(shares) + 1
 
 
 class ExactRanking:
-    """Every row by its true score, equal scores in the order of the rows; scores are matrix products in float32."""
+    """Every picture by the true score of its best row, equal scores in the order of the pictures; scores are matrix
+    products in float32.
+    """
 
     def __init__(self, gallery: Gallery, metric_type: str) -> None:
         self._gallery, self._metric = gallery, metric_type
-        self.block = max(1, min(1024, _BLOCK_SCORES // max(1, len(gallery))))
+        self.block = max(1, min(1024, _BLOCK_SCORES // max(1, len(gallery.owners))))
+        # the rows picture by picture; where each has one they are already
+        self._order = np.argsort(gallery.owners, kind="stable") if gallery.views else None
+        self._starts = np.searchsorted(gallery.owners[self._order], np.arange(len(gallery))) if gallery.views else None
         # the order of rows by IP is that by COSINE over rows of unit length, and by L2 when |row|²/2 is taken off
         lengths = np.sqrt(np.einsum("ij,ij->i", gallery.vectors, gallery.vectors))
         self._lengths = np.maximum(lengths, np.finfo(np.float32).tiny)
@@ -74,6 +79,8 @@ class ExactRanking:
             scores /= self._lengths
         elif self._metric == "L2":
             scores -= self._lengths**2 / 2
+        if self._order is not None and self._starts is not None:
+            scores = np.maximum.reduceat(scores[:, self._order], self._starts, axis=1)
         for query, row in zip(queries, scores, strict=True):
             relevant = self._gallery.labels.rows(query.labels)
             row[list(query.own)] = -np.inf  # the last places of all

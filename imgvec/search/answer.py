@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from imgvec.errors import BackendError
 from imgvec.plurals import counted
+from imgvec.rows import ViewKind
 from imgvec.search.request import Request
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
     from imgvec.search.forms import Box
 
-View = Literal["whole", "region", "face", "frame"]
-_COLUMNS = ("id", "score", "distance", "uri", "image_id", "view", "box", "probability")
+_COLUMNS = ("id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,13 @@ class Hit:
     """What Milvus answered: for COSINE and IP the similarity, for L2 the squared Euclidean distance."""
     image_id: str = ""
     """Of the picture that the row is a view of; the row's own id where the row is the whole picture."""
-    view: View = "whole"
+    view: ViewKind = "whole"
     box: Box | None = None
     """The view's place: x0, y0, x1, y1 in pixels of the upright picture; None for the whole of it."""
     probability: float | None = None
     """The calibrated chance that this is a true match; None for a collection that was not calibrated."""
+    at_ms: int | None = None
+    """Milliseconds into the video, of a frame."""
 
     def __post_init__(self) -> None:
         if not self.image_id:
@@ -82,7 +84,7 @@ class Shortfall:
     """How many."""
     reason: Literal["min_score", "rows", "index"] | None
     """`min_score` cut hits off; there are no more `rows` that match; or there are, and the `index` did not come to
-    them. None where the backend could not say how many rows match."""
+    them. None where the backend could not say how many rows match. Where hits are pictures, so are what is counted."""
 
     def __str__(self) -> str:
         said = {
@@ -118,9 +120,9 @@ class Answer(Sequence[Hit]):
     collection: str = field(default="", compare=False)
     """Which collection answered, by its own name: behind an alias that was moved it is another one."""
     found: int = field(default=0, compare=False)
-    """How many hits Milvus gave, those before `offset` and below `min_score` among them."""
+    """How many hits there were, those before `offset` and below `min_score` among them."""
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
-    """Asks how many rows match."""
+    """Asks how many rows match, or pictures where hits are these."""
     picture: Callable[[Mapping[str, Any], int | None], Image] | None = field(default=None, compare=False)
     """Opens the picture of a row again, for a notebook: upright, RGB, and made smaller where a side is given."""
 

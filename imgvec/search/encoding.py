@@ -13,6 +13,7 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.images import DecodePolicy, FileReader, as_image, decode
+from imgvec.rows import BOX, VIEW
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
 from imgvec.search.stages import Stages
 from imgvec.sources import present
@@ -129,9 +130,12 @@ class FormEncoder:
             return self._decoded(form.data, "<bytes>", min_side)
         if isinstance(form, ImageFile):
             return self._file(Path(form.path), min_side)
-        row = self._store.get([form.id], output_fields=["uri", "content_hash"]).get(form.id)
+        place = [] if self._store.most_views is None else [VIEW, BOX]
+        row = self._store.get([form.id], output_fields=["uri", "content_hash", *place]).get(form.id)
         if row is None:
             raise _no_row(form.id)
+        if place and row[VIEW] != "whole":
+            return self.stored_picture(row, None).crop(tuple(row[BOX]))
         return self.stored_picture(row, min_side)
 
     def _cropped(self, form: Crop) -> Image.Image:

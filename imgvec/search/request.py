@@ -46,6 +46,9 @@ class SearchOptions(TypedDict, total=False):
             help="Search parameter of the index, such as ef=128; repeatable.",
         ),
     ]
+    views: Annotated[
+        bool, Option(False, help="Return every view that is found, instead of each picture once with its best view.")
+    ]
     consistency_level: Annotated[
         str | None,
         Option(shell=False, help="Strong, Bounded, Session or Eventually; by default the collection's own level."),

@@ -13,9 +13,11 @@ from imgvec.errors import QueryError
 from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
-from imgvec.search.answer import Answer, Hit
+from imgvec.rows import URI
+from imgvec.search.answer import Answer
 from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.forms import Form
+from imgvec.search.grouping import PLACE, best_views, count_pictures, hit, rows_to_ask
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.stages import Stages
 from imgvec.store import Found, Searches
@@ -52,6 +54,8 @@ class Searcher:
     def search(self, forms: Sequence[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
         """The answer to each form, hits best first, equal scores in the order of their ids.
 
+        Of a collection of views the hits are its pictures, each with its best view, unless `views` asks for these.
+
         All pictures go through the encoder in its batches, and all vectors to Milvus in one call. Raises `OptionError`,
         `QueryError`, `UnreadableImage`, `FilterError`.
         """
@@ -63,10 +67,12 @@ class Searcher:
         with stages("total"):
             vectors, encoded = self._forms.vectors(forms, stages)
             expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
+            wanted = asked["offset"] + asked["limit"]
+            grouped = self._store.most_views if not asked["views"] else None
             with stages("search"):
                 answers = self._store.search(
                     vectors,
-                    limit=asked["offset"] + asked["limit"],
+                    limit=wanted if grouped is None else rows_to_ask(wanted, grouped),
                     filter=expression,
                     output_fields=self._output_fields(asked["output_fields"]),
                     params=asked["params"],
@@ -75,7 +81,11 @@ class Searcher:
             if encoded:
                 # afterwards, so that nothing can come between: the answer was of the collection the encoder is for
                 self._store.check_same()
-        count = cache(partial(self._store.count, expression))
+        if grouped is None:
+            count = cache(partial(self._store.count, expression))
+        else:
+            count = cache(partial(count_pictures, self._store, expression, grouped))
+            answers = [best_views(found)[:wanted] for found in answers]
         return [
             self._answer(Request(form, asked, expression), found, stages, count)
             for form, found in zip(forms, answers, strict=True)
@@ -91,11 +101,12 @@ class Searcher:
         return vectors
 
     def _answer(self, request: Request, found: Sequence[Found], stages: Stages, count: Callable[[], int]) -> Answer:
-        hits = [_hit(one) for one in found[request.options["offset"] :]]
+        views = self._store.most_views is not None
+        hits = [hit(one, views=views) for one in found[request.options["offset"] :]]
         least = request.options["min_score"]
         return Answer(
             request,
-            tuple(hit for hit in hits if least is None or hit.score >= least),
+            tuple(one for one in hits if least is None or one.score >= least),
             seconds=dict(stages.seconds),
             collection=self._store.name,
             found=len(found),
@@ -111,9 +122,5 @@ class Searcher:
             for name in given:
                 if name not in known:
                     raise QueryError(f"no field {name!r} to output (fields: {', '.join(known)})")
-        return list(dict.fromkeys([*given, "uri"]))
-
-
-def _hit(found: Found) -> Hit:
-    fields = dict(found.fields)
-    return Hit(found.id, found.score, fields.pop("uri", ""), fields, found.distance, found.id)
+        place = () if self._store.most_views is None else PLACE
+        return list(dict.fromkeys([*given, URI, *place]))

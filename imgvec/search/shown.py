@@ -61,7 +61,7 @@ def _thumbnails(answer: Answer) -> Callable[[Hit], str | None]:
             image = answer.picture({**hit.fields, "uri": hit.uri}, SIDE if hit.box is None else None)
         except (ImgvecError, OSError):  # it is gone, or was never kept: its uri still says which it was
             return None
-        text = base64.b64encode(thumbnail(image if hit.box is None else image.crop(hit.box), SIDE)).decode()
+        text = base64.b64encode(thumbnail(image, SIDE, hit.box)).decode()
         if len(text) > left:
             return None
         left -= len(text)

@@ -38,6 +38,11 @@ from imgvec.retry import Retry
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
+_NO_VIEWS = (
+    "a collection of views keeps which rows a picture has, and vectors from elsewhere do not say: ingest its pictures, "
+    "or give a definition without views"
+)
+
 
 @documented(ImportOptions)
 def import_vectors(
@@ -52,9 +57,12 @@ def import_vectors(
     `metric` say what a file does not (`imgvec.exchange.open_source`), and belong to none that imgvec wrote by `via`:
     there each row is whole, and its vector the encoder's. `normalize` makes the vectors unit vectors. The vectors must
     be the collection's encoder's: only what imgvec itself wrote is checked. Refused rows are counted, and written to
-    the JSON-lines file `errors`. Raises `UsageError`, `SourceError`, `EncoderMismatch`, and the store's errors.
+    the JSON-lines file `errors`. A collection of views takes none. Raises `UsageError`, `SourceError`,
+    `EncoderMismatch`, and the store's errors.
     """
     collection = collection.pinned()
+    if collection.definition.views is not None:
+        raise UsageError(_NO_VIEWS)
     asked = settled(ImportOptions, options)
     told, write = taken(FileOptions, asked), taken(WriteOptions, asked)
     if isinstance(source, str | Path) and _is_staged(source):
@@ -144,6 +152,8 @@ def create_for_vectors(
         made, encoder = made_for(opened, wanted, normalize=asked["normalize"])
         if definition is not None and opened.description is not None:
             made = wanted  # the export's encoder all the same
+    if Definition.load(made).views is not None:
+        raise UsageError(_NO_VIEWS)
     return ImageCollection.create(
         name, definition=made, encoder=encoder, settings=settings, on_notice=asked["on_notice"]
     )

@@ -127,6 +127,7 @@ def index_status(collection: ImageCollection) -> dict[str, Any]:
         "total_rows": state.total_rows,
         "loaded": state.loaded,
         "rows": collection.count(),
+        "pictures": collection.count_pictures(),
         "search": {
             "params": store.check_search(chosen.params),
             "from": chosen.source,

@@ -41,6 +41,7 @@ def test_an_evaluation_as_data() -> None:
     found = evaluate(three(), label="label", k=(1,), where=field("number") > 0)
     assert json.loads(json.dumps(found.to_dict())) == {
         "collection": "photos", "label": "label", "where": "number > 0", "ranking": "index", "rows": 4, "unlabelled": 1,
+        "ranked": "rows",
         "queries": 2, "left_out": 1, "without_relevant": {"b": 1}, "unreadable": [],
         "micro": {"precision@1": 1.0, "recall@1": 1.0, "map@1": 1.0, "ndcg@1": 1.0},
         "macro": {"precision@1": 1.0, "recall@1": 1.0, "map@1": 1.0, "ndcg@1": 1.0},

@@ -23,7 +23,7 @@ _SOURCES = {
 @output_option("text", "json")
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
-    """Show a collection's vector index: build progress and search parameters."""
+    """Show a collection's vector index: build progress and search parameters. It counts rows (views), not pictures."""
     import imgvec
 
     with opened(ctx, name) as collection:
@@ -39,7 +39,8 @@ def status(ctx: click.Context, name: str, output: str) -> None:
     )
     if again := data["rewritten_rows"]:
         click.echo(f"  the server has compacted {counted(again, 'row')} into new segments and is indexing them")
-    click.echo(f"  rows: {data['rows']:,}")
+    views = "" if data["pictures"] == data["rows"] else f", of {counted(data['pictures'], 'picture')}"
+    click.echo(f"  rows: {data['rows']:,}{views}")
     click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
     if search["about"]:
         click.echo(f"  chosen: {_said(search['about'])}")

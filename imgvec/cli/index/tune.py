@@ -58,7 +58,8 @@ def tune(
 
     The best queries are images of your own. Without them, stored rows are used. Because an index finds the neighbours
     of its own rows more easily than those of new images, a copy of the collection without these rows is made and
-    indexed first.
+    indexed first. In a collection with views, recall is that of rows, not pictures, and all views of a picture are left
+    out together.
 
     The parameters are chosen on half of the queries and confirmed on the other half: recall must be at least --recall
     with 95 % confidence, without a filter and under each --where. If nothing reaches it, the best result is shown,

@@ -44,7 +44,8 @@ def verify(
     """Check Milvus's answers against an exact search over the stored vectors.
 
     Checks every stored vector, the row count and the ids, searches for stored rows by their own vectors, and compares
-    hits and scores with the exact ones. Names whatever is wrong, and exits with 1 if anything is.
+    hits and scores with the exact ones. Names whatever is wrong, and exits with 1 if anything is. In a collection with
+    views, this is about rows, not pictures.
     """
     import imgvec
     from imgvec.catalog import index_type

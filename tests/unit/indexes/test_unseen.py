@@ -108,6 +108,29 @@ def test_rows_of_the_same_bytes_are_one_picture(flattering: CurveStore) -> None:
     assert any(unseen._pictures(store, seed) != found for seed in range(1, 9))
 
 
+def test_all_views_of_a_picture_are_of_it_and_equal_crops_do_not_join_pictures(flattering: CurveStore) -> None:
+    white = [0, 0, 1]
+    rows = [
+        {"id": "a1", "content_hash": "1", "image_id": "a", "view": "region", "vector": white},
+        {"id": "a0", "content_hash": "1", "image_id": "a", "view": "whole", "vector": [1, 0, 0]},
+        {"id": "b0", "content_hash": "2", "image_id": "b", "view": "whole", "vector": [0, 1, 0]},
+        {"id": "b1", "content_hash": "2", "image_id": "b", "view": "region", "vector": white},
+        {"id": "c1", "content_hash": "3", "image_id": "c", "view": "region", "vector": [1, 0, 0]},
+        {"id": "d0", "content_hash": "4", "image_id": "d", "view": "whole", "vector": [0, 1, 0]},
+        {"id": "e1", "content_hash": "", "image_id": "e", "view": "face", "vector": [3, 1, 0]},
+        {"id": "e2", "content_hash": "", "image_id": "e", "view": "face", "vector": [3, 2, 0]},
+    ]
+
+    class Rows(CurveStore):
+        def scan(self, output_fields: Any, filter: str = "", batch_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+            assert output_fields == ["id", "content_hash", "image_id", "view", "vector"]
+            yield rows
+
+    store = Rows(flattering.curve, flattering.cost, flattering.index)
+    store.most_views = 2
+    assert sorted(unseen._pictures(store, 0)) == [["a0", "a1"], ["c1"], ["d0", "b0", "b1"], ["e1", "e2"]]
+
+
 def test_vectors_are_read_where_duplicates_matter_alone(flattering: CurveStore) -> None:
     """An index that compares with every row finds a duplicate's neighbours no more easily."""
     scanned: list[Any] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from PIL import Image
 
 from imgvec import Answer, Hit, Pixels, StoredId, Text, VectorQuery, field
 from imgvec.errors import BackendError, SourceError, UnreadableImage
@@ -61,7 +64,7 @@ def test_a_hit_of_a_whole_picture() -> None:
     assert (hit.image_id, hit.view, hit.box, hit.probability) == ("0", "whole", None, None)
     assert hit.to_dict() == {
         "id": "0", "score": 1.0, "distance": 1.0, "uri": "/there/0.jpg", "image_id": "0", "view": "whole", "box": None,
-        "probability": None, "fields": {"album": "a0"},
+        "at_ms": None, "probability": None, "fields": {"album": "a0"},
     }  # fmt: skip
     face = Hit("v", 0.5, "u", {}, 0.5, image_id="p", view="face", box=(1, 2, 3, 4), probability=0.25).to_dict()
     assert (face["image_id"], face["view"], face["box"], face["probability"]) == ("p", "face", [1, 2, 3, 4], 0.25)
@@ -81,6 +84,7 @@ def test_it_carries_what_was_asked() -> None:
     assert answer.request.expression == 'album == "a0"'
     assert answer.request.to_dict() == {
         "query": {"text": "x"}, "limit": 2, "offset": 0, "params": {"ef": 128, "seed": 1}, "where": 'album == "a0"',
+        "views": False,
     }  # fmt: skip
 
 
@@ -160,7 +164,7 @@ def test_seconds_by_stage() -> None:
 def test_as_json() -> None:
     answer = ask(filled(2), limit=3)
     data = json.loads(json.dumps(answer.to_dict()))
-    assert data["request"] == {"query": {"id": "0"}, "limit": 3, "offset": 0, "params": {}}
+    assert data["request"] == {"query": {"id": "0"}, "limit": 3, "offset": 0, "params": {}, "views": False}
     assert [hit["id"] for hit in data["hits"]] == ["0", "1"]
     assert data["shortfall"] == {"missing": 1, "reason": "rows"}
     assert (data["groups"], data["verdict"]) == ([], None)
@@ -176,7 +180,7 @@ def test_as_a_data_frame() -> None:
     store.rows["1"]["score"] = "mine"
     frame = ask(store, output_fields=["album", "score"]).to_pandas()
     assert list(frame.columns) == [
-        "id", "score", "distance", "uri", "image_id", "view", "box", "probability", "album", "fields.score",
+        "id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability", "album", "fields.score",
     ]  # fmt: skip
     assert frame["id"].tolist() == ["0", "1", "2"]
     assert frame["score"].tolist()[0] == 1.0
@@ -255,17 +259,26 @@ class TestNotebook:
         shy = Answer(Request(Text("<b>&"), settled(SearchOptions, {"limit": 1})), (hit,))._repr_html_()
         assert "<b>" not in shy
 
-    def test_a_view_is_cut_out_of_its_picture(self) -> None:
+    def test_a_view_is_marked_in_its_picture(self) -> None:
         sizes = []
 
         def opened(row: Mapping[str, Any], side: int | None) -> Any:
             sizes.append(side)
-            return picture(1, (300, 200))
+            return Image.new("RGB", (320, 200))
 
         hit = Hit("a", 0.5, "u", {}, 0.5, view="face", box=(10, 10, 40, 50), probability=0.5)
         answer = Answer(Request(Text("x"), settled(SearchOptions, {"limit": 1})), (hit,), picture=opened)
         html = answer._repr_html_()
         assert sizes == [None]  # the box is in pixels of the whole picture
+        shown = base64.b64decode(html.partition("base64,")[2].partition('"')[0])
+        with Image.open(io.BytesIO(shown)) as small:
+            red = np.asarray(small)[:, :, 0] > 128
+        assert small.size == (160, 100)
+        assert (red.any(0).nonzero()[0][[0, -1]].tolist(), red.any(1).nonzero()[0][[0, -1]].tolist()) == (
+            [5, 19],
+            [5, 24],
+        )
+        assert not red[9:21, 9:16].any()
         assert "0.5000, 50% u" in html
         assert html.count("<img") == 1
 
