@@ -106,9 +106,9 @@ def _proposal(c: Candidate, lacks: Mapping[str, str]) -> Proposal:
         problems.append(Reason(c.impossible, GPU_DOCS))
     if a_replica > 1:
         many = f"more than {USABLE:.0%} of a node's {size(w.memory or 0)}"
-        problems.append(Reason(f"{many}: segments spread over {a_replica} query nodes a replica", _LOADING))
+        problems.append(Reason(f"{many}: segments spread over {a_replica} query nodes per replica", _LOADING))
     if not reaches:
-        said = f"recall {w.recall:g} is out of reach: {c.reach:g} at most"
+        said = f"recall {w.recall:g} is out of reach: at most {c.reach:g}"
         problems.append(Reason(said, "measured: exhaustive search over 50,000 DINOv2 vectors"))
     cost, formula = c.building
     return Proposal(
@@ -139,13 +139,13 @@ def _proposal(c: Candidate, lacks: Mapping[str, str]) -> Proposal:
 def _expected(c: Candidate, reaches: bool) -> str:
     w = c.workload
     over = f" over {w.segments:,} segments" if w.segments > 1 else ""
-    work = f"some {c.comparisons:,} comparisons a query{over}"
+    work = f"about {c.comparisons:,} comparisons per query{over}"
     if c.reach == 1:
         return f"exact: {work}"
     if c.exact:
-        return f"recall {c.reach:g}, exact but for the rounded vectors: {work}"
+        return f"recall {c.reach:g}, exact except for the rounded vectors: {work}"
     start = ", ".join(f"{name} {value}" for name, value in c.search.items())
-    about = f"about {min(w.recall, c.reach):g}" if reaches else f"{c.reach:g} at most"
+    about = f"about {min(w.recall, c.reach):g}" if reaches else f"at most {c.reach:g}"
     return f"recall {about} from {start}: {work}"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgvec.indexes.exact import Neighbours
+from imgvec.plurals import counted
 from imgvec.store import Found
 
 MARGIN = 32
@@ -53,7 +54,7 @@ class Estimate:
     queries: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {self.queries} queries)"
+        return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {counted(self.queries, 'query', 'queries')})"
 
 
 def estimate(
@@ -71,7 +72,7 @@ def estimate(
     sample = np.asarray(values, np.float64)
     n = len(sample)
     if not n:
-        raise ValueError("no queries, no recall")
+        raise ValueError("recall needs at least one query")
     mean = float(sample.mean())
     squares = float(np.square(sample - mean).sum()) + mean**2 + (1 - mean) ** 2
     trials = max(n, n * n * mean * (1 - mean) / squares)

@@ -15,8 +15,8 @@ from imgvec.store import IndexInfo
 _BASES: Mapping[Basis, str] = {
     "given": "queries",
     "stored": "stored rows",
-    "left out": "rows that were left out of a copy",
-    "carried over": "stored rows, less what a copy showed that they are easier",
+    "left out": "rows left out of a copy",
+    "carried over": "stored rows, corrected by what a copy showed",
 }
 
 
@@ -93,7 +93,7 @@ class Tuned:
     def chosen(self) -> Mapping[str, Any]:
         """The setting that was found; raises `UsageError` where none reached the recall."""
         if self.params is None:
-            raise UsageError(f"no setting of {self.type} reaches the recall: there is none to apply")
+            raise UsageError(f"no setting of {self.type} reaches the recall, so there is nothing to apply")
         return self.params
 
     @property
@@ -105,7 +105,7 @@ class Tuned:
         """The outcome, in one sentence."""
         goal = f"recall@{self.limit} of {self.target:g}"
         if self.params is not None:
-            setting = f" with {text(self.params)}" if self.params else ", and has nothing to tune"
+            setting = f" with {text(self.params)}" if self.params else ", with nothing to tune"
             worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
             return (
                 f"{self.type} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
@@ -116,9 +116,7 @@ class Tuned:
         where = next(f" under {c.filter}" if c.filter else "" for c in missed if c.best is worst)
         setting = f" with {text(worst.params)}" if worst.params else ", which has nothing to tune"
         # seen often enough to hope for, and too seldom to promise
-        few = (
-            "; more queries, or queries of your own, may show that it does" if worst.recall.mean >= self.target else ""
-        )
+        few = "; more queries, or your own, may show that it does" if worst.recall.mean >= self.target else ""
         return (
             f"no setting of {self.type} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
             f"{worst.recall.low:.4f}){setting}{few}"

@@ -18,6 +18,7 @@ from imgvec.indexes.options import CheckOptions
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
@@ -77,8 +78,8 @@ class _Check:
         found = self._recall(ids[:queries], asked, scores, exact, rows)
         if (recall := self._asked["recall"]) is not None and found is not None and found.low < recall:
             message = f"recall@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
-            more = ": more queries may show it" if found.mean >= recall else ""
-            self._other.append(Finding("low recall", f"{message}, and {recall:g} is wanted{more}"))
+            more = "; more queries may show it" if found.mean >= recall else ""
+            self._other.append(Finding("low recall", f"{message}, but {recall:g} is wanted{more}"))
         self._look_at_index(min(before, rows))
         return Verification(
             name=self._store.name,
@@ -202,11 +203,13 @@ class _Check:
     def _look_at_counts(self, before: int, listed: int, rows: int) -> None:
         after = self._store.count(self._filter)
         if before != after:
-            message = f"there were {before:,} rows, and then {after:,}"
+            message = f"the row count changed from {before:,} to {after:,}"
             self._other.append(Finding("changed meanwhile", message, severity="warning"))
         for read in dict.fromkeys((listed, rows)):
             if not min(before, after) <= read <= max(before, after):
-                self._other.append(Finding("row count", f"count(*) is {after:,}, and {read:,} rows can be read"))
+                self._other.append(
+                    Finding("row count", f"count(*) is {after:,}, but {counted(read, 'row')} can be read")
+                )
 
     def _look_at_scores(
         self, vectors: Vectors, answers: Sequence[Sequence[Found]], scores: Sequence[NDArray[np.float64]]
@@ -250,7 +253,7 @@ class _Check:
         if now.state == "Failed":
             self._other.append(Finding("unfinished index", f"Milvus could not build it: {now.reason}"))
         elif now.pending_rows or now.indexed_rows < max(rows, now.total_rows):
-            covered = f"it is {now.state}, and covers {now.indexed_rows:,} of {max(rows, now.total_rows):,} rows"
+            covered = f"it is {now.state} and covers {now.indexed_rows:,} of {max(rows, now.total_rows):,} rows"
             self._other.append(Finding("unfinished index", covered, severity="warning"))
 
     def _note(self, name: str, ids: Sequence[str], severity: Severity = "error") -> None:
@@ -262,7 +265,9 @@ class _Check:
 
     def _findings(self) -> list[Finding]:
         findings = [
-            Finding(name, f"{times:,} times, {MEANINGS[name]}", tuple(self._examples[name, severity]), severity)
+            Finding(
+                name, f"{counted(times, 'time')}, {MEANINGS[name]}", tuple(self._examples[name, severity]), severity
+            )
             for (name, severity), times in self._counts.items()
         ]
         return sorted(findings + self._other, key=lambda finding: finding.severity)

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from imgvec.errors import OptionError, QueryError, UnreadableImage
 from imgvec.filters import render
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.quality import metrics
 from imgvec.quality.gallery import Asked, Gallery, Searched
@@ -182,8 +183,8 @@ def evaluate(
             tell(f"queries of {collection.name}", min(start + step, len(asked)), len(asked))
     if not measured:
         raise QueryError(
-            f"no query is left to measure: {len(gallery):,} rows, {gallery.unlabelled:,} without {label}; "
-            f"{len(lone):,} queries without a relevant row, {len(unreadable):,} unreadable"
+            f"no queries left to measure: {counted(len(gallery), 'row')}, {gallery.unlabelled:,} without {label}; "
+            f"{counted(len(lone), 'query', 'queries')} without a relevant row, {len(unreadable):,} unreadable"
         )
     return Evaluation(
         collection=collection.name,
@@ -205,14 +206,16 @@ def evaluate(
 def _check_labels(images: Mapping[str, Labels], gallery: Gallery, store: Searches, label: str, expression: str) -> None:
     """Refuse labels that no row has; those of rows that the filter leaves out are known, and have nothing to find."""
     if bare := [name for name, labels in images.items() if not labels]:
-        raise QueryError(f"{len(bare):,} queries have no label, {bare[0]} first: give each one")
+        raise QueryError(
+            f"{counted(len(bare), 'query', 'queries')} without a label, starting with {bare[0]}: label all of them"
+        )
     given, known = frozenset().union(*images.values()), gallery.labels.known
     if given - known and expression:
         known = Gallery(store, label, "").labels.known
     if unknown := sorted(given - known):
         there = ", ".join(sorted(known)[:20]) or "none"
         more = f" and {len(known) - 20:,} more" if len(known) > 20 else ""
-        raise QueryError(f"no row has the {label} {', '.join(unknown)}; there are: {there}{more}")
+        raise QueryError(f"no row has the {label} {', '.join(unknown)}; existing: {there}{more}")
 
 
 def _sampled(asked: list[Asked], sample: int | None, seed: int) -> list[Asked]:

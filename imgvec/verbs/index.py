@@ -37,9 +37,9 @@ def build_index(
     `UnsupportedByBackend`, `BackendError`.
     """
     if type is not None and (definition is not None or gpu):
-        raise UsageError("give the type of an index, or a definition and gpu, not both")
+        raise UsageError("use either the type of an index, or definition and gpu, not both")
     if params and type is None:
-        raise UsageError("build parameters belong to the type of an index: give it too")
+        raise UsageError("build parameters need the type of the index")
     if type is not None:
         wanted = IndexSection(type=type, params=dict(params or {}))
     else:
@@ -59,7 +59,7 @@ def build_index(
 def _described(definition: Definition, gpu: bool) -> IndexSection:
     section = definition.index.gpu if gpu else definition.index.cpu
     if section is None:
-        raise DefinitionError("there is no index for a GPU: name a type, or add one", where="index.gpu")
+        raise DefinitionError("the definition has no GPU index: give a type, or add one", where="index.gpu")
     return section
 
 

@@ -115,7 +115,7 @@ def _wait_for_the_index(collection: ImageCollection, on_notice: Callable[[str], 
     if collection.store.index_state().covers(collection.count()):
         return
     if on_notice:
-        on_notice("not all rows are indexed, and those are found without the index: waiting until they are")
+        on_notice("waiting until all rows are indexed, because Milvus finds the others without the index")
     collection.store.wait_until_indexed(_INDEX_SECONDS)
 
 

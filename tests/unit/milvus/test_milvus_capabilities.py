@@ -133,7 +133,7 @@ def test_a_gpu_index_needs_one_in_the_definition_and_a_gpu() -> None:
 
 def test_the_dimension_is_checked_with_the_index() -> None:
     pq = definition(index={"cpu": {"type": "IVF_PQ", "params": {"m": 7}}})
-    with pytest.raises(DefinitionError, match="does not divide the 384"):
+    with pytest.raises(DefinitionError, match="must divide the vectors' 384"):
         schema.check(pq, NEW, dim=384)
     with pytest.raises(DefinitionError, match="1 to 32768"):
         schema.check(definition(), NEW, dim=32_769)
