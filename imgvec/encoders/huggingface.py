@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgvec.encoders import forked
+from imgvec import forked
 from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
 from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgvec.errors import QueryError
+from imgvec import forked
+from imgvec.errors import OptionError, QueryError
 from imgvec.store import Searches
 from imgvec.vectors import MAX_NORM, MIN_NORM, Vectors, norms
 
@@ -59,17 +60,25 @@ class ExactSearch:
         Raises `QueryError` where a query is not finite or has length zero under COSINE.
         """
         if limit < 1:
-            raise QueryError(f"limit must be at least 1, not {limit}")
+            raise OptionError("limit", f"limit must be at least 1, not {limit}")
         if metric_type not in ("COSINE", "IP", "L2"):
             raise QueryError(f"exact search supports COSINE, IP and L2, not {metric_type}")
         if queries.ndim != 2 or queries.dtype != np.float32:
             raise QueryError(f"queries must be a (q, dim) float32 array, not {queries.dtype} {queries.shape}")
+        forked.guard()
+        forked.one_thread()  # logs a warning in such a child
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            device = "cuda" if torch.cuda.is_available() and not forked.gpu_left_behind() else "cpu"
         if device.partition(":")[0] not in ("cpu", "cuda"):
-            raise QueryError(f"the device of exact search must be auto, cpu or cuda, not {device}")
+            raise OptionError("device", f"the device of exact search must be auto, cpu or cuda, not {device}")
         if device != "cpu" and not torch.cuda.is_available():
-            raise QueryError(f"no CUDA device for exact search on {device}: use cpu or auto")
+            raise OptionError("device", f"no CUDA device for exact search on {device}: use cpu or auto")
+        if device != "cpu" and forked.gpu_left_behind():
+            raise OptionError(
+                "device",
+                f"this process was forked from one that had used a GPU, so it cannot search on {device}: use cpu or "
+                "start processes by spawn",
+            )
         self._metric_type, self._device = metric_type, torch.device(device)
         # distances do not change, and products of vectors near the origin lose less to rounding
         self._origin = queries.mean(0) if metric_type == "L2" and len(queries) else np.zeros((), np.float32)
