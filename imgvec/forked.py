@@ -60,7 +60,7 @@ def gpu_left_behind() -> bool:
 def _before() -> None:
     global _gpu
     # asked in the parent: of a child torch says no; what a parent's parent had used is as lost
-    _gpu = _gpu or torch.cuda.is_initialized()
+    _gpu = _gpu or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch's own lack
 
 
 def _in_child() -> None:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Required, Self
+
+from typing_extensions import TypedDict, Unpack
 
 from imgvec.filters import FieldType
 from imgvec.progress import OnProgress
@@ -129,22 +131,38 @@ class Reads(Protocol):
         ...
 
 
+class NearestOf(TypedDict, total=False):
+    """What a search asks for besides its vectors; what is left out is empty."""
+
+    limit: Required[int]
+    """Hits for each vector."""
+    filter: str
+    """A Milvus expression that rows must match."""
+    output_fields: Sequence[str]
+    """The fields of each hit; `*` and `$meta` for all, and `vector`."""
+    params: Mapping[str, Any] | None
+    """The index's search parameters, on top of its defaults."""
+    consistency_level: str | None
+    """None for the collection's."""
+
+
+_NEAREST = frozenset(NearestOf.__annotations__)
+
+
+def check_keywords(asked: NearestOf) -> None:
+    """Raise `TypeError` as Python does for a keyword that is not there: a misspelt `filter` would find every row."""
+    if "limit" not in asked or not _NEAREST.issuperset(asked):
+        unknown = ", ".join(sorted(asked.keys() - _NEAREST))
+        raise TypeError(f"search takes no {unknown}" if unknown else "search wants a limit")
+
+
 class Searches(Reads, Protocol):
     """What is stored, and what is near."""
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> Sequence[Sequence[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> Sequence[Sequence[Found]]:
         """The nearest rows to each of (n, dim) queries: best first, equal scores in the order of their ids.
 
-        `params` are the index's search parameters, on top of its defaults. Raises `QueryError`.
+        Raises `QueryError`.
         """
         ...
 

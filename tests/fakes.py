@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from typing_extensions import Unpack
 
 from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.filters import FieldType
 from imgvec.indexes.scores import true_scores
 from imgvec.progress import OnProgress, Telling
-from imgvec.store import Found, IndexInfo, IndexState, Store
+from imgvec.store import Found, IndexInfo, IndexState, NearestOf, Store, check_keywords
 from imgvec.vectors import Vectors
 
 
@@ -115,23 +116,15 @@ class FakeStore(Store):
         picked = {k: v for k, v in row.items() if k != "vector" and (k in names or "*" in names)}
         return {**picked, "vector": row["vector"]} if with_vector else picked
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> Sequence[Sequence[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> Sequence[Sequence[Found]]:
+        check_keywords(asked)
         ids = sorted(self.rows)
         stored = np.stack([self.rows[id_]["vector"] for id_ in ids]) if ids else np.empty((0, self.dim), np.float32)
         answers = []
         for vector in vectors:
             scores = true_scores(self.metric_type, vector, stored)
-            best = sorted(zip(-scores, ids, strict=True))[:limit]
-            answers.append([self._found(id_, -float(less), output_fields) for less, id_ in best])
+            best = sorted(zip(-scores, ids, strict=True))[: asked["limit"]]
+            answers.append([self._found(id_, -float(less), asked.get("output_fields", ())) for less, id_ in best])
         return answers
 
     def _found(self, id_: str, score: float, output_fields: Sequence[str]) -> Found:

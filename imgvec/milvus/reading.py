@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pymilvus import DataType
 
 from imgvec import catalog
-from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, QueryError
+from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, OptionError, QueryError
 from imgvec.filters.fields import text_literal
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns, Scoring
@@ -17,7 +17,7 @@ from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
 from imgvec.rows import ID, VECTOR
-from imgvec.store import Found
+from imgvec.store import Found, NearestOf, check_keywords
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000
@@ -49,7 +49,7 @@ class SearchParams:
         Those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
         """
         if not 1 <= limit <= self._max_limit:
-            raise QueryError(f"limit must be from 1 to {self._max_limit}, not {limit}")
+            raise OptionError("limit", f"limit must be from 1 to {self._max_limit}, not {limit}")
         params = {**self._defaults, **(given or {})}
         if self._kind is None:
             return params
@@ -79,33 +79,25 @@ class Reader:
         """`Store.count`."""
         return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> list[list[Found]]:
+    def search(self, vectors: Vectors, asked: NearestOf) -> list[list[Found]]:
         """`Store.search`."""
-        schema = self._link.schema
+        check_keywords(asked)
+        schema, limit = self._link.schema, asked["limit"]
         if wrong := problem(vectors, schema.dim, unit=False):
             raise QueryError(wrong)
         options = {
             "anns_field": VECTOR,
             "schema": self._wire,
-            "filter": filter,
+            "filter": asked.get("filter", ""),
             "limit": limit,
             "search_params": {
                 "metric_type": schema.metric_type,
-                "params": self.search_params(params, limit),
+                "params": self.search_params(asked.get("params"), limit),
             },
-            "consistency_level": self._link.level(consistency_level),
+            "consistency_level": self._link.level(asked.get("consistency_level")),
             "timeout": self._link.timeout,
         }
-        columns = Columns(output_fields, schema)
+        columns = Columns(asked.get("output_fields", ()), schema)
         bytes_a_query = max(limit * columns.row_bytes, schema.dim * 4)
         step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
         answers: list[list[Found]] = []

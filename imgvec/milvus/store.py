@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from typing_extensions import Unpack
+
 from imgvec import store
 from imgvec.filters import FieldType
 from imgvec.milvus.capabilities import Capabilities
@@ -16,7 +18,7 @@ from imgvec.milvus.reading import SCAN_BATCH, Reader
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
-from imgvec.store import Found, IndexInfo, IndexState
+from imgvec.store import Found, IndexInfo, IndexState, NearestOf
 from imgvec.vectors import Vectors
 
 
@@ -120,29 +122,13 @@ class Store(store.Store):
         """Delete the rows with those ids; returns how many there were."""
         return self._writer.delete(ids)
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-    ) -> list[list[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[list[Found]]:
         """The nearest rows to each of (n, dim) float32 vectors: best first, equal scores in the order of their ids.
 
-        `output_fields` may hold `*` or `$meta`, and `vector`. `params` are the index's search parameters, on top of
-        its defaults; those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
+        `NearestOf` says what may be asked; parameters that Milvus wants no smaller than the limit are raised to it.
+        Raises `QueryError`.
         """
-        return self._reader.search(
-            vectors,
-            limit=limit,
-            filter=filter,
-            output_fields=output_fields,
-            params=params,
-            consistency_level=consistency_level,
-        )
+        return self._reader.search(vectors, asked)
 
     def check_search(self, params: Mapping[str, Any], *, limit: int = 1) -> dict[str, Any]:
         """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
