@@ -1,8 +1,8 @@
-"""A process that was forked after torch had been used: by an encoder, or by exact search.
+"""Support for processes forked after torch was used, by an encoder or by exact search.
 
-OpenMP's threads stay behind in the parent, and the first operation that wants them waits for ever
+OpenMP's threads stay behind in the parent, and the first operation that wants them waits forever
 (https://docs.pytorch.org/docs/stable/notes/multiprocessing.html). Such a child computes with one thread: the same
-vectors, and one process a processor is what a server of forked workers wants anyway. A GPU's context does not follow.
+vectors, and one process per processor is what a server of forked workers wants anyway. A GPU's context does not follow.
 """
 
 from __future__ import annotations

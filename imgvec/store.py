@@ -1,4 +1,4 @@
-"""What a store of rows promises. `imgvec.milvus.Store` keeps it, and so does the one fake of the tests.
+"""The interface of a store of rows, implemented by `imgvec.milvus.Store` and by the fake in the tests.
 
     Reads      what is stored: its schema, counts, rows by id, all rows in a stream
     Searches   reads, and the nearest rows of vectors
@@ -45,7 +45,7 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """How far a vector index is. A server says "Finished" before it is: look at the rows."""
+    """The state of a vector index. A server says "Finished" too early, so look at the rows."""
 
     state: str
     """Milvus's word for it."""
@@ -79,7 +79,7 @@ class Reads(Protocol):
     def name(self) -> str: ...
     @property
     def description(self) -> str:
-        """What the collection remembers of itself, as JSON."""
+        """The collection's description of itself, as JSON."""
         ...
 
     @property
@@ -102,20 +102,20 @@ class Reads(Protocol):
     def dynamic(self) -> bool: ...
 
     def check_same(self) -> None:
-        """Raise where the collection that was opened is there no more.
+        """Raise if the opened collection no longer exists.
 
-        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        `EncoderMismatch` or `CollectionReplaced` if a different one has its name, `CollectionNotFound` if none has.
         """
         ...
 
     def count(self, filter: str = "") -> int:
-        """How many rows there are, or match; sees every write that was acknowledged before."""
+        """The number of rows, or of those that match; sees every write acknowledged before."""
         ...
 
     def get(
         self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
     ) -> Mapping[str, Mapping[str, Any]]:
-        """The fields of the rows with those ids, by id, in the order asked; ids that are not there are left out.
+        """The fields of the rows with those ids, by id, in the order requested; unknown ids are left out.
 
         `output_fields` may hold `*` for all; with `with_vector` each has its `vector`, (dim,) float32.
         """
@@ -194,7 +194,7 @@ class Writes(Protocol):
         ...
 
     def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> int:
-        """Write rows, each in place of the one of the same id if there is one; returns how many were written.
+        """Write rows, each replacing any row with the same id; returns how many were written.
 
         Of rows with equal ids the last is written. Raises `WriteFailed`, and as `Reads.check_same`.
         """

@@ -1,4 +1,4 @@
-"""Build and search parameters of whatever keeps codes in place of whole vectors."""
+"""Build and search parameters of whatever keeps codes instead of whole vectors."""
 
 from __future__ import annotations
 

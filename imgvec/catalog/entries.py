@@ -49,7 +49,7 @@ class Parameter:
         return f"{noun} of at least {self.low:g}" if self.low is not None else noun
 
     def problem(self, value: object) -> str | None:
-        """Why `value` is refused, or None where it is accepted."""
+        """Why `value` is refused, or None if it is accepted."""
         fits = {
             "bool": isinstance(value, bool),
             "choice": isinstance(value, str) and value in self.choices,
@@ -98,7 +98,7 @@ class IndexType:
     def check_build(self, params: Mapping[str, Any], *, dim: int | None = None) -> None:
         """Refuse build parameters that Milvus would refuse, or silently ignore.
 
-        `dim` adds the checks that depend on it, where it is known. Raises `DefinitionError` whose `where` is
+        `dim` adds the checks that depend on it, if known. Raises `DefinitionError` whose `where` is
         `params.NAME`.
         """
         _check(self, "build", self.build, params)

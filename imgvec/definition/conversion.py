@@ -160,7 +160,7 @@ def _json_object(name: str, value: Any) -> dict[str, Any]:
 
 
 def check_size(name: str, value: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where plain JSON is longer than Milvus takes."""
+    """Raise `ValueError` if plain JSON is longer than Milvus takes."""
     size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     if size > MAX_JSON_BYTES:
         raise ValueError(f"{name} is {size} bytes of JSON, but Milvus accepts at most {MAX_JSON_BYTES}")

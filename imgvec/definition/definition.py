@@ -24,7 +24,7 @@ ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
 
 
 class Definition(Section):
-    """What a Milvus collection of images is."""
+    """The definition of a Milvus collection of images."""
 
     about: str = ""
     encoder: EncoderSection
@@ -86,7 +86,7 @@ class Definition(Section):
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Definition) -> Definition:
-        """A definition from a YAML file, the name of a bundled one, or a mapping; raises `DefinitionError`."""
+        """Load a definition from a YAML file, the name of a bundled one, or a mapping; raises `DefinitionError`."""
         if isinstance(source, Definition):
             return source
         if isinstance(source, Mapping):

@@ -13,7 +13,7 @@ MILVUS_WORDS = KEYWORDS | FUNCTIONS | {"rowid", "timestamp"}
 
 
 def field_problem(name: str) -> str | None:
-    """Why metadata cannot be stored in a field of this name; None where it can."""
+    """Why metadata cannot be stored in a field of this name; None if it can."""
     if name in RESERVED_NAMES:
         return "filled in by imgvec"
     if not IDENTIFIER.match(name):

@@ -57,7 +57,7 @@ class ExactSearch:
     def __init__(self, queries: Vectors, *, limit: int, metric_type: str, device: str = "auto") -> None:
         """`queries` is (q, dim) float32; `device` is `auto` (CUDA where there is one), `cpu` or `cuda`.
 
-        Raises `QueryError` where a query is not finite or has length zero under COSINE.
+        Raises `QueryError` if a query is not finite or has length zero under COSINE.
         """
         if limit < 1:
             raise OptionError("limit", f"limit must be at least 1, not {limit}")

@@ -1,4 +1,4 @@
-"""What `verify` can find wrong with a collection, by name, and its report."""
+"""The problems that `verify` can find, by name, and its report."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "changed meanwhile": "rows were written or deleted during the check, which may explain the other findings",
     }
 )
-"""Every finding, and the reports at https://github.com/milvus-io/milvus/issues of servers where it was seen."""
+"""Every finding, with Milvus issues (https://github.com/milvus-io/milvus/issues) in which it was seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: `name` is one of `MEANINGS`, `message` says how much of it there is."""
+    """One problem: `name` is one of `MEANINGS`, `message` says how often it occurs."""
 
     name: str
     message: str
     examples: tuple[str, ...] = ()
-    """Ids of some rows."""
+    """Ids of some affected rows."""
     severity: Severity = "error"
-    """A warning is not a wrong answer: a slow one, or one that this check cannot tell."""
+    """A warning is not a wrong answer, but a slow one or one that this check cannot judge."""
 
     def __str__(self) -> str:
         shown = f" (such as {', '.join(self.examples)})" if self.examples else ""
@@ -48,15 +48,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked, and what was found."""
+    """What was checked and what was found."""
 
     name: str
     index: str
     limit: int
     rows: int
-    """That were read."""
+    """Number of rows read."""
     recall: Estimate | None
-    """recall@`limit` of stored rows, with its 95 % interval; None where no row can be a query. An approximate index
+    """recall@`limit` of stored rows, with its 95 % interval; None if no row can be a query. An approximate index
     finds the neighbours of the rows that it holds more easily than those of other pictures: `tune` measures the latter.
     """
     findings: tuple[Finding, ...]
@@ -66,7 +66,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Nothing but warnings."""
+        """Whether there is nothing worse than warnings."""
         return all(finding.severity == "warning" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:

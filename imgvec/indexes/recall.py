@@ -1,4 +1,4 @@
-"""Recall against exact search, and how far a sample of queries can be trusted."""
+"""Recall against exact search, with confidence intervals for a sample of queries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recalls(
     `plotting/metrics.py`: distances up to the k-th one's plus an epsilon). How near a row is, is read from `exact`,
     which may hold more than `limit` neighbours for that (see `MARGIN`); with `exact_scores` also from `found`, whose
     scores are then true ones, not those of quantized vectors. Where there are fewer than `limit` rows, all of them are
-    to be found; where there is none, recall is 1.
+    to be found; if there is none, recall is 1.
     """
     shares = np.ones(len(found))
     for query, (hits, ids, scores) in enumerate(zip(found, exact.ids, exact.scores.tolist(), strict=True)):

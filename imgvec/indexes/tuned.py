@@ -45,7 +45,7 @@ class Choice:
     points: tuple[Point, ...]
     """Everything measured, the cheapest setting first."""
     chosen: Point | None
-    """The cheapest setting that reaches the target under this filter, held out; None where none does."""
+    """The cheapest setting that reaches the target under this filter, held out; None if none does."""
     best: Point
     """`chosen`, or the setting of the best recall that was seen."""
     applied: Point | None
@@ -67,7 +67,7 @@ class Tuned:
     basis: Basis
     choices: tuple[Choice, ...]
     params: Mapping[str, Any] | None
-    """The cheapest setting that reaches the target under every filter; None where none does."""
+    """The cheapest setting that reaches the target under every filter; None if none does."""
     names: tuple[str, ...]
     """The search parameters that were tuned; none where the index has none."""
     least: bool
@@ -91,7 +91,7 @@ class Tuned:
         return (self.type, dict(self.build)) == (index.type, dict(index.params))
 
     def chosen(self) -> Mapping[str, Any]:
-        """The setting that was found; raises `UsageError` where none reached the recall."""
+        """The setting that was found; raises `UsageError` if none reached the recall."""
         if self.params is None:
             raise UsageError(f"no setting of {self.type} reaches the recall, so there is nothing to apply")
         return self.params

@@ -1,4 +1,4 @@
-"""Is what Milvus answers right? Its searches against exact search over what it stores."""
+"""Are Milvus's answers right? Compares its searches with exact search over the stored vectors."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _SEARCHES_A_CALL = 100
 
 @documented(CheckOptions)
 def verify(store: Indexes, filter: str = "", **options: Unpack[CheckOptions]) -> Verification:
-    """Check a collection's rows, or those that match, its index and its searches; `MEANINGS` names what it can find.
+    """Check a collection's rows (or those that match), its index and its searches; `MEANINGS` lists what can be found.
 
     `probes` random rows are searched for by their own vectors; one that is not found is searched for again, with the
-    most generous parameters. The first `queries` of these searches are held against exact search: their true
-    neighbours, themselves left out, with `recall` as the least lower bound of recall@`limit`, and the scores of
-    their hits. That recall is of stored rows, whose neighbours an approximate index finds more easily than those of
-    other pictures: it tells a broken index, and not what a new picture will find, which is for `tune`. `params` are the
-    search parameters, by default the index's. Rows stream by twice, once without their
-    vectors; memory holds a block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
+    most generous parameters. The first `queries` of these searches are compared with exact search: their true
+    neighbours, themselves left out, with `recall` as the least lower bound of recall@`limit`, and the scores of their
+    hits. This is the recall of stored rows, whose neighbours an approximate index finds more easily than those of new
+    pictures: it reveals a broken index, but does not predict the recall of new pictures, which `tune` does. `params`
+    are the search parameters, by default the index's. Rows stream by twice, once without their vectors; memory holds a
+    block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
     """
     return _Check(store, filter, settled(CheckOptions, options)).run()
 
@@ -54,7 +54,7 @@ class _Check:
         self._tell = Telling("verify", asked["on_progress"])
         self._metric_type = store.metric_type
         self._counts: Counter[tuple[str, Severity]] = Counter()
-        """How much is wrong, by its name and severity."""
+        """Number of problems, by name and severity."""
         self._examples: dict[tuple[str, Severity], list[str]] = defaultdict(list)
         self._other: list[Finding] = []
 
@@ -257,7 +257,7 @@ class _Check:
             self._other.append(Finding("unfinished index", covered, severity="warning"))
 
     def _note(self, name: str, ids: Sequence[str], severity: Severity = "error") -> None:
-        """Something is wrong with each of these rows; a few of them are kept."""
+        """Record a problem with each of these rows; keeps a few as examples."""
         if ids:
             self._counts[name, severity] += len(ids)
             examples = self._examples[name, severity]

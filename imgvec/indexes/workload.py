@@ -17,7 +17,7 @@ SEGMENT_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Workload:
-    """What an index is wanted for; raises `DefinitionError` where a number cannot be."""
+    """What an index is wanted for; raises `DefinitionError` if a number cannot be."""
 
     rows: int
     dim: int

@@ -1,4 +1,4 @@
-"""The whole of it, and its last stages: encode and write."""
+"""The whole pipeline, and its last stages: encode and write."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def ingest(
     resources: Resources,
     **options: Unpack[RunOptions],
 ) -> IngestReport:
-    """Bring `records` in; returns what became of each.
+    """Ingest `records`; returns what became of each.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets a `Progress` at
-    most ten times a second, `on_notice` what the source has to say, from any thread, one call at a time. `stop`, once
-    set, ends the run after the batch in hand. Where decoding has processes, an image that kills its decoder is refused.
+    most ten times a second, `on_notice` gets notices about the source, from any thread, one call at a time. Setting
+    `stop` ends the run after the current batch. With decoding processes, an image that kills its decoder is refused.
     Raises the store's and the encoder's errors; what was acknowledged before stays.
     """
     chosen = settled(RunOptions, options)
@@ -153,7 +153,7 @@ def _encoded(batch: Sequence[Prepared | Ready], encoder: Encoder, run: Run) -> l
 
 
 def _one_by_one(prepared: Sequence[Prepared], encoder: Encoder, run: Run, error: EncoderError) -> list[Vectors | None]:
-    """Vectors of a batch that failed, None for each image that fails alone; raises `error` where the encoder is broken.
+    """Vectors of a batch that failed, None for each image that fails alone; raises `error` if the encoder is broken.
 
     It is where it has no vector for any of several images, or for the only one before it ever had one in this run.
     """

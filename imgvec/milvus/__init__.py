@@ -1,4 +1,4 @@
-"""Milvus: the only room that imports pymilvus.
+"""Everything that talks to Milvus: the only room that imports pymilvus.
 
 link.py          what every call shares: the client, timeouts, failures, how reads wait for writes
 connection.py    connect to Milvus Lite or a server, make, open and drop collections
@@ -6,8 +6,8 @@ store.py         one collection: reading.py brings its rows and hits out, writin
                  builds its index
 capabilities.py  what a backend can do
 schema.py        a definition as Milvus's schema and indexes
-described.py     what Milvus tells of a collection
-errors.py        what pymilvus raises, as imgvec's errors
+described.py     a collection as Milvus describes it
+errors.py        translates pymilvus's exceptions
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A connection to Milvus Lite or a Milvus server: what it can do, and the collections it has."""
+"""A connection to Milvus Lite or a Milvus server: its capabilities and its collections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Connection:
 
     @property
     def uri(self) -> str:
-        """Where it leads, without a login."""
+        """The address, without login data."""
         return self.link.uri
 
     @property
@@ -67,7 +67,7 @@ class Connection:
             return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
 
     def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
-        """Raise `UnsupportedByBackend` or `DefinitionError` where the definition asks for what cannot be had here.
+        """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for what cannot be had here.
 
         Calls nothing. `dim` adds the checks that need it.
         """
@@ -82,7 +82,7 @@ class Connection:
         description: str,
         device: Literal["cpu", "gpu"] = "cpu",
     ) -> Store:
-        """Make the collection with its indexes and load it; what a failure leaves half made is dropped.
+        """Create the collection with its indexes and load it; if that fails, anything half made is dropped.
 
         Raises `CollectionExists`, `UnsupportedByBackend` (before any call), `BackendError`.
         """
@@ -107,7 +107,7 @@ class Connection:
         return store
 
     def open(self, name: str) -> Store:
-        """Open a collection and load it; raises `CollectionNotFound`, which names the one that may be meant."""
+        """Open a collection and load it; raises `CollectionNotFound`, which suggests a similar name."""
         _check_name(name)
         try:
             store = self._store(name)
@@ -128,7 +128,7 @@ class Connection:
             self.link.client.drop_collection(name, timeout=self.link.timeout)
 
     def drop_opened(self, store: Store) -> None:
-        """Drop the store's collection and all of its rows; raises where another one bears its name by now."""
+        """Drop the store's collection and all its rows; raises if a different one has its name by now."""
         with self.link.writing, translated(f"drop {store.name!r}"):
             store.check_same()
             self.link.client.drop_collection(store.name, timeout=store.link.timeout)
@@ -153,9 +153,9 @@ class Connection:
 def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
     """Connect to a Milvus Lite file (a path that ends in `.db`) or to a server (`http(s)://host:port`).
 
-    `timeout` is the time in seconds that connecting, and each later call, may take. A login in the URI
-    (`http://user:password@host`) is used where there is no token, and shown nowhere. Raises `BackendUnavailable`, whose
-    message says what is wrong and what to do.
+    `timeout` limits connecting and each later call, in seconds. A login in the URI (`http://user:password@host`) is
+    used if there is no token, and never shown. Raises `BackendUnavailable`, whose message says what is wrong and what
+    to do.
     """
     if "://" in uri and not uri.startswith("file://"):
         return _connect_server(uri, token, db_name, timeout)
@@ -261,7 +261,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:
-    """What the backend has stored must be what it was told: Milvus Lite ignores what it does not understand."""
+    """Check that the backend stored what it was told to: Milvus Lite ignores what it does not understand."""
     wanted = plan.vector_index
     if store.index.type != wanted.type or store.metric_type != wanted.metric_type:
         raise BackendError(f"Milvus made an index {store.index.type} ({store.metric_type}) instead of {wanted.type}")

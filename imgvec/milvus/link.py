@@ -1,4 +1,4 @@
-"""What calls to Milvus share: the client and its process, timeouts, failures, and how reads wait for writes.
+"""What all calls to Milvus share: the client and its process, timeouts, failures, and how reads wait for writes.
 
 `Link` is the way to a database, `CollectionLink` to one collection in it. `Connection`, `Reader`, `Writer` and
 `VectorIndex` hold one, and none of them another's.
@@ -81,7 +81,7 @@ class Link:
             return found
 
     def describe_index(self, name: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
-        """A collection's vector index as Milvus describes it; None where there is none."""
+        """A collection's vector index as Milvus describes it; None if there is none."""
         with translated(f"read the index of {name!r}"):
             try:
                 found: Mapping[str, Any] | None = self.client.describe_index(
@@ -93,7 +93,7 @@ class Link:
 
 
 class CollectionLink:
-    """One collection that was opened, and no other that bears its name later."""
+    """One opened collection, and never a later one with the same name."""
 
     def __init__(self, database: Link, schema: Schema) -> None:
         self.database, self.name, self.incarnation = database, schema.name, schema.incarnation
@@ -114,9 +114,9 @@ class CollectionLink:
         return self.capabilities.kind == "lite"
 
     def check_same(self) -> None:
-        """Raise where the collection that was opened is there no more: one call, of half a millisecond to one.
+        """Raise if the opened collection no longer exists: one call, which takes half a millisecond to one.
 
-        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        `EncoderMismatch` or `CollectionReplaced` if a different one has its name, `CollectionNotFound` if none has.
         """
         self.described()
 
@@ -150,7 +150,7 @@ class CollectionLink:
         return found
 
     def described_index(self) -> Mapping[str, Any] | None:
-        """Its vector index as Milvus describes it now; None where there is none."""
+        """Its vector index as Milvus describes it now; None if there is none."""
         return self.database.describe_index(self.name, timeout=self.timeout)
 
     @contextmanager

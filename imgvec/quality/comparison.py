@@ -103,7 +103,7 @@ def paired(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Compariso
 
     Intervals are percentiles of the mean difference over 2000 samples of the queries, drawn with replacement (the
     paired bootstrap: Sakai, SIGIR 2006); for `macro` of the mean over the classes that a sample holds. Those of a class
-    of few queries are too narrow. Raises `QueryError` where no query is common.
+    of few queries are too narrow. Raises `QueryError` if no query is common.
     """
     places = {name: i for i, name in enumerate(second.names)}
     common = [name for name in first.names if name in places]

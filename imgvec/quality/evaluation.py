@@ -1,4 +1,4 @@
-"""The measures of a collection: each query's hits against the rows that bear its label."""
+"""Evaluates a collection: each query's hits against the rows with its label."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` saw. Measures are named as in `metrics`: `precision@5`, `map@10`, `map`."""
+    """The result of `evaluate`. Measures are named as in `metrics`: `precision@5`, `map@10`, `map`."""
 
     collection: str
     label: str
@@ -124,7 +124,7 @@ def evaluate(
     among: Collection[str] | None = None,
     **options: Unpack[JudgeOptions],
 ) -> Evaluation:
-    """Measure a collection's hits by the labels in its field `label`.
+    """Measure a collection's search quality by the labels in its field `label`.
 
     A row is relevant to a query when their labels are equal; with an ARRAY of labels, when they share at least one. A
     label is a VARCHAR, an integer or a BOOL, in a field of its own, in an ARRAY or in a key of the dynamic field.
@@ -139,8 +139,8 @@ def evaluate(
     rows that are queries.
 
     Memory holds the ids, uris and labels of the rows, a few numbers a query, and blocks of vectors; for `exact` the
-    vectors lie in a temporary file. Raises `OptionError`; `FilterError` where `label` is no such field; `QueryError`
-    where a label of `queries` is borne by no row, naming it, and where no query is left.
+    vectors lie in a temporary file. Raises `OptionError`; `FilterError` where `label` is no such field; `QueryError` if
+    no row has a label of `queries` (it is named), and if no query is left.
     """
     wanted = settled(JudgeOptions, options)
     label, exact, ks = wanted["label"], wanted["exact"], tuple(sorted(set(wanted["k"])))

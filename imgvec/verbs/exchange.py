@@ -98,7 +98,7 @@ def export_vectors(
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
-    The same call goes on where a stopped one ended; Parquet has every field, and remembers encoder and definition. Rows
+    The same call resumes; Parquet has every field, and remembers encoder and definition. Rows
     written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`, `MissingExtra`.
     """
     return exchange.export_vectors(collection, target, retry_seconds=collection.settings.retry_seconds, **options)

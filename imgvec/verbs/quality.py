@@ -47,7 +47,7 @@ def compare(first: ImageCollection, second: ImageCollection, **options: Unpack[E
 
 
 def _labelled(asked: EvaluateOptions) -> tuple[Mapping[str, Any] | None, list[UnreadableImage]]:
-    """The queries' labels by path, and what is refused before it is read; None where stored rows ask."""
+    """The queries' labels by path, and what is refused before it is read; None if stored rows ask."""
     queries, file, label, on_notice = asked["queries"], asked["query_labels"], asked["label"], asked["on_notice"]
     if queries is None or isinstance(queries, Mapping):
         if file is not None:

@@ -1,4 +1,4 @@
-"""What a collection's index answers, held against exact search; and how it is best searched."""
+"""Verify a collection's index against exact search, and tune it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def apply_tuning(
     """Make what `tune` or `compare_indexes` found the default of every client.
 
     Where it was measured on another index than the collection has, that index is built first: the
-    collection cannot be searched meanwhile. Raises `UsageError` where no setting reached the recall, `BackendError`.
+    collection cannot be searched meanwhile. Raises `UsageError` if no setting reached the recall, `BackendError`.
     """
     params = best.chosen()
     store = collection.store

@@ -158,7 +158,7 @@ def test_the_command_asks_with_images_of_a_folder(filled: str, tmp_path: Path, s
     assert found["queries"] == 4
     assert found["unreadable"] == [{"uri": str(folder / "broken.png"), "reason": "not an image"}]
     assert "Note: 1 image in " in printed.stderr  # without a label
-    assert "1 rows" in printed.stderr  # without an image
+    assert "Note: 1 row of " in printed.stderr  # without an image
     assert "broken.png: not an image" in printed.stderr
     narrowed = json.loads(imgvec(*words, "--where", 'album == "a1"', "-o", "json").stdout)
     assert (narrowed["queries"], narrowed["without_relevant"]) == (2, {"a0": 2, "a2": 1})
