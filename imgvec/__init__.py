@@ -6,10 +6,10 @@
     photos.ingest("~/Pictures")
     answer = photos.search("query.jpg", where=field("width") >= 800)
 
-What is done to rows is a method of the collection; all else is a function of it: `imgvec.tune(photos, recall=0.95)`.
-Names are loaded when first used: `import imgvec` imports neither torch nor pymilvus.
+Operations on rows are methods of the collection; everything else is a function: `imgvec.tune(photos, recall=0.95)`.
+Names are loaded on first use: `import imgvec` imports neither torch nor pymilvus.
 
-The rooms, from the door downwards; imports point down, and tests/unit/test_layering.py has the whole table:
+The rooms, from the top down; imports point down, and tests/unit/test_layering.py has the full table:
 
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole

@@ -1,4 +1,4 @@
-"""The object that applications hold: one Milvus collection of images, with its definition and its encoder."""
+"""The main object of the API: one Milvus collection of images, with its definition and its encoder."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from imgvec.vectors import Vectors
 class ImageCollection:
     """A Milvus collection of images.
 
-    Made by `create` or `open`; a context manager that closes its connection. The encoder is loaded when it is first
-    needed: counting, filtering, deleting, and searching by vector or stored id do without.
+    Made by `create` or `open`; a context manager that closes its connection. The encoder is loaded on first use:
+    counting, filtering, deleting, and searching by vector or stored id work without it.
     """
 
     def __init__(
@@ -56,22 +56,22 @@ class ImageCollection:
 
     @classmethod
     def create(cls, name: str, **options: Unpack[CreateOptions]) -> Self:
-        """Make a collection from a `definition`: a YAML file, a bundled one's name, or a mapping.
+        """Create a collection from a `definition`: a YAML file, the name of a bundled definition, or a mapping.
 
-        Without a definition, the bundled one called like the collection, else `photos`. `gpu` builds the definition's
-        GPU index. With `exist_ok` a collection that is there is opened, unless another definition was given than made
-        it. `encoder` takes the place of the one that the definition names. `uri`, `token` and `db_name` say where it
-        is, in place of the `settings`. `on_notice` is told where the definition's fallback model was taken. Raises
-        `DefinitionError`, `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`, `BackendUnavailable`.
+        The default definition is the bundled one with the collection's name, else `photos`. `gpu` builds the
+        definition's GPU index. With `exist_ok` an existing collection is opened, unless it was made from a different
+        definition. `encoder` replaces the one named in the definition. `uri`, `token` and `db_name` override the
+        `settings`. `on_notice` is told if the definition's fallback model was used. Raises `DefinitionError`,
+        `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`, `BackendUnavailable`.
         """
         return cls(*create_parts(name, **options))
 
     @classmethod
     def open(cls, name: str, **options: Unpack[OpenOptions]) -> Self:
-        """Open a collection that imgvec made; its encoder is the one that the collection remembers.
+        """Open a collection made by imgvec, with the encoder that it remembers.
 
-        `uri`, `token` and `db_name` say where it is, in place of the `settings`. Raises `CollectionNotFound`,
-        `EncoderMismatch` where `encoder` is another one, `BackendUnavailable`.
+        `uri`, `token` and `db_name` override the `settings`. Raises `CollectionNotFound`, `EncoderMismatch` if
+        `encoder` is a different one, `BackendUnavailable`.
         """
         return cls(*open_parts(name, **options))
 
@@ -87,7 +87,7 @@ class ImageCollection:
 
     @property
     def uri(self) -> str:
-        """Where the collection is, without a password."""
+        """The address of the collection, without a password."""
         return self._connection.uri
 
     @property
@@ -132,20 +132,20 @@ class ImageCollection:
         return pinned
 
     def refresh(self) -> None:
-        """See what other clients have changed since it was opened: the index, the search defaults, the fields, and
-        where the alias leads that it was opened by.
+        """Pick up changes made by other clients since it was opened: the index, the search defaults, the fields, and
+        where the alias leads by which it was opened.
 
-        Raises `CollectionReplaced`, `EncoderMismatch` or `CollectionNotFound` where it is another collection by now,
-        and a retryable `BackendError` while somebody else is building the index.
+        Raises `CollectionReplaced`, `EncoderMismatch` or `CollectionNotFound` if it is a different collection by now,
+        and a retryable `BackendError` while another client is building the index.
         """
         self.handle.writing().store.refresh()
 
     def count(self, where: Filter | str | None = None) -> int:
-        """How many rows there are, or match `where`; whatever was acknowledged before the call is counted."""
+        """The number of rows, or of those that match `where`; includes everything acknowledged before the call."""
         return self.handle.read(lambda target: target.store.count(target.rendered(where)))
 
     def count_pictures(self, where: Filter | str | None = None) -> int:
-        """How many pictures there are, or have a row that matches `where`.
+        """The number of pictures, or of those with a row that matches `where`.
 
         In a collection of whole pictures each has one row. With views, a filter lists the rows that match.
         """
@@ -153,15 +153,15 @@ class ImageCollection:
 
     @documented(IngestOptions)
     def ingest(self, source: Source | Spec, **options: Unpack[IngestOptions]) -> IngestReport:
-        """Bring in a folder, a file, a glob, an archive, a manifest, a list, a URL, or an iterable of these.
+        """Ingest a folder, a file, a glob, an archive, a manifest, a list, a URL, or an iterable of these.
 
-        A `Source` says more of it: `Source("~/Pictures", root="~", exclude=["raw/"])`. New and changed images are
-        encoded and written, unchanged ones skipped: the same call goes on after a crash. `metadata` is a CSV,
+        A `Source` takes options: `Source("~/Pictures", root="~", exclude=["raw/"])`. New and changed images are encoded
+        and written, unchanged ones are skipped, so repeat the call to resume after a crash. `metadata` is a CSV,
         JSON-lines or Parquet file with a `path` column, a data frame of pandas or polars, an Arrow table, or a mapping
-        from path to fields. `strict` raises the first refused image, `errors` names a JSON-lines file for all of them.
-        Raises `SourceError` where the source cannot be read, or breaks off: after what came before is written. `engine`
-        runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`; `via` names a folder that the rows are written
-        to as Milvus's bulk-import Parquet files, for `imgvec.import_vectors`.
+        from path to fields. `strict` raises on the first refused image; `errors` names a JSON-lines file for all of
+        them. Raises `SourceError` if the source cannot be read or ends early, after everything before that point is
+        written. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`. `via` names a folder for
+        Milvus bulk-import Parquet files instead, to be loaded by `imgvec.import_vectors`.
         """
         return filling.ingest(self.pinned(), as_source(source), settled(IngestOptions, options))
 
@@ -172,35 +172,35 @@ class ImageCollection:
         confirm: Callable[[int, int], bool] | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> int:
-        """Delete this source's pictures whose file, or member of an archive, is gone; returns how many.
+        """Delete the pictures of this source whose file or archive member is gone; returns how many.
 
-        What the source excludes is left as it is. A link is there as long as it is, wherever it leads. `confirm` is
-        asked first, with the pictures to delete and those looked at. Relative uris are taken to lie below the source's
-        root, whichever root they were ingested with. `on_notice` is told of rows that are left because nobody can say
-        whether they are gone. Raises `SourceError` where a source is not there or holds none of the collection's
-        images: a disk that is not mounted looks just like that, and so does a folder that was moved; the message says
-        how to delete its rows.
+        Excluded paths are not touched, and a link counts as present even if its target is gone. `confirm` is called
+        first with the number of pictures to delete and the number checked. Relative uris are resolved against the
+        source's root, whatever root they were ingested with. `on_notice` is told about rows that are kept because it
+        is unclear whether they are gone. Raises `SourceError` if a source is missing or contains none of the
+        collection's images, which is what an unmounted disk or a moved folder looks like; the message says how to
+        delete its rows.
         """
         return filling.prune(self.pinned(), as_source(source), confirm=confirm, on_notice=on_notice)
 
     def reopen(self, picture: str | Hit, *, roots: Roots | None = None, source: Source | None = None) -> bytes:
-        """The file's bytes of a stored picture, by its uri, or of a hit: whose `content_hash` then says whether it is
-        still the same picture.
+        """The file bytes of a stored picture, by its uri or from a hit. With a hit, its `content_hash` is checked, so
+        that a different picture at the same place is refused.
 
-        `roots` are the folders that files are opened below, None for `IMGVEC_ROOTS` or, without that, all that this
-        process may read; relative uris start from them. `source` says what a table's columns are, where they have
-        names of their own. Raises `NotKept` where the picture came as bytes that nobody kept, else `UnreadableImage`.
+        `roots` are the folders from which files may be opened; relative uris start there. None means `IMGVEC_ROOTS` or,
+        without it, everything this process may read. `source` gives the columns of a table with unusual names. Raises
+        `NotKept` if the picture was ingested from bytes that were not kept, else `UnreadableImage`.
         """
         uri, fields = (picture, {}) if isinstance(picture, str) else (picture.uri, picture.fields)
         return filling.reopened(self.settings, uri, fields.get("content_hash"), roots, source)
 
     @documented(SearchOptions)
     def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer:
-        """The stored images most similar to one query, best first.
+        """Find the stored images most similar to one query, best first.
 
-        The query is a form (`ImageFile`, `Text`, `StoredId`, …), or what a form is guessed from: a path, bytes, a PIL
-        image, an array, a vector, `"id:…"`, a text (`imgvec.search.guessing`). `where` is a typed filter
-        (`field("width") >= 800`) or a Milvus boolean expression; `params` go before `search_defaults`. Raises
+        The query is a form (`ImageFile`, `Text`, `StoredId`, …), or anything a form can be guessed from: a path, bytes,
+        a PIL image, an array, a vector, `"id:…"`, a text (see `imgvec.search.guessing`). `where` is a typed filter
+        (`field("width") >= 800`) or a Milvus boolean expression; `params` override `search_defaults`. Raises
         `OptionError`, `QueryError`, `UnreadableImage`, `FilterError`.
         """
         return self.handle.search([guessed(query)], options)[0]
@@ -212,25 +212,25 @@ class ImageCollection:
 
     @property
     def search_defaults(self) -> SearchDefaults:
-        """The search parameters that hold where a search does not say, and where they come from."""
+        """The default search parameters, and where they come from."""
         return self.handle.target.search_defaults
 
     def scratch(
         self, *, without: Collection[str] = (), only: Sequence[str] | None = None
     ) -> AbstractContextManager[Store]:
-        """A copy of the rows in a collection of its own, to try indexes on (`store.build_index`); dropped at the end.
+        """A temporary copy of the rows in a collection of its own, to try indexes on (`store.build_index`).
 
-        The ids in `without` are left out; `only` names those to copy, if not all. Its index is FLAT at first. It takes
-        the place of the collection once more, on disk and in memory.
+        The ids in `without` are left out; `only` gives the ids to copy, if not all. Its index is FLAT at first. It
+        takes as much disk and memory as the collection.
         """
         return scratch.scratch(self._connection, self.store, self.definition, without=without, only=only)
 
     def vectors(self, queries: Iterable[Query]) -> Vectors:
-        """(n, dim) float32 vectors of queries of any form, in their order."""
+        """Encode queries of any form, as (n, dim) float32 vectors in the same order."""
         return self.handle.vectors(all_guessed(queries))
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
-        """Stored rows by id; an id without a row is absent."""
+        """Stored rows by id; unknown ids are absent."""
         return self.handle.read(lambda target: target.store.get(ids, output_fields=["*"], with_vector=with_vector))
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -238,7 +238,7 @@ class ImageCollection:
         return self.handle.writing().pictures.delete(ids)
 
     def delete_where(self, where: Filter | str) -> int:
-        """Delete the pictures of which a row matches, with all of their rows; returns how many there were."""
+        """Delete the pictures with a row that matches, and all of their rows; returns how many there were."""
         target = self.handle.writing()
         return target.pictures.delete(target.pictures.matching(target.rendered(where)))
 
@@ -249,9 +249,9 @@ class ImageCollection:
         return {"name": target.store.name, "aliases": aliases, "uri": self.uri, **target.describe()}
 
     def drop(self) -> None:
-        """Delete the whole collection, and copies of it that a killed `scratch` has left behind.
+        """Delete the whole collection, including copies left behind by a killed `scratch`.
 
-        Raises `UsageError` where it was opened by an alias, or an alias leads to it.
+        Raises `UsageError` if it was opened by an alias, or an alias leads to it.
         """
         self.handle.drop()
 

@@ -1,4 +1,4 @@
-"""The database that the settings name: connections to it, and the collections in it that imgvec made."""
+"""The configured database: connections to it, and the collections in it that were made by imgvec."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imgvec.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection that imgvec made, as `list_collections` finds it."""
+    """A collection made by imgvec, as returned by `list_collections`."""
 
     name: str
     aliases: tuple[str, ...]
@@ -26,7 +26,7 @@ class CollectionInfo:
 
 
 def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
-    """The collections that imgvec made, by name; loads none of them."""
+    """The collections made by imgvec, sorted by name; loads none of them."""
     found = []
     settings = settings or Settings.load()
     must_exist(settings)
@@ -44,7 +44,7 @@ def list_collections(settings: Settings | None = None) -> list[CollectionInfo]:
 
 
 def backend(settings: Settings) -> Capabilities:
-    """What the database's Milvus can do; a Milvus Lite file that is not there yet is not made for that."""
+    """What the backend can do; does not create a missing Milvus Lite file."""
     lite = lite_file(settings)
     with TemporaryDirectory() as elsewhere:
         if lite is not None and lite.suffix == ".db" and not lite.exists():
@@ -60,7 +60,7 @@ def connected(settings: Settings) -> Connection:
 def settings_with(
     settings: Settings | None, uri: str | None, token: str | SecretStr | None, db_name: str | None
 ) -> Settings:
-    """The settings, or the environment's, with what is given beside them in its place."""
+    """The settings, by default from the environment, with the other arguments overriding them."""
     given = {"uri": uri, "token": token, "db_name": db_name}
     if settings is None:
         return Settings.load(**given)
@@ -69,12 +69,12 @@ def settings_with(
 
 
 def lite_file(settings: Settings) -> Path | None:
-    """The file of Milvus Lite (which is a folder, in fact), where that is the backend."""
+    """The file of Milvus Lite (in fact a folder), if that is the backend."""
     return None if "://" in settings.uri else Path(settings.uri).expanduser().absolute()
 
 
 def must_exist(settings: Settings) -> None:
-    """Opening for reading makes no new file, in which a mistyped path would look like an empty database."""
+    """Opening for reading never creates a file: a mistyped path would then look like an empty database."""
     lite = lite_file(settings)
     if lite is not None and lite.suffix == ".db" and not lite.exists():
         raise CollectionNotFound(f"no Milvus Lite file at {settings.uri}: check the path, or create it with an ingest")

@@ -1,8 +1,8 @@
 """Dates as people write them, Unix milliseconds as Milvus stores them.
 
 A date names a span of time: `2024` a year, `2024-06` a month, `2024-06-01` a day, `2024-06-01T10:30` a minute, down to
-the millisecond. What is stored is the start of the span; what is asked for is the whole of it. A date without a zone is
-in UTC, wherever the program runs, as EXIF times without an offset are.
+the millisecond. The start of the span is what is stored; a query covers all of it. A date without a time zone is in
+UTC, wherever the program runs, like EXIF times without an offset.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DAY_MS = 86_400_000
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, all that Python's calendar has."""
 _SECONDS_OF_2100 = 4_102_444_800
-"""A number of milliseconds below it lies in the first 48 days of 1970: whoever wrote it meant seconds, or a date."""
+"""Fewer milliseconds than this fall in the first 48 days of 1970, so seconds or a date must have been meant."""
 _MS_OF_2200 = 7_258_118_400_000
-"""A number of milliseconds beyond it counts microseconds or less, but for the last day of all, which means 'never'."""
+"""A larger number must be in microseconds or smaller units, except for the last possible day, which means 'never'."""
 
 _DATE = r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d))?)?"
 _TIME = r"(?P<hour>\d\d)(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,12}))?)?)?"
@@ -47,12 +47,12 @@ _AMBIGUOUS = re.compile(r"\d{1,2}([/.-])\d{1,2}\1(?:\d{4}|\d\d)(?:[T ,].*)?", re
 _COMPACT_MINUTES = re.compile(r"(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d")
 
 HINT = "write a date such as 2024-06-01 or 2024-06-01T10:30:00+02:00"
-"""What to do about a date that cannot be read."""
+"""Advice for a date that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From `start` up to and without `end`, in Unix milliseconds; negative before 1970."""
+    """From `start` up to but not including `end`, in Unix milliseconds; negative before 1970."""
 
     start: int
     end: int
@@ -69,10 +69,11 @@ def is_date(value: Any) -> bool:
 
 
 def span(value: Any) -> Span:
-    """What `value` means as a date: text, a `date`, a `datetime`, a `datetime64`, or Unix milliseconds as a number.
+    """Read `value` as a date: text, a `date`, a `datetime`, a `datetime64`, or Unix milliseconds as a number.
 
-    Whole numbers may be text. Those that nobody means as milliseconds are read as the date that they spell (20240601),
-    or refused (Unix seconds, microseconds). Raises `ValueError`, a sentence without its subject: "is …: write …".
+    Whole numbers may be given as text. Numbers that are implausible as milliseconds are read as the date they spell
+    (20240601), or refused (Unix seconds, microseconds). Raises `ValueError`, a sentence without its subject: "is …:
+    write …".
     """
     if _is_datetime64(value):
         value = str(value)
@@ -113,7 +114,7 @@ def _is_number(text: str) -> bool:
 
 
 def _number(text: str, number: int) -> Span:
-    """A whole number as a date. It is one and the same whether a CSV has it as text or a data frame as a number."""
+    """A whole number as a date, with the same result for text from a CSV and for a number from a data frame."""
     digits = text.partition(".")[0]
     if digits.isdecimal() and len(digits) in (4, 8, 14) and "1" <= digits[0] <= "2":
         try:

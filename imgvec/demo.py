@@ -1,4 +1,4 @@
-"""The whole job in one go: real photos in, edited copies of them as queries, and a page of what was found."""
+"""The whole workflow at once: ingest real photos, search with edited copies, write a page with the results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DemoResult:
     page: Path
 
     def by_edit(self) -> dict[str, tuple[int, int]]:
-        """For each edit: how many copies found their original at rank 1, of how many."""
+        """For each edit, how many copies found their original at rank 1, and how many there were."""
         return {
             edit: (sum(q.found for q in self.queries if q.edit == edit), sum(q.edit == edit for q in self.queries))
             for edit in EDITS
@@ -64,8 +64,8 @@ def run(
 ) -> DemoResult:
     """Ingest the images of `folder`, search with an edited copy of each, and write the page into the folder `out`.
 
-    Without `folder`, the photos that scikit-image carries. The collection is a Milvus Lite file in `out`, or stands on
-    the server of `settings.uri` where that was set.
+    The default `folder` is the photos shipped with scikit-image. The collection is a Milvus Lite file in `out`, or is
+    on the server of `settings.uri` if that is set.
     """
     # a folder that holds the output of an earlier run does not take its own copies for originals
     originals = [path for path in _originals(folder) if not path.is_relative_to(out.absolute())]

@@ -1,4 +1,4 @@
-"""What is reachable, what it can do, and what is wrong with it."""
+"""Checks what is reachable, what it supports, and what is wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONAL = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     subject: str
     state: Literal["ok", "warning", "wrong"]
@@ -39,7 +39,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that imgvec needs, in the order in which it needs it; each finding as it is made."""
+    """Check everything imgvec needs, in the order in which it is needed; yields each finding at once."""
     yield from _packages()
     yield _device(settings)
     yield from _weights()
@@ -56,7 +56,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 @contextmanager
 def _connected(settings: Settings, there: bool) -> Iterator[Connection]:
-    """The backend; for a Milvus Lite file that is not there yet one elsewhere, since looking should make nothing."""
+    """The backend. If the Milvus Lite file does not exist yet, a temporary one is used, so that checking creates
+    nothing.
+    """
     with ExitStack() as stack:
         uri = settings.uri
         if not there and uri.endswith(".db"):
@@ -88,7 +90,7 @@ def _device(settings: Settings) -> Finding:
 
 
 def _weights() -> Iterator[Finding]:
-    """Whether the default model can be had: the first, or its fallback."""
+    """Whether the default model, or its fallback, is available."""
     from imgvec.encoders import describe
 
     section = Definition.load("photos").encoder

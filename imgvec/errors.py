@@ -2,30 +2,30 @@
 
     ImgvecError                    the root
     ├── SettingsError              a setting (environment, .env) has no usable value
-    ├── DefinitionError            a definition file says something that cannot be
-    ├── UsageError                 arguments that cannot be, or do not go together; also a ValueError
-    │   └── OptionError            an option has a value that it cannot have; carries its name; also a QueryError
-    ├── MissingExtra               something optional is not installed; carries the extra; also an ImportError
+    ├── DefinitionError            a definition file is invalid
+    ├── UsageError                 invalid or conflicting arguments; also a ValueError
+    │   └── OptionError            an option has an invalid value; carries its name; also a QueryError
+    ├── MissingExtra               an optional dependency is missing; carries the extra; also an ImportError
     ├── SourceError                a source of images or vectors, or its metadata, cannot be read or does not fit
-    ├── TargetError                a file or folder to write cannot be written, or is something else already
+    ├── TargetError                a target file or folder cannot be written, or is already something else
     ├── UnreadableImage            one image cannot be decoded; carries uri, reason, detail
-    │   └── NotKept                it came as bytes, and nobody kept them
+    │   └── NotKept                it was ingested from bytes that were not kept
     ├── EncoderError               something about the encoder
-    │   ├── EncoderUnavailable     the weights cannot be had, or cannot be used
-    │   └── EncoderMismatch        vectors of two encoders would meet in one collection
-    ├── EngineFailed               a cluster that an ingest was to run on cannot be had, or lost a worker
-    ├── QueryError                 a query cannot be searched for
-    ├── FilterError                a filter names what is not there, or compares what cannot be
-    └── BackendError               Milvus said no; carries Milvus's own code
-        ├── BackendUnavailable     Milvus cannot be reached, or refuses the login
-        ├── UnsupportedByBackend   this backend cannot do that, and nothing was sent to it
-        ├── CollectionNotFound     there is none of that name, or imgvec did not make it
-        │   └── CollectionReplaced it was dropped and another has its name: open it again
-        ├── CollectionExists       there is one of that name already
-        └── WriteFailed            a write ended half way; carries written and pending
+    │   ├── EncoderUnavailable     the weights are not available or not usable
+    │   └── EncoderMismatch        vectors of two encoders would be mixed in one collection
+    ├── EngineFailed               the cluster for an ingest is not available, or lost a worker
+    ├── QueryError                 an invalid query
+    ├── FilterError                a filter names a missing field, or makes an impossible comparison
+    └── BackendError               Milvus failed; carries Milvus's own code
+        ├── BackendUnavailable     Milvus is unreachable, or rejects the login
+        ├── UnsupportedByBackend   the backend does not support this; nothing was sent to it
+        ├── CollectionNotFound     no such collection, or not made by imgvec
+        │   └── CollectionReplaced it was dropped and recreated: open it again
+        ├── CollectionExists       the name is already taken
+        └── WriteFailed            a write was interrupted; carries written and pending
 
-Each message is one sentence for a person and says what to do. Foreign exceptions become one of these at one
-boundary each (`milvus/errors.py`, `encoders/`, `images/decode.py`), always `raise … from exc`.
+Each message is one readable sentence that says what to do. Foreign exceptions are translated at one boundary each
+(`milvus/errors.py`, `encoders/`, `images/decode.py`), always with `raise … from exc`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Reason: TypeAlias = Literal[
     "missing",  # no such file, or it went away before it was read
     "not a regular file",  # a directory, FIFO, device or socket
     "permission denied",
-    "read failed",  # the operating system or the network broke off
+    "read failed",  # failed in the operating system or the network
     "empty",
     "too large",  # more bytes than the cap
     "too many pixels",
@@ -62,10 +62,9 @@ class SettingsError(ImgvecError):
 
 
 class DefinitionError(ImgvecError):
-    """A definition says something that cannot be.
+    """An invalid definition.
 
-    `where` is the place in the file, as a path of keys (`index.cpu.params.M`), with `line` counted from 1 where
-    it is known.
+    `where` is the place in the file, as a path of keys (`index.cpu.params.M`), with `line` counted from 1, if known.
     """
 
     def __init__(self, problem: str, *, where: str = "", source: str = "", line: int | None = None) -> None:
@@ -75,17 +74,17 @@ class DefinitionError(ImgvecError):
 
 
 class UsageError(ImgvecError, ValueError):
-    """The call itself cannot be: arguments out of range, or that do not go together."""
+    """The call is invalid: arguments out of range or in conflict."""
 
 
 class QueryError(ImgvecError):
-    """A query cannot be searched for: wrong shape, not finite, zero length, or a kind the encoder lacks."""
+    """An invalid query: wrong shape, not finite, zero length, or of a kind that the encoder does not support."""
 
 
 class OptionError(UsageError, QueryError):
-    """An option has a value of another type, or that cannot be: out of bounds, too little; `name` is the option.
+    """An option has a value of the wrong type or out of bounds; `name` is the option.
 
-    It is a `QueryError` too, which imgvec 0.1.0 raised for a limit, a recall or a number of queries that cannot be.
+    Also a `QueryError`, because imgvec 0.1.0 raised that for an invalid limit, recall or number of queries.
     """
 
     def __init__(self, name: str, message: str) -> None:
@@ -97,10 +96,10 @@ class OptionError(UsageError, QueryError):
 
 
 class MissingExtra(ImgvecError, ImportError):
-    """Something optional is not installed: `pip install 'imgvec[extra]'` brings it.
+    """An optional dependency is missing: `pip install 'imgvec[extra]'` installs it.
 
     `what` says who needs what (`photos.parquet: Parquet needs pyarrow`), `otherwise` what to do without it. `package`
-    is the distribution that has the extra, where that is a plug-in's.
+    is the distribution with the extra, if it belongs to a plug-in.
     """
 
     def __init__(self, extra: str, what: str, *, otherwise: str = "", package: str = "imgvec") -> None:
@@ -112,7 +111,7 @@ class MissingExtra(ImgvecError, ImportError):
 
 
 def _missing_extra(extra: str, what: str, otherwise: str, package: str) -> MissingExtra:
-    """For pickle, which knows no keyword arguments."""
+    """For pickle, which does not support keyword arguments."""
     return MissingExtra(extra, what, otherwise=otherwise, package=package)
 
 
@@ -121,13 +120,13 @@ class SourceError(ImgvecError):
 
 
 class TargetError(ImgvecError):
-    """A file or folder to write cannot be written: it is in use, or something else is there already."""
+    """A target file or folder cannot be written: it is in use, or something else is already there."""
 
 
 class UnreadableImage(ImgvecError):
     """One image cannot be decoded.
 
-    `reason` is a `Reason`, stable enough to count by; `detail` says more for a person.
+    `reason` is a `Reason`, stable enough to count by; `detail` is for people.
     """
 
     #: Every `Reason`.
@@ -144,7 +143,7 @@ class UnreadableImage(ImgvecError):
 
 
 class NotKept(UnreadableImage):
-    """A stored picture cannot be opened again: it came as bytes, and was brought in without `keep`."""
+    """A stored picture cannot be reopened, because it was ingested from bytes without `keep`."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri, "missing", "it was ingested from bytes that were not kept: ingest with keep=DIR")
@@ -159,11 +158,11 @@ class EncoderError(ImgvecError):
 
 
 class EncoderUnavailable(EncoderError):
-    """The encoder's weights cannot be had, or cannot be used as they are."""
+    """The encoder's weights are not available, or not usable as they are."""
 
 
 class EncoderMismatch(EncoderError):
-    """Two encoders would meet in one collection; the message says both."""
+    """Vectors of two encoders would be mixed in one collection; the message names both."""
 
 
 class EngineFailed(ImgvecError):
@@ -171,13 +170,13 @@ class EngineFailed(ImgvecError):
 
 
 class FilterError(ImgvecError):
-    """A filter names what is not there, or compares what cannot be compared."""
+    """A filter names a missing field or makes an impossible comparison."""
 
 
 class BackendError(ImgvecError):
-    """Milvus refused or failed; `code` is Milvus's own error code where it gave one.
+    """Milvus refused or failed; `code` is Milvus's own error code, if it gave one.
 
-    `retryable` says that the same call may succeed later: the server is busy, starting, or out of reach.
+    `retryable` means that the same call may succeed later: the server is busy, starting or unreachable.
     """
 
     def __init__(self, message: str, *, code: int | None = None, retryable: bool = False) -> None:
@@ -186,30 +185,30 @@ class BackendError(ImgvecError):
 
 
 class BackendUnavailable(BackendError):
-    """Milvus cannot be reached, answers too late, or refuses the login."""
+    """Milvus is unreachable, too slow, or rejects the login."""
 
 
 class UnsupportedByBackend(BackendError):
-    """This backend cannot do what was asked; nothing was sent to it."""
+    """The backend does not support this; nothing was sent to it."""
 
 
 class CollectionNotFound(BackendError):
-    """There is no collection of that name, or it was dropped meanwhile."""
+    """No such collection, or it has been dropped."""
 
 
 class CollectionReplaced(CollectionNotFound):
-    """The collection was dropped since it was opened, and another one made under its name: open it again.
+    """The collection was dropped and recreated since it was opened: open it again.
 
-    Where the other one has another encoder it is `EncoderMismatch`.
+    If the new one has a different encoder, `EncoderMismatch` is raised instead.
     """
 
 
 class CollectionExists(BackendError):
-    """There is a collection of that name already."""
+    """A collection with this name already exists."""
 
 
 class WriteFailed(BackendError):
-    """A write ended half way: the first `written` rows were acknowledged, `pending` were not.
+    """A write was interrupted: the first `written` rows were acknowledged, `pending` were not.
 
     Writes are upserts by id, so sending all rows again is safe.
     """
@@ -225,5 +224,5 @@ class WriteFailed(BackendError):
 
 
 def _write_failed(message: str, written: int, pending: int) -> WriteFailed:
-    """For pickle, which knows no keyword arguments."""
+    """For pickle, which does not support keyword arguments."""
     return WriteFailed(message, written=written, pending=pending)

@@ -1,4 +1,4 @@
-"""A source into a collection, and out of it the rows of what is gone: `ImageCollection.ingest` and `prune`."""
+"""`ImageCollection.ingest` and `prune`: add a source to a collection, and remove rows whose image is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder of a collection: the one that it remembers, or the first one, which its definition names."""
+"""Loads the encoder of a collection: the one it remembers or, for a new one, the one in its definition."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def first_encoder(definition: Definition, settings: Settings, on_notice: Callabl
 
 
 def check_lengths(definition: Definition, binding: Binding) -> None:
-    """Raise `DefinitionError` where the metric wants unit vectors, and the encoder leaves them as they are."""
+    """Raise `DefinitionError` if the metric wants unit vectors, and the encoder leaves them as they are."""
     metric = definition.vector.metric_type
     # what has no fingerprint encodes nothing: its vectors come from elsewhere, and are checked as they come
     if metric != "L2" and binding.fingerprint and not binding.normalize:

@@ -1,4 +1,4 @@
-"""How a collection is made and opened: store, definition, binding and encoder, checked against each other."""
+"""Creates and opens collections: store, definition, binding and encoder, checked against each other."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""One event for every long work: enough for a bar, a job, server-sent events and Prometheus.
+"""One event type for all long-running work: enough for progress bars, jobs, server-sent events and Prometheus.
 
     def show(event: Progress) -> None:
         print(event.work, event.stage, event.done, event.total)
 
     photos.ingest("~/Pictures", on_progress=show)
 
-`on_progress` is called by whichever thread works, a few times a second at most where the steps are short; what it
-raises ends the work.
+`on_progress` is called by whichever thread does the work, at most a few times a second if the steps are short; an
+exception that it raises ends the work.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Work: TypeAlias = Literal["ingest", "import", "export", "build", "verify", "tune", "compare", "evaluate"]
-"""The long works, by the name of the verb."""
+"""The kinds of long-running work, by verb."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long work is."""
+    """How far the work has come."""
 
     work: Work
     stage: str
-    """What is being done, in a few words: `listing the rows`. `done` and `total` are those of the stage."""
+    """The current step, in a few words: `listing the rows`. `done` and `total` refer to it."""
     done: int = 0
     total: int | None = None
-    """None where it is not known."""
+    """None if it is not known."""
     seconds: float = 0.0
     """Since the work began."""
     message: str = ""
-    """The last thing that happened, for a person: `HNSW ef=64: recall 0.9710`."""
+    """The latest news, for people: `HNSW ef=64: recall 0.9710`."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What became of those that are done, by name, such as `written` and `refused` of an ingest."""
+    """Results so far, by name, such as `written` and `refused` of an ingest."""
 
     @property
     def share(self) -> float | None:
-        """The part of the stage that is done, from 0 to 1; None where the total is not known, or nothing."""
+        """The part of the stage that is done, from 0 to 1; None if the total is not known, or nothing."""
         return min(1.0, self.done / self.total) if self.total else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 
 class Telling:
-    """One work that tells how far it is; of nobody listens, it costs nothing.
+    """Reports the progress of one piece of work; costs nothing if nobody listens.
 
     tell = Telling("export", on_progress)
     tell("writing", rows, total)
@@ -79,7 +79,7 @@ class Telling:
             self._on_progress(Progress(self.work, stage, done, total, self.seconds, message, dict(counts or {})))
 
     def part(self, doing: str) -> OnProgress | None:
-        """For a work within this one: its events as this one's, `doing` before their stages."""
+        """For work within this one: passes its events on, with `doing` before their stages."""
         if self._on_progress is None:
             return None
         return lambda event: self(

@@ -1,4 +1,4 @@
-"""The way out where `prune` deletes nothing: the command that deletes the rows of a folder or archive that is gone."""
+"""Advice for when `prune` deletes nothing: the command that deletes the rows of a missing folder or archive."""
 
 from __future__ import annotations
 

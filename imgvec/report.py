@@ -1,4 +1,4 @@
-"""What an ingest did, counted."""
+"""The counts of an ingest."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from imgvec.progress import Progress
 
 @dataclass
 class IngestReport:
-    """What became of every image of a source: `seen` is the sum of the five counts after it, pruned rows aside."""
+    """What became of every image of a source: `seen` is the sum of the five counts after it, excluding pruned rows."""
 
     seen: int = 0
     written: int = 0
-    """Encoded and written, because new or changed."""
+    """Encoded and written, because they are new or changed."""
     updated: int = 0
     """Written with new metadata and the vector that was there: the image itself had not changed."""
     unchanged: int = 0
     duplicates: int = 0
-    """Given again, with the same metadata."""
+    """Repeated in the source with the same metadata."""
     refused: Counter[str] = field(default_factory=Counter)
     """How many for each of `UnreadableImage.REASONS`."""
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -33,16 +33,16 @@ class IngestReport:
     pruned: int = 0
     bytes_read: int = 0
     retries: int = 0
-    """Calls to Milvus that were repeated, because it was busy, starting or out of reach."""
+    """Calls to Milvus that were repeated because it was busy, starting or unreachable."""
     seconds: float = 0.0
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Busy seconds summed over threads: read, lookup, decode, encode, write. Three more are the encoder's thread's
     own: `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
     interrupted: bool = False
-    """Stopped before the end of the source; the same call goes on from there."""
+    """Stopped before the end of the source; repeat the call to resume."""
 
     def progress(self) -> Progress:
-        """How far the run is."""
+        """How far the run has come."""
         refused = self.refused.total()
         counts = {name: getattr(self, name) for name in ("seen", "written", "updated", "unchanged", "duplicates")}
         done = self.written + self.updated + self.unchanged + self.duplicates + refused

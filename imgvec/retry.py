@@ -1,4 +1,4 @@
-"""The same call again, while the error says that it may succeed later and there is time."""
+"""Repeats a call while its error is retryable and there is time left."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Settings: the only reader of the environment.
 
-Every setting is an environment variable `IMGVEC_…` (`IMGVEC_URI`, `IMGVEC_TOKEN`, …); arguments of the Python API and
-options of the command line go before it.
+Every setting is an environment variable `IMGVEC_…` (`IMGVEC_URI`, `IMGVEC_TOKEN`, …); arguments in Python and
+command-line options override it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from imgvec.formats import FORMATS, allow_list
 
 
 class Settings(BaseSettings):
-    """What the environment says, and the defaults where it says nothing."""
+    """Values from the environment, or defaults."""
 
     model_config = SettingsConfigDict(env_prefix="IMGVEC_", frozen=True, extra="forbid")
 
@@ -29,33 +29,34 @@ class Settings(BaseSettings):
     token: SecretStr | None = None
     """`user:password` or an API key."""
     db_name: str = ""
-    """A database of the server; empty for its default one."""
+    """Database on the server; empty for the default one."""
     timeout: float = Field(default=10.0, gt=0)
     """Seconds that one call to Milvus may take."""
     retry_seconds: float = Field(default=60.0, ge=0)
-    """For how long an ingest tries again what Milvus refuses for the moment: busy, starting, out of reach."""
+    """How long an ingest retries while Milvus is busy, starting or unreachable, in seconds."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     cache_dir: Path | None = None
-    """Where converted weights are kept; None for the platform's cache folder."""
+    """Folder for converted weights; None for the platform's cache folder."""
 
     max_pixels: int = Field(default=50_000_000, ge=1)
-    """An image with more pixels is refused from its header."""
+    """Images with more pixels are refused by their header."""
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
-    """A file with more bytes is refused."""
+    """Files with more bytes are refused."""
     formats: Annotated[tuple[str, ...], NoDecode] = FORMATS
-    """Formats that are decoded: names between commas, or `+NAME` and `-NAME` to change the usual list."""
+    """Formats to decode: names separated by commas, or `+NAME` and `-NAME` to change the usual list."""
     decode_threads: int = Field(default=0, ge=0, le=256)
-    """Threads that read and decode; 0 for one a processor, 16 at most."""
+    """Threads that read and decode; 0 for one per processor, at most 16."""
 
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
-    """Networks that images may be fetched from although they are not public: CIDR blocks, between commas."""
+    """Non-public networks from which images may be fetched: CIDR blocks, separated by commas."""
     roots: Annotated[tuple[Path, ...] | None, NoDecode] = None
-    """Folders that stored pictures are opened again below, between colons; relative uris start from them. None for all
-    that the process may read."""
+    """Folders from which stored pictures may be reopened, separated by colons; relative uris start there. None for
+    everything the process may read.
+    """
     fetch_timeout: float = Field(default=30.0, gt=0)
-    """Seconds that an image at a URL may take, with every retry and redirect."""
+    """Seconds to fetch an image from a URL, including retries and redirects."""
 
     @field_validator("allowed_networks", mode="before")
     @classmethod
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **given: Any) -> Settings:
-        """The settings, with those `given` that are not None in place of the environment's; raises `SettingsError`."""
+        """The settings; those `given` that are not None override the environment. Raises `SettingsError`."""
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as exc:
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
             raise SettingsError(f"IMGVEC_{name.upper()}: {first['msg']}") from None
 
     decode_processes: int = Field(default=0, ge=0, le=256)
-    """Decode in so many processes instead: where threads cannot keep up, or images crash their decoder."""
+    """Decode in this many processes instead, if threads cannot keep up or images crash their decoder."""
 
     @cached_property
     def threads(self) -> int:

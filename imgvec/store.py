@@ -1,4 +1,4 @@
-"""What a store of rows promises. `imgvec.milvus.Store` keeps it, and so does the one fake of the tests.
+"""The interface of a store of rows, implemented by `imgvec.milvus.Store` and by the fake in the tests.
 
     Reads      what is stored: its schema, counts, rows by id, all rows in a stream
     Searches   reads, and the nearest rows of vectors
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Required, Self
+
+from typing_extensions import TypedDict, Unpack
 
 from imgvec.filters import FieldType
 from imgvec.progress import OnProgress
-from imgvec.rows import VECTOR
 from imgvec.vectors import Vectors
 
 
@@ -61,7 +62,7 @@ class VectorField:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """How far a vector index is. A server says "Finished" before it is: look at the rows."""
+    """The state of a vector index. A server says "Finished" too early, so look at the rows."""
 
     state: str
     """Milvus's word for it."""
@@ -95,7 +96,7 @@ class Reads(Protocol):
     def name(self) -> str: ...
     @property
     def description(self) -> str:
-        """What the collection remembers of itself, as JSON."""
+        """The collection's description of itself, as JSON."""
         ...
 
     @property
@@ -128,20 +129,20 @@ class Reads(Protocol):
     def dynamic(self) -> bool: ...
 
     def check_same(self) -> None:
-        """Raise where the collection that was opened is there no more.
+        """Raise if the opened collection no longer exists.
 
-        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        `EncoderMismatch` or `CollectionReplaced` if a different one has its name, `CollectionNotFound` if none has.
         """
         ...
 
     def count(self, filter: str = "") -> int:
-        """How many rows there are, or match; sees every write that was acknowledged before."""
+        """The number of rows, or of those that match; sees every write acknowledged before."""
         ...
 
     def get(
         self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
     ) -> Mapping[str, Mapping[str, Any]]:
-        """The fields of the rows with those ids, by id, in the order asked; ids that are not there are left out.
+        """The fields of the rows with those ids, by id, in the order requested; unknown ids are left out.
 
         `output_fields` may hold `*` for all scalar fields; with `with_vector` each has its `vector`, (dim,) float32. A
         further vector comes, in the same form, where it is named.
@@ -159,24 +160,40 @@ class Reads(Protocol):
         ...
 
 
+class NearestOf(TypedDict, total=False):
+    """What a search asks for besides its vectors; what is left out is empty."""
+
+    limit: Required[int]
+    """Hits for each vector."""
+    filter: str
+    """A Milvus expression that rows must match."""
+    output_fields: Sequence[str]
+    """The fields of each hit; `*` and `$meta` for all, and `vector`."""
+    params: Mapping[str, Any] | None
+    """The search parameters of that vector's index, on top of its defaults."""
+    consistency_level: str | None
+    """None for the collection's."""
+    vector: str
+    """The name of the vector to compare by, whose `dim`, metric and index it is; the main one's if left out."""
+
+
+_NEAREST = frozenset(NearestOf.__annotations__)
+
+
+def check_keywords(asked: NearestOf) -> None:
+    """Raise `TypeError` as Python does for a keyword that is not there: a misspelt `filter` would find every row."""
+    if "limit" not in asked or not _NEAREST.issuperset(asked):
+        unknown = ", ".join(sorted(asked.keys() - _NEAREST))
+        raise TypeError(f"search takes no {unknown}" if unknown else "search wants a limit")
+
+
 class Searches(Reads, Protocol):
     """What is stored, and what is near."""
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-        vector: str = VECTOR,
-    ) -> Sequence[Sequence[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> Sequence[Sequence[Found]]:
         """The nearest rows to each of (n, dim) queries: best first, equal scores in the order of their ids.
 
-        `vector` names the one to compare by, whose `dim` and metric they have. `params` are its index's search
-        parameters, on top of that index's defaults. Raises `QueryError`.
+        Raises `QueryError`.
         """
         ...
 
@@ -210,7 +227,7 @@ class Writes(Protocol):
     def upsert(
         self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
     ) -> int:
-        """Write rows, each in place of the one of the same id if there is one; returns how many were written.
+        """Write rows, each replacing any row with the same id; returns how many were written.
 
         `more` are the further vectors, (n, dim) each, by name: all that the collection has. Of rows with equal ids the
         last is written. Raises `WriteFailed`, and as `Reads.check_same`.

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from typing_extensions import Unpack
 
 from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.filters import FieldType
 from imgvec.indexes.scores import true_scores
 from imgvec.progress import OnProgress, Telling
-from imgvec.store import Found, IndexInfo, IndexState, Store, VectorField
+from imgvec.store import Found, IndexInfo, IndexState, NearestOf, Store, VectorField, check_keywords
 from imgvec.vectors import Vectors
 
 
@@ -130,24 +131,17 @@ class FakeStore(Store):
         picked = {k: v for k, v in row.items() if k in names or ("*" in names and k not in self.vectors)}
         return {**picked, "vector": row["vector"]} if with_vector else picked
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-        vector: str = "vector",
-    ) -> Sequence[Sequence[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> Sequence[Sequence[Found]]:
+        check_keywords(asked)
+        vector = asked.get("vector", "vector")
         ids, by = sorted(self.rows), self.vectors[vector]
         stored = np.stack([self.rows[id_][vector] for id_ in ids]) if ids else np.empty((0, by.dim), np.float32)
+        fields = asked.get("output_fields", ())
         answers = []
         for query in vectors:
             scores = true_scores(by.metric_type, query, stored)
-            best = sorted(zip(-scores, ids, strict=True))[:limit]
-            answers.append([self._found(id_, -float(less), output_fields, by.metric_type) for less, id_ in best])
+            best = sorted(zip(-scores, ids, strict=True))[: asked["limit"]]
+            answers.append([self._found(id_, -float(less), fields, by.metric_type) for less, id_ in best])
         return answers
 
     def _found(self, id_: str, score: float, output_fields: Sequence[str], metric_type: str) -> Found:

@@ -17,7 +17,8 @@ DISK = (
         lambda rows, dim, width, _params: rows * dim * width / 4,
         DOCS + ": about a quarter of the raw vectors in memory, the rest on NVMe",
         search=(Parameter("search_list", "candidates kept while searching", low=1, high=65_535, at_least_limit=True),),
-        needs="a fast local disk and queryNode.enableDisk; max_degree and search_list_size stand in the server's yaml",
+        needs="a fast local disk and queryNode.enableDisk; max_degree and search_list_size are set in the server's "
+        "yaml",
         cannot=("mmap",),
     ),
     IndexType(

@@ -49,7 +49,7 @@ class Parameter:
         return f"{noun} of at least {self.low:g}" if self.low is not None else noun
 
     def problem(self, value: object) -> str | None:
-        """Why `value` is refused, or None where it is accepted."""
+        """Why `value` is refused, or None if it is accepted."""
         fits = {
             "bool": isinstance(value, bool),
             "choice": isinstance(value, str) and value in self.choices,
@@ -62,7 +62,7 @@ class Parameter:
                 and (self.high is None or value <= self.high)
                 and not (self.multiple_of and value % self.multiple_of)
             )
-        return None if fits else f"{self.name} = {value!r} is refused: give {self.accepts()}"
+        return None if fits else f"{self.name} must be {self.accepts()}, not {value!r}"
 
 
 Memory = Callable[[int, int, float, Mapping[str, Any]], float]
@@ -98,7 +98,7 @@ class IndexType:
     def check_build(self, params: Mapping[str, Any], *, dim: int | None = None) -> None:
         """Refuse build parameters that Milvus would refuse, or silently ignore.
 
-        `dim` adds the checks that depend on it, where it is known. Raises `DefinitionError` whose `where` is
+        `dim` adds the checks that depend on it, if known. Raises `DefinitionError` whose `where` is
         `params.NAME`.
         """
         _check(self, "build", self.build, params)
@@ -110,16 +110,16 @@ class IndexType:
         pieces = next((p for p in ("m", "sub_dim") if p in params), None)
         if pieces and dim and params[pieces] and dim % params[pieces]:
             raise DefinitionError(
-                f"{pieces} = {params[pieces]} does not divide the {dim} dimensions of the vectors: "
-                f"give one of {_divisors(dim)}",
+                f"{pieces} must divide the vectors' {dim} dimensions, so it cannot be {params[pieces]}: use one of "
+                f"{_divisors(dim)}",
                 where=f"params.{pieces}",
             )
         if self.name == "GPU_CAGRA":
             values = {**self.defaults("build"), **params}
             if values["graph_degree"] > values["intermediate_graph_degree"]:
                 raise DefinitionError(
-                    f"graph_degree = {values['graph_degree']} is refused: it is the smaller of the two, "
-                    f"intermediate_graph_degree is {values['intermediate_graph_degree']}",
+                    f"graph_degree must be at most intermediate_graph_degree, "
+                    f"{values['intermediate_graph_degree']}, not {values['graph_degree']}",
                     where="params.graph_degree",
                 )
 
@@ -129,12 +129,12 @@ class IndexType:
         if limit is None:
             return
         if limit > self.max_limit:
-            raise DefinitionError(f"limit = {limit} is refused: {self.name} answers at most {self.max_limit}")
+            raise DefinitionError(f"limit must be at most {self.max_limit} with {self.name}, not {limit}")
         for parameter in self.search:
             value = params.get(parameter.name)
             if parameter.at_least_limit and value is not None and value < limit:
                 raise DefinitionError(
-                    f"{parameter.name} = {value} is refused: give at least the limit, {limit}",
+                    f"{parameter.name} must be at least the limit, {limit}, not {value}",
                     where=f"search.{parameter.name}",
                 )
 
@@ -169,7 +169,7 @@ def _check(index: IndexType, where: str, known: tuple[Parameter, ...], given: Ma
         if name not in by_name:
             accepted = ", ".join(by_name) or "none"
             raise DefinitionError(
-                f"{name} is not a {where} parameter of {index.name} (it has: {accepted})", where=f"{place}.{name}"
+                f"{name} is not a {where} parameter of {index.name} (valid: {accepted})", where=f"{place}.{name}"
             )
         if problem := by_name[name].problem(value):
             raise DefinitionError(problem, where=f"{place}.{name}")

@@ -53,7 +53,7 @@ GPU = (
         DOCS + ": rows * m * nbits / 8, in GPU memory",
         build=(
             NLIST,
-            Parameter("m", "pieces a vector is cut into; 0 chooses", low=0, high=MAX_DIM, default=0),
+            Parameter("m", "pieces a vector is cut into; 0 is automatic", low=0, high=MAX_DIM, default=0),
             Parameter("nbits", "bits a code has", low=4, high=8, default=8),
             _CACHE_ON_DEVICE,
         ),
@@ -76,7 +76,7 @@ GPU = (
             Parameter("graph_degree", "links after pruning", low=1, high=4096, default=64),
             Parameter(
                 "build_algo",
-                "how the first graph is made",
+                "how the initial graph is built",
                 kind="choice",
                 choices=("IVF_PQ", "NN_DESCENT", "ITERATIVE"),
             ),
@@ -87,12 +87,12 @@ GPU = (
             Parameter(
                 "itopk_size", "candidates kept while searching", low=32, high=1024, multiple_of=32, at_least_limit=True
             ),
-            Parameter("search_width", "entry points looked at in a step", low=1, high=1024),
-            Parameter("min_iterations", "steps at least", low=0, high=2**31 - 1),
-            Parameter("max_iterations", "steps at most; 0 chooses", low=0, high=2**31 - 1),
-            Parameter("team_size", "GPU threads for a distance", kind="choice", choices=("4", "8", "16", "32")),
+            Parameter("search_width", "entry points tried per step", low=1, high=1024),
+            Parameter("min_iterations", "minimum number of steps", low=0, high=2**31 - 1),
+            Parameter("max_iterations", "maximum number of steps; 0 is automatic", low=0, high=2**31 - 1),
+            Parameter("team_size", "GPU threads per distance", kind="choice", choices=("4", "8", "16", "32")),
             Parameter(
-                "ef", "candidates, where adapt_for_cpu searches on the CPU", low=1, high=2**31 - 1, at_least_limit=True
+                "ef", "candidates if adapt_for_cpu searches on the CPU", low=1, high=2**31 - 1, at_least_limit=True
             ),
         ),
         max_limit=1024,

@@ -7,9 +7,9 @@ from imgvec.catalog.codes import NBITS, REFINE, REFINE_K, REFINE_TYPE
 from imgvec.catalog.entries import DOCS, IndexType, Parameter
 from imgvec.catalog.vector_types import FLOAT_METRICS, FLOATS_AND_INT8, MAX_DIM
 
-_M = Parameter("M", "links a node has in the graph", low=2, high=2048, default=30)
+_M = Parameter("M", "links per node in the graph", low=2, high=2048, default=30)
 _EF_CONSTRUCTION = Parameter(
-    "efConstruction", "candidates looked at while a node is linked", low=1, high=2**31 - 1, default=360
+    "efConstruction", "candidates considered while linking a node", low=1, high=2**31 - 1, default=360
 )
 _EF = Parameter("ef", "candidates kept while searching", low=1, high=2**31 - 1, default=64, at_least_limit=True)
 _SQ_TYPE = Parameter(
@@ -37,7 +37,7 @@ HNSW = (
     ),
     IndexType(
         "HNSW_SQ",
-        "a graph over vectors with few bits an element",
+        "a graph over vectors with few bits per element",
         "cpu",
         "graph",
         (2, 5),
@@ -105,6 +105,6 @@ AUTOINDEX = IndexType(
     FLOATS_AND_INT8,
     FLOAT_METRICS,
     lambda rows, dim, width, _params: rows * dim * width + rows * 2 * 18 * 4,
-    "HNSW with M 18, what an open-source server makes of it",
+    "HNSW with M 18 on an open-source server",
     lite=True,
 )

@@ -34,7 +34,7 @@ IVF = (
     ),
     IndexType(
         "IVF_SQ8",
-        "clusters of vectors with one byte an element",
+        "clusters of vectors with one byte per element",
         "cpu",
         "ivf",
         (2, 0),
@@ -67,14 +67,14 @@ IVF = (
     ),
     IndexType(
         "IVF_RABITQ",
-        "clusters of vectors with one bit an element",
+        "clusters of vectors with one bit per element",
         "cpu",
         "ivf",
         (2, 6),
         FLOATS,
         FLOAT_METRICS,
         lambda rows, dim, width, params: rows * (dim / 8 + 8) + memory.refined(rows, dim, width, params),
-        "RaBitQ (SIGMOD 2024): a bit an element and two floats a row, and the finer vectors where refine",
+        "RaBitQ (SIGMOD 2024): one bit per element and two floats per row, plus the finer vectors with refine",
         build=(NLIST, REFINE, _RABITQ_REFINE_TYPE),
         search=(
             NPROBE,
@@ -84,14 +84,14 @@ IVF = (
     ),
     IndexType(
         "SCANN",
-        "clusters of 4-bit codes, ordered again by the raw vectors",
+        "clusters of 4-bit codes, reranked by the raw vectors",
         "cpu",
         "ivf",
         (2, 3),
         FLOATS,
         FLOAT_METRICS,
         memory.scann,
-        DOCS + ": 4 bits a piece, and the raw vectors where with_raw_data",
+        DOCS + ": 4 bits per piece, plus the raw vectors with with_raw_data",
         build=(
             NLIST,
             Parameter("with_raw_data", "keep the raw vectors in the index", kind="bool", default=True),
@@ -100,7 +100,7 @@ IVF = (
         search=(
             NPROBE,
             Parameter(
-                "reorder_k", "candidates ordered again by the raw vectors", low=1, high=2**31 - 1, at_least_limit=True
+                "reorder_k", "candidates to rerank by the raw vectors", low=1, high=2**31 - 1, at_least_limit=True
             ),
         ),
         needs="AVX2",

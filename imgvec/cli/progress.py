@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(listed: Callable[[], Iterable[object]] | None = None) -> Iterator[OnProgress | None]:
-    """A bar while the block runs: gives what a long work calls with its events; None where stderr is not a terminal.
+    """A bar while the block runs: gives what a long work calls with its events; None if stderr is not a terminal.
 
     `listed` gives what there is to do: it is counted beside the work, so that the time left appears as soon as the
     number is known, where the events do not say it.

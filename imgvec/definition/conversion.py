@@ -13,6 +13,7 @@ from typing import Any
 from imgvec import dates
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.values import is_absent, plain, python, shown
+from imgvec.plurals import counted
 from imgvec.rows import MAX_JSON_BYTES
 
 _INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
@@ -31,7 +32,9 @@ def convert(name: str, declared: FieldSection, value: Any) -> Any:
     if declared.type == "ARRAY":
         items = _items(name, value)
         if len(items) > declared.capacity:
-            raise ValueError(f"{name} has {len(items)} items, and the definition allows {declared.capacity}")
+            raise ValueError(
+                f"{name} has {counted(len(items), 'item')}, but the definition allows at most {declared.capacity}"
+            )
         return [_item(f"{name}[{i}]", declared, item) for i, item in enumerate(items)]
     value = python(value)
     if declared.type == "JSON":
@@ -54,7 +57,7 @@ def is_missing(declared: FieldSection, value: Any) -> bool:
 
 def _item(name: str, declared: FieldSection, item: Any) -> Any:
     if is_absent(item):
-        raise ValueError(f"{name} is missing, and a list has no empty places in Milvus: leave the item out")
+        raise ValueError(f"{name} is missing, but lists in Milvus cannot have gaps: leave the item out")
     return _scalar(name, str(declared.element_type), python(item), declared)
 
 
@@ -124,7 +127,7 @@ def _text(name: str, value: Any, most: int) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{name} = {shown(value)} is not Unicode text") from None
     if size > most:
-        raise ValueError(f"{name} is {size} bytes long in UTF-8, and the definition allows {most}")
+        raise ValueError(f"{name} is {size} bytes long in UTF-8, but the definition allows at most {most}")
     return value
 
 
@@ -157,7 +160,7 @@ def _json_object(name: str, value: Any) -> dict[str, Any]:
 
 
 def check_size(name: str, value: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where plain JSON is longer than Milvus takes."""
+    """Raise `ValueError` if plain JSON is longer than Milvus takes."""
     size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     if size > MAX_JSON_BYTES:
-        raise ValueError(f"{name} is {size} bytes of JSON, and Milvus takes {MAX_JSON_BYTES}")
+        raise ValueError(f"{name} is {size} bytes of JSON, but Milvus accepts at most {MAX_JSON_BYTES}")

@@ -25,13 +25,13 @@ ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
 
 
 class Definition(Section):
-    """What a Milvus collection of images is."""
+    """The definition of a Milvus collection of images."""
 
     about: str = ""
     encoder: EncoderSection
     fields: dict[str, FieldSection] = Field(default_factory=dict)
     dynamic: bool = True
-    """Keep metadata that no field declares in Milvus's dynamic field; where false, it is refused."""
+    """Keep metadata without a declared field in Milvus's dynamic field; if false, it is refused."""
     images: ImagesSection = ImagesSection()
     vector: VectorSection = VectorSection()
     views: ViewsSection | None = None
@@ -48,18 +48,18 @@ class Definition(Section):
     def _consistent(self) -> Self:
         for name in self.fields:
             if not IDENTIFIER.match(name):
-                raise MisplacedError("a field's name is a letter or _ and then letters, digits and _", "fields", name)
+                raise MisplacedError("a field name is a letter or _, then letters, digits and _", "fields", name)
             if name.lower() in self.reserved:
                 kind = "every collection" if self.views is None else "every collection with views"
                 raise MisplacedError(f"is reserved: {kind} has {', '.join(self.reserved)}", "fields", name)
             if name.lower() in MILVUS_WORDS:
-                raise MisplacedError("is a word of Milvus's own", "fields", name)
+                raise MisplacedError("is a reserved word in Milvus", "fields", name)
         if self.partition_key is not None:
             key = self.fields.get(self.partition_key)
             if key is None or key.type not in ("VARCHAR", "INT64") or key.nullable:
-                raise MisplacedError("names a declared VARCHAR or INT64 field that is not nullable", "partition_key")
+                raise MisplacedError("must be a declared VARCHAR or INT64 field that is not nullable", "partition_key")
         elif self.num_partitions is not None:
-            raise MisplacedError("belongs to a partition_key", "num_partitions")
+            raise MisplacedError("needs a partition_key", "num_partitions")
         check_names(self.vectors, self.fields, self.reserved)
         for name, vector in self.vector_fields.items():
             vector.check(*(() if name == VECTOR else ("vectors", name)))
@@ -82,7 +82,7 @@ class Definition(Section):
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Definition) -> Definition:
-        """A definition from a YAML file, the name of a bundled one, or a mapping; raises `DefinitionError`."""
+        """Load a definition from a YAML file, the name of a bundled one, or a mapping; raises `DefinitionError`."""
         if isinstance(source, Definition):
             return source
         if isinstance(source, Mapping):
@@ -93,7 +93,7 @@ class Definition(Section):
             path = bundled()[name]
         elif not path.is_file():
             raise DefinitionError(
-                f"no such file, and no bundled definition of that name (bundled: {', '.join(bundled())})", source=name
+                f"neither a file nor a bundled definition (bundled: {', '.join(bundled())})", source=name
             )
         try:
             text = path.read_text(encoding="utf-8")
@@ -137,7 +137,7 @@ class Definition(Section):
             elif declared.from_image == "taken_at" and taken_at is not None:
                 row[name] = taken_at
             elif declared.required:
-                raise ValueError(f"{name} is missing, and the definition requires it")
+                raise ValueError(f"{name} is missing, but the definition requires it")
             else:
                 row[name] = self._defaults[name]
         dynamic: dict[str, Any] = {}
@@ -145,11 +145,11 @@ class Definition(Section):
             if name in self.fields or is_absent(value) or (isinstance(value, str) and not value):
                 continue
             if name in self.reserved or name in self.vectors:
-                raise ValueError(f"{name} is a field that imgvec fills in")
+                raise ValueError(f"{name} is filled in by imgvec")
             if not self.dynamic:
-                raise ValueError(f"{name} is not declared, and the definition has dynamic: false")
+                raise ValueError(f"{name} is not declared, and the definition says dynamic: false")
             if not IDENTIFIER.match(name) or name.lower() in MILVUS_WORDS:
-                raise ValueError(f"{name!r} cannot be a field's name: a letter or _, then letters, digits and _")
+                raise ValueError(f"{name!r} is not a valid field name: use a letter or _, then letters, digits and _")
             dynamic[name] = plain(name, value)
         if dynamic:
             check_size("what no field declares", dynamic)

@@ -71,7 +71,7 @@ def write(
 
 
 def read(name: str, text: str) -> Remembered:
-    """What the collection `name` remembers; raises `CollectionNotFound` where imgvec did not make it."""
+    """What the collection `name` remembers; raises `CollectionNotFound` if imgvec did not make it."""
     try:
         data = json.loads(text)
         version = data["imgvec"]
@@ -100,7 +100,7 @@ def is_made_from(remembered: Definition, given: Definition) -> bool:
 
 
 def incarnation(text: str) -> str:
-    """The random bits of a description; empty where it has none."""
+    """The random bits of a description; empty if it has none."""
     try:
         found = json.loads(text)["incarnation"]
     except (ValueError, TypeError, KeyError):

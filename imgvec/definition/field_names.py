@@ -14,9 +14,9 @@ MILVUS_WORDS = KEYWORDS | FUNCTIONS | {"rowid", "timestamp"}
 
 
 def field_problem(name: str, reserved: Collection[str] = RESERVED_NAMES) -> str | None:
-    """Why metadata cannot be stored in a field of this name; None where it can."""
+    """Why metadata cannot be stored in a field of this name; None if it can."""
     if name in reserved:
-        return "imgvec fills it in"
+        return "filled in by imgvec"
     if not IDENTIFIER.match(name):
-        return "a field's name is a letter or _, then letters, digits and _"
-    return "a word of Milvus's own" if name.lower() in MILVUS_WORDS else None
+        return "a field name is a letter or _, then letters, digits and _"
+    return "a reserved word in Milvus" if name.lower() in MILVUS_WORDS else None

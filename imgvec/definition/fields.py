@@ -38,17 +38,17 @@ class FieldSection(Section):
     def _consistent(self) -> Self:
         text = self.type == "VARCHAR" or self.element_type == "VARCHAR"
         if (self.type == "ARRAY") != (self.element_type is not None):
-            raise ValueError("element_type belongs to an ARRAY, and an ARRAY needs it")
+            raise ValueError("element_type is required for an ARRAY, and only for an ARRAY")
         if self.max_capacity is not None and self.type != "ARRAY":
-            raise ValueError("max_capacity belongs to an ARRAY")
+            raise ValueError("max_capacity is only for an ARRAY")
         if self.max_length is not None and not text:
-            raise ValueError("max_length belongs to a VARCHAR, or an ARRAY of VARCHAR")
+            raise ValueError("max_length is only for a VARCHAR, or an ARRAY of VARCHAR")
         if self.required and (self.nullable or self.default is not None):
-            raise ValueError("a required field has neither a default nor nulls")
+            raise ValueError("a required field cannot have a default or be nullable")
         if not self.required and not self.nullable and self.default is None:
-            raise ValueError("say what a record without this field gets: required: true, nullable: true or a default")
+            raise ValueError("say what happens if the field is missing: required: true, nullable: true or a default")
         if (self.format or self.from_image) and self.type != "INT64":
-            raise ValueError("format and from_image belong to an INT64")
+            raise ValueError("format and from_image are only for an INT64")
         self._check_index()
         return self
 
@@ -59,7 +59,7 @@ class FieldSection(Section):
             return
         known = catalog.SCALAR_INDEXES.get(self.index)
         if known is None:
-            raise ValueError(f"index {self.index!r} is none of AUTO, {', '.join(catalog.SCALAR_INDEXES)}")
+            raise ValueError(f"index {self.index!r} is not one of AUTO, {', '.join(catalog.SCALAR_INDEXES)}")
         if self.type not in known.field_types:
             raise ValueError(f"index {self.index} takes {', '.join(known.field_types)}, not {self.type}")
         by_name = {p.name: p for p in known.params}
@@ -69,7 +69,7 @@ class FieldSection(Section):
                 raise ValueError(problem)
         grams = self.index_params
         if self.index == "NGRAM" and grams.get("min_gram", 2) > grams.get("max_gram", 3):
-            raise ValueError("min_gram is the smaller of the two, or equal to max_gram")
+            raise ValueError("min_gram must be at most max_gram")
 
     @property
     def text_bytes(self) -> int:

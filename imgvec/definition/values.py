@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
-        return f"a number of {value.bit_length():,} bits"
+        return f"a {value.bit_length():,}-bit number"
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
@@ -93,7 +93,7 @@ def plain(name: str, value: Any, *, depth: int = 0) -> Any:
             return dates.span(value).start
         except ValueError as exc:
             raise ValueError(f"{name} = {shown(value)} {exc}") from None
-    raise ValueError(f"{name} = {shown(value)} is of the type {kind(value)}, which Milvus cannot store")
+    raise ValueError(f"{name} = {shown(value)} has type {kind(value)}, which Milvus cannot store")
 
 
 def python(value: Any) -> Any:
@@ -152,4 +152,4 @@ def _key(name: str, key: Any) -> str:
         return str(key)
     if hasattr(key, "__index__") and not isinstance(key, bool):
         return str(key.__index__())
-    raise ValueError(f"{name} has the key {shown(key)}, and a JSON object's keys are text")
+    raise ValueError(f"{name} has the key {shown(key)}, but keys of a JSON object must be strings")

@@ -19,7 +19,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as exc:
-            problem = f"{str(node.value)[:50]!r} is not what YAML takes it for ({exc}); is it a text? Then quote it"
+            problem = f"{str(node.value)[:50]!r} is not a valid YAML value ({exc}); if it is text, quote it"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from exc
 
 
@@ -32,7 +32,7 @@ def read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
         nonlocal seen
         seen += 1
         if seen > _MAX_NODES:  # ten lines of aliases can stand for a billion
-            raise DefinitionError(f"holds more than {_MAX_NODES:,} values, aliases written out", source=source)
+            raise DefinitionError(f"has more than {_MAX_NODES:,} values, with aliases expanded", source=source)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 place = (*path, str(key.value))
@@ -52,7 +52,7 @@ def read_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
         walk(tree, ())
         return yaml.load(text, Loader=_Loader), lines  # noqa: S506 - a SafeLoader
     except RecursionError:
-        raise DefinitionError("is nested too deeply, or refers to itself", source=source) from None
+        raise DefinitionError("is nested too deeply or refers to itself", source=source) from None
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = mark.line + 1 if mark else None

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from imgvec.encoders import forked
+from imgvec import forked
 from imgvec.encoders.devices import choose_device, choose_dtype
 from imgvec.encoders.huggingface import HuggingFaceEncoder
 from imgvec.encoders.lastlayer import read_class_token_only

@@ -36,19 +36,18 @@ class CallableEncoder:
     """A function as an encoder. Implements `protocol.Encoder`.
 
     `function` gets (n, image_size, image_size, 3) uint8 pixels, RGB and C-contiguous, at most `batch_size` images, and
-    returns n vectors: anything that NumPy reads as an (n, dim) array of finite numbers. Arrays of one size and not PIL
-    images, since decoding threads and processes make them beside the encoder, at a bounded size; channels last, as
-    Keras, OpenCV and scikit-image take them. It is called by one thread at a time, for queries before batches.
+    returns n vectors: anything that NumPy reads as an (n, dim) array of finite numbers. It gets arrays of one size
+    rather than PIL images, because decoding threads and processes prepare them at a bounded size; channels come last,
+    as in Keras, OpenCV and scikit-image. Only one thread calls it at a time, and queries take priority over batches.
 
-    `name` and `version` are its identity, which the collection remembers: give another version whenever the same
-    picture would get another vector. A collection that was made by it opens with `encoder=`; where the name begins with
-    the prefix of an entry point of the group `imgvec.encoders` ("shape:small"), it opens by itself.
+    `name` and `version` are its identity, which the collection remembers: change the version whenever the same picture
+    would get a different vector. Open its collections with `encoder=`. If the name begins with the prefix of an entry
+    point in the group `imgvec.encoders` ("shape:small"), they open by themselves.
 
-    The function is called once with a grey picture, for its dim; `dim` says which it must be. `fit` says how a picture
-    becomes a square: `crop` scales the shorter edge and takes the middle, `squash` scales both edges. `texts` is the
-    function of the text side: strings to (n, dim) vectors in the same space. With `normalize` vectors are made unit
-    vectors, which the metrics COSINE and IP want; without, they stay as they are. Raises `EncoderError`, also for a dim
-    that is not the function's.
+    The function is called once with a grey picture to find its dim, which must equal `dim` if that is given. `fit` says
+    how a picture becomes a square: `crop` scales the shorter edge and takes the middle, `squash` scales both edges.
+    `texts` adds a text side: a function from strings to (n, dim) vectors in the same space. `normalize` scales vectors
+    to unit length, as the metrics COSINE and IP need. Raises `EncoderError`, also if the dim is wrong.
     """
 
     def __init__(
@@ -140,7 +139,7 @@ class CallableEncoder:
         return self._vectors(self._texts, texts, len(texts))
 
     def _vectors(self, function: Callable[[Any], ArrayLike], given: object, count: int) -> Vectors:
-        """What the function answers, checked, and normalised where it is to be."""
+        """The function's output, checked, and normalised if requested."""
         vectors = self._answer(function, given, count)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         wrong = np.flatnonzero(~(has_direction(norms) if self._normalize else np.isfinite(norms)))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgvec.encoders import forked
+from imgvec import forked
 from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
 from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
@@ -62,7 +62,7 @@ class HuggingFaceEncoder:
 
     def after_fork(self) -> None:
         """In a forked child: see `forked`."""
-        self._tuning = threading.Lock()  # another thread of the parent may hold it for ever
+        self._tuning = threading.Lock()  # another thread of the parent may hold it forever
         self._tuned = None  # its threads are the parent's
         self.batch_size = BATCH_SIZES.get(self.device.type, 16)
         self._left_behind = self.device.type != "cpu"
@@ -77,13 +77,13 @@ class HuggingFaceEncoder:
         return self._preprocessing.prepare
 
     def prepare_for(self, images: int | None = None) -> Tuning | None:
-        """Run as fast as this machine can for a run of so many images; None: not known, and many.
+        """Find the fastest way to run this many images on this machine; None means many.
 
-        Chooses attention, batch size and passes side by side by measuring for about 5 seconds, the first time for a
-        model on a machine, and not for fewer than 1,000 images; what was measured is kept in the cache folder. Compiles
-        where the run is long enough to pay for it. Meanwhile others encode as before: a query waits for one pass at
-        most, and what was chosen takes the place of the old way at once. `batch_size` changes with it, and is to be
-        read afterwards; the vectors agree to a cosine of 0.999. Answers what was chosen, None for nothing.
+        Measures attention, batch size and parallel passes for about 5 seconds, once per model and machine, and only for
+        1,000 images or more; the result is kept in the cache folder. Compiles the model if the run is long enough to
+        pay for it. Meanwhile, other threads encode as before: a query waits for one pass at most, and the new choice
+        takes effect at once. `batch_size` may change, so read it afterwards; vectors agree to a cosine of 0.999.
+        Returns the choice, or None if there is none.
         """
         if forked.one_thread():
             return None  # what is measured there holds for no other process
@@ -104,10 +104,10 @@ class HuggingFaceEncoder:
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32 unit vectors.
 
-        Runs `batch_size` images at a time, and halves that when the memory does not suffice. Raises `EncoderError`
-        for pixels of another shape, where the memory suffices for not even one image, and where the model answers
-        with something that has no direction (it then names the positions). Several threads take turns, pass by pass,
-        and queries (`encode_images`, `encode_texts`) go first.
+        Runs `batch_size` images at a time, and halves that if memory runs out. Raises `EncoderError` for pixels of the
+        wrong shape, if there is not enough memory for a single image, and if the model returns vectors that are zero or
+        not finite (with their positions). Threads take turns, pass by pass, and queries (`encode_images`,
+        `encode_texts`) go first.
         """
         self._check_process()
         side = self.binding.image_size
@@ -132,7 +132,7 @@ class HuggingFaceEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Upright RGB images to (n, dim) float32 unit vectors: a query, which goes before batches of `encode`.
 
-        Queries of several threads that wait at once share a pass.
+        Queries from several threads that wait at the same time share a pass.
         """
         self._check_process()
         starts = range(0, len(images), self.batch_size)
@@ -169,7 +169,7 @@ class HuggingFaceEncoder:
             return self._unit(self._text(texts).cpu().numpy())
 
     def _pass(self, pixels: Pixels) -> Vectors:
-        """In a turn: the first `batch_size` of them, or fewer where the memory does not suffice; not normalised."""
+        """In a turn: the first `batch_size` of them, or fewer if memory runs out; not normalised."""
         while True:
             vectors = self._run(pixels[: self.batch_size])
             if vectors is not None:
@@ -177,7 +177,7 @@ class HuggingFaceEncoder:
             self._halve_batch()
 
     def _run(self, pixels: Pixels) -> Vectors | None:
-        """One pass; None if the memory did not suffice."""
+        """One pass; None if memory ran out."""
         try:
             return self._tuned(pixels) if self._tuned else one_pass(self._readout, pixels, self.device)
         except (RuntimeError, ValueError, MemoryError) as exc:

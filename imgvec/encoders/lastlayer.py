@@ -45,7 +45,7 @@ class ClassTokenLayer(nn.Module):
 
 
 def read_class_token_only(vision: Any) -> bool:
-    """Put `ClassTokenLayer` in place of the last block, where it is one that is known; answers whether it was."""
+    """Replace the last block by `ClassTokenLayer` if its type is known; returns whether it was."""
     blocks = getattr(getattr(vision, "encoder", None), "layer", None)
     # the names are those of transformers 5.23; a release that has others keeps its own block
     if not blocks or type(blocks[-1]) not in _KNOWN or not hasattr(blocks[-1].attention, "o_proj"):

@@ -121,7 +121,7 @@ def choose(
     turn: Turn = nullcontext,
     current: TunedPasses | None = None,
 ) -> TunedPasses | None:
-    """The fastest way to run so many images (None: many); None where measuring is not worth it, or nothing is faster.
+    """The fastest way to run so many images (None: many); None if measuring is not worth it, or nothing is faster.
 
     Measures in some seconds unless `memory` has it; compiles if that pays, and is not done in `current`. Every pass is
     made in a `turn` of its own; what is compiled is compiled outside of them.

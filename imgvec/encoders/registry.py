@@ -40,7 +40,7 @@ _PREFIXED = re.compile(r"(?P<prefix>[a-z][a-z0-9_]+):(?!//)(?P<name>[^?]+)(\?(?P
 
 @dataclass(frozen=True, slots=True)
 class EncoderRequest:
-    """Which encoder is asked for, and where it is to run."""
+    """Which encoder is requested, and where it should run."""
 
     spec: EncoderSpec
     name: str
@@ -60,7 +60,7 @@ class EncoderKind:
     """One kind of encoder: what an entry point of the group `imgvec.encoders` names.
 
     `load` makes the encoder; its binding's `model` is the name that was asked for, so that the collection can load it
-    again, and it raises `EncoderUnavailable` where it cannot. `describe` says what it is without loading weights, as
+    again, and it raises `EncoderUnavailable` if it cannot. `describe` says what it is without loading weights, as
     JSON; without it the encoder is loaded. `options` are those that its names may have.
     """
 
@@ -101,7 +101,7 @@ def load_with_fallback(
     dtype: str = "auto",
     cache_dir: Path | None = None,
 ) -> tuple[Encoder, bool]:
-    """`load_encoder`, or the model `fallback` if the first one cannot be reached; the second value says which.
+    """`load_encoder`, or the model `fallback` if the first one cannot be reached; the second value says which was used.
 
     The fallback takes over the image size and nothing else, since layers and poolings differ between models. Weights
     that are reached and broken, refused or incomplete are an error all the same.
@@ -127,7 +127,7 @@ def describe(model: str, revision: str | None = None) -> dict[str, Any]:
 
 
 def prefixes() -> list[str]:
-    """The prefixes that are known, imgvec's and those of installed packages, in order."""
+    """All known prefixes, from imgvec and from installed packages, sorted."""
     return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
 
 
@@ -139,7 +139,7 @@ class _Found:
     request: EncoderRequest
 
     def call(self, function: Callable[[EncoderRequest], R]) -> R:
-        """The one place where a kind runs; what a foreign one raises is `EncoderUnavailable`."""
+        """The only place that runs a kind; any foreign exception becomes `EncoderUnavailable`."""
         try:
             return function(self.request)
         except ImgvecError:

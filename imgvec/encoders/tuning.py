@@ -110,7 +110,7 @@ class Memory:
         self._file = cache_dir / "tuning" / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.json"
 
     def recall(self) -> Tuning | None:
-        """None where nothing usable is remembered."""
+        """None if nothing usable is remembered."""
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
             tuning = Tuning(**{field.name: known[field.name] for field in fields(Tuning)})

@@ -1,4 +1,4 @@
-"""Who computes next: one call at a time, queries before batches, batches before measuring.
+"""Decides who computes next: one call at a time, queries before batches, batches before measuring.
 
 A query waits for the pass in hand; queries that wait together share the next pass. A call computes
 in its caller's own thread, so that there is no thread to start, to stop or to lose in a fork.
@@ -24,7 +24,7 @@ OVERTAKING = 16
 
 
 class Urgency(IntEnum):
-    """The lower goes first."""
+    """Lower values go first."""
 
     QUERY = 0
     BATCH = 1
@@ -47,7 +47,8 @@ class _Call:
 class Turns:
     """One at a time, the most urgent first, and within an urgency in the order of coming.
 
-    What was overtaken by `OVERTAKING` passes goes next: so a query may wait for one batch beside the pass in hand.
+    A call overtaken by `OVERTAKING` passes goes next, so a query may have to wait for one batch besides the current
+    pass.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Turns:
 
     @contextmanager
     def turn(self, urgency: Urgency = Urgency.BATCH) -> Iterator[None]:
-        """Wait for one's turn, and hold it. For what is not shared: a batch, or a pass that measures."""
+        """Wait for a turn and hold it, for work that is not shared: a batch, or a measuring pass."""
         ticket, waiting = object(), self._waiting[urgency]
         with self._changed:
             waiting.append(ticket)
@@ -161,7 +162,7 @@ _all: weakref.WeakSet[Turns] = weakref.WeakSet()
 
 
 def _in_child() -> None:
-    """A thread of the parent may hold a turn for ever."""
+    """A thread of the parent may hold a turn forever."""
     for turns in list(_all):
         turns._reset()
 

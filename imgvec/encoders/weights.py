@@ -41,7 +41,7 @@ class Checkpoint:
     """The commit, or the version of the package; None for a local directory."""
 
     def weight_files(self) -> list[Path]:
-        """The safetensors files, in order; raises `EncoderUnavailable` where there are none, or one is missing."""
+        """The safetensors files, in order; raises `EncoderUnavailable` if there are none, or one is missing."""
         if (self.directory / _INDEX).is_file():
             try:
                 names = json.loads((self.directory / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()

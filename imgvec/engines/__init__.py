@@ -1,4 +1,4 @@
-"""Where an ingest runs; `ImageCollection.ingest(engine=…)` takes one of these.
+"""Engines that run an ingest, for `ImageCollection.ingest(engine=…)`.
 
 local.py   this process, which is the default
 ray.py     the driver: starts or joins a cluster, and adds up what its workers report

@@ -27,7 +27,7 @@ class LocalEngine:
 
 
 class _UntilBroken:
-    """The records up to where the source broke off, and its error then: what came before is written first."""
+    """The records up to where the source ended early, and its error then: what came before is written first."""
 
     def __init__(self, records: Iterable[Item]) -> None:
         self._records = records

@@ -41,14 +41,14 @@ CHUNKS_A_WORKER = 2
 
 @dataclass(frozen=True, slots=True)
 class RayEngine:
-    """Ingests on a Ray cluster: the one that is connected, that `RAY_ADDRESS` names, or one started on this machine."""
+    """Ingests on a Ray cluster: the connected one, the one named by `RAY_ADDRESS`, or one started on this machine."""
 
     workers: int | None = None
-    """Actors, each with an encoder; None for as many as there are GPUs to give, or one a node without."""
+    """Number of actors, each with an encoder; None for one per available GPU, or one per node without GPUs."""
     gpus_per_worker: float = 0.0
     """0 encodes on CPUs; below 1, workers share a GPU."""
     encoder_factory: Callable[[], Encoder] | None = None
-    """Makes a worker's encoder, in place of loading the one that the collection remembers; picklable."""
+    """Makes a worker's encoder, instead of loading the one that the collection remembers; picklable."""
 
     def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
         """`Engine.ingest` on the cluster.

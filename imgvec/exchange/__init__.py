@@ -1,4 +1,4 @@
-"""Vectors in and out: files of other tools into a collection, a collection into files.
+"""Vectors in and out: import files of other tools, export collections.
 
 source.py     what a file of vectors is, whatever its format
 npy.py        NumPy arrays             parquet.py    Parquet files and folders
@@ -7,7 +7,7 @@ beside.py     ids and metadata in a file of their own, row by row
 reading.py    which format a file has
 importing.py  a source into a collection
 exporting.py  a collection into Parquet parts, and those into one file; arrow.py: rows as Arrow tables
-unbound.py    a new collection for vectors that are there already
+unbound.py    a new collection for existing vectors
 """
 
 from imgvec.exchange.exporting import ExportReport, export_vectors

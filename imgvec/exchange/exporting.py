@@ -5,7 +5,7 @@
     FILE.parquet, FILE.npy + FILE.ids.csv
                                     made of the parts in FILE.….parts, which go once the file is there
 
-The finished parts are the journal: an export that was stopped goes on after the last id in them.
+The finished parts are the journal: an interrupted export resumes after the last id in them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ExportReport:
 
     rows: int
     resumed: int
-    """Of these, the rows that an earlier, stopped run had written."""
+    """How many of these were written by an earlier, interrupted run."""
     files: tuple[Path, ...]
 
 
@@ -77,12 +77,13 @@ def export_vectors(
     part_bytes: int = PART_BYTES,
     **options: Unpack[ExportOptions],
 ) -> ExportReport:
-    """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
+    """Export all rows, or those that match, to `FILE.parquet`, `FILE.npy` (with `FILE.ids.csv`), or a folder of
+    Parquet.
 
-    The same call goes on where a stopped one ended. Parquet has every field, and what the collection remembers of its
-    encoder and definition; in `.ids.csv` an empty text is no different from none. Rows written or deleted meanwhile may
-    be there or not. Raises `TargetError` where the target is there already, holds
-    other things, or was begun with another filter or collection.
+    Repeat the call to resume an interrupted export. Parquet keeps every field, the encoder and the definition;
+    `.ids.csv` does not distinguish an empty text from a missing one. Rows written or deleted during the export may or
+    may not be included. Raises `TargetError` if the target already exists, contains other files, or was started with a
+    different filter or collection.
     """
     asked = settled(ExportOptions, options)
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
@@ -124,7 +125,9 @@ def _address(uri: str) -> str:
 
 @contextmanager
 def _claimed(folder: Path, about: Mapping[str, Any]) -> Iterator[None]:
-    """The folder for this export alone; raises `TargetError` where it is another's, or finished, or in use."""
+    """Reserve the folder for this export; raises `TargetError` if it belongs to another export, is finished, or is in
+    use.
+    """
     state = folder / STATE
     if not state.is_file() and folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
         raise TargetError(f"{folder} contains other files: use an empty or new folder")
@@ -171,7 +174,7 @@ def _finished(folder: Path) -> tuple[int, str | None]:
 
 
 def _pages(store: Reads, expression: str, last: str | None, retry: Retry) -> Iterator[list[dict[str, Any]]]:
-    """The rows after the id `last`, page by page; a scan that breaks off begins again after the last page."""
+    """The rows after the id `last`, page by page; a scan that ends early begins again after the last page."""
 
     def scan() -> Iterator[list[dict[str, Any]]]:
         after = f"id > {text_literal(last)}" if last is not None else ""
@@ -227,7 +230,7 @@ def _write_parts(folder: Path, groups: Iterator[pa.Table], columns: pa.Schema, p
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that appears under its name once it is whole, and on the disk."""
+    """A path to write to; the file appears under its real name only once it is complete and on disk."""
     partial = path.with_name(f".{path.name}")
     yield partial
     with partial.open("rb") as file:

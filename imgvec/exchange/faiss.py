@@ -30,7 +30,7 @@ def open_faiss(path: Path) -> VectorSource:
     """A Faiss index; each row's id is the number that the index answers with.
 
     Rows come in the order in which they were added, those of an inverted file with ids of its own in the order of their
-    ids. Raises `SourceError` where the index cannot give its vectors back.
+    ids. Raises `SourceError` if the index cannot give its vectors back.
     """
     try:
         import faiss
@@ -108,7 +108,7 @@ def _inside(faiss: Any, index: Any) -> Any:
 
 
 def _lossy(faiss: Any, index: Any) -> str | None:
-    """The class of the index that loses digits, or None where every vector is as it was added."""
+    """The class of the index that loses digits, or None if every vector is as it was added."""
     while isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
         index = _inside(faiss, index)
     kind = type(index).__name__

@@ -1,4 +1,4 @@
-"""A source of vectors into a collection: each row checked, typed as the definition says, and upserted by its id."""
+"""Import a source of vectors: each row is checked, converted to the definition's types, and upserted by id."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Target(Protocol):
 
 @dataclass
 class ImportReport:
-    """What became of a source's rows: `seen` is `written` and all of `refused`."""
+    """What became of the rows of a source: `seen` is `written` plus all `refused`."""
 
     seen: int = 0
     written: int = 0
@@ -93,16 +93,16 @@ def import_vectors(
     retry_seconds: float = 60.0,
     **options: Unpack[WriteOptions],
 ) -> ImportReport:
-    """Bring a source's rows in by upsert, so that the same call may be repeated; returns what became of them.
+    """Upsert the rows of a source, so that the call can be repeated safely; returns what became of them.
 
-    The vectors must be the collection's encoder's: that is the caller's word, and only an export of imgvec's own is
-    checked. They are of unit length where the metric is COSINE or IP; `normalize` makes them so.
+    The vectors must come from the collection's encoder; only exports by imgvec can be checked for that. With COSINE or
+    IP they must have unit length; `normalize` scales them.
 
     A row's id is what the source says (an integer as its decimal text), else `record_id` of its uri; its uri that of
     the column `uri` or `path`, else `SOURCE#NUMBER`. Other columns are fields, as in an ingest's metadata. Refused rows
-    are counted, and written to the JSON-lines file `errors` (row, id, reason, detail). What Milvus refuses for the
-    moment is tried again for `retry_seconds`. Memory holds one chunk. Raises `SourceError`, `EncoderMismatch`, and the
-    store's errors.
+    are counted, and written to the JSON-lines file `errors` (row, id, reason, detail). Temporary failures of Milvus are
+    retried for `retry_seconds`. Memory holds one chunk. Raises `SourceError`, `EncoderMismatch`, and the store's
+    errors.
     """
     asked = settled(WriteOptions, options)
     normalize, errors, on_notice = asked["normalize"], asked["errors"], asked["on_notice"]
@@ -152,7 +152,7 @@ def _exported(collection: Target, source: VectorSource) -> Definition | None:
 
 
 def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, ...]:
-    """What a person should know where the metrics may order neighbours differently.
+    """Notices to show if the metrics may order neighbours differently.
 
     On unit vectors COSINE, IP and L2 order them alike: their cosine c is the inner product, and 2 - 2c the squared
     distance. A collection of COSINE or IP takes no others.
@@ -169,7 +169,7 @@ def _difference(source: str | None, target: str, normalize: bool) -> tuple[str, 
 
 
 class _RefusedError(ValueError):
-    """A row that cannot be written: one of `REASONS`, and more for a person."""
+    """A row that cannot be written: one of `REASONS`, with details."""
 
 
 class _Rows:

@@ -1,4 +1,4 @@
-"""Which format a file of vectors has, and its ids and metadata beside it."""
+"""Detects the format of a file of vectors, and reads the ids and metadata beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imgvec.plurals import counted
 IDS_SUFFIX = ".ids.csv"
 """What an export writes beside an .npy: `vectors.ids.csv` beside `vectors.npy`."""
 _LOOKED_AT = 1000
-"""Rows among which a column of ids has to be."""
+"""Rows among which a column of ids must be."""
 
 
 @documented(FileOptions)

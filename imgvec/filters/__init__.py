@@ -5,7 +5,7 @@
     where = (field("width") >= 800) & ~field("album").in_(["cats"]) & field("exif")["iso"].between(100, 400)
     render(where, {"width": FieldType("INT32"), ...}, dynamic=True)
 
-What a filter means, whichever backend answers:
+What a filter means, on every backend:
 
 * A comparison (`==`, `<`, `between`, `in_`, `has_prefix`, an array element, …) sees values of its operand's own kind:
   text, number or truth value. Where the value is missing, null or of another kind, neither the comparison nor its

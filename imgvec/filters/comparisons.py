@@ -114,7 +114,7 @@ class _View:
         return self[place].text.lower() if 0 <= place < len(self.significant) else ""
 
     def value(self, place: int, step: Literal[1, -1]) -> _Value | None:
-        """The plain value that begins at `place`, or ends there; None where it is part of something larger."""
+        """The plain value that begins at `place`, or ends there; None if it is part of something larger."""
         if not 0 <= place < len(self.significant):
             return None
         token = self[place]

@@ -92,7 +92,7 @@ class Fields:
     dynamic: bool
 
     def operand(self, path: Path) -> Operand:
-        """The place that `path` names; FilterError where there is none."""
+        """The place that `path` names; FilterError if there is none."""
         if path.dynamic:
             self.check_key(path.name)
             return Operand(key_reference(path.name) + _subscripts(path.keys), "JSON", open=True)

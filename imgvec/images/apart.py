@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, for formats whose libraries may crash, hang, or take memory without bounds.
+"""Decoding in a separate process, for formats whose libraries may crash, hang, or use unbounded memory.
 
 The helper is a fresh interpreter that imports neither the application's main module nor torch. It is started when the
 first such image comes, serves one image after another, and ends with this process, or after some minutes without work.

@@ -43,13 +43,13 @@ class _Text(NamedTuple):
 
     key: bytes
     packed: bytes | None
-    """What is deflated; None where nothing is."""
+    """What is deflated; None if nothing is."""
 
 
 def lean_png(data: bytes) -> bytes:
     """`data`, or where its profiles and texts hold more than 1 MiB, a PNG of the same pixels without them.
 
-    Raises `ValueError` where they inflate to 64 MiB, having held no more than a step of it at a time.
+    Raises `ValueError` if they inflate to 64 MiB, having held no more than a step of it at a time.
     """
     if not data.startswith(_SIGNATURE):
         return data

@@ -1,4 +1,4 @@
-"""Is the file all there, and as it was written? Pillow's decoders tell only sometimes."""
+"""Checks that a file is complete and undamaged, which Pillow's decoders do not always notice."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_cut(data: bytes) -> bool:
 
 
 def damaged_chunk(data: bytes) -> str | None:
-    """What is wrong with the pixels of a PNG by its own checksums; None where they fit, or it is another format.
+    """What is wrong with the pixels of a PNG by its own checksums; None if they fit, or it is another format.
 
     Every viewer refuses such a file (PNG 3rd edition, 13.1). Pillow reads neither the sums of IDAT nor, once it has
     all rows, zlib's own: damaged bytes would come out as another picture. What is cut off is for the decoder to say.

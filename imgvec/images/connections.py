@@ -34,7 +34,7 @@ class Connections:
         self._lock = threading.Lock()
 
     def take(self, place: Place) -> socket.socket | None:
-        """The connection to `place` that was used last; None where no usable one is idle."""
+        """The connection to `place` that was used last; None if no usable one is idle."""
         while True:
             with self._lock:
                 at = next((i for i in reversed(range(len(self._idle))) if self._idle[i][0] == place), None)
@@ -76,7 +76,7 @@ def _has_something_to_say(sock: socket.socket) -> bool:
 class Wire:
     """A connected socket, as much of it as `http.client` uses, of which every send and receive ends at the deadline.
 
-    A socket's own timeout begins again with each byte, so a server that sends one a second would hold it for ever.
+    A socket's own timeout begins again with each byte, so a server that sends one a second would hold it forever.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:

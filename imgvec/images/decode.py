@@ -1,4 +1,4 @@
-"""Bytes of one image file, from anyone, to upright 8-bit RGB or `UnreadableImage`.
+"""Decodes one untrusted image file to upright 8-bit RGB, or raises `UnreadableImage`.
 
 Everything that Pillow raises is translated here. `decode` is thread-safe and changes no state of Pillow's, and what
 applications are used to changing there (`Image.MAX_IMAGE_PIXELS`, `ImageFile.LOAD_TRUNCATED_IMAGES`) never changes

@@ -46,7 +46,7 @@ def eight_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 
 def told_bits(image: Image.Image) -> int | None:
-    """The bits that the file itself says its 16-bit grey has when loaded; None where it can only say 16.
+    """The bits that the file itself says its 16-bit grey has when loaded; None if it can only say 16.
 
     For an image that is not loaded yet.
     """

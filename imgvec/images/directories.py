@@ -93,7 +93,7 @@ class Tiff:
 
     @classmethod
     def of(cls, data: bytes) -> Tiff | None:
-        """None where `data` does not begin like one; RAW files that are nearly TIFF are taken too."""
+        """None if `data` does not begin like one; RAW files that are nearly TIFF are taken too."""
         order = {b"II": "<", b"MM": ">"}.get(data[:2])
         if order is None or len(data) < 16:
             return None
@@ -127,7 +127,7 @@ class Tiff:
             at = self._next(found)
 
     def directory(self, offset: int) -> Directory | None:
-        """None where it does not lie in the file."""
+        """None if it does not lie in the file."""
         head, step = (8, 20) if self.big else (2, 12)
         if not 8 <= offset <= len(self.data) - head:
             return None
@@ -152,7 +152,7 @@ class Tiff:
         return b"".join([memoryview(self.data)[:at], offset, memoryview(self.data)[at + len(offset) :]])
 
     def full_page(self) -> Directory | None:
-        """The first page that is a picture of its own; None where there is none."""
+        """The first page that is a picture of its own; None if there is none."""
         return next((page for page in self.pages() if not page.is_reduced and page.number(WIDTH)), None)
 
     def _next(self, directory: Directory) -> int:

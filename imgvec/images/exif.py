@@ -44,7 +44,7 @@ def read_exif(image: Image.Image) -> tuple[int, int | None]:
 def taken_at(details: dict[int, Any]) -> int | None:
     """DateTimeOriginal of an EXIF directory as Unix milliseconds, negative before 1970; UTC where no offset is given.
 
-    None where it is missing, malformed (cameras without a clock write zeros or blanks) or outside 1826-2099.
+    None if it is missing, malformed (cameras without a clock write zeros or blanks) or outside 1826-2099.
     """
     time = _TIME.match(_text(details, ExifTags.Base.DateTimeOriginal))
     if time is None or int(time[1]) not in _YEARS:

@@ -1,4 +1,4 @@
-"""One image over HTTP(S): from public addresses only, in bounded time and bytes.
+"""Fetches one image over HTTP(S): from public addresses only, in bounded time and size.
 
 The host is resolved here, each address is judged, and the connection is made to the judged address itself: a name that
 answers otherwise the next time (DNS rebinding) leads nowhere else. TLS names and verifies the host of the URL. Proxies
@@ -73,7 +73,7 @@ class UrlReader:
 
 
 def url_trouble(url: str) -> str | None:
-    """Why `url` cannot be fetched, None where it can be tried."""
+    """Why `url` cannot be fetched, None if it can be tried."""
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url) or "\\" in url:
         return "a URL must not contain spaces or control characters"
     try:

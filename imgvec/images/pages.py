@@ -28,7 +28,7 @@ def full_page(data: bytes, uri: str) -> tuple[bytes, Told]:
     """A TIFF whose first page is a picture of its own: `data`, or the same with its first full page in front.
 
     A page that is marked as a reduced copy or a mask of another (NewSubfileType, SubfileType) is passed over; the
-    full one may follow it or be named by it. Raises `UnreadableImage` where no page is full.
+    full one may follow it or be named by it. Raises `UnreadableImage` if no page is full.
     """
     tiff = Tiff.of(data)
     first = tiff.first if tiff is not None else None

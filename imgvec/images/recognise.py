@@ -67,7 +67,7 @@ _NO_PICTURES = (
 
 
 def recognised(data: bytes, uri: str, formats: Collection[str]) -> str:
-    """The format of `data`, one of `formats`; raises `UnreadableImage` where it is none of them, or cannot be read."""
+    """The format of `data`, one of `formats`; raises `UnreadableImage` if it is none of them, or cannot be read."""
     name = _ours(data) or _pillow_s(data, FORMATS) or _other(data) or _unsigned(data, uri)
     if name is None:
         Image.init()  # registers every plugin

@@ -47,9 +47,9 @@ class Candidate:
         """Why it cannot be had on any number of query nodes of that kind."""
         w = self.workload
         if w.limit > self.kind.max_limit:
-            return f"answers at most {self.kind.max_limit:,} hits, and {w.limit:,} are wanted"
+            return f"returns at most {self.kind.max_limit:,} hits, but {w.limit:,} are wanted"
         if self.gpu and w.gpu_memory is None:
-            return "needs a GPU, and none is named"
+            return "needs a GPU, but none is given"
         if self.gpu > (w.gpu_memory or 0):
             return "needs more memory than the GPU has"
         return None
@@ -124,7 +124,7 @@ class Candidate:
             nlist = self.build["nlist"]
             trained = min(w.segment_rows, 256 * nlist)  # Faiss's most points a centroid; 10 rounds
             total = w.segments * nlist * (10 * trained + w.segment_rows) / BATCHED
-            formula = f"segments * nlist * (10 * min(n, 256 * nlist) + n) / {BATCHED}, n rows a segment"
+            formula = f"segments * nlist * (10 * min(n, 256 * nlist) + n) / {BATCHED}, n rows per segment"
         elif self.kind.device == "disk":
             total = float(w.rows * DISKANN_SEARCH_LIST * DISKANN_DEGREE)
             formula = "rows * search_list_size * max_degree"
@@ -160,7 +160,7 @@ _WITHOUT_RAW = ("IVF_SQ8", "IVF_RABITQ", "HNSW_SQ", *_PRODUCT_QUANTIZED)
 
 
 def _nlist(w: Workload) -> int:
-    """4 * sqrt(n), n rows a segment (Milvus performance FAQ), bounded by what k-means and Milvus take."""
+    """4 * sqrt(n), n rows per segment (Milvus performance FAQ), bounded by what k-means and Milvus take."""
     return max(1, min(round(4 * math.sqrt(w.segment_rows)), w.segment_rows // POINTS_A_CLUSTER, 65_536))
 
 

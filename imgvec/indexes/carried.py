@@ -105,7 +105,7 @@ def _share(log_odds: float) -> float:
 
 
 def learned_at(cells: Grid, stored: Questions, other: Questions, wanted: RecallOptions) -> Easier | None:
-    """What the copy tells with the cheapest setting that reaches the recall; None where it misses nothing."""
+    """What the copy tells with the cheapest setting that reaches the recall; None if it misses nothing."""
     row = len(cells.second) - 1
 
     def recall(asked: Questions, place: int) -> Estimate:

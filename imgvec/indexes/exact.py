@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgvec.errors import QueryError
+from imgvec import forked
+from imgvec.errors import OptionError, QueryError
 from imgvec.store import Searches
 from imgvec.vectors import MAX_NORM, MIN_NORM, Vectors, norms
 
@@ -56,26 +57,34 @@ class ExactSearch:
     def __init__(self, queries: Vectors, *, limit: int, metric_type: str, device: str = "auto") -> None:
         """`queries` is (q, dim) float32; `device` is `auto` (CUDA where there is one), `cpu` or `cuda`.
 
-        Raises `QueryError` where a query is not finite, or of length zero under COSINE.
+        Raises `QueryError` if a query is not finite or has length zero under COSINE.
         """
         if limit < 1:
-            raise QueryError(f"limit = {limit} is refused: give at least 1")
+            raise OptionError("limit", f"limit must be at least 1, not {limit}")
         if metric_type not in ("COSINE", "IP", "L2"):
-            raise QueryError(f"{metric_type} has no exact search: it knows COSINE, IP and L2")
+            raise QueryError(f"exact search supports COSINE, IP and L2, not {metric_type}")
         if queries.ndim != 2 or queries.dtype != np.float32:
-            raise QueryError(f"queries are a (q, dim) float32 array, not {queries.dtype} {queries.shape}")
+            raise QueryError(f"queries must be a (q, dim) float32 array, not {queries.dtype} {queries.shape}")
+        forked.guard()
+        forked.one_thread()  # logs a warning in such a child
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            device = "cuda" if torch.cuda.is_available() and not forked.gpu_left_behind() else "cpu"
         if device.partition(":")[0] not in ("cpu", "cuda"):
-            raise QueryError(f"exact search runs on auto, cpu or cuda, not on {device}")
+            raise OptionError("device", f"the device of exact search must be auto, cpu or cuda, not {device}")
         if device != "cpu" and not torch.cuda.is_available():
-            raise QueryError(f"there is no CUDA device here for exact search on {device}: say cpu, or auto")
+            raise OptionError("device", f"no CUDA device for exact search on {device}: use cpu or auto")
+        if device != "cpu" and forked.gpu_left_behind():
+            raise OptionError(
+                "device",
+                f"this process was forked from one that had used a GPU, so it cannot search on {device}: use cpu or "
+                "start processes by spawn",
+            )
         self._metric_type, self._device = metric_type, torch.device(device)
         # distances do not change, and products of vectors near the origin lose less to rounding
         self._origin = queries.mean(0) if metric_type == "L2" and len(queries) else np.zeros((), np.float32)
         wanted, usable = self._prepared(queries)
         if not usable.all():
-            raise QueryError(f"query {int(np.flatnonzero(~usable)[0])} is not finite, or of length zero")
+            raise QueryError(f"query {int(np.flatnonzero(~usable)[0])} is not finite or has length zero")
         self._queries = torch.from_numpy(wanted).to(self._device)
         cuda = self._device.type == "cuda"
         self._query_block = _CUDA_QUERY_BLOCK if cuda else _QUERY_BLOCK
@@ -93,9 +102,7 @@ class ExactSearch:
         """A block of rows, of any size: (n, dim) float32, an id each. The vectors are not kept."""
         if vectors.ndim != 2 or len(ids) != len(vectors) or vectors.shape[1] != self._queries.shape[1]:
             dim = self._queries.shape[1]
-            raise QueryError(
-                f"rows are {len(ids)} ids with an (n, {dim}) array of as many vectors, not {vectors.shape}"
-            )
+            raise QueryError(f"{len(ids)} ids need a ({len(ids)}, {dim}) array of vectors, not {vectors.shape}")
         for start in range(0, len(ids), self._row_block):
             part = slice(start, start + self._row_block)
             # the caller may use the array again

@@ -185,7 +185,7 @@ def _streamed(tell: Telling, stage: str, rows: int, seen: int) -> None:
 
 
 def check_rows(store: Searches, filters: Sequence[str]) -> None:
-    """Raise `QueryError` where there is no row, `FilterError` for a filter that no row matches."""
+    """Raise `QueryError` if there is no row, `FilterError` for a filter that no row matches."""
     if not store.count():
         raise QueryError(f"{store.name!r} has no rows: there is nothing to tune")
     for filter_ in filters:

@@ -1,4 +1,4 @@
-"""Which vector index suits a workload: every type ranked, with memory, build cost, parameters and reasons."""
+"""Ranks every index type for a workload, with memory, build cost, parameters and reasons."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Proposal:
     reaches: bool
     """The recall asked for can be had with some search parameters."""
     why_not: str | None
-    """Why the backend has no such index or vector type; None where it has, or no backend is known."""
+    """Why the backend has no such index or vector type; None if it has, or no backend is known."""
     memory: int
     """`index_bytes` + `growing_bytes`. Scalar fields, and copies while segments are compacted, come on top."""
     index_bytes: int
@@ -77,10 +77,10 @@ def plan(
     """Indexes for `rows` vectors of `dim` elements, best first.
 
     `memory` is one query node's, `gpu_memory` one GPU's, in bytes; `filtered` the share of the rows that filters take
-    away. `lacks` names the index types and vector types that the backend has not, each with why: those come last.
-    The order: what one node holds and the recall can be had with, by the rules' points; then what takes several nodes,
-    the smallest first; then what cannot reach the recall. So less memory never puts a bigger index first. Raises
-    `DefinitionError` where a number cannot be.
+    away. `lacks` maps the index and vector types that the backend lacks to the reason; these come last. Order: first
+    what fits on one node and reaches the recall, by the rules' points; then what needs several nodes, smallest first;
+    then what cannot reach the recall. So less memory never puts a bigger index first. Raises `DefinitionError` where a
+    number cannot be.
     """
     workload = Workload(rows, dim, memory, gpu_memory, recall, filtered, updates, limit, vector_type, replicas)
     found = [(candidate, _proposal(candidate, lacks)) for candidate in candidates(workload)]
@@ -106,9 +106,9 @@ def _proposal(c: Candidate, lacks: Mapping[str, str]) -> Proposal:
         problems.append(Reason(c.impossible, GPU_DOCS))
     if a_replica > 1:
         many = f"more than {USABLE:.0%} of a node's {size(w.memory or 0)}"
-        problems.append(Reason(f"{many}: segments spread over {a_replica} query nodes a replica", _LOADING))
+        problems.append(Reason(f"{many}: segments spread over {a_replica} query nodes per replica", _LOADING))
     if not reaches:
-        said = f"recall {w.recall:g} is out of reach: {c.reach:g} at most"
+        said = f"recall {w.recall:g} is out of reach: at most {c.reach:g}"
         problems.append(Reason(said, "measured: exhaustive search over 50,000 DINOv2 vectors"))
     cost, formula = c.building
     return Proposal(
@@ -139,13 +139,13 @@ def _proposal(c: Candidate, lacks: Mapping[str, str]) -> Proposal:
 def _expected(c: Candidate, reaches: bool) -> str:
     w = c.workload
     over = f" over {w.segments:,} segments" if w.segments > 1 else ""
-    work = f"some {c.comparisons:,} comparisons a query{over}"
+    work = f"about {c.comparisons:,} comparisons per query{over}"
     if c.reach == 1:
         return f"exact: {work}"
     if c.exact:
-        return f"recall {c.reach:g}, exact but for the rounded vectors: {work}"
+        return f"recall {c.reach:g}, exact except for the rounded vectors: {work}"
     start = ", ".join(f"{name} {value}" for name, value in c.search.items())
-    about = f"about {min(w.recall, c.reach):g}" if reaches else f"{c.reach:g} at most"
+    about = f"about {min(w.recall, c.reach):g}" if reaches else f"at most {c.reach:g}"
     return f"recall {about} from {start}: {work}"
 
 
@@ -160,7 +160,7 @@ def _settings(c: Candidate) -> dict[str, int | bool]:
 
 
 def size(count: float) -> str:
-    """Bytes for a person: 7.2 GiB."""
+    """Bytes in readable form: 7.2 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"

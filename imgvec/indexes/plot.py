@@ -71,11 +71,11 @@ def check(path: str | Path) -> None:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{path}: a plot is a file that ends in {' or '.join(FORMATS)}")
+        raise UsageError(f"{path}: a plot file must end in {' or '.join(FORMATS)}")
     if suffix == ".png" and find_spec("matplotlib") is None:
         raise MissingExtra("plots", f"{path}: a PNG needs matplotlib", otherwise="write an .html file")
     if not Path(path).absolute().parent.is_dir():
-        raise TargetError(f"{path}: there is no such folder")
+        raise TargetError(f"{path}: no such folder")
 
 
 def series(results: Sequence[Tuned]) -> list[Series]:
@@ -105,7 +105,7 @@ def page(results: Sequence[Tuned]) -> str:
             f"<td>{each.chosen.recall.low:.4f}</td><td>{each.chosen.p50_ms:.2f} ms</td>"
             f"<td>{each.chosen.p99_ms:.2f} ms</td><td>{each.chosen.qps:.0f}</td>"
             if each.chosen
-            else "<td>the target is not reached</td>" + "<td></td>" * 5
+            else "<td>target not reached</td>" + "<td></td>" * 5
         )
         + "</tr>"
         for number, each in enumerate(drawn)

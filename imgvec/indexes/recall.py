@@ -1,4 +1,4 @@
-"""Recall against exact search, and how far a sample of queries can be trusted."""
+"""Recall against exact search, with confidence intervals for a sample of queries."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgvec.indexes.exact import Neighbours
+from imgvec.plurals import counted
 from imgvec.store import Found
 
 MARGIN = 32
@@ -29,7 +30,7 @@ def recalls(
     `plotting/metrics.py`: distances up to the k-th one's plus an epsilon). How near a row is, is read from `exact`,
     which may hold more than `limit` neighbours for that (see `MARGIN`); with `exact_scores` also from `found`, whose
     scores are then true ones, not those of quantized vectors. Where there are fewer than `limit` rows, all of them are
-    to be found; where there is none, recall is 1.
+    to be found; if there is none, recall is 1.
     """
     shares = np.ones(len(found))
     for query, (hits, ids, scores) in enumerate(zip(found, exact.ids, exact.scores.tolist(), strict=True)):
@@ -53,7 +54,7 @@ class Estimate:
     queries: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {self.queries} queries)"
+        return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {counted(self.queries, 'query', 'queries')})"
 
 
 def estimate(
@@ -71,7 +72,7 @@ def estimate(
     sample = np.asarray(values, np.float64)
     n = len(sample)
     if not n:
-        raise ValueError("no queries, no recall")
+        raise ValueError("recall needs at least one query")
     mean = float(sample.mean())
     squares = float(np.square(sample - mean).sum()) + mean**2 + (1 - mean) ** 2
     trials = max(n, n * n * mean * (1 - mean) / squares)

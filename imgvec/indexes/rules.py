@@ -16,7 +16,7 @@ DISKANN = "Subramanya and others, DiskANN (NeurIPS 2019)"
 CAGRA = "Ootomo and others, CAGRA (arXiv:2308.15136)"
 RABITQ = "Gao and Long, RaBitQ (arXiv:2405.12497)"
 ROUNDED = "measured: exhaustive search over 50,000 DINOv2 vectors of that type"
-SCAN = "10 GB/s, what one core reads"
+SCAN = "one core reads 10 GB/s"
 
 SMALL_BYTES = 32 * 2**20
 """What one core reads in some 3 ms."""
@@ -50,110 +50,115 @@ RULES = (
     Rule(
         80,
         lambda c: c.exact and c.workload.raw <= SMALL_BYTES,
-        "exact, nothing to build or tune, and {w.rows:,} rows are compared in some milliseconds",
+        "exact, with nothing to build or tune, and comparing {w.rows:,} rows takes only milliseconds",
         SCAN,
     ),
     Rule(
         -30,
         lambda c: c.exact and c.workload.raw > SMALL_BYTES,
-        "exact, and each query is compared with all {w.rows:,} rows",
+        "exact, but each query is compared with all {w.rows:,} rows",
         FAISS,
     ),
     Rule(
         30,
         lambda c: c.graph and c.kind.device != "disk",
-        "a graph reaches a recall with the fewest comparisons, if memory holds it",
+        "a graph reaches a recall with the fewest comparisons, if it fits in memory",
         FAISS,
     ),
     Rule(
         18,
         lambda c: c.kind.device == "disk",
-        "a quarter of the vectors' memory or less: the graph and whole vectors lie on NVMe, for some ms a query more",
+        "a quarter of the vectors' memory or less: graph and whole vectors are on NVMe, for a few ms more per query",
         DISKANN,
     ),
-    Rule(15, lambda c: c.ivf, "clusters are cheap to build, and compare with more rows than a graph", CHOICE),
+    Rule(15, lambda c: c.ivf, "clusters are cheap to build, but compare with more rows than a graph", CHOICE),
     # how vectors are held
-    Rule(1, lambda c: c.kind.name == "SCANN", "4-bit codes are scanned first, whole vectors order the best", CHOICE),
-    Rule(-2, lambda c: c.kind.name == "IVF_SQ8", "a byte an element: a quarter of the memory, some recall", CHOICE),
-    Rule(-5, lambda c: c.kind.name == "HNSW_SQ", "a byte an element beside the links, for some recall", CHOICE),
-    Rule(-3, lambda c: c.kind.name == "IVF_RABITQ", "a bit an element, and its error is bounded", RABITQ),
-    Rule(-9, lambda c: c.kind.name in ("HNSW_PQ", "HNSW_PRQ"), "product codes cost a graph much recall", CHOICE),
-    Rule(-6, lambda c: c.kind.name.endswith("IVF_PQ"), "product codes are the smallest, and cost recall", FAISS),
-    Rule(-4, lambda c: c.kind.name == "AISAQ", "its codes lie on disk too: little memory, more reads", CHOICE),
+    Rule(1, lambda c: c.kind.name == "SCANN", "4-bit codes are scanned first, whole vectors rerank the best", CHOICE),
+    Rule(
+        -2,
+        lambda c: c.kind.name == "IVF_SQ8",
+        "one byte per element: a quarter of the memory, at some cost in recall",
+        CHOICE,
+    ),
+    Rule(-5, lambda c: c.kind.name == "HNSW_SQ", "one byte per element plus the links, at some cost in recall", CHOICE),
+    Rule(-3, lambda c: c.kind.name == "IVF_RABITQ", "one bit per element, with bounded error", RABITQ),
+    Rule(-9, lambda c: c.kind.name in ("HNSW_PQ", "HNSW_PRQ"), "product codes cost a graph a lot of recall", CHOICE),
+    Rule(-6, lambda c: c.kind.name.endswith("IVF_PQ"), "product codes are the smallest, but cost recall", FAISS),
+    Rule(-4, lambda c: c.kind.name == "AISAQ", "its codes are on disk too: little memory, more reads", CHOICE),
     Rule(
         -2,
         lambda c: _smaller(c, "FLOAT16_VECTOR"),
-        "two bytes an element cost next to no recall (0.996); a new collection",
+        "two bytes per element cost almost no recall (0.996); needs a new collection",
         ROUNDED,
     ),
     Rule(
         -3,
         lambda c: _smaller(c, "BFLOAT16_VECTOR"),
-        "two bytes an element of 8 bits' precision (0.958); a new collection",
+        "two bytes per element with 8 bits of precision (0.958); needs a new collection",
         ROUNDED,
     ),
     Rule(
         -12,
         lambda c: _smaller(c, "INT8_VECTOR"),
-        "a byte an element, scaled by 127, costs recall (0.80); a new collection",
+        "one byte per element, scaled by 127, costs recall (0.80); needs a new collection",
         ROUNDED,
     ),
     # filters: the share of the rows that they take away
     Rule(
         40,
         lambda c: c.ivf and 0.85 <= c.workload.filtered < 0.95,
-        "clusters suit filters that take away 85 to 95 % of the rows",
+        "clusters suit filters that exclude 85 to 95 % of the rows",
         CHOICE,
     ),
     Rule(
         -20,
         lambda c: c.graph and 0.85 <= c.workload.filtered < 0.95,
-        "a graph of which 85 to 95 % are filtered away loses its ways",
+        "a graph loses its paths if 85 to 95 % of it is filtered out",
         CHOICE,
     ),
     Rule(
         100,
         lambda c: c.exact and c.workload.filtered >= 0.95,
-        "what filters leave, 5 % at most, is best compared with outright",
+        "the 5 % or less that filters leave is best compared directly",
         CHOICE,
     ),
     Rule(
         -40,
         lambda c: c.graph and c.workload.filtered >= 0.95,
-        "a graph of which 95 % and more are filtered away loses recall first",
+        "a graph loses recall first if 95 % or more of it is filtered out",
         CHOICE,
     ),
     # many hits
     Rule(
         40,
         lambda c: c.ivf and _many(c.workload),
-        "clusters suit a limit of more than 2,000 hits, or than 1 % of the rows",
+        "clusters suit a limit of more than 2,000 hits or 1 % of the rows",
         CHOICE,
     ),
     Rule(
         -20,
         lambda c: c.graph and _many(c.workload),
-        "a graph's search slows with the {w.limit:,} hits it keeps",
+        "a graph slows down with the {w.limit:,} hits it has to keep",
         CHOICE,
     ),
     # recall
     Rule(
         70,
         lambda c: c.exact and c.on_gpu and c.workload.recall > 0.99,
-        "a recall above 0.99 is had exactly, by comparing on the GPU",
+        "for a recall above 0.99, compare exactly on the GPU",
         CHOICE,
     ),
     # updates
     Rule(
         -25,
         lambda c: c.graph and c.kind.device != "gpu" and c.workload.updates == "always",
-        "every segment that is sealed or compacted has its graph rebuilt, row by row",
+        "every sealed or compacted segment has its graph rebuilt, row by row",
         HNSW,
     ),
     Rule(
         5,
         lambda c: c.ivf and c.workload.updates == "always",
-        "segments that come with every update are clustered in seconds",
+        "segments that come with each update are clustered in seconds",
         CHOICE,
     ),
     # the GPU
@@ -167,7 +172,7 @@ RULES = (
     Rule(
         -60,
         lambda c: c.kind.device == "gpu" and c.workload.raw <= SMALL_BYTES,
-        "so few rows are not worth the way to the GPU",
+        "too few rows to be worth sending to the GPU",
         SCAN,
     ),
 )

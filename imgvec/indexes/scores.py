@@ -35,7 +35,7 @@ def size(metric_type: str, query: Vectors) -> float:
 
 
 def tolerance(index: IndexInfo) -> float | None:
-    """How far a score of that index may be from the true one, of `size`; None where it has only product codes."""
+    """How far a score of that index may be from the true one, of `size`; None if it has only product codes."""
     if any(code in index.type for code in ("PQ", "PRQ", "RABITQ")):
         return None
     if index.type == "SCANN" and index.params.get("with_raw_data") is False:

@@ -26,6 +26,7 @@ from imgvec.indexes.recall import Estimate
 from imgvec.indexes.tuned import Choice, Point, Tuned
 from imgvec.indexes.unseen import Ask, Basis, Scratch, unseen
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.store import Searches
 
@@ -162,7 +163,7 @@ class Tuning:
 
     def _time(self, which: int, cells: Sequence[Cell]) -> None:
         missing = [cell for cell in cells if (which, cell) not in self._latencies]
-        self._tell(f"{self._kind.name}: timing {len(missing)} settings")
+        self._tell(f"{self._kind.name}: timing {counted(len(missing), 'setting')}")
         timed = self._asked[which].latencies(self._store, [self._grid.setting(cell) for cell in missing], CALLS)
         self._latencies |= {(which, cell): latency for cell, latency in zip(missing, timed, strict=True)}
 
@@ -188,9 +189,9 @@ def enough(queries: int, wanted: RecallOptions, rows: int = _MOST_QUERIES) -> No
 
     if not shown(queries // 2):
         least = 2 * bisect_left(range(_MOST_QUERIES), True, queries // 2 + 1, key=shown)
-        more = "of your own, the collection has not so many rows" if least > rows else "at least"
+        more = "of your own, since the collection has too few rows" if least > rows else "at least"
         raise OptionError(
             "queries",
-            f"{queries} queries are too few to show a recall of {target:g} with {confidence:.0%} confidence, even were "
-            f"every answer right: give {least} {more}",
+            f"{counted(queries, 'query', 'queries')} cannot show a recall of {target:g} with {confidence:.0%} "
+            f"confidence, even if every answer is right: use {least} {more}",
         )

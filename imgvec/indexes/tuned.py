@@ -15,8 +15,8 @@ from imgvec.store import IndexInfo
 _BASES: Mapping[Basis, str] = {
     "given": "queries",
     "stored": "stored rows",
-    "left out": "rows that were left out of a copy",
-    "carried over": "stored rows, less what a copy showed that they are easier",
+    "left out": "rows left out of a copy",
+    "carried over": "stored rows, corrected by what a copy showed",
 }
 
 
@@ -45,7 +45,7 @@ class Choice:
     points: tuple[Point, ...]
     """Everything measured, the cheapest setting first."""
     chosen: Point | None
-    """The cheapest setting that reaches the target under this filter, held out; None where none does."""
+    """The cheapest setting that reaches the target under this filter, held out; None if none does."""
     best: Point
     """`chosen`, or the setting of the best recall that was seen."""
     applied: Point | None
@@ -67,7 +67,7 @@ class Tuned:
     basis: Basis
     choices: tuple[Choice, ...]
     params: Mapping[str, Any] | None
-    """The cheapest setting that reaches the target under every filter; None where none does."""
+    """The cheapest setting that reaches the target under every filter; None if none does."""
     names: tuple[str, ...]
     """The search parameters that were tuned; none where the index has none."""
     least: bool
@@ -91,9 +91,9 @@ class Tuned:
         return (self.type, dict(self.build)) == (index.type, dict(index.params))
 
     def chosen(self) -> Mapping[str, Any]:
-        """The setting that was found; raises `UsageError` where none reached the recall."""
+        """The setting that was found; raises `UsageError` if none reached the recall."""
         if self.params is None:
-            raise UsageError(f"no setting of {self.type} reaches the recall: there is none to apply")
+            raise UsageError(f"no setting of {self.type} reaches the recall, so there is nothing to apply")
         return self.params
 
     @property
@@ -105,7 +105,7 @@ class Tuned:
         """The outcome, in one sentence."""
         goal = f"recall@{self.limit} of {self.target:g}"
         if self.params is not None:
-            setting = f" with {text(self.params)}" if self.params else ", and has nothing to tune"
+            setting = f" with {text(self.params)}" if self.params else ", with nothing to tune"
             worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
             return (
                 f"{self.type} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
@@ -116,9 +116,7 @@ class Tuned:
         where = next(f" under {c.filter}" if c.filter else "" for c in missed if c.best is worst)
         setting = f" with {text(worst.params)}" if worst.params else ", which has nothing to tune"
         # seen often enough to hope for, and too seldom to promise
-        few = (
-            "; more queries, or queries of your own, may show that it does" if worst.recall.mean >= self.target else ""
-        )
+        few = "; more queries, or your own, may show that it does" if worst.recall.mean >= self.target else ""
         return (
             f"no setting of {self.type} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
             f"{worst.recall.low:.4f}){setting}{few}"

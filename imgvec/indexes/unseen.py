@@ -32,6 +32,7 @@ from imgvec.indexes.ladder import grid
 from imgvec.indexes.measure import Asked, Half, Latency, Queries, Questions, bounded, latencies, sampled
 from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import Estimate
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.rows import IMAGE_ID, VIEW
 from imgvec.store import Indexes, Searches
@@ -121,12 +122,15 @@ def unseen(
     width, _ = catalog.VECTOR_TYPES[store.vector_type]
     size = copies * kind.memory(min(rows, COPIED), store.dim, width, {**kind.defaults("build"), **built_with})
     if len(pictures) < min(number, rows):
-        notice(f"the {rows:,} rows are of {len(pictures):,} different pictures, and each of those is one query at most")
+        notice(
+            f"the {counted(rows, 'row')} show only {counted(len(pictures), 'different picture')}, each of which "
+            f"gives at most one query"
+        )
     what = f"{COPIED:,} rows are" if many else "the rows are"
     notice(
-        f"the queries are stored rows, which {name} would find more easily than other pictures: {what} copied without "
-        f"them, and {name} is built over the {'copy' if copies == 1 else f'{copies} copies'} (about "
-        f"{size / 2**20:,.0f} MiB until the end); queries of your own need no copy, and are better"
+        f"the queries are stored rows, which {name} finds more easily than new pictures, so {what} copied without "
+        f"them and {name} is built on the {'copy' if copies == 1 else f'{copies} copies'} (about "
+        f"{size / 2**20:,.0f} MiB until the end); queries of your own need no copy and are better"
     )
     with ExitStack() as stack:
         if many:
@@ -207,7 +211,8 @@ def _left_out(
     if len(pictures) < 2 * _FEWEST:
         raise OptionError(
             "queries",
-            f"rows of {len(pictures)} different pictures are too few to leave some out: give queries of your own",
+            f"rows with {counted(len(pictures), 'different picture')} are too few to leave some out: use queries "
+            f"of your own",
         )
     # in pairs, so that both halves of the queries are as large as they can be
     pairs = np.arange(len(own)) // 2
@@ -250,7 +255,7 @@ def _carried(
     if len(kept) < number:
         raise OptionError(
             "queries",
-            f"{number:,} of {len(ids):,} pictures are too many to leave out of a copy: ask for fewer queries",
+            f"{number:,} of {counted(len(ids), 'picture')} are too many to leave out of a copy: use fewer queries",
         )
     tell(f"copying {len(kept):,} rows")
     copy = stack.enter_context(scratch(only=kept))
@@ -265,8 +270,8 @@ def _carried(
     if most is None:
         raise OptionError(
             "queries",
-            f"{name} finds every neighbour in a copy of {len(kept):,} rows, which tells nothing of all "
-            f"{store.count():,}: give queries of your own",
+            f"{name} finds every neighbour in a copy of {counted(len(kept), 'row')}, which says nothing about all "
+            f"{store.count():,}: use queries of your own",
         )
     own = ask(store, queries)
     return Unseen("carried over", [Carried(each, easier or most) for each, easier in zip(own, learned, strict=True)])

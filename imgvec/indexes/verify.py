@@ -1,4 +1,4 @@
-"""Is what Milvus answers right? Its searches against exact search over what it stores."""
+"""Are Milvus's answers right? Compares its searches with exact search over the stored vectors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from imgvec.indexes.options import CheckOptions
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
@@ -33,15 +34,15 @@ _SEARCHES_A_CALL = 100
 
 @documented(CheckOptions)
 def verify(store: Indexes, filter: str = "", **options: Unpack[CheckOptions]) -> Verification:
-    """Check a collection's rows, or those that match, its index and its searches; `MEANINGS` names what it can find.
+    """Check a collection's rows (or those that match), its index and its searches; `MEANINGS` lists what can be found.
 
     `probes` random rows are searched for by their own vectors; one that is not found is searched for again, with the
-    most generous parameters. The first `queries` of these searches are held against exact search: their true
-    neighbours, themselves left out, with `recall` as the least lower bound of recall@`limit`, and the scores of
-    their hits. That recall is of stored rows, whose neighbours an approximate index finds more easily than those of
-    other pictures: it tells a broken index, and not what a new picture will find, which is for `tune`. `params` are the
-    search parameters, by default the index's. Rows stream by twice, once without their
-    vectors; memory holds a block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
+    most generous parameters. The first `queries` of these searches are compared with exact search: their true
+    neighbours, themselves left out, with `recall` as the least lower bound of recall@`limit`, and the scores of their
+    hits. This is the recall of stored rows, whose neighbours an approximate index finds more easily than those of new
+    pictures: it reveals a broken index, but does not predict the recall of new pictures, which `tune` does. `params`
+    are the search parameters, by default the index's. Rows stream by twice, once without their vectors; memory holds a
+    block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
     """
     return _Check(store, filter, settled(CheckOptions, options)).run()
 
@@ -53,7 +54,7 @@ class _Check:
         self._tell = Telling("verify", asked["on_progress"])
         self._metric_type = store.metric_type
         self._counts: Counter[tuple[str, Severity]] = Counter()
-        """How much is wrong, by its name and severity."""
+        """Number of problems, by name and severity."""
         self._examples: dict[tuple[str, Severity], list[str]] = defaultdict(list)
         self._other: list[Finding] = []
 
@@ -77,8 +78,8 @@ class _Check:
         found = self._recall(ids[:queries], asked, scores, exact, rows)
         if (recall := self._asked["recall"]) is not None and found is not None and found.low < recall:
             message = f"recall@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
-            more = ": more queries may show it" if found.mean >= recall else ""
-            self._other.append(Finding("low recall", f"{message}, and {recall:g} is wanted{more}"))
+            more = "; more queries may show it" if found.mean >= recall else ""
+            self._other.append(Finding("low recall", f"{message}, but {recall:g} is wanted{more}"))
         self._look_at_index(min(before, rows))
         return Verification(
             name=self._store.name,
@@ -202,11 +203,13 @@ class _Check:
     def _look_at_counts(self, before: int, listed: int, rows: int) -> None:
         after = self._store.count(self._filter)
         if before != after:
-            message = f"there were {before:,} rows, and then {after:,}"
+            message = f"the row count changed from {before:,} to {after:,}"
             self._other.append(Finding("changed meanwhile", message, severity="warning"))
         for read in dict.fromkeys((listed, rows)):
             if not min(before, after) <= read <= max(before, after):
-                self._other.append(Finding("row count", f"count(*) is {after:,}, and {read:,} rows can be read"))
+                self._other.append(
+                    Finding("row count", f"count(*) is {after:,}, but {counted(read, 'row')} can be read")
+                )
 
     def _look_at_scores(
         self, vectors: Vectors, answers: Sequence[Sequence[Found]], scores: Sequence[NDArray[np.float64]]
@@ -250,11 +253,11 @@ class _Check:
         if now.state == "Failed":
             self._other.append(Finding("unfinished index", f"Milvus could not build it: {now.reason}"))
         elif now.pending_rows or now.indexed_rows < max(rows, now.total_rows):
-            covered = f"it is {now.state}, and covers {now.indexed_rows:,} of {max(rows, now.total_rows):,} rows"
+            covered = f"it is {now.state} and covers {now.indexed_rows:,} of {max(rows, now.total_rows):,} rows"
             self._other.append(Finding("unfinished index", covered, severity="warning"))
 
     def _note(self, name: str, ids: Sequence[str], severity: Severity = "error") -> None:
-        """Something is wrong with each of these rows; a few of them are kept."""
+        """Record a problem with each of these rows; keeps a few as examples."""
         if ids:
             self._counts[name, severity] += len(ids)
             examples = self._examples[name, severity]
@@ -262,7 +265,9 @@ class _Check:
 
     def _findings(self) -> list[Finding]:
         findings = [
-            Finding(name, f"{times:,} times, {MEANINGS[name]}", tuple(self._examples[name, severity]), severity)
+            Finding(
+                name, f"{counted(times, 'time')}, {MEANINGS[name]}", tuple(self._examples[name, severity]), severity
+            )
             for (name, severity), times in self._counts.items()
         ]
         return sorted(findings + self._other, key=lambda finding: finding.severity)

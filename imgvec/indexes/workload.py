@@ -17,7 +17,7 @@ SEGMENT_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Workload:
-    """What an index is wanted for; raises `DefinitionError` where a number cannot be."""
+    """What an index is wanted for; raises `DefinitionError` if a number cannot be."""
 
     rows: int
     dim: int
@@ -36,18 +36,18 @@ class Workload:
     def __post_init__(self) -> None:
         for name, fits, accepted in (
             ("rows", self.rows >= 1, "at least 1"),
-            ("dim", 1 <= self.dim <= MAX_DIM, f"1 to {MAX_DIM}"),
-            ("memory", self.memory is None or self.memory > 0, "bytes, more than 0"),
-            ("gpu_memory", self.gpu_memory is None or self.gpu_memory > 0, "bytes, more than 0"),
-            ("recall", 0 < self.recall <= 1, "a share above 0, up to 1"),
-            ("filtered", 0 <= self.filtered < 1, "a share from 0, below 1"),
-            ("updates", self.updates in get_args(Updates), ", ".join(get_args(Updates))),
-            ("limit", 1 <= self.limit <= MAX_LIMIT, f"1 to {MAX_LIMIT}"),
-            ("vector_type", self.vector_type in VECTOR_TYPES, ", ".join(VECTOR_TYPES)),
+            ("dim", 1 <= self.dim <= MAX_DIM, f"from 1 to {MAX_DIM}"),
+            ("memory", self.memory is None or self.memory > 0, "more than 0 bytes"),
+            ("gpu_memory", self.gpu_memory is None or self.gpu_memory > 0, "more than 0 bytes"),
+            ("recall", 0 < self.recall <= 1, "above 0 and at most 1"),
+            ("filtered", 0 <= self.filtered < 1, "at least 0 and below 1"),
+            ("updates", self.updates in get_args(Updates), "rarely, daily or always"),
+            ("limit", 1 <= self.limit <= MAX_LIMIT, f"from 1 to {MAX_LIMIT}"),
+            ("vector_type", self.vector_type in VECTOR_TYPES, f"one of {', '.join(VECTOR_TYPES)}"),
             ("replicas", self.replicas >= 1, "at least 1"),
         ):
             if not fits:
-                raise DefinitionError(f"{name} = {getattr(self, name)!r} is refused: give {accepted}", where=name)
+                raise DefinitionError(f"{name} must be {accepted}, not {getattr(self, name)!r}", where=name)
 
     @property
     def raw(self) -> float:

@@ -6,10 +6,10 @@
 What goes through it is a picture, with a row for each of its views: one, the whole picture, unless an `Expander` makes
 more. A refusal costs the whole picture; batches are bounded in rows.
 
-The database is the journal (`journal`). For each chunk of records the stored `content_hash` is looked up: what is
-unchanged is skipped before it is decoded, what is new or changed is upserted under the id made from its uri. So the
-same call after a crash goes on where that one stopped, and a second one writes nothing. For that each id is one
-image's: the first of the source that has it; others are refused (`claims`).
+The database is the journal (`journal`). For each chunk of records the stored `content_hash` is looked up: unchanged
+images are skipped before decoding, new and changed ones are upserted under the id made from their uri. So repeating the
+call after a crash resumes it, and repeating it after success writes nothing. This requires that each id belongs to one
+image: the first one in the source that has it; others are refused (`claims`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person should know about a source once it was gone through."""
+"""Hints for the user after a source has been read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imgvec.sources import LINK
 
 
 def hints(report: IngestReport) -> Iterator[str]:
-    """Links that were passed over, and that there was no image at all."""
+    """Mentions links that were passed over, and a source without any images."""
     if links := report.passed_over[LINK]:
         yield (
             f"passed over {counted(links, 'symbolic link')} (the first: {report.first_passed_over[LINK]}); use "

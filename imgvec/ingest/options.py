@@ -124,9 +124,9 @@ class Engine(Protocol):
     def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
         """Run it; returns what became of each image.
 
-        A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
-        `strict` the first one is raised, after what was encoded before it is written. Where the source breaks off, what
-        came before is written, and its `SourceError` raised then. Raises the store's and the encoder's errors; what was
-        acknowledged before stays.
+        A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and skipped; with
+        `strict` the first one is raised, after everything encoded before it is written. If the source ends early,
+        everything before that point is written before its `SourceError` is raised. Raises the store's and the encoder's
+        errors; acknowledged rows stay.
         """
         ...

@@ -1,4 +1,4 @@
-"""The whole of it: the stages, put together."""
+"""The whole pipeline: the stages, put together."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def ingest(
     views: Views | None = None,
     **options: Unpack[RunOptions],
 ) -> IngestReport:
-    """Bring `records` in; returns what became of each. With `views` each has a row for each of these.
+    """Ingest `records`; returns what became of each. With `views` each has a row for each of these.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets a `Progress` at
-    most ten times a second, `on_notice` what the source has to say, from any thread, one call at a time. `stop`, once
-    set, ends the run after the batch in hand. Where decoding has processes, an image that kills its decoder is refused.
+    most ten times a second, `on_notice` gets notices about the source, from any thread, one call at a time. Setting
+    `stop` ends the run after the current batch. With decoding processes, an image that kills its decoder is refused.
     Raises the store's and the encoder's errors; what was acknowledged before stays.
     """
     chosen = settled(RunOptions, options)

@@ -1,4 +1,4 @@
-"""Milvus: the only room that imports pymilvus.
+"""Everything that talks to Milvus: the only room that imports pymilvus.
 
 link.py          what every call shares: the client, timeouts, failures, how reads wait for writes
 connection.py    connect to Milvus Lite or a server, make, open and drop collections
@@ -9,8 +9,8 @@ companions.py    small collections beside a collection;  names.py  what collecti
 learned.py       arrays that a collection has learned, in the companion of that name
 aliases.py       second names, which can be moved; renaming
 schema.py        a definition as Milvus's schema and indexes
-described.py     what Milvus tells of a collection
-errors.py        what pymilvus raises, as imgvec's errors
+described.py     a collection as Milvus describes it
+errors.py        translates pymilvus's exceptions
 """
 
 from __future__ import annotations

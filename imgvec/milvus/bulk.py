@@ -1,4 +1,4 @@
-"""A folder of Parquet files in Milvus's bulk-import format: rows written there in place of a collection, and read back.
+"""A folder of Parquet files in Milvus's bulk-import format: rows written there instead of a collection, and read back.
 
     collection.json    the description of the collection that the rows are for: its definition, and its encoder
     000001.parquet …   finished files, in the order in which they were written; a later row goes before an earlier one
@@ -50,7 +50,7 @@ class BulkFolder:
     """A folder to ingest into: a context manager with a store's `get` and `upsert`.
 
     `get` finds what the folder holds, and else what the collection holds. Leaving the context writes what is gathered.
-    One process at a time writes a folder. Raises `TargetError` where the folder is in use, or holds something else.
+    One process at a time writes a folder. Raises `TargetError` if the folder is in use, or holds something else.
     """
 
     def __init__(self, folder: str | Path, store: Store, *, file_bytes: int = FILE_BYTES) -> None:
@@ -220,7 +220,7 @@ def files(folder: str | Path) -> list[Path]:
 
 
 def description(folder: str | Path) -> str:
-    """What the folder remembers of its collection; raises `SourceError` where it is none of ours."""
+    """What the folder remembers of its collection; raises `SourceError` if it is none of ours."""
     try:
         return (Path(folder).expanduser() / DESCRIPTION).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:

@@ -1,4 +1,4 @@
-"""What a backend can do: asked before acting, so that nothing is silently degraded."""
+"""What a backend can do, checked before acting so that nothing degrades silently."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Capabilities:
     nullable: bool
     """Fields that hold nulls; 2.3 drops the property without a word."""
     gpu: bool | None
-    """None where it cannot be known before a GPU index is tried."""
+    """None if it cannot be known before a GPU index is tried."""
     partition_key: bool
     max_vectors: int = 1
     """Vector fields of one collection. A server has no number to ask for: what an administrator set lower, or higher,
@@ -44,7 +44,7 @@ class Capabilities:
         return ("Milvus Lite " if self.kind == "lite" else "Milvus ") + ".".join(map(str, self.version))
 
     def why_not(self, name: str) -> str | None:
-        """Why this backend lacks the index type, scalar index or vector type of that name; None where it has it."""
+        """Why this backend lacks the index type, scalar index or vector type of that name; None if it has it."""
         if name in self.index_types | self.scalar_indexes | self.vector_types:
             return None
         if self.kind == "lite":
@@ -80,11 +80,11 @@ class Capabilities:
         return [i.name for i in known if field_type in i.field_types]
 
     def danger(self, index_type: str) -> str | None:
-        """What a person should know before such an index is built here, if anything.
+        """A warning to show before such an index is built here, if any.
 
         An index without the raw vectors has them read from the stored files, through a cache. On the wheel's 2.3.5 the
         cache's file is the stored file itself where its path is absolute, and goes with the cache when the collection
-        is released (seen: "file not exist: …/insert_log/…" at the next build, for ever).
+        is released (seen: "file not exist: …/insert_log/…" at the next build, forever).
         """
         if not self.embedded or index_type not in ("IVF_SQ8", "IVF_PQ"):
             return None
@@ -133,7 +133,7 @@ def capabilities(version_text: str) -> Capabilities:
         vector_types=frozenset(name for name, (_, since) in catalog.VECTOR_TYPES.items() if since <= version),
         nullable=version >= (2, 5),
         gpu=gpu,
-        # before 2.4 an upsert hashes the primary key in place of the partition key, and a filter on that key then looks
+        # before 2.4 an upsert hashes the primary key instead of the partition key, and a filter on that key then looks
         # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
         partition_key=version >= (2, 4),
         # before 2.4 "multiple vector fields is not supported"

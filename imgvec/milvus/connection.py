@@ -1,4 +1,4 @@
-"""A connection to Milvus Lite or a Milvus server: what it can do, and the collections it has."""
+"""A connection to Milvus Lite or a Milvus server: its capabilities and its collections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Connection:
 
     @property
     def uri(self) -> str:
-        """Where it leads, without a login."""
+        """The address, without login data."""
         return self.link.uri
 
     @property
@@ -68,7 +68,7 @@ class Connection:
             return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
 
     def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
-        """Raise `UnsupportedByBackend` or `DefinitionError` where the definition asks for what cannot be had here.
+        """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for what cannot be had here.
 
         Calls nothing. `dim` adds the checks that need it.
         """
@@ -84,7 +84,7 @@ class Connection:
         device: Literal["cpu", "gpu"] = "cpu",
         dims: Mapping[str, int] | None = None,
     ) -> Store:
-        """Make the collection with its indexes and load it; what a failure leaves half made is dropped.
+        """Create the collection with its indexes and load it; if that fails, anything half made is dropped.
 
         `dim` is that of `vector`, `dims` are those of the definition's further vectors, by name.
 
@@ -115,7 +115,7 @@ class Connection:
     def open(self, name: str) -> Store:
         """Open a collection, or the one that an alias leads to, and load it; the store's name is its own.
 
-        Raises `CollectionNotFound`, which names the one that may be meant.
+        Raises `CollectionNotFound`, which suggests a similar name.
         """
         names.check(name)
         try:
@@ -146,10 +146,10 @@ class Connection:
         aliases.refuse_drop(self.link, store.name, store.link.alias)
 
     def drop_opened(self, store: Store) -> None:
-        """Drop the store's collection, all of its rows, and before them its companions.
+        """Drop the store's collection and all its rows, and before them its companions.
 
-        Raises where another collection bears its name by now, and `UsageError` where it was opened by an alias, or
-        where an alias leads to it.
+        Raises if a different collection has its name by now, and `UsageError` if it was opened by an alias, or an
+        alias leads to it.
         """
         self.check_drop(store)
         companions.drop_with(self.link, store)
@@ -211,9 +211,9 @@ class Connection:
 def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
     """Connect to a Milvus Lite file (a path that ends in `.db`) or to a server (`http(s)://host:port`).
 
-    `timeout` is the time in seconds that connecting, and each later call, may take. A login in the URI
-    (`http://user:password@host`) is used where there is no token, and shown nowhere. Raises `BackendUnavailable`, whose
-    message says what is wrong and what to do.
+    `timeout` limits connecting and each later call, in seconds. A login in the URI (`http://user:password@host`) is
+    used if there is no token, and never shown. Raises `BackendUnavailable`, whose message says what is wrong and what
+    to do.
     """
     if "://" in uri and not uri.startswith("file://"):
         return _connect_server(uri, token, db_name, timeout)
@@ -311,7 +311,7 @@ def _what_is_wrong(exc: ValueError) -> str:
 
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:
-    """What the backend has stored must be what it was told: Milvus Lite ignores what it does not understand."""
+    """Check that the backend stored what it was told to: Milvus Lite ignores what it does not understand."""
     if lost_vectors := {index.field for index in plan.vector_indexes} - store.vectors.keys():
         raise BackendError(f"Milvus did not keep the vectors {', '.join(sorted(lost_vectors))}")
     for wanted in plan.vector_indexes:

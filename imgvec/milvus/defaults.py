@@ -1,7 +1,7 @@
-"""How a collection is searched where a search does not say: what was chosen for it, else its definition, else the type.
+"""Default search parameters of a collection: the tuned ones, else its definition's, else the index type's.
 
-What was chosen (by `imgvec index tune --apply`) is kept with the collection, for every client that opens it. It holds
-for the index that it was chosen for: another type, or other build parameters, want another choice.
+Tuned parameters (from `imgvec index tune --apply`) are kept with the collection, for every client that opens it. They
+are valid only for the index they were tuned for: a different type or different build parameters need new ones.
 """
 
 from __future__ import annotations

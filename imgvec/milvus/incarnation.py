@@ -1,8 +1,9 @@
-"""Which of the collections that bore a name one after another this one is.
+"""Tells apart collections that had the same name one after another.
 
-A handle outlives its collection: another client drops it and makes another under the same name. New descriptions hold
-128 random bits to tell them apart. In older ones the server's `collection_id` does it; Milvus Lite gives 0 to all, so
-that there the description and the schema are compared, and only one made again in exactly the same way passes.
+A handle may outlive its collection: another client can drop it and create a new one under the same name. Newer
+descriptions contain 128 random bits to tell them apart. For older ones the server's `collection_id` is used; on Milvus
+Lite that is always 0, so the description and the schema are compared, and only an identical new collection goes
+unnoticed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What calls to Milvus share: the client and its process, timeouts, failures, and how reads wait for writes.
+"""What all calls to Milvus share: the client and its process, timeouts, failures, and how reads wait for writes.
 
 `Link` is the way to a database, `CollectionLink` to one collection in it. `Connection`, `Reader`, `Writer` and
 `VectorIndex` hold one, and none of them another's.
@@ -83,7 +83,7 @@ class Link:
     def describe_index(
         self, name: str, vector: str = VECTOR, *, timeout: float | None = None
     ) -> Mapping[str, Any] | None:
-        """The index of a collection's vector field as Milvus describes it; None where there is none."""
+        """The index of a collection's vector field as Milvus describes it; None if there is none."""
         with translated(f"read the index of {name!r}"):
             try:
                 found: Mapping[str, Any] | None = self.client.describe_index(
@@ -95,7 +95,7 @@ class Link:
 
 
 class CollectionLink:
-    """One collection that was opened, and no other that bears its name later, or that its alias is moved to.
+    """One opened collection, and never a later one with the same name, or another that its alias is moved to.
 
     `alias` is the name that it was opened by, where that is an alias.
     """
@@ -120,9 +120,9 @@ class CollectionLink:
         return self.capabilities.kind == "lite"
 
     def check_same(self) -> None:
-        """Raise where the collection that was opened is there no more: one call, of half a millisecond to one.
+        """Raise if the opened collection no longer exists: one call, which takes half a millisecond to one.
 
-        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        `EncoderMismatch` or `CollectionReplaced` if a different one has its name, `CollectionNotFound` if none has.
         """
         self.described()
 
@@ -172,7 +172,7 @@ class CollectionLink:
         return found
 
     def described_index(self, vector: str = VECTOR) -> Mapping[str, Any] | None:
-        """The index of that vector as Milvus describes it now; None where there is none."""
+        """The index of that vector as Milvus describes it now; None if there is none."""
         return self.database.describe_index(self.name, vector, timeout=self.timeout)
 
     @contextmanager

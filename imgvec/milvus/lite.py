@@ -25,7 +25,7 @@ class LiteFile:
     uri: str
     """Where its server thread listens on this machine."""
     ours: bool
-    """False where someone else in this process had it open before imgvec, and closes it."""
+    """False if someone else in this process had it open before imgvec, and closes it."""
     users: int = 0
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Milvus Lite takes one writer a collection, and does not check."""

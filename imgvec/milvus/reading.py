@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pymilvus import DataType
 
 from imgvec import catalog
-from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, QueryError
+from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, OptionError, QueryError
 from imgvec.filters.fields import text_literal
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns, Scoring
@@ -16,7 +16,7 @@ from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
 from imgvec.rows import ID, VECTOR
-from imgvec.store import Found, IndexInfo
+from imgvec.store import Found, IndexInfo, NearestOf, check_keywords
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000
@@ -48,7 +48,7 @@ class SearchParams:
         Those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
         """
         if not 1 <= limit <= self._max_limit:
-            raise QueryError(f"limit must be from 1 to {self._max_limit}, not {limit}")
+            raise OptionError("limit", f"limit must be from 1 to {self._max_limit}, not {limit}")
         params = {**self._defaults, **(given or {})}
         if self._kind is None:
             return params
@@ -83,18 +83,10 @@ class Reader:
         """`Store.count`."""
         return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-        vector: str = VECTOR,
-    ) -> list[list[Found]]:
+    def search(self, vectors: Vectors, asked: NearestOf) -> list[list[Found]]:
         """`Store.search`."""
+        check_keywords(asked)
+        vector, limit = asked.get("vector", VECTOR), asked["limit"]
         searching = self._by(vector)
         field = searching.field
         if wrong := problem(vectors, field.dim, unit=False):
@@ -102,16 +94,16 @@ class Reader:
         options = {
             "anns_field": vector,
             "schema": searching.wire,
-            "filter": filter,
+            "filter": asked.get("filter", ""),
             "limit": limit,
             "search_params": {
                 "metric_type": field.metric_type,
-                "params": searching.params.checked(params, limit),
+                "params": searching.params.checked(asked.get("params"), limit),
             },
-            "consistency_level": self._link.level(consistency_level),
+            "consistency_level": self._link.level(asked.get("consistency_level")),
             "timeout": self._link.timeout,
         }
-        columns = Columns(output_fields, self._link.schema)
+        columns = Columns(asked.get("output_fields", ()), self._link.schema)
         bytes_a_query = max(limit * columns.row_bytes, field.dim * 4)
         step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
         answers: list[list[Found]] = []

@@ -130,5 +130,5 @@ def _lives(pid: int) -> bool:
 def _drop(connection: Connection, copy: Store) -> None:
     try:
         connection.drop_opened(copy)
-    except BackendError as exc:  # not in place of what the block raised
+    except BackendError as exc:  # not instead of what the block raised
         log.warning("%s was left behind: %s", copy.name, exc)

@@ -1,10 +1,12 @@
-"""One collection in Milvus: its rows in, its hits out, its index. The same on Milvus Lite and on a server."""
+"""One collection in Milvus: rows in, hits out, and its index. The same on Milvus Lite and on a server."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from typing_extensions import Unpack
 
 from imgvec import store
 from imgvec.filters import FieldType
@@ -17,7 +19,7 @@ from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
-from imgvec.store import Found, IndexInfo, IndexState, VectorField
+from imgvec.store import Found, IndexInfo, IndexState, NearestOf, VectorField
 from imgvec.vectors import Vectors
 
 
@@ -101,27 +103,27 @@ class Store(store.Store):
         return self.link.schema.remembered
 
     def check_same(self) -> None:
-        """Raise where the collection that was opened is there no more: one call, of half a millisecond to one.
+        """Raise if the opened collection no longer exists: one call, which takes half a millisecond to one.
 
-        `EncoderMismatch` or `CollectionReplaced` where another one bears its name, `CollectionNotFound` where none.
+        `EncoderMismatch` or `CollectionReplaced` if a different one has its name, `CollectionNotFound` if none has.
         """
         self.link.check_same()
 
     def refresh(self) -> None:
-        """See what other clients have changed since it was opened: index, search defaults, fields.
+        """Pick up changes by other clients since it was opened: index, search defaults, fields.
 
         Raises like `check_same`, and a retryable `BackendError` while somebody else is building the index.
         """
         self.link.refresh()
 
     def count(self, filter: str = "") -> int:
-        """How many rows there are, or match; sees every write that was acknowledged before."""
+        """The number of rows, or of those that match; sees every write acknowledged before."""
         return self._reader.count(filter)
 
     def upsert(
         self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
     ) -> int:
-        """Write rows, each in place of the one of the same id if there is one; returns how many were written.
+        """Write rows, each replacing any row with the same id; returns how many were written.
 
         `vectors` is (n, dim) float32, a row's vector at its position, of unit length where the metric is COSINE or IP.
         `more` are the further vectors alike, by name: all that the collection has, and no others. Of rows with equal
@@ -138,32 +140,13 @@ class Store(store.Store):
         """Delete the rows with those ids; returns how many there were."""
         return self._writer.delete(ids)
 
-    def search(
-        self,
-        vectors: Vectors,
-        *,
-        limit: int,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-        params: Mapping[str, Any] | None = None,
-        consistency_level: str | None = None,
-        vector: str = VECTOR,
-    ) -> list[list[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[list[Found]]:
         """The nearest rows to each of (n, dim) float32 vectors: best first, equal scores in the order of their ids.
 
-        `vector` names the one to compare by. `output_fields` may hold `*` or `$meta`, and names of vectors. `params`
-        are the index's search parameters, on top of its defaults; those that Milvus wants no smaller than the limit are
-        raised to it. Raises `QueryError`.
+        `NearestOf` says what may be asked; parameters that Milvus wants no smaller than the limit are raised to it.
+        Raises `QueryError`.
         """
-        return self._reader.search(
-            vectors,
-            limit=limit,
-            filter=filter,
-            output_fields=output_fields,
-            params=params,
-            consistency_level=consistency_level,
-            vector=vector,
-        )
+        return self._reader.search(vectors, asked)
 
     def check_search(self, params: Mapping[str, Any], *, limit: int = 1, vector: str = VECTOR) -> dict[str, Any]:
         """What a search by `vector` with those parameters sends for `limit` hits; raises `QueryError`."""
@@ -177,7 +160,7 @@ class Store(store.Store):
         with_vector: bool = False,
         consistency_level: str | None = "Strong",
     ) -> dict[str, dict[str, Any]]:
-        """The fields of the rows with those ids, by id, in the order asked; ids that are not there are left out.
+        """The fields of the rows with those ids, by id, in the order requested; unknown ids are left out.
 
         `output_fields` as in `search`; with `with_vector` each has its `vector`, (dim,) float32. A Strong read sees
         every write that was acknowledged before, and waits for it: 0.2 to 0.4 s on a server.
@@ -196,7 +179,8 @@ class Store(store.Store):
     ) -> Iterator[list[dict[str, Any]]]:
         """All rows, or those that match, in the order of their ids: lists of at most `batch_size` rows.
 
-        Each row comes once, with its `id`. Rows written meanwhile may be there or not. Memory holds one page.
+        Each row comes once, with its `id`. Rows written during the scan may or may not be included. Memory holds one
+        page.
         """
         return self._reader.scan(output_fields, filter, batch_size)
 
@@ -247,5 +231,5 @@ class Store(store.Store):
         self.link.release()
 
     def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
-        """Keep a JSON object with the collection, for whoever opens it, also after a restart; None forgets it."""
+        """Store a JSON object with the collection, for every client, also after a restart; None removes it."""
         self.link.remember(key, value)

@@ -1,4 +1,4 @@
-"""A collection's vector index: rebuilt, waited for, put back where a build fails, and loaded."""
+"""A collection's vector index: rebuild it, wait for it, restore it if a build fails, and load it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from imgvec.rows import VECTOR
 from imgvec.store import IndexInfo, IndexState
 
 FORMER = "former_index"
-"""What a collection remembers while its index is rebuilt, should the process be killed."""
+"""What a collection remembers during a rebuild, in case the process is killed."""
 _PUT_BACK_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
 _DROP_SECONDS = 60.0
-"""For how long other clients' searches may come between releasing a collection and dropping its index."""
+"""How long to put up with other clients' searches between releasing a collection and dropping its index, in seconds."""
 
 _mending = threading.Lock()
 
@@ -119,7 +119,7 @@ class VectorIndex:
             time.sleep(_POLL_SECONDS)
 
     def state(self) -> IndexState:
-        """How far the index is; raises `BackendError` where there is none."""
+        """How far the index is; raises `BackendError` if there is none."""
         link, described, reason = self._link, self._link.described_index(self._vector), ""
         if described is None:
             raise BackendError(f"{link.name!r} has lost its index of {self._vector!r}: open the collection again")
@@ -206,7 +206,7 @@ class VectorIndex:
         create_index(self._link.database, self._link.name, wanted, timeout=self._link.timeout)
 
     def _put_back(self, former: IndexPlan, rows: int, failure: BaseException) -> None:
-        """Have the former index again, loaded, however far the failed build came."""
+        """Restore and load the previous index, however far the failed build got."""
         log.warning("%s: the build failed; restoring %s", self._link.name, former.type)
         try:
             self._link.check_same()
@@ -241,7 +241,7 @@ def former_key(vector: str) -> str:
 
 
 def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None, vector: str = VECTOR) -> None:
-    """Ask for the index that a killed build has dropped; raises `BackendError` where nothing says which it was."""
+    """Ask for the index that a killed build has dropped; raises `BackendError` if nothing says which it was."""
     if not former:
         raise BackendError(
             f"the collection {name!r} has no index of {vector!r}, and there is no record of the previous one: create "

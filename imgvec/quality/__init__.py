@@ -1,4 +1,4 @@
-"""How good a collection's hits are, by the labels of its rows; and two collections side by side.
+"""Measures search quality by the labels of the rows, and compares two collections.
 
 `metrics` has the definitions of the measures and their sources.
 """

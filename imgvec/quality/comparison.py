@@ -103,12 +103,12 @@ def paired(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Compariso
 
     Intervals are percentiles of the mean difference over 2000 samples of the queries, drawn with replacement (the
     paired bootstrap: Sakai, SIGIR 2006); for `macro` of the mean over the classes that a sample holds. Those of a class
-    of few queries are too narrow. Raises `QueryError` where no query is common.
+    of few queries are too narrow. Raises `QueryError` if no query is common.
     """
     places = {name: i for i, name in enumerate(second.names)}
     common = [name for name in first.names if name in places]
     if not common or first.measures != second.measures:
-        raise QueryError(f"{first.collection} and {second.collection} have no query and no measures in common")
+        raise QueryError(f"{first.collection} and {second.collection} have no queries or no measures in common")
     dropped = len(first.names) + len(second.names) - 2 * len(common)
     here = {name: i for i, name in enumerate(first.names)}
     first, second = _kept(first, [here[name] for name in common]), _kept(second, [places[name] for name in common])

@@ -1,4 +1,4 @@
-"""The measures of a collection: each query's hits against the rows that bear its label."""
+"""Evaluates a collection: each query's hits against the rows with its label."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from imgvec.errors import OptionError, QueryError, UnreadableImage
 from imgvec.filters import render
 from imgvec.options import documented, settled
+from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.quality import metrics
 from imgvec.quality.gallery import Asked, Gallery, Searched
@@ -42,7 +43,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` saw. Measures are named as in `metrics`: `precision@5`, `map@10`, `map`."""
+    """The result of `evaluate`. Measures are named as in `metrics`: `precision@5`, `map@10`, `map`."""
 
     collection: str
     label: str
@@ -126,7 +127,7 @@ def evaluate(
     among: Collection[str] | None = None,
     **options: Unpack[JudgeOptions],
 ) -> Evaluation:
-    """Measure a collection's hits by the labels in its field `label`.
+    """Measure a collection's search quality by the labels in its field `label`.
 
     A row is relevant to a query when their labels are equal; with an ARRAY of labels, when they share at least one. A
     label is a VARCHAR, an integer or a BOOL, in a field of its own, in an ARRAY or in a key of the dynamic field.
@@ -144,8 +145,8 @@ def evaluate(
     rows that are queries.
 
     Memory holds the ids, uris and labels of the rows, a few numbers a query, and blocks of vectors; for `exact` the
-    vectors lie in a temporary file. Raises `OptionError`; `FilterError` where `label` is no such field; `QueryError`
-    where a label of `queries` is borne by no row, naming it, and where no query is left.
+    vectors lie in a temporary file. Raises `OptionError`; `FilterError` where `label` is no such field; `QueryError` if
+    no row has a label of `queries` (it is named), and if no query is left.
     """
     wanted = settled(JudgeOptions, options)
     label, exact, ks = wanted["label"], wanted["exact"], tuple(sorted(set(wanted["k"])))
@@ -188,8 +189,8 @@ def evaluate(
             tell(f"queries of {collection.name}", min(start + step, len(asked)), len(asked))
     if not measured:
         raise QueryError(
-            f"no query is left to measure: {len(gallery):,} rows, {gallery.unlabelled:,} without {label}; "
-            f"{len(lone):,} queries without a relevant row, {len(unreadable):,} unreadable"
+            f"no queries left to measure: {counted(len(gallery), 'row')}, {gallery.unlabelled:,} without {label}; "
+            f"{counted(len(lone), 'query', 'queries')} without a relevant row, {len(unreadable):,} unreadable"
         )
     return Evaluation(
         collection=collection.name,
@@ -212,14 +213,16 @@ def evaluate(
 def _check_labels(images: Mapping[str, Labels], gallery: Gallery, store: Searches, label: str, expression: str) -> None:
     """Refuse labels that no row has; those of rows that the filter leaves out are known, and have nothing to find."""
     if bare := [name for name, labels in images.items() if not labels]:
-        raise QueryError(f"{len(bare):,} queries have no label, {bare[0]} first: give each one")
+        raise QueryError(
+            f"{counted(len(bare), 'query', 'queries')} without a label, starting with {bare[0]}: label all of them"
+        )
     given, known = frozenset().union(*images.values()), gallery.labels.known
     if given - known and expression:
         known = Gallery(store, label, "").labels.known
     if unknown := sorted(given - known):
         there = ", ".join(sorted(known)[:20]) or "none"
         more = f" and {len(known) - 20:,} more" if len(known) > 20 else ""
-        raise QueryError(f"no row has the {label} {', '.join(unknown)}; there are: {there}{more}")
+        raise QueryError(f"no row has the {label} {', '.join(unknown)}; existing: {there}{more}")
 
 
 def _sampled(asked: list[Asked], sample: int | None, seed: int) -> list[Asked]:

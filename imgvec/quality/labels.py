@@ -24,9 +24,11 @@ def label_type(name: str, fields: Mapping[str, FieldType], *, dynamic: bool) -> 
     """The type of the field of the labels; None for a key of the dynamic field. Raises `FilterError`."""
     declared = fields.get(name)
     if declared is None and not dynamic:
-        raise FilterError(f"there is no field {name!r} to take labels from (fields: {', '.join(fields)})")
+        raise FilterError(f"no field {name!r} to take labels from (fields: {', '.join(fields)})")
     if declared is not None and (declared.element if declared.type == "ARRAY" else declared.type) not in _LABEL_TYPES:
-        raise FilterError(f"{name} holds {declared}, and labels are {', '.join(_LABEL_TYPES)}, or an ARRAY of these")
+        raise FilterError(
+            f"{name} holds {declared}, but labels must be {', '.join(_LABEL_TYPES)}, or an ARRAY of these"
+        )
     return declared
 
 

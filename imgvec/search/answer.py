@@ -1,4 +1,4 @@
-"""What a search answers: the hits, and what they are worth."""
+"""The answer to a search: the hits, and how much to trust them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Hit:
     fields: Mapping[str, Any]
     """The other output fields, by name."""
     distance: float
-    """What Milvus answered: for COSINE and IP the similarity, for L2 the squared Euclidean distance."""
+    """Milvus's own value: the similarity for COSINE and IP, the squared Euclidean distance for L2."""
     image_id: str = ""
     """Of the picture that the row is a view of; the row's own id where the row is the whole picture."""
     view: ViewKind = "whole"
@@ -66,7 +66,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the first hit is a match at all."""
+    """Whether the first hit is a real match."""
 
     match: bool
     false_match_rate: float
@@ -78,13 +78,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Why an answer holds fewer hits than were asked for."""
+    """Why an answer has fewer hits than requested."""
 
     missing: int
     """How many."""
     reason: Literal["min_score", "rows", "index"] | None
-    """`min_score` cut hits off; there are no more `rows` that match; or there are, and the `index` did not come to
-    them. None where the backend could not say how many rows match. Where hits are pictures, so are what is counted."""
+    """`min_score` cut hits off; no more `rows` match; or more rows match, but the `index` did not reach them. None if
+    the backend could not say how many rows match. Where hits are pictures, so are what is counted.
+    """
 
     def __str__(self) -> str:
         said = {
@@ -102,7 +103,7 @@ class Shortfall:
 
 @dataclass(frozen=True, repr=False)
 class Answer(Sequence[Hit]):
-    """The hits of one query, best first, with what was asked and what the hits are worth.
+    """The hits of one query, best first, with the request and how much to trust the hits.
 
     A sequence: `len(answer)`, `answer[0]`, `for hit in answer`; a slice is a tuple of hits. A notebook shows the
     pictures.
@@ -120,7 +121,7 @@ class Answer(Sequence[Hit]):
     collection: str = field(default="", compare=False)
     """Which collection answered, by its own name: behind an alias that was moved it is another one."""
     found: int = field(default=0, compare=False)
-    """How many hits there were, those before `offset` and below `min_score` among them."""
+    """How many hits there were, including those before `offset` and below `min_score`."""
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
     """Asks how many rows match, or pictures where hits are these."""
     picture: Callable[[Mapping[str, Any], int | None], Image] | None = field(default=None, compare=False)
@@ -128,9 +129,9 @@ class Answer(Sequence[Hit]):
 
     @cached_property
     def shortfall(self) -> Shortfall | None:
-        """Why there are fewer hits than were asked for; None where there are as many.
+        """Why there are fewer hits than requested; None if there are as many as requested.
 
-        Whether more rows match is asked when this is read, since counting them takes longer than many a search.
+        Matching rows are counted only when this is read, because counting can take longer than the search.
         """
         asked, got = self.request.options["limit"], len(self.hits)
         if got >= asked:
@@ -160,7 +161,9 @@ class Answer(Sequence[Hit]):
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row a hit: its own columns, then one a field; a field that is called like one of those is `fields.NAME`."""
+        """One row per hit: its own columns, then one per field; a field whose name is already taken becomes
+        `fields.NAME`.
+        """
         import pandas as pd
 
         names = dict.fromkeys(name for hit in self.hits for name in hit.fields)

@@ -75,7 +75,7 @@ class FormEncoder:
 
     def stored_picture(self, row: Mapping[str, Any], min_side: int | None) -> Image.Image:
         """The picture of a row, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least
-        twice that. Raises `QueryError`, `SourceError` and `UnreadableImage` where it cannot be opened.
+        twice that. Raises `QueryError`, `SourceError` and `UnreadableImage` if it cannot be opened.
         """
         if self._reopen is None:
             raise QueryError(f"{row['uri']} cannot be reopened here")

@@ -1,12 +1,12 @@
-"""The ways to ask, as frozen values.
+"""The kinds of query, as frozen values.
 
     photos.search(ImageFile("query.jpg"))
     photos.search(Text("a red dress"))
     photos.search(Crop(ImageFile("street.jpg"), (120, 40, 380, 300)))
     photos.search(Like([(StoredId(liked), 1.0), (Text("at night"), 0.5), (StoredId(disliked), -0.5)]))
 
-A form says what it is, so nothing is guessed from it: a `Text` is searched for as a text, whichever file bears its
-words as a name. What passes strangers' words on builds forms, and never an `ImageFile` of what they said.
+A form says what it is, so nothing is guessed: a `Text` is always searched for as text, even if a file has that name.
+Code that passes on untrusted input must build forms, and never an `ImageFile` from it.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class VectorQuery:
 class Crop:
     """A part of a picture: `box` of the upright picture of `form`, cut out before it is encoded.
 
-    A crop of a stored id opens the picture that its row was made from, where it can still be had.
+    A crop of a stored id reopens the picture that its row was made from, if it is still available.
     """
 
     form: ImageFile | ImageBytes | Pixels | StoredId | Crop
@@ -157,8 +157,8 @@ class Crop:
 class Like:
     """A weighted mix of forms: more like those of a positive weight, less like those of a negative one.
 
-    The unit vectors of the forms, each times its weight, are added up, and the sum is brought to unit length. Of
-    relevance feedback (Rocchio 1971) this is the plain form. A mix whose sum all but vanishes points nowhere and is
+    The unit vectors of the forms are multiplied by their weights and added up, and the sum is scaled to unit length:
+    the simplest form of relevance feedback (Rocchio 1971). A mix that cancels itself out has no direction and is
     refused when it is searched for.
     """
 

@@ -1,4 +1,4 @@
-"""A form from what a Python caller or the command line gives. Nothing else may call this: see `forms`.
+"""Guesses a form from what a Python caller or the command line gives. Nothing else may call this: see `forms`.
 
 In the order in which they are recognised:
 
@@ -8,8 +8,8 @@ In the order in which they are recognised:
 - an array of two or three dimensions: an image;
 - a `Path`: an image file; a `str`: `id:HEX`, a stored row; else the path of an existing file; else a text.
 
-A URL is refused, since queries are not fetched, and so is the path of an image that is not there: a mistyped path must
-not become a search for its own words.
+A URL is refused, because queries are not fetched, and so is the path of a missing image: a mistyped path must not
+become a text search.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def guessed(query: Query) -> Form:
-    """The form that is meant; raises `QueryError` and `UnreadableImage`."""
+    """The form of a query; raises `QueryError` and `UnreadableImage`."""
     if isinstance(query, FORMS):
         return query
     if isinstance(query, bytes | bytearray | memoryview):

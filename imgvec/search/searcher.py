@@ -1,4 +1,4 @@
-"""Vectors to Milvus, and what it found to answers."""
+"""Sends vectors to Milvus and turns its hits into answers."""
 
 from __future__ import annotations
 

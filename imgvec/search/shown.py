@@ -50,7 +50,7 @@ def _figure(hit: Hit, image: str | None) -> str:
 
 
 def _thumbnails(answer: Answer) -> Callable[[Hit], str | None]:
-    """What gives a hit's thumbnail in base64; None where it cannot be opened, or enough was shown."""
+    """What gives a hit's thumbnail in base64; None if it cannot be opened, or enough was shown."""
     end, left = time.monotonic() + SECONDS, MAX_BYTES
 
     def made(hit: Hit) -> str | None:

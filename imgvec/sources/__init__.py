@@ -1,8 +1,8 @@
 """Where images live: a `Source`, read as a lazy stream of records and refusals.
 
 source.py    the value, and the way from its text to a kind
-registry.py  the kinds: by scheme, by ending, by what a folder holds; one file a kind, and plug-ins
-reading.py   what every kind makes its records with
+registry.py  the kinds: by scheme, file extension or folder content; one file per kind, and plug-ins
+reading.py   makes the records, for every kind
 records.py   what comes out
 """
 

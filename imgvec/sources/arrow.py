@@ -29,7 +29,7 @@ class Sheet:
     names: Sequence[str]
     """Of all columns."""
     image: str | None
-    """The column of images; None where each row names its image."""
+    """The column of images; None if each row names its image."""
     uri: str | None
     """The column that says where an image is, or what it is called."""
     keyed: bool = False
@@ -39,7 +39,7 @@ class Sheet:
 def sheet_of(place: Place, columns: Columns, schema: Any, image: str | None, texts: Iterable[Any] | None) -> Sheet:
     """What the columns are, with the images in `image`; `texts` are those that rows could be called by.
 
-    Raises `SourceError` where that column holds no images.
+    Raises `SourceError` if that column holds no images.
     """
     if image is not None:
         check_type(place, schema, image)
@@ -121,7 +121,7 @@ def cell(value: Any) -> tuple[str | None, Any]:
 
 
 def image_column(place: Place, columns: Columns, schema: Any) -> str | None:
-    """The column with the images' bytes, None where another one says where they are; raises `SourceError`."""
+    """The column with the images' bytes, None if another one says where they are; raises `SourceError`."""
     names = schema.names
     if columns.image is not None:
         if columns.image not in names:
@@ -147,7 +147,7 @@ def uri_column(columns: Columns, names: Sequence[str]) -> str | None:
 
 
 def check_type(place: Place, schema: Any, image: str) -> None:
-    """Raise `SourceError` where that column holds no images."""
+    """Raise `SourceError` if that column holds no images."""
     if not holds_images(kind := schema.field(image).type):
         raise SourceError(f"{place}: the column `{image}` is {kind}, but images must be bytes or {{bytes, path}}")
 
@@ -171,7 +171,7 @@ def are_unique(columns: Iterable[Any]) -> bool:
 
 def row_of(columns: Iterable[Any] | None, key: str) -> int | None:
     """The number of the row that is called `key`: by the texts of `columns` where each row has one of its own, or else
-    by its number; None where there is none.
+    by its number; None if there is none.
     """
     by_text = None if columns is None else _row_by_text(columns, key)
     if by_text is not None:
@@ -180,7 +180,7 @@ def row_of(columns: Iterable[Any] | None, key: str) -> int | None:
 
 
 def _row_by_text(columns: Iterable[Any], key: str | None) -> int | None:
-    """The row that has `key` as its text, -1 where none has; None where not every row has a text of its own."""
+    """The row that has `key` as its text, -1 where none has; None if not every row has a text of its own."""
     seen: set[int] = set()
     found, number = -1, 0
     for column in columns:

@@ -11,7 +11,7 @@ from imgvec.errors import UsageError
 
 Row = Mapping[str, Any]
 FieldProblem = Callable[[str], str | None]
-"""Why there can be no field of a name; None where there can."""
+"""Why there can be no field of a name; None if there can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Fields:
     """The metadata that rows give, while a source is read; columns that can be no field are passed over, and said."""
 
     def __init__(self, columns: Columns, problem: FieldProblem | None = None) -> None:
-        """Raises `UsageError` where a field that the mapping names cannot be."""
+        """Raises `UsageError` if a field that the mapping names cannot be."""
         self._mapping = columns.mapping
         self._problem = problem or (lambda _: None)
         self._seen: dict[str, None] = {}

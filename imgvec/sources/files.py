@@ -41,7 +41,7 @@ MAGIC = re.compile(r"[*?\[]")
 
 
 def read_single(path: str, reading: Reading) -> Iterator[Found]:
-    """A source by itself; raises `SourceError` at the call where nothing is there or it cannot be listed."""
+    """A source by itself; raises `SourceError` at the call if nothing is there or it cannot be listed."""
     return _records(_single(path, reading), reading)
 
 
@@ -71,7 +71,7 @@ class _Entry(NamedTuple):
     path: str
     """Absolute."""
     folder: str | None = None
-    """The source's folder that it was found below; None where the source names it."""
+    """The source's folder that it was found below; None if the source names it."""
     trouble: tuple[Reason, str] | None = None
     """Reason and detail of a refusal."""
     passed: str | None = None
@@ -115,7 +115,7 @@ def _single(path: str, reading: Reading) -> Iterator[_Entry]:
 
 
 _LOOKED_AT = 10_000
-"""Things passed over that a glob may match before its first image, to be an error at once where there is none."""
+"""Things passed over that a glob may match before its first image, to be an error at once if there is none."""
 
 
 def instead(passed: Sequence[PassedOver]) -> str:
@@ -147,7 +147,7 @@ def _file(path: str, mode: int) -> _Entry:
 
 
 def split_glob(pattern: str) -> tuple[str, list[str]] | None:
-    """The folder that a glob starts from, and the names below it; None where it is not a glob."""
+    """The folder that a glob starts from, and the names below it; None if it is not a glob."""
     names = pattern.split("/")
     fixed = next((i for i, name in enumerate(names) if MAGIC.search(name)), None)
     return None if fixed is None else ("/".join(names[:fixed]) or "/", names[fixed:])

@@ -75,7 +75,7 @@ def gone_from(
 
 
 def _is_there(path: str) -> bool | None:
-    """Whether the file system has something at `path`; None where it cannot be asked, or a link on the way leads
+    """Whether the file system has something at `path`; None if it cannot be asked, or a link on the way leads
     nowhere: to a disk, say, that is not mounted.
     """
     try:
@@ -99,7 +99,7 @@ def _paths(sources: Iterable[str | Path]) -> Iterable[str]:
 
 
 def _members(archive: str) -> frozenset[str] | None:
-    """The paths of an archive's members, None where they are not known for sure."""
+    """The paths of an archive's members, None if they are not known for sure."""
     kind = registry.by_ending(archive)
     try:
         return None if kind is None or kind.members is None else kind.members(Place(archive, archive))

@@ -22,7 +22,7 @@ class Keeper:
     def keep(self, data: bytes) -> str:
         """The absolute path of the file that holds `data`; written once, whole or not at all, and never again.
 
-        Raises `SourceError` where it cannot be written, or something else has the name.
+        Raises `SourceError` if it cannot be written, or something else has the name.
         """
         name = content_hash(data)
         folder = Path(self.folder) / name[:2]

@@ -23,7 +23,7 @@ class Kind:
     name: str
     read: Callable[[Place, Reading], Iterator[Found]]
     """The images of one place, in a stable order, as `Reading.image` makes them; lazy and in bounded memory. Raises
-    `SourceError` where the place cannot be read, or breaks off: after what came before."""
+    `SourceError` where the place cannot be read, or ends early: after what came before."""
     endings: tuple[str, ...] = ()
     """In lower case, with the dot."""
     schemes: tuple[str, ...] = ()
@@ -34,5 +34,5 @@ class Kind:
     reopen: Callable[[Place, str, Guards, Columns], bytes] | None = None
     """The bytes of the image that is called `PLACE!KEY` ("" for a URL). Raises `UnreadableImage` and `SourceError`."""
     members: Callable[[Place], frozenset[str]] | None = None
-    """The keys of all that the place holds, whether images or not, for pruning; None where nobody can know. Raises
+    """The keys of all that the place holds, whether images or not, for pruning; None if nobody can know. Raises
     `SourceError` where the place cannot be read to its end."""

@@ -18,7 +18,7 @@ _LINE_CHARACTERS = 64 * 2**10
 def read_list(place: Place, reading: Reading) -> Iterator[Found]:
     """The images that the lines name: paths (relative ones start from the list's folder), http(s) URLs, objects.
 
-    Blank lines are passed over. Raises `SourceError` where the list cannot be read.
+    Blank lines are passed over. Raises `SourceError` if the list cannot be read.
     """
     with place.opened() as file:
         # names that are not UTF-8 are each refused when their turn comes

@@ -61,7 +61,7 @@ class Metadata:
         no fields. Where several rows name the image, the most explicit path wins and the others stay unused.
 
         A row that names no image exactly is found by one whose name differs in how accents are composed, `\` for `/`,
-        or spaces around it. Raises `ValueError` where that fits two images, or two rows.
+        or spaces around it. Raises `ValueError` if that fits two images, or two rows.
         """
         keys = list(self._keys(path, uri, folder, member))
         for key in keys:

@@ -30,7 +30,7 @@ def plain_path(text: str) -> str:
 def present(path: str) -> str:
     """The absolute path of what is called so, however its accents are composed; `path` where there is nothing.
 
-    Raises `ValueError` where two are called so, neither of them exactly.
+    Raises `ValueError` if two are called so, neither of them exactly.
     """
     if (path.isascii() and "\\" not in path) or os.path.lexists(path):
         return path

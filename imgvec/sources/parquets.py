@@ -26,7 +26,7 @@ from imgvec.sources.records import Found
 
 
 def read_parquet(place: Place, reading: Reading) -> Iterator[Found]:
-    """The images of a Parquet file; raises `SourceError` where it cannot be read, or has no column of images.
+    """The images of a Parquet file; raises `SourceError` if it cannot be read, or has no column of images.
 
     An image column holds bytes, or `{bytes, path}` as Hugging Face writes it; the uri of such an image is
     `file.parquet!KEY`: its value in the uri column or else its path, if every row has one of its own, or else the

@@ -28,7 +28,7 @@ class Place:
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The file, to read and to seek in; raises `SourceError` where it cannot be opened."""
+        """The file, to read and to seek in; raises `SourceError` if it cannot be opened."""
         try:
             file = remote.open_object(self.where) if "://" in self.where else _open_file(self.where)
         except OSError as exc:

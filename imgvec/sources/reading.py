@@ -47,7 +47,7 @@ class Reading:
     """Of names in archives that do not say theirs."""
 
     def uri(self, path: str) -> str:
-        """What records call the absolute `path`; raises `SourceError` where it is outside the root."""
+        """What records call the absolute `path`; raises `SourceError` if it is outside the root."""
         if self.root is None:
             return path
         prefix = self.root.rstrip("/") + "/"

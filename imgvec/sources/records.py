@@ -20,7 +20,7 @@ class Record:
     uri: str
     reader: Reader
     metadata: Mapping[str, Any]
-    """Fields of the metadata file's row, as they stand there; empty where there is no row."""
+    """Fields of the metadata file's row, as they stand there; empty if there is no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Again:
     same: bool
     """Whether it is the earlier one once more: the same uri with the same metadata."""
     first: str | None = None
-    """The earlier one's uri; None where it came too long ago to be remembered."""
+    """The earlier one's uri; None if it came too long ago to be remembered."""
 
     def refusal(self, first: str | None) -> UnreadableImage:
         """Why it is not taken; `first` is the earlier one's uri, as far as it is known."""

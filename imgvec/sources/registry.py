@@ -34,7 +34,7 @@ def built_in() -> tuple[Kind, ...]:
 
 @cache
 def plug_ins() -> tuple[Kind, ...]:
-    """The kinds that entry points name, by their names; raises `SourceError` where one cannot be loaded."""
+    """The kinds that entry points name, by their names; raises `SourceError` if one cannot be loaded."""
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda one: one.name):
         by = f"{entry.value}, which {entry.dist.name if entry.dist else 'a distribution'} adds as a kind of source,"

@@ -66,7 +66,7 @@ def read_object(
 def find(url: str, reading: Reading, *, every_suffix: bool = False) -> Iterator[str | PassedOver]:
     """URLs of the objects: one, those below a folder, or those that match a glob; hidden ones are passed over.
 
-    One folder's names are held at a time, all of a glob's. Raises `SourceError` where they cannot be listed.
+    One folder's names are held at a time, all of a glob's. Raises `SourceError` if they cannot be listed.
     """
     try:
         with _translated(url):

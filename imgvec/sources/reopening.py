@@ -37,7 +37,7 @@ def reopen(
     those are opened that a list may name. `columns` are those of the source, where a table's differ from the usual
     ones. With `hashed`, its stored `content_hash`, another picture of that name is refused.
 
-    Raises `NotKept` where the picture came as bytes that nobody kept, else `UnreadableImage`: `missing`, `permission
+    Raises `NotKept` if the picture came as bytes that nobody kept, else `UnreadableImage`: `missing`, `permission
     denied` outside the roots, `too large`, `read failed` and the rest. The bytes are not decoded: `images.decode` has
     the cap of pixels.
     """

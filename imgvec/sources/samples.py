@@ -45,7 +45,7 @@ class Choice:
         self._seen: set[int] = set()
 
     def skips(self, name: str, mode: int) -> str | None:
-        """Why a member is passed over, None where it is taken: "" for what is left out without a word.
+        """Why a member is passed over, None if it is taken: "" for what is left out without a word.
 
         That are folders, hidden members, what is surely no image, and other parts' images.
         """
@@ -78,7 +78,7 @@ class Choice:
 
 
 def member_trouble(name: str, mode: int, size: int, max_bytes: int) -> tuple[Reason, str] | None:
-    """Why a member is refused by its header, as reason and detail; None where it can be read."""
+    """Why a member is refused by its header, as reason and detail; None if it can be read."""
     if name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
         return "unusable name", "it points outside the archive"
     if not stat.S_ISREG(mode):

@@ -1,4 +1,4 @@
-"""What was seen before, in bounded memory: 64 bits of a hash in place of the thing itself."""
+"""What was seen before, in bounded memory: 64 bits of a hash instead of the thing itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Seen:
         return self._count
 
     def claim(self, key: int, mark: int = 1) -> int | None:
-        """The mark that came with the first claim of this key; None where this is the first."""
+        """The mark that came with the first claim of this key; None if this is the first."""
         key = key or 1  # 0 is a free slot
         slot = self._slot(key)
         if self._keys[slot]:

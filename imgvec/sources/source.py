@@ -1,4 +1,4 @@
-"""A source as a value: where images are, and how what is found there is to be read."""
+"""A source as a value: where images are, and how to read them."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class SourceOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Source:
-    """Images to bring in, and how they are to be read; iterating gives them one by one, in a stable order.
+    """Images to ingest, and how to read them; iterating yields them one by one, in a stable order.
 
-    `spec` is, by its scheme, its ending, or what it holds:
+    `spec` is recognised by its scheme, its file extension or its content:
 
     - a folder, walked in the order of names, whatever the file system; hidden entries are left out without a word,
       folders of systems (`SYSTEM_FOLDERS`) and symbolic links are passed over and said; archives and manifests in it
@@ -88,13 +88,13 @@ class Source:
     - what a plug-in adds (`registry`)
     - a `Record`, or a tuple (id, picture, metadata) within an iterable: the bytes of an image file, a PIL image or an
       array
-    - an iterable of these, each taken when its turn comes; one that is not there is refused rather than an error.
+    - an iterable of these, each read when its turn comes; a missing one is refused instead of raising an error.
 
-    `~` is expanded; a link that is named itself is followed. A record's uri is the absolute path without resolving
-    links, or, with `root`, the path relative to it; the URL; or `archive.tar!member`. With `follow_links` the uri is
-    the link's own path, and what a link leads to is taken once: not where the source has it by itself, or from another
-    link. `exclude` holds for paths below a folder, an archive's members, and what a manifest or a list names below its
-    own folder.
+    `~` is expanded, and a link given as the source itself is followed. A record's uri is the absolute path without
+    resolving links, or the path relative to `root`; the URL; or `archive.tar!member`. With `follow_links` the uri is
+    the link's own path, and each target is read only once: not again if the source contains it directly or through
+    another link. `exclude` applies to paths below a folder, to members of an archive, and to what a manifest or list
+    names below its own folder.
     """
 
     spec: Spec
@@ -102,8 +102,7 @@ class Source:
 
     @documented(SourceOptions)
     def __init__(self, spec: Spec, **options: Unpack[SourceOptions]) -> None:
-        """Raises `UsageError` for an option that cannot be; whether anything is there shows when
-        the source is read."""
+        """Raises `UsageError` for an invalid option; whether anything exists is checked when the source is read."""
         object.__setattr__(self, "spec", spec)
         object.__setattr__(self, "options", settled(SourceOptions, options))
         check_encoding(self.options["name_encoding"])
@@ -122,15 +121,14 @@ class Source:
     ) -> Iterator[Found]:
         """Stream the images, what is refused before it is read, and what is passed over.
 
-        `field_problem` says why there can be no field of a name: such a column is passed over, with one `Notice`.
-        `part` = (rank, of) reads one of `of` disjoint parts that together are the source; the record's id alone
-        decides. `keep` names a folder that pictures without a place of their own are stored in by content hash; their
-        uri is that file's then. Refusals are values: nothing that could be an image is lost without a word, and a
-        folder that cannot be listed is one too.
+        `field_problem` says why a name cannot be a field: such columns are ignored, with one `Notice`. `part` = (rank,
+        of) reads one of `of` disjoint parts that together are the source; the record's id alone decides. `keep` names a
+        folder in which pictures given as bytes are stored by content hash; their uri is then that file. Refusals are
+        values: nothing that could be an image is dropped silently, not even a folder that cannot be listed.
 
-        Raises `UsageError` for a part or a mapping that cannot be; and `SourceError`, for a single path at the call:
-        nothing is there, it cannot be listed, or it is outside the root; and where an archive or a manifest breaks off,
-        after what came before.
+        Raises `UsageError` for an invalid part or mapping. Raises `SourceError` at once for a single path that is
+        missing, cannot be listed or is outside the root, and later if an archive or a manifest ends early, after
+        everything before that point.
         """
         options = self.options
         base = None if options["root"] is None else files.as_present(absolute(options["root"]))
@@ -172,7 +170,7 @@ class Source:
         return gone_from(list(self._paths()), root=root, exclude=exclude, on_unsure=on_unsure)
 
     def each(self) -> Iterator[Source]:
-        """A source for each path that the spec names; raises `UsageError` where it holds something else."""
+        """A source for each path that the spec names; raises `UsageError` if it holds something else."""
         return (Source(one, **self.options) for one in self._paths())
 
     def held(self) -> Source:

@@ -44,7 +44,7 @@ _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, Recu
 
 
 def read_tar(place: Place, reading: Reading) -> Iterator[Found]:
-    """The images of a tar, with their sidecars' metadata; raises `SourceError` where the archive is broken or cut off.
+    """The images of a tar, with their sidecars' metadata; raises `SourceError` if the archive is broken or cut off.
 
     Compression is told by the first bytes. Links, devices, and names that lead out of the archive are refused; of a
     name that stands there twice the first member is taken.
@@ -53,7 +53,7 @@ def read_tar(place: Place, reading: Reading) -> Iterator[Found]:
 
 
 def tar_names(place: Place) -> frozenset[str]:
-    """The path of every member; raises `SourceError` where the archive cannot be read to its end."""
+    """The path of every member; raises `SourceError` if the archive cannot be read to its end."""
     names: set[str] = set()
     with _listed(place) as (archive, progress):
         for header in _headers(archive):

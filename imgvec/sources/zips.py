@@ -27,7 +27,7 @@ _ENCRYPTED = 0x1
 
 
 def read_zip(place: Place, reading: Reading) -> Iterator[Found]:
-    """The images of a zip, with their sidecars' metadata; raises `SourceError` where its directory cannot be read.
+    """The images of a zip, with their sidecars' metadata; raises `SourceError` if its directory cannot be read.
 
     A cut-off zip has lost its directory, so nothing of it is read. A broken member is a refusal.
     """

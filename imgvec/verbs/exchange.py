@@ -68,10 +68,7 @@ def import_vectors(
     if isinstance(source, str | Path) and _is_staged(source):
         given = {**told, "normalize": asked["normalize"] or None}
         if unfit := [name.replace("_", "-") for name, value in given.items() if value is not None]:
-            raise UsageError(
-                f"{source} was written by an ingest, whole rows with the encoder's own vectors: leave out "
-                + ", ".join(unfit)
-            )
+            raise UsageError(f"{source} was written by an ingest and contains complete rows: omit " + ", ".join(unfit))
         return _import_staged(collection, source, write)
     if isinstance(source, str | Path):
         source = open_source(source, **told)
@@ -111,7 +108,7 @@ def export_vectors(
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
-    The same call goes on where a stopped one ended; Parquet has every field, and remembers encoder and definition. Rows
+    The same call resumes; Parquet has every field, and remembers encoder and definition. Rows
     written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`, `MissingExtra`.
     """
     collection = collection.pinned()
@@ -141,7 +138,7 @@ def create_for_vectors(
     made: Definition | Mapping[str, Any]
     if source is None:
         if asked["dim"] is None:
-            raise UsageError("give the source of the vectors, or how many elements they have")
+            raise UsageError("give the source of the vectors, or their dimension")
         made, encoder = unbound(wanted), NoEncoder(unbound_binding(asked["dim"]))
     elif isinstance(source, str | Path) and _is_staged(source):
         remembered = description.read(str(source), bulk.description(source))

@@ -38,9 +38,9 @@ def build_index(
     """
     collection = collection.pinned()
     if type is not None and (definition is not None or gpu):
-        raise UsageError("give the type of an index, or a definition and gpu, not both")
+        raise UsageError("use either the type of an index, or definition and gpu, not both")
     if params and type is None:
-        raise UsageError("build parameters belong to the type of an index: give it too")
+        raise UsageError("build parameters need the type of the index")
     if type is not None:
         wanted = IndexSection(type=type, params=dict(params or {}))
     else:
@@ -60,7 +60,7 @@ def build_index(
 def _described(definition: Definition, gpu: bool) -> IndexSection:
     section = definition.index.gpu if gpu else definition.index.cpu
     if section is None:
-        raise DefinitionError("there is no index for a GPU: name a type, or add one", where="index.gpu")
+        raise DefinitionError("the definition has no GPU index: give a type, or add one", where="index.gpu")
     return section
 
 
@@ -90,7 +90,7 @@ def plan_index(
     """The index types ranked for a collection's rows, the best first, with memory, build cost and reasons.
 
     `rows` stands for those that will be there. The others are those of `imgvec.indexes.plan.plan`, which ranks without
-    a collection. What the backend lacks comes last, and says why. Raises `DefinitionError` where a number cannot be.
+    a collection. What the backend lacks comes last, and says why. Raises `DefinitionError` if a number cannot be.
     """
     collection = collection.pinned()
     store = collection.store

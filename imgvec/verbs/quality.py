@@ -12,6 +12,7 @@ from imgvec import quality
 from imgvec.collection import ImageCollection
 from imgvec.errors import SourceError, UnreadableImage, UsageError
 from imgvec.options import documented, settled, taken
+from imgvec.plurals import counted
 from imgvec.quality import Comparison, Evaluation
 from imgvec.quality.options import EvaluateOptions, JudgeOptions
 from imgvec.sources import Record, Source, load_metadata
@@ -47,14 +48,14 @@ def compare(first: ImageCollection, second: ImageCollection, **options: Unpack[E
 
 
 def _labelled(asked: EvaluateOptions) -> tuple[Mapping[str, Any] | None, list[UnreadableImage]]:
-    """The queries' labels by path, and what is refused before it is read; None where stored rows ask."""
+    """The queries' labels by path, and what is refused before it is read; None if stored rows ask."""
     queries, file, label, on_notice = asked["queries"], asked["query_labels"], asked["label"], asked["on_notice"]
     if queries is None or isinstance(queries, Mapping):
         if file is not None:
-            raise UsageError("query_labels label the images of a folder: give it as queries")
+            raise UsageError("query_labels needs queries, the folder of the labelled images")
         return queries, []
     if file is None:
-        raise UsageError("the images of a folder need labels: give query_labels too")
+        raise UsageError("the query images need labels: give query_labels too")
     known = load_metadata(file)
     images: dict[str, Any] = {}
     refused: list[UnreadableImage] = []
@@ -70,10 +71,10 @@ def _labelled(asked: EvaluateOptions) -> tuple[Mapping[str, Any] | None, list[Un
             images[item.uri] = value
     if not images:
         raise SourceError(
-            f"{file} gives no image of {queries} a label: it needs the columns path, and {label} or label"
+            f"{file} has no labels for the images in {queries}: it needs the columns path and {label} (or label)"
         )
     if on_notice and bare:
-        on_notice(f"{bare:,} images of {queries} have no label in {file}")
+        on_notice(f"{counted(bare, 'image')} in {queries} without a label in {file}")
     if on_notice and known.unused:
-        on_notice(f"{len(known.unused):,} rows of {file} belong to no image (the first: {known.unused[0]})")
+        on_notice(f"{counted(len(known.unused), 'row')} of {file} without an image (the first: {known.unused[0]})")
     return images, refused

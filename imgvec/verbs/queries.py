@@ -47,7 +47,7 @@ def query_vectors(collection: ImageCollection, queries: str | Path, asked: TuneO
                     encoded.append(collection.vectors([ImageBytes(each.reader.read(limit))]))
                 except UnreadableImage as exc:
                     if on_notice:
-                        on_notice(f"{each.uri} is not a query: {exc.reason}")
+                        on_notice(f"{each.uri} cannot be used as a query: {exc.reason}")
     return np.concatenate(encoded) if encoded else np.empty((0, collection.store.dim), np.float32)
 
 
@@ -57,7 +57,9 @@ def _stored(file: Path, dim: int, most: int) -> Vectors:
     except (ValueError, EOFError) as exc:
         raise OptionError("queries", f"{file} is not a .npy file of vectors: {exc}") from exc
     if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f":
-        raise OptionError("queries", f"{file} holds {vectors.dtype} {vectors.shape}, and (n, {dim}) floats are wanted")
+        raise OptionError(
+            "queries", f"{file} contains {vectors.dtype} {vectors.shape}, but an (n, {dim}) array of floats is needed"
+        )
     chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])
     return np.asarray(vectors[chosen], np.float32)
 

@@ -1,4 +1,4 @@
-"""What a collection's index answers, held against exact search; and how it is best searched."""
+"""Verify a collection's index against exact search, and tune it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def apply_tuning(
     """Make what `tune` or `compare_indexes` found the default of every client.
 
     Where it was measured on another index than the collection has, that index is built first: the
-    collection cannot be searched meanwhile. Raises `UsageError` where no setting reached the recall, `BackendError`.
+    collection cannot be searched meanwhile. Raises `UsageError` if no setting reached the recall, `BackendError`.
     """
     collection = collection.pinned()
     params = best.chosen()
@@ -119,7 +119,7 @@ def _wait_for_the_index(collection: ImageCollection, on_notice: Callable[[str], 
     if collection.store.index_state().covers(collection.count()):
         return
     if on_notice:
-        on_notice("not all rows are indexed, and those are found without the index: waiting until they are")
+        on_notice("waiting until all rows are indexed, because Milvus finds the others without the index")
     collection.store.wait_until_indexed(_INDEX_SECONDS)
 
 

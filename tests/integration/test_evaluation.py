@@ -123,7 +123,7 @@ def test_the_command_prints_what_was_measured(filled: str) -> None:
     words = ["evaluate", "-c", "trip", "--label", "album", "-k", "5,1", "--exact"]
     printed = imgvec(*words, "-o", "json")
     assert json.loads(printed.stdout) == expected.to_dict()
-    assert "1 of 20 rows of trip have no album" in printed.stderr
+    assert "trip: 1 of 20 rows without album" in printed.stderr
     rows = list(csv.DictReader(io.StringIO(imgvec(*words, "-o", "csv").stdout)))
     assert [row["over"] for row in rows] == ["queries", "classes", "class", "class", "class"]
     assert float(rows[0]["map"]) == expected.micro["map"]
@@ -157,13 +157,13 @@ def test_the_command_asks_with_images_of_a_folder(filled: str, tmp_path: Path, s
         assert found["micro"] == evaluate(photos, label="album", queries=given).micro
     assert found["queries"] == 4
     assert found["unreadable"] == [{"uri": str(folder / "broken.png"), "reason": "not an image"}]
-    assert "1 images" in printed.stderr  # without a label
-    assert "1 rows" in printed.stderr  # without an image
+    assert "Note: 1 image in " in printed.stderr  # without a label
+    assert "Note: 1 row of " in printed.stderr  # without an image
     assert "broken.png: not an image" in printed.stderr
     narrowed = json.loads(imgvec(*words, "--where", 'album == "a1"', "-o", "json").stdout)
     assert (narrowed["queries"], narrowed["without_relevant"]) == (2, {"a0": 2, "a2": 1})
     file.write_text("path,label\n100.png,nowhere\n" if suffix == "csv" else file.read_text().replace("a2", "nowhere"))
-    assert "no row has the album nowhere; there are: a0, a1, a2" in imgvec(*words, status=1).stderr
+    assert "no row has the album nowhere; existing: a0, a1, a2" in imgvec(*words, status=1).stderr
 
 
 def test_the_command_compares(filled: str, tmp_path: Path, pictures: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_command_compares(filled: str, tmp_path: Path, pictures: Path) -> No
         (["--label", "album", "-k", "0"], "0", 2),
         (["--label", "album", "--queries", "x"], "--query-labels", 2),
         (["--label", "album", "--compare-uri", "x"], "--compare", 2),
-        (["--label", "album", "-k", "20000"], "limit = 20001", 1),
+        (["--label", "album", "-k", "20000"], "limit must be from 1 to 16384, not 20001", 1),
     ],
 )
 def test_the_command_says_what_is_wrong(filled: str, words: list[str], says: str, status: int) -> None:

@@ -244,3 +244,50 @@ print(json.dumps(answers))
         OMP_NUM_THREADS="2",
     )
     assert answers == [True, True, True, None, True, True]
+
+
+def test_exact_search_that_was_used_before_a_fork() -> None:
+    """Its products want OpenMP's threads too, which stay in the parent."""
+    answers = said(
+        "",
+        """
+from imgvec.indexes.exact import ExactSearch
+
+rows = np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32)
+ids = [str(number) for number in range(len(rows))]
+
+def begun():
+    search = ExactSearch(rows[:600], limit=5, metric_type="COSINE", device="cpu")
+    search.add(ids[:10_000], rows[:10_000])
+    return search
+
+def ended(search):
+    search.add(ids[10_000:], rows[10_000:])
+    return search.neighbours().ids
+
+def in_a_thread():
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ended(begun())))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+before, half = ended(begun()), begun()
+answers = [child(lambda: ended(begun()) == before), child(lambda: in_a_thread() == before)]
+# one that the parent began, and children while another thread of the parent searches
+answers.append(child(lambda: ended(half) == before))
+done = threading.Event()
+def busy():
+    while not done.is_set():
+        ended(begun())
+thread = threading.Thread(target=busy)
+thread.start()
+answers += [child(lambda: ended(begun()) == before) for _ in range(3)]
+done.set()
+thread.join()
+answers.append(ended(half) == before)
+print(json.dumps(answers))
+""",
+        OMP_NUM_THREADS="2",
+    )
+    assert answers == 7 * [True]

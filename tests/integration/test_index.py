@@ -113,8 +113,8 @@ def test_the_command_builds_and_tells_what_there_is(trip: ImageCollection) -> No
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("--gpu",), 1, "has no GPU, required by GPU_CAGRA: it accepts AUTOINDEX, FLAT, HNSW"),
     (("--type", "GPU_IVF_FLAT", "-p", "nlist=8"), 1, "has no GPU, required by GPU_IVF_FLAT"),
-    (("--type", "HNSW", "-p", "M=many"), 1, "M = 'many' is refused: give an integer from 2 to 2048"),
-    (("--type", "HNSW", "-p", "m=8"), 1, "m is not a build parameter of HNSW (it has: M, efConstruction)"),
+    (("--type", "HNSW", "-p", "M=many"), 1, "M must be an integer from 2 to 2048, not 'many'"),
+    (("--type", "HNSW", "-p", "m=8"), 1, "m is not a build parameter of HNSW (valid: M, efConstruction)"),
     (("--type", "HSNW"), 1, "'HSNW' is not an index type"),
     (("--from", "photos", "--gpu", "--type", "HNSW"), 2, "not both"),
     (("-p", "M=8"), 2, "-p needs --type"),

@@ -115,7 +115,7 @@ def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
         assert fresh(misled.params).high < 0.9
         assert not [name for name in store.link.client.list_collections() if "scratch" in name]
     assert len(said) == 1
-    assert "HNSW is built over the 3 copies" in said[0]
+    assert "HNSW is built on the 3 copies" in said[0]
 
 
 def test_what_a_small_copy_teaches_is_carried_over(backend_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,8 +204,8 @@ def test_what_is_not_reached_is_exit_status_1_and_nothing_is_applied(lite_uri: s
         (["--types", "HNSWW"], "'HNSWW' is not an index type"),
         (["--where", "rank > 5000"], "no row of 'tuned' matches rank > 5000"),
         (["--where", "colour == 1"], "colour"),
-        (["--queries", "SHORT.npy"], "and (n, 32) floats are wanted"),
-        (["--queries", "FEW.npy"], "5 queries are too few"),
+        (["--queries", "SHORT.npy"], "an (n, 32) array of floats is needed"),
+        (["--queries", "FEW.npy"], "5 queries cannot show a recall"),
         (["--queries", "/nonexistent"], "no such file or folder"),
     ],
 )
@@ -242,7 +242,7 @@ def test_images_of_a_folder_are_queries(lite_uri: str, pictures: Path, monkeypat
     monkeypatch.setattr("imgvec.target.loaded_encoder", lambda *_: FakeEncoder(dim=DIM))
     said = imgvec(lite_uri, "--recall", 0.4, "--queries", pictures, "-o", "json")
     assert json.loads(said.stdout)["queries"] == [10, 10]
-    assert "broken.jpg is not a query" in said.stderr
+    assert "broken.jpg cannot be used as a query" in said.stderr
 
 
 def test_an_empty_collection_has_nothing_to_tune(lite_uri: str) -> None:

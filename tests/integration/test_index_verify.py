@@ -215,7 +215,7 @@ def test_the_command(lite_uri: str, tmp_path: Path) -> None:
     status, text = run("-p", "nprobe=1")
     assert status == 1
     assert "error: low recall: recall@10 is" in text
-    assert "error: zero vector: 1 times" in text
+    assert "error: zero vector: 1 time, a stored vector" in text
 
 
 def test_the_command_searches_as_the_collection_does(lite_uri: str) -> None:

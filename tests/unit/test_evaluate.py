@@ -256,9 +256,9 @@ def test_images_that_cannot_be_read_are_reported(photos: tuple[Collection, dict[
 def test_labels_that_no_row_has_are_named(photos: tuple[Collection, dict[str, str]]) -> None:
     collection, given = photos
     names = itertools.cycle(["evn", "odd", "off"])
-    with pytest.raises(QueryError, match="no row has the label evn, off; there are: even, odd"):
+    with pytest.raises(QueryError, match="no row has the label evn, off; existing: even, odd"):
         evaluate(collection, label="label", queries={path: next(names) for path in given})
-    with pytest.raises(QueryError, match="10 queries have no label"):
+    with pytest.raises(QueryError, match="10 queries without a label"):
         evaluate(collection, label="label", queries=dict.fromkeys(given, ""))
 
 
@@ -340,7 +340,7 @@ def test_one_query_has_no_interval() -> None:
     found = paired(results([0.5, 0.2, 0.1], "aab"), results([0.6, 0.4, 0.4], "aab"))
     assert (found.classes["b"][0].low, found.classes["b"][0].high) == (None, None)
     assert found.classes["a"][0].low is not None
-    with pytest.raises(QueryError, match="no query"):
+    with pytest.raises(QueryError, match="no queries or no measures in common"):
         paired(results([], ""), results([1.0], "a"))
 
 

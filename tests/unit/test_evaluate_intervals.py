@@ -61,5 +61,5 @@ def test_what_labels_can_be(kind: str) -> None:
 
 @pytest.mark.parametrize("declared", [FieldType("FLOAT"), FieldType("JSON"), FieldType("ARRAY", element="DOUBLE")])
 def test_what_labels_cannot_be(declared: FieldType) -> None:
-    with pytest.raises(FilterError, match="labels are VARCHAR, INT8, INT16, INT32, INT64, BOOL, or an ARRAY of these"):
+    with pytest.raises(FilterError, match="labels must be VARCHAR, INT8, INT16, INT32, INT64, BOOL, or an ARRAY of"):
         label_type("a", {"a": declared}, dynamic=True)

@@ -61,7 +61,7 @@ def test_classes_come_by_label() -> None:
 
 def test_unreadable_images_as_data(tmp_path: Path) -> None:
     collection = noisy(20, 2)
-    with pytest.raises(QueryError, match=r"^no query is left to measure: 20 rows, 0 without label; 0 queries without a "
+    with pytest.raises(QueryError, match=r"^no queries left to measure: 20 rows, 0 without label; 0 queries without a "
                        r"relevant row, 1 unreadable$"):  # fmt: skip
         evaluate(collection, label="label", queries={str(tmp_path / "gone.png"): "c0"})
 
@@ -151,16 +151,16 @@ def test_a_row_deleted_meanwhile_is_no_query(exact: bool) -> None:
 def test_the_labels_there_are() -> None:
     collection = Collection(at(*range(23)), [{"label": f"l{i:02}", "number": i} for i in range(23)])
     twenty = ", ".join(f"l{i:02}" for i in range(20))
-    with pytest.raises(QueryError, match=rf"^no row has the label x, y; there are: {twenty} and 3 more$"):
+    with pytest.raises(QueryError, match=rf"^no row has the label x, y; existing: {twenty} and 3 more$"):
         evaluate(collection, label="label", queries={"1.png": "x", "2.png": "y", "3.png": "l00"})
     for id_ in ("0020", "0021", "0022"):
         del collection.store.rows[id_]
-    with pytest.raises(QueryError, match=rf"^no row has the label x; there are: {twenty}$"):
+    with pytest.raises(QueryError, match=rf"^no row has the label x; existing: {twenty}$"):
         evaluate(collection, label="label", queries={"1.png": "x"})
     collection.store.rows.clear()
-    with pytest.raises(QueryError, match=r"^no row has the label x; there are: none$"):
+    with pytest.raises(QueryError, match=r"^no row has the label x; existing: none$"):
         evaluate(collection, label="label", queries={"1.png": "x"})
-    with pytest.raises(QueryError, match=r"^2 queries have no label, 2\.png first: give each one$"):
+    with pytest.raises(QueryError, match=r"^2 queries without a label, starting with 2\.png: label all of them$"):
         evaluate(collection, label="label", queries={"1.png": "x", "2.png": "", "3.png": []})
 
 
@@ -173,9 +173,9 @@ def test_a_label_that_the_filter_leaves_out_is_known_and_has_nothing_to_find() -
             yield [row for row in batch if not filter or row["label"] == "a"]
 
     collection.store.scan = filtered  # type: ignore[method-assign, assignment]
-    with pytest.raises(QueryError, match=r"^no query is left .*; 1 queries without a relevant row, 0 unreadable$"):
+    with pytest.raises(QueryError, match=r"^no queries left .*; 1 query without a relevant row, 0 unreadable$"):
         evaluate(collection, label="label", where='label == "a"', queries={"1.png": "b"})
-    with pytest.raises(QueryError, match=r"^no row has the label c; there are: a, b$"):
+    with pytest.raises(QueryError, match=r"^no row has the label c; existing: a, b$"):
         evaluate(collection, label="label", where='label == "a"', queries={"1.png": "c"})
 
 
@@ -208,7 +208,7 @@ def test_queries_are_paired_by_name() -> None:
 def test_only_the_same_measures_can_be_paired() -> None:
     first, second = results([0.1], "a", "one"), results([0.2], "a", "two")
     object.__setattr__(second, "measures", ("map@5",))
-    with pytest.raises(QueryError, match=r"^one and two have no query and no measures in common$"):
+    with pytest.raises(QueryError, match=r"^one and two have no queries or no measures in common$"):
         paired(first, second)
 
 
@@ -264,11 +264,11 @@ def test_label_types() -> None:
               "counts": FieldType("ARRAY", "INT8"), "meta": FieldType("JSON")}  # fmt: skip
     assert label_type("counts", fields, dynamic=False) == fields["counts"]
     assert label_type("any", fields, dynamic=True) is None
-    with pytest.raises(FilterError, match=r"^there is no field 'any' to take labels from \(fields: id, size, sizes, "):
+    with pytest.raises(FilterError, match=r"^no field 'any' to take labels from \(fields: id, size, sizes, "):
         label_type("any", fields, dynamic=False)
     for name, told in (("size", "DOUBLE"), ("sizes", "ARRAY<FLOAT>"), ("meta", "JSON")):
         with pytest.raises(
-            FilterError, match=rf"^{name} holds {told}, and labels are VARCHAR, INT8, .*, BOOL, or an ARRAY"
+            FilterError, match=rf"^{name} holds {told}, but labels must be VARCHAR, INT8, .*, BOOL, or an ARRAY"
         ):
             label_type(name, fields, dynamic=True)
 

@@ -18,8 +18,8 @@ def test_no_definition_and_no_metadata_has_a_field_of_that_name(name: str) -> No
     field = {"type": "VARCHAR", "default": ""}
     with pytest.raises(DefinitionError, match="is reserved"):
         Definition.load({"encoder": ENCODER, "fields": {name: field}})
-    assert field_problem(name) == "imgvec fills it in"
-    with pytest.raises(ValueError, match=f"{name} is a field that imgvec fills in"):
+    assert field_problem(name) == "filled in by imgvec"
+    with pytest.raises(ValueError, match=f"{name} is filled in by imgvec"):
         Definition.load({"encoder": ENCODER}).row_fields({name: "something"})
 
 

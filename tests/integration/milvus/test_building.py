@@ -77,7 +77,7 @@ def test_every_type_of_both_backends_is_built_and_searched_as_itself(store: Stor
         ("IVF_SQ8", {"sq_type": "SQ4"}, UnsupportedByBackend, "has no sq_type = SQ4 for IVF_SQ8"),
         ("IVF_SQ8", {"refine": True}, UnsupportedByBackend, "has no refine = True for IVF_SQ8"),
         ("BIN_FLAT", {}, (UnsupportedByBackend, DefinitionError), "BIN_FLAT"),
-        ("HNSW", {"M": 1}, DefinitionError, "M = 1 is refused: give an integer from 2 to 2048"),
+        ("HNSW", {"M": 1}, DefinitionError, "M must be an integer from 2 to 2048, not 1"),
         ("IVF_PQ", {"nlist": 8}, (UnsupportedByBackend, DefinitionError), "IVF_PQ"),
         ("HNSW", {"nlist": 1}, DefinitionError, "nlist is not a build parameter of HNSW"),
         ("HSNW", {}, DefinitionError, "'HSNW' is not an index type"),

@@ -160,11 +160,11 @@ def test_a_collection_is_made_with_its_gpu_index(backend: Connection, gpu: tuple
 @pytest.mark.parametrize(
     ("type", "params", "said"),
     [
-        ("GPU_CAGRA", {"graph_degree": 256}, "graph_degree = 256 is refused: it is the smaller of the two"),
-        ("GPU_CAGRA", {"build_algo": "HNSW"}, "give IVF_PQ, NN_DESCENT, ITERATIVE"),
-        ("GPU_IVF_PQ", {"m": 3}, "m = 3 does not divide the 8 dimensions"),
+        ("GPU_CAGRA", {"graph_degree": 256}, "graph_degree must be at most intermediate_graph_degree, 128, not 256"),
+        ("GPU_CAGRA", {"build_algo": "HNSW"}, "build_algo must be IVF_PQ, NN_DESCENT, ITERATIVE"),
+        ("GPU_IVF_PQ", {"m": 3}, "m must divide the vectors' 8 dimensions, so it cannot be 3"),
         ("IVF_PQ", {"nlist": 16}, "IVF_PQ needs m: give an integer from 1 to 32768"),
-        ("HNSW_PQ", {}, "m = 32 does not divide the 8 dimensions"),
+        ("HNSW_PQ", {}, "m must divide the vectors' 8 dimensions, so it cannot be 32"),
         ("GPU_BRUTE_FORCE", {"nlist": 16}, "nlist is not a build parameter of GPU_BRUTE_FORCE"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from milvus_rows import Vectors, definition, unit_vectors
 from rows import row
 
-from imgvec.errors import QueryError
+from imgvec.errors import OptionError, QueryError
 from imgvec.milvus import Connection, Store
 from imgvec.store import Found
 
@@ -105,8 +105,13 @@ def test_wrong_shapes_limits_and_parameters_are_refused(hnsw: Store) -> None:
     with pytest.raises(QueryError, match="the vectors have dim 8, but the collection has dim 16"):
         hnsw.search(unit_vectors(1, 8), limit=1)
     for limit in (0, -1, 16_385):
-        with pytest.raises(QueryError, match=f"limit = {limit} is refused"):
+        with pytest.raises(OptionError, match=f"limit must be from 1 to 16384, not {limit}") as refused:
             hnsw.search(good, limit=limit)
+        assert isinstance(refused.value, QueryError)  # as 0.1.0 raised
+    with pytest.raises(TypeError, match="search takes no filer"):
+        hnsw.search(good, limit=1, filer="rank >= 200")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="search wants a limit"):
+        hnsw.search(good)  # type: ignore[call-arg]
     with pytest.raises(QueryError, match="nprobe is not a search parameter of HNSW"):
         hnsw.search(good, limit=1, params={"nprobe": 8})
     with pytest.raises(QueryError, match="ef = 0 is refused"):

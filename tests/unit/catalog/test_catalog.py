@@ -42,20 +42,25 @@ def test_its_own_defaults_are_accepted(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "which", "params", "problem"),
     [
-        ("HNSW", "build", {"M": 1}, "M = 1 is refused: give an integer from 2 to 2048"),
+        ("HNSW", "build", {"M": 1}, "M must be an integer from 2 to 2048, not 1"),
         ("HNSW", "build", {"M": 2049}, "from 2 to 2048"),
         ("HNSW", "build", {"M": True}, "from 2 to 2048"),
         ("HNSW", "build", {"M": 16.0}, "from 2 to 2048"),
-        ("HNSW", "build", {"m": 16}, "m is not a build parameter of HNSW (it has: M, efConstruction)"),
-        ("HNSW", "search", {"ef": 0}, "give an integer from 1"),
+        ("HNSW", "build", {"m": 16}, "m is not a build parameter of HNSW (valid: M, efConstruction)"),
+        ("HNSW", "search", {"ef": 0}, "ef must be an integer from 1"),
         ("IVF_FLAT", "build", {"nlist": 65_537}, "from 1 to 65536"),
-        ("IVF_PQ", "build", {"m": 7}, "does not divide the 384 dimensions"),
+        ("IVF_PQ", "build", {"m": 7}, "must divide the vectors' 384 dimensions"),
         ("SCANN", "build", {"with_raw_data": "yes"}, "true or false"),
         ("HNSW_SQ", "build", {"sq_type": "SQ9"}, "SQ4U, SQ6, SQ8, BF16, FP16"),
         ("GPU_CAGRA", "search", {"itopk_size": 100}, "a multiple of 32"),
-        ("GPU_CAGRA", "build", {"graph_degree": 64, "intermediate_graph_degree": 32}, "the smaller of the two"),
+        (
+            "GPU_CAGRA",
+            "build",
+            {"graph_degree": 64, "intermediate_graph_degree": 32},
+            "must be at most intermediate_graph_degree",
+        ),
         ("GPU_IVF_PQ", "build", {"nbits": 9}, "from 4 to 8"),
-        ("FLAT", "search", {"ef": 3}, "(it has: none)"),
+        ("FLAT", "search", {"ef": 3}, "(valid: none)"),
     ],
 )
 def test_out_of_range(name: str, which: str, params: dict[str, Any], problem: str) -> None:

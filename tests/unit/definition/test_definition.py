@@ -107,26 +107,26 @@ def test_an_empty_key_is_named(tmp_path: Path) -> None:
             "index:\n  gpu: {type: GPU_CAGRA, params: {graph_degree: 256}}\n",
             "index.gpu.params.graph_degree",
             3,
-            "the smaller of the two",
+            "must be at most intermediate_graph_degree",
         ),
         ("vector: {type: INT8_VECTOR}\nindex:\n  cpu: {type: IVF_FLAT}\n", "index.cpu.type", 4, "not INT8_VECTOR"),
         ("vector: {metric_type: HAMMING}\n", "vector.metric_type", 2, "COSINE"),
         ("fields:\n  uri: {type: VARCHAR, default: ''}\n", "fields.uri", 3, "is reserved"),
         ("fields:\n  Uri: {type: VARCHAR, default: ''}\n", "fields.Uri", 3, "is reserved"),
-        ("fields:\n  IN: {type: VARCHAR, default: ''}\n", "fields.IN", 3, "word of Milvus"),
-        ("fields:\n  in: {type: VARCHAR, default: ''}\n", "fields.in", 3, "word of Milvus"),
+        ("fields:\n  IN: {type: VARCHAR, default: ''}\n", "fields.IN", 3, "a reserved word in Milvus"),
+        ("fields:\n  in: {type: VARCHAR, default: ''}\n", "fields.in", 3, "a reserved word in Milvus"),
         ("fields:\n  a-b: {type: VARCHAR, default: ''}\n", "fields.a-b", 3, "a letter or _"),
         ("fields:\n  price: {type: MONEY, default: 0}\n", "fields.price.type", 3, "'INT8'"),
         ("fields:\n  price: {type: INT8, default: 300}\n", "fields.price.default", 3, "does not fit INT8"),
         ("fields:\n  price: {type: INT8}\n", "fields.price", 3, "required: true"),
-        ("fields:\n  price: {type: INT8, required: true, default: 1}\n", "fields.price", 3, "neither a default"),
+        ("fields:\n  price: {type: INT8, required: true, default: 1}\n", "fields.price", 3, "cannot have a default"),
         ("fields:\n  tags: {type: ARRAY, default: []}\n", "fields.tags", 3, "element_type"),
-        ("fields:\n  n: {type: INT8, default: 0, max_length: 5}\n", "fields.n", 3, "max_length belongs"),
+        ("fields:\n  n: {type: INT8, default: 0, max_length: 5}\n", "fields.n", 3, "max_length is only for"),
         ("fields:\n  n: {type: DOUBLE, default: 0, index: Trie}\n", "fields.n", 3, "index Trie takes VARCHAR"),
-        ("fields:\n  n: {type: DOUBLE, default: 0, index: BTREE}\n", "fields.n", 3, "none of AUTO"),
+        ("fields:\n  n: {type: DOUBLE, default: 0, index: BTREE}\n", "fields.n", 3, "not one of AUTO"),
         ("fields:\n  n: {type: DOUBLE, default: 0, max_length: '7'}\n", "fields.n.max_length", 3, "valid integer"),
         ("partition_key: nobody\n", "partition_key", 2, "declared VARCHAR or INT64"),
-        ("num_partitions: 4\n", "num_partitions", 2, "belongs to a partition_key"),
+        ("num_partitions: 4\n", "num_partitions", 2, "needs a partition_key"),
         ("consistency_level: Eventual\n", "consistency_level", 2, "Eventually"),
     ],
 )
@@ -246,9 +246,9 @@ def test_absent_metadata() -> None:
 def test_undeclared_metadata() -> None:
     open_ = Definition.load({"encoder": {"model": "m"}})
     assert open_.row_fields({"note": "x", "n": 1, "nothing": None}) == {"note": "x", "n": 1}
-    with pytest.raises(ValueError, match="imgvec fills in"):
+    with pytest.raises(ValueError, match="is filled in by imgvec"):
         open_.row_fields({"uri": "x"})
-    with pytest.raises(ValueError, match="cannot be a field's name"):
+    with pytest.raises(ValueError, match="is not a valid field name"):
         open_.row_fields({"a b": 1})
     closed = Definition.load({"encoder": {"model": "m"}, "dynamic": False})
     with pytest.raises(ValueError, match="dynamic: false"):

@@ -16,18 +16,18 @@ CLOSED = PLAIN.model_copy(update={"dynamic": False})
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("like", "a word of Milvus's own"),
-        ("IN", "a word of Milvus's own"),
-        ("array_contains", "a word of Milvus's own"),
-        ("RowID", "a word of Milvus's own"),
-        ("timestamp", "a word of Milvus's own"),
-        ("two words", "a field's name is a letter or _, then letters, digits and _"),
-        ("1st", "a field's name is a letter or _, then letters, digits and _"),
-        ("", "a field's name is a letter or _, then letters, digits and _"),
-        ("größe", "a field's name is a letter or _, then letters, digits and _"),
-        ("a" * 256, "a field's name is a letter or _, then letters, digits and _"),
-        ("a\n", "a field's name is a letter or _, then letters, digits and _"),
-        ("uri", "imgvec fills it in"),
+        ("like", "a reserved word in Milvus"),
+        ("IN", "a reserved word in Milvus"),
+        ("array_contains", "a reserved word in Milvus"),
+        ("RowID", "a reserved word in Milvus"),
+        ("timestamp", "a reserved word in Milvus"),
+        ("two words", "a field name is a letter or _, then letters, digits and _"),
+        ("1st", "a field name is a letter or _, then letters, digits and _"),
+        ("", "a field name is a letter or _, then letters, digits and _"),
+        ("größe", "a field name is a letter or _, then letters, digits and _"),
+        ("a" * 256, "a field name is a letter or _, then letters, digits and _"),
+        ("a\n", "a field name is a letter or _, then letters, digits and _"),
+        ("uri", "filled in by imgvec"),
         ("a" * 255, None),
         ("_", None),
         ("Label2", None),
@@ -38,7 +38,7 @@ def test_the_names_of_fields(name: str, says: str | None) -> None:
     if says is None:
         assert PLAIN.row_fields({name: "x"})[name] == "x"
         return
-    with pytest.raises(ValueError, match=r"imgvec fills in|cannot be a field.s name: a letter or _, then"):
+    with pytest.raises(ValueError, match=r"filled in by imgvec|is not a valid field name: use a letter or _, then"):
         PLAIN.row_fields({name: "x"})
     if name != "uri":
         with pytest.raises(DefinitionError):
@@ -52,9 +52,9 @@ def test_a_cell_that_says_nothing_is_left_out_whatever_its_name(value: Any) -> N
 
 def test_a_closed_definition_takes_what_it_declares() -> None:
     assert CLOSED.row_fields({"label": "a"}) == {"label": "a"}
-    with pytest.raises(ValueError, match=r"^note is not declared, and the definition has dynamic: false$"):
+    with pytest.raises(ValueError, match=r"^note is not declared, and the definition says dynamic: false$"):
         CLOSED.row_fields({"label": "a", "note": 1})
-    with pytest.raises(ValueError, match=r"^uri is a field that imgvec fills in$"):
+    with pytest.raises(ValueError, match=r"^uri is filled in by imgvec$"):
         CLOSED.row_fields({"uri": "/a.jpg"})
 
 
@@ -66,7 +66,7 @@ def test_what_only_a_default_or_the_picture_would_fill() -> None:
     assert photos.row_fields({"album": "a"}, taken_at=5, only_given=True) == {"album": "a"}
     required = Definition.load({"encoder": {"model": "m"}, "fields": {"label": {"type": "VARCHAR", "required": True}}})
     assert required.row_fields({}, only_given=True) == {}
-    with pytest.raises(ValueError, match=r"^label is missing, and the definition requires it$"):
+    with pytest.raises(ValueError, match=r"^label is missing, but the definition requires it$"):
         required.row_fields({})
 
 

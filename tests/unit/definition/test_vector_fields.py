@@ -58,7 +58,7 @@ def test_it_is_remembered() -> None:
         ),
         (
             "  t:\n    encoder: {model: m}\n    index:\n      cpu:\n        type: HNSW\n        params: {M: 1}",
-            "vectors.t.index.cpu.params.M", 8, "M = 1 is refused",
+            "vectors.t.index.cpu.params.M", 8, "M must be an integer from 2 to 2048, not 1",
         ),
         (
             "  t:\n    encoder: {model: m}\n    index:\n      cpu:\n        type: HNSW\n        search: {nprobe: 1}",
@@ -89,7 +89,7 @@ def test_three_beside_the_first_are_allowed() -> None:
 
 def test_metadata_does_not_fill_a_vector() -> None:
     definition = with_vectors(texture=TEXTURE)
-    with pytest.raises(ValueError, match="texture is a field that imgvec fills in"):
+    with pytest.raises(ValueError, match="texture is filled in by imgvec"):
         definition.row_fields({"texture": "rough"})
     assert definition.row_fields({"texture": ""}) == {}
     assert definition.field_problem("texture") == "imgvec fills it in"

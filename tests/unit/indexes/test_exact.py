@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgvec.errors import QueryError
+from imgvec import forked
+from imgvec.errors import OptionError, QueryError
 from imgvec.indexes import exact
 from imgvec.indexes.exact import ExactSearch, Neighbours, nearest
 from imgvec.vectors import Vectors
@@ -151,8 +152,9 @@ def test_neighbours_without_the_query_itself() -> None:
         (np.ones(2, np.float32), {}, "float32"),
         (np.array([[np.nan, 1]], np.float32), {}, "query 0"),
         (np.zeros((1, 2), np.float32), {}, "query 0"),
-        (np.ones((1, 2), np.float32), {"limit": 0}, "limit = 0"),
+        (np.ones((1, 2), np.float32), {"limit": 0}, "limit must be at least 1, not 0"),
         (np.ones((1, 2), np.float32), {"metric_type": "HAMMING"}, "HAMMING"),
+        (np.ones((1, 2), np.float32), {"device": "mps"}, "auto, cpu or cuda, not mps"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(queries: Any, options: dict[str, Any], says: str) -> None:
@@ -160,11 +162,23 @@ def test_what_cannot_be_searched_is_refused(queries: Any, options: dict[str, Any
         ExactSearch(queries, **{"limit": 1, "metric_type": "COSINE", "device": "cpu", **options})
 
 
+def test_a_gpu_does_not_follow_into_a_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(forked, "_child", True)
+    monkeypatch.setattr(forked, "_gpu", True)
+    queries = np.eye(2, dtype=np.float32)
+    with pytest.raises(OptionError, match="forked from one that had used a GPU, so it cannot search on cuda"):
+        ExactSearch(queries, limit=1, metric_type="IP", device="cuda")
+    search_ = ExactSearch(queries, limit=1, metric_type="IP")
+    search_.add(["a", "b"], queries)
+    assert search_.neighbours().ids == [["a"], ["b"]]
+
+
 def test_rows_of_another_shape_are_refused() -> None:
     search_ = ExactSearch(np.ones((1, 2), np.float32), limit=1, metric_type="IP", device="cpu")
     with pytest.raises(QueryError, match="1 ids"):
         search_.add(["a"], np.ones((2, 2), np.float32))
-    with pytest.raises(QueryError, match=r"\(n, 2\)"):
+    with pytest.raises(QueryError, match=r"ids need a \(\d+, 2\) array of vectors"):
         search_.add(["a"], np.ones((1, 3), np.float32))
 
 

@@ -93,7 +93,7 @@ def test_what_is_not_reached_has_no_ring_and_says_so() -> None:
     html = page([tuned(reached=False)])
     assert not [each for each in svg(html).iter("circle") if each.get("fill") == "none"]
     assert "No setting of HNSW reaches recall@10 of 0.999: the best seen is 0.9650" in html
-    assert "the target is not reached" in html
+    assert "target not reached" in html
 
 
 def test_a_file_is_written_by_its_ending(tmp_path: Path) -> None:

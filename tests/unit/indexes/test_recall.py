@@ -124,5 +124,5 @@ def test_a_census_has_no_error() -> None:
 
 
 def test_no_queries() -> None:
-    with pytest.raises(ValueError, match="no queries"):
+    with pytest.raises(ValueError, match="needs at least one query"):
         estimate([])

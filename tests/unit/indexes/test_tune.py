@@ -318,7 +318,7 @@ def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
         ({"queries": 40}, OptionError, "40 queries are too few to show a recall of 0.95"),
         ({"queries": 1}, OptionError, "1 queries are too few"),
         ({"queries": np.zeros((0, 6), np.float32)}, OptionError, "0 queries are too few"),
-        ({"recall": 0.99, "queries": 5000}, OptionError, "of your own, the collection has not so many rows"),
+        ({"recall": 0.99, "queries": 5000}, OptionError, "of your own, since the collection has too few rows"),
         ({"filters": ["none"]}, FilterError, "no row of 'curve' matches none"),
         ({"filters": ["", "none"]}, FilterError, "no row of 'curve' matches none"),
     ],

@@ -50,7 +50,7 @@ def test_what_is_declared_for_stored_rows_holds_for_strangers(flattering: CurveS
     (choice,) = tuned.choices
     assert choice.applied is not None
     assert truly(flattering, tuned) >= choice.applied.recall.low >= 0.95
-    assert "held-out rows that were left out of a copy" in tuned.summary()
+    assert "held-out rows left out of a copy" in tuned.summary()
     # searched as they are, they would have chosen a setting that is too cheap
     ids = flattering.ids[:500]
     stored = questions(flattering, sampled(flattering, ids), [""], limit=10, device="cpu", tell=SILENT)
@@ -248,7 +248,7 @@ class TestMoreRowsThanAreCopied:
         tuned = tune(large, large.scratch, recall=0.98, queries=700)
         assert not tuned.reached
         assert tuned.choices[0].best.recall.mean >= 0.98 > tuned.choices[0].best.recall.low
-        assert tuned.summary().endswith("; more queries, or queries of your own, may show that it does")
+        assert tuned.summary().endswith("; more queries, or your own, may show that it does")
 
     def test_too_many_queries_for_the_rows_are_refused(self, large: CurveStore) -> None:
         with pytest.raises(QueryError, match="ask for fewer"):

@@ -133,7 +133,7 @@ def test_a_gpu_index_needs_one_in_the_definition_and_a_gpu() -> None:
 
 def test_the_dimension_is_checked_with_the_index() -> None:
     pq = definition(index={"cpu": {"type": "IVF_PQ", "params": {"m": 7}}})
-    with pytest.raises(DefinitionError, match="does not divide the 384"):
+    with pytest.raises(DefinitionError, match="must divide the vectors' 384"):
         schema.check(pq, NEW, dim=384)
     with pytest.raises(DefinitionError, match="1 to 32768"):
         schema.check(definition(), NEW, dim=32_769)
@@ -169,7 +169,7 @@ def test_a_further_vector_is_checked_as_the_first_is() -> None:
         schema.check(further(vector={"type": "FLOAT16_VECTOR"}), LITE)
     with pytest.raises(DefinitionError, match="dim = 40000"):
         schema.check(further(), LITE, dim=8, dims={"texture": 40_000})
-    with pytest.raises(DefinitionError, match="m = 5 does not divide the 12 dimensions"):
+    with pytest.raises(DefinitionError, match="m must divide the vectors' 12 dimensions"):
         schema.check(further(index={"cpu": {"type": "IVF_PQ", "params": {"m": 5}}}), NEW, dim=10, dims={"texture": 12})
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from fakes import FakeStore
 
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
@@ -90,7 +93,7 @@ def test_search_parameters_start_from_the_catalogue() -> None:
     assert sent("FLAT") == {}
     assert sent("NOT_IN_THE_CATALOGUE", {"x": 1}) == {"x": 1}
     for index, given, limit in (("HNSW", {"ef": 0}, 1), ("FLAT", {"ef": 1}, 1), ("GPU_IVF_PQ", {}, 1025)):
-        with pytest.raises(QueryError, match=r"refused|not a search parameter"):
+        with pytest.raises(QueryError, match=r"must be an integer|must be at most 1024|not a search parameter"):
             sent(index, given, limit)
 
 
@@ -113,3 +116,17 @@ def test_what_the_picture_filled_is_shown_to_who_asks_for_it_alone(dynamic: bool
     assert note in answers.Columns(["uri", note], kept).names
     nowhere = schema(dynamic=False, noted=False)
     assert answers.Columns([note], nowhere).names == ["id"]
+
+
+def test_a_misspelt_keyword_of_a_search_is_a_type_error() -> None:
+    """What is asked goes down as one value: a `filter` that nobody looks at would find every row."""
+    link: Any = SimpleNamespace(schema=schema(), capabilities=SimpleNamespace(max_limit=100))
+    vectors = np.eye(4, dtype=np.float32)
+    for store in (
+        reading.Reader(link, lambda: None).search,
+        lambda vectors, asked: FakeStore(dim=4).search(vectors, **asked),
+    ):
+        with pytest.raises(TypeError, match=r"^search takes no filer, zeal$"):
+            store(vectors, {"limit": 1, "zeal": 1, "filer": "x > 1"})  # type: ignore[typeddict-unknown-key]
+        with pytest.raises(TypeError, match=r"^search wants a limit$"):
+            store(vectors, {"filter": "x > 1"})  # type: ignore[typeddict-item]

@@ -70,9 +70,9 @@ class TestColumnsThatCannotBeFields:
         rows, said = read(**self.given(folder, kind))
         assert rows == [{"album": "cats"}, {"album": "dogs"}]
         (notice,) = said
-        assert "'id', 'width' (imgvec fills it in)" in notice
-        assert "'Album Title' (a field's name is" in notice
-        assert "'timestamp' (a word of Milvus's own)" in notice
+        assert "'id', 'width' (filled in by imgvec)" in notice
+        assert "'Album Title' (a field name is" in notice
+        assert "'timestamp' (a reserved word in Milvus)" in notice
         assert "--map COLUMN=FIELD" in notice
 
     def test_are_stored_under_another_name(self, folder: Path, kind: str) -> None:
