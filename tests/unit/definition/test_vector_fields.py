@@ -92,6 +92,6 @@ def test_metadata_does_not_fill_a_vector() -> None:
     with pytest.raises(ValueError, match="texture is filled in by imgvec"):
         definition.row_fields({"texture": "rough"})
     assert definition.row_fields({"texture": ""}) == {}
-    assert definition.field_problem("texture") == "imgvec fills it in"
+    assert definition.field_problem("texture") == "filled in by imgvec"
     assert definition.field_problem("textures") is None
-    assert definition.field_problem("uri") == "imgvec fills it in"
+    assert definition.field_problem("uri") == "filled in by imgvec"
