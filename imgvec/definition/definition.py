@@ -162,7 +162,7 @@ class Definition(Section):
 
     def field_problem(self, name: str) -> str | None:
         """Why metadata cannot be stored in a field of this name; None where it can."""
-        return "imgvec fills it in" if name in self.vectors else field_problem(name, self.reserved)
+        return "filled in by imgvec" if name in self.vectors else field_problem(name, self.reserved)
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:

@@ -201,5 +201,5 @@ def test_in_parts_and_from_a_table(photos: ImageCollection, pictures: Path, tmp_
     said: list[str] = []
     report = photos.ingest(Source(table), on_notice=said.append)
     assert (report.updated, report.refused.total()) == (1, 0)
-    assert any("view" in each and "imgvec fills it in" in each for each in said)
+    assert any("view" in each and "filled in by imgvec" in each for each in said)
     sound(photos)
