@@ -20,7 +20,8 @@ class LocalEngine:
     def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
         """`Engine.ingest`."""
         records = _UntilBroken(job.records())
-        report = ingest(records, job.store, job.encoder(), job.row_fields, job.resources, job.views, **options)
+        further = {name: encoder() for name, encoder in job.further.items()}
+        report = ingest(records, job.store, job.encoder(), job.row_fields, job.resources, job.views, further, **options)
         if records.error is not None:
             raise records.error
         return report

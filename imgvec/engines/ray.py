@@ -81,6 +81,7 @@ class RayEngine:
                 folder=str(Path.cwd()),
                 expand=None if job.views is None else job.views.expand,
                 journal_factory=journal_factory,
+                further=job.further_factories,
             )
             for outcome in self._outcomes(ray, job.records, work):
                 told = _add(total, outcome.report)

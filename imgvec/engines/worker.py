@@ -9,7 +9,7 @@ import contextlib
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,8 @@ class Work:
     expand: Expander | None = None
     journal_factory: Callable[[], Journal] | None = None
     """These two where pictures have several rows."""
+    further: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
+    """Load the encoders of the vectors beside `vector`."""
 
 
 class Worker:
@@ -80,6 +82,7 @@ class Worker:
             with contextlib.suppress(OSError):  # absolute paths and URLs do without
                 os.chdir(self._work.folder)
             self._store, self._encoder = self._work.store_factory(), self._work.encoder_factory()
+            self._further = {name: load() for name, load in self._work.further.items()}
             expand, journal = self._work.expand, self._work.journal_factory
             self._views = Views(expand, journal()) if expand is not None and journal is not None else None
         except ImgvecError as exc:
@@ -108,6 +111,7 @@ class Worker:
                     work.row_fields,
                     work.resources,
                     self._views,
+                    self._further,
                     strict=work.strict,
                     errors=refused,
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 class Decoder:
     """Bytes to the pixels of a picture's views; picklable, so that it can run in another process."""
 
-    prepare: Callable[[PIL.Image.Image], Pixels]
+    prepare: Mapping[str, Callable[[PIL.Image.Image], Pixels]]
+    """Each encoder's own, by the vector's name."""
     row_fields: RowFields
     max_pixels: int
     min_side: int
+    """Of the encoder that looks at the most pixels: all see the same picture."""
     policy: DecodePolicy
     expand: Expander | None = None
     """Makes the views; None for the whole picture alone."""
@@ -64,14 +66,15 @@ class Decoder:
         rows, pixels = self._views(row, decoded.image)
         return Prepared(row, rows, pixels, image.known), time.perf_counter() - start
 
-    def _views(self, row: Row, image: PIL.Image.Image) -> tuple[list[Row], Pixels]:
-        """The rows of a picture, and (views, 3, side, side) pixels in their order."""
+    def _views(self, row: Row, image: PIL.Image.Image) -> tuple[list[Row], dict[str, Pixels]]:
+        """The rows of a picture, and (views, 3, side, side) pixels for each encoder in their order."""
         if self.expand is None:
-            return [row], self.prepare(image)[np.newaxis]
+            return [row], {name: prepare(image)[np.newaxis] for name, prepare in self.prepare.items()}
         views = self.expand(image, row["width"], row["height"])
         if not views:
-            return [], np.empty((0, 3, self.min_side, self.min_side), np.uint8)
-        return rows_of(row, views), np.stack([self.prepare(view.image) for view in views])
+            return [], {name: np.empty((0, 3, self.min_side, self.min_side), np.uint8) for name in self.prepare}
+        pixels = {name: np.stack([prepare(view.image) for view in views]) for name, prepare in self.prepare.items()}
+        return rows_of(row, views), pixels
 
     def _from_image(self, image: Image, taken_at: int | None) -> Row:
         """The fields whose value comes from the picture itself."""

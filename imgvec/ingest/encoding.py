@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from imgvec.ingest.run import Run
 from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
-    from imgvec.encoders.protocol import Encoder
+    from imgvec.encoders.protocol import Encoder, Pixels
 
 
 def batches(
@@ -49,31 +49,39 @@ def batches(
         yield batch
 
 
-def encoded(batch: Sequence[Prepared | Ready], encoder: Encoder, run: Run) -> list[Ready]:
-    """The batch with a vector for every row; a picture of which one view has none is refused."""
-    prepared = [item for item in batch if isinstance(item, Prepared)]
+def encoded(batch: Sequence[Prepared | Ready], encoders: Mapping[str, Encoder], run: Run) -> list[Ready]:
+    """The batch with every encoder's vector for every row; a picture of which one view lacks one is refused."""
+    left = [(item, dict[str, Vectors]()) for item in batch if isinstance(item, Prepared)]
     ready = [item for item in batch if isinstance(item, Ready)]
-    rows = sum(len(item.rows) for item in prepared)
-    if rows:
-        with run.timed("encode"):
-            try:
-                found: Sequence[Vectors | None] = _of_each(prepared, _vectors(prepared, encoder))
-            except EncoderError as exc:
-                found = _one_by_one(prepared, encoder, run, exc)
-        run.encoded += rows
-    else:
-        found = [np.empty((0, encoder.binding.dim), np.float32)] * len(prepared)
-    for item, vectors in zip(prepared, found, strict=True):
-        if vectors is None:
-            run.refuse(UnreadableImage(item.row["uri"], "not encodable", "the encoder returned no vector for it"))
-        else:
-            ready.append(Ready(item.row, item.rows, vectors, encoded=True, known=item.known))
-    return ready
+    rows = sum(len(item.rows) for item, _ in left)
+    for name, encoder in encoders.items():
+        found = _of_encoder(name, encoder, [item for item, _ in left], run)
+        of_all, left = left, []
+        # what one encoder refuses the next need not look at
+        for (item, known), vectors in zip(of_all, found, strict=True):
+            if vectors is None:
+                who = "the encoder" if len(encoders) == 1 else f"the encoder of {name!r}"
+                run.refuse(UnreadableImage(item.row["uri"], "not encodable", f"{who} returned no vector for it"))
+            else:
+                left.append((item, {**known, name: vectors}))
+    run.encoded += rows
+    return ready + [Ready(item.row, item.rows, known, encoded=True, known=item.known) for item, known in left]
 
 
-def _vectors(prepared: Sequence[Prepared], encoder: Encoder) -> Vectors:
+def _of_encoder(name: str, encoder: Encoder, prepared: Sequence[Prepared], run: Run) -> Sequence[Vectors | None]:
+    """The (views, dim) vectors of each picture, None for one that the encoder has none for."""
+    if not any(len(item.rows) for item in prepared):
+        return [np.empty((0, encoder.binding.dim), np.float32)] * len(prepared)
+    with run.timed("encode"):
+        try:
+            return _of_each(prepared, _vectors([item.pixels[name] for item in prepared], encoder))
+        except EncoderError as exc:
+            return _one_by_one([item.pixels[name] for item in prepared], encoder, run, exc)
+
+
+def _vectors(pictures: Sequence[Pixels], encoder: Encoder) -> Vectors:
     """(rows, dim) vectors of all views, in calls that hold no more than the encoder takes at once."""
-    pixels = np.concatenate([item.pixels for item in prepared])
+    pixels = np.concatenate(pictures)
     calls = -(-len(pixels) // encoder.batch_size)
     if calls < 2:
         return encoder.encode(pixels)
@@ -86,16 +94,16 @@ def _of_each(prepared: Sequence[Prepared], vectors: Vectors) -> list[Vectors]:
     return np.split(vectors, ends[:-1])
 
 
-def _one_by_one(prepared: Sequence[Prepared], encoder: Encoder, run: Run, error: EncoderError) -> list[Vectors | None]:
+def _one_by_one(pictures: Sequence[Pixels], encoder: Encoder, run: Run, error: EncoderError) -> list[Vectors | None]:
     """Each picture's vectors, of a batch that failed, None where it fails alone; raises `error` where the encoder is
     broken.
 
     It is where it has none for any of several pictures, or for the only one before it ever had one in this run.
     """
     found: list[Vectors | None] = []
-    for item in prepared:
+    for pixels in pictures:
         try:
-            found.append(_vectors([item], encoder))
+            found.append(_vectors([pixels], encoder))
         except EncoderError:
             found.append(None)
     if all(vectors is None for vectors in found) and (len(found) > 1 or not run.encoded):

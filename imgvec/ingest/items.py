@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from imgvec.encoders.protocol import Pixels
 
 Row = dict[str, Any]
+VectorsByName = Mapping[str, Vectors]
+"""`vector`, and what further vectors the collection has."""
 
 
 class RowFields(Protocol):
@@ -48,8 +50,8 @@ class Prepared:
     """What its rows have in common; `id` is the picture's."""
     rows: Sequence[Row]
     """One a view."""
-    pixels: Pixels
-    """(views, 3, side, side), in the order of `rows`."""
+    pixels: Mapping[str, Pixels]
+    """(views, 3, side, side) for each vector's encoder, by the vector's name, in the order of `rows`."""
     known: ViewCounts = field(default_factory=dict)
 
 
@@ -59,8 +61,8 @@ class Ready:
 
     row: Row
     rows: Sequence[Row]
-    vectors: Vectors
-    """(views, dim), in the order of `rows`."""
+    vectors: VectorsByName
+    """(views, dim) each, in the order of `rows`."""
     encoded: bool
     known: ViewCounts = field(default_factory=dict)
 

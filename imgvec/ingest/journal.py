@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
-from imgvec.ingest.items import Ready
+from imgvec.ingest.items import Ready, VectorsByName
 from imgvec.rows import (
     CONTENT_HASH,
     FROM_IMAGE,
@@ -39,9 +40,9 @@ from imgvec.rows import (
     view_ids,
 )
 from imgvec.store import Writes
-from imgvec.vectors import Vectors
 
 Row = Mapping[str, Any]
+_NO_VECTORS = np.empty((0, 0), np.float32)
 
 TORN = ""
 """The content hash of a picture that is being written."""
@@ -83,8 +84,9 @@ class Pictures:
     own_fields = frozenset(reserved_names(views=False))
     """Those that imgvec fills in, and no metadata."""
 
-    def __init__(self, store: Writes) -> None:
-        self._store = store
+    def __init__(self, store: Writes, further: Collection[str] = ()) -> None:
+        self._store, self._further = store, further
+        """The store, and the names of its vectors beside `vector`."""
 
     def known(self, ids: Sequence[str], names: Sequence[str]) -> Mapping[str, Known]:
         """By id, of the pictures that are known; `names` are those of the fields."""
@@ -100,22 +102,34 @@ class Pictures:
         """By id, all fields of a picture's first row."""
         return self._store.get(list(known), output_fields=["*", FROM_IMAGE])
 
-    def rows(self, known: Mapping[str, ViewCounts]) -> Mapping[str, tuple[list[dict[str, Any]], Vectors]]:
+    def rows(self, known: Mapping[str, ViewCounts]) -> Mapping[str, tuple[list[dict[str, Any]], VectorsByName]]:
         """By id, the rows of a picture and their vectors; without pictures that lack one of their rows."""
-        stored = self._store.get(list(known), output_fields=["*", FROM_IMAGE], with_vector=True)
-        return {id_: _apart([{**row, ID: id_}]) for id_, row in stored.items()}
+        stored = self._whole(list(known))
+        return {id_: self._apart([{**row, ID: id_}]) for id_, row in stored.items()}
+
+    def _whole(self, ids: Sequence[str]) -> Mapping[str, Row]:
+        return self._store.get(ids, output_fields=["*", FROM_IMAGE, *self._further], with_vector=True)
+
+    def _apart(self, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], VectorsByName]:
+        """Stored rows without their vectors, and these."""
+        vectors = {name: [row.pop(name) for row in rows] for name in (VECTOR, *self._further)}
+        return rows, {name: np.stack(each) if each else _NO_VECTORS for name, each in vectors.items()}
 
     def write(self, pictures: Sequence[Ready], again: Again) -> None:
         """Write pictures, each with all of its rows."""
         self._upsert([row for each in pictures for row in each.rows], [each.vectors for each in pictures], again)
 
-    def _upsert(self, rows: Sequence[Row], vectors: Sequence[Vectors], again: Again) -> None:
+    def _upsert(self, rows: Sequence[Row], vectors: Sequence[VectorsByName], again: Again) -> None:
         # the one place where rows and vectors go to the store
         if rows:
             now = time.time_ns() // 1_000_000
             rows = [{**row, INGESTED_AT: now} for row in rows]
-            stacked = np.concatenate([each for each in vectors if len(each)])
-            again(lambda: self._store.upsert(rows, stacked))
+            stacked = {
+                name: np.concatenate([each[name] for each in vectors if len(each[name])])
+                for name in (VECTOR, *self._further)
+            }
+            first = stacked.pop(VECTOR)
+            again(partial(self._store.upsert, rows, first, **({"more": stacked} if stacked else {})))
 
 
 class ViewedPictures(Pictures):
@@ -123,8 +137,8 @@ class ViewedPictures(Pictures):
 
     own_fields = frozenset(reserved_names(views=True))
 
-    def __init__(self, store: Writes, journal: Journal, most: int) -> None:
-        super().__init__(store)
+    def __init__(self, store: Writes, journal: Journal, most: int, further: Collection[str] = ()) -> None:
+        super().__init__(store, further)
         self._journal, self.most = journal, most
 
     def known(self, ids: Sequence[str], names: Sequence[str]) -> Mapping[str, Known]:
@@ -152,14 +166,12 @@ class ViewedPictures(Pictures):
         rows = self._store.get([one for one in first.values() if one is not None], output_fields=names)
         return {id_: rows[row_id] for id_, row_id in first.items() if row_id is not None and row_id in rows}
 
-    def rows(self, known: Mapping[str, ViewCounts]) -> Mapping[str, tuple[list[dict[str, Any]], Vectors]]:
+    def rows(self, known: Mapping[str, ViewCounts]) -> Mapping[str, tuple[list[dict[str, Any]], VectorsByName]]:
         """As `Pictures.rows`."""
         ids = {id_: list(view_ids(id_, views)) for id_, views in known.items()}
-        stored = self._store.get(
-            [row_id for each in ids.values() for row_id in each], output_fields=["*", FROM_IMAGE], with_vector=True
-        )
+        stored = self._whole([row_id for each in ids.values() for row_id in each])
         return {
-            id_: _apart([{**stored[row_id], ID: row_id} for row_id in each])
+            id_: self._apart([{**stored[row_id], ID: row_id} for row_id in each])
             for id_, each in ids.items()
             if all(row_id in stored for row_id in each)
         }
@@ -178,8 +190,8 @@ class ViewedPictures(Pictures):
             lost += [row_id for row_id in view_ids(id_, each.known) if row_id not in kept]
         self._note(grown, again)
         # of pictures with new metadata the first row last: it is the one that is compared
-        first = [(each.rows[:1], each.vectors[:1]) for each in pictures if not each.encoded]
-        others = [(each.rows, each.vectors) if each.encoded else (each.rows[1:], each.vectors[1:]) for each in pictures]
+        first = [_part(each, slice(1)) for each in pictures if not each.encoded]
+        others = [_part(each, slice(int(not each.encoded), None)) for each in pictures]
         for part in (others, first):
             self._upsert([row for rows, _ in part for row in rows], [vectors for _, vectors in part], again)
         if lost:
@@ -195,7 +207,6 @@ def _entry(row: Row, content_hash: str, views: ViewCounts) -> Row:
     return {ID: row[ID], URI: row[URI], CONTENT_HASH: content_hash, VIEWS: dict(views)}
 
 
-def _apart(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Vectors]:
-    """Stored rows without their vectors, and these."""
-    vectors = [row.pop(VECTOR) for row in rows]
-    return rows, np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
+def _part(picture: Ready, places: slice) -> tuple[Sequence[Row], VectorsByName]:
+    """Some of a picture's rows, and their vectors."""
+    return picture.rows[places], {name: vectors[places] for name, vectors in picture.vectors.items()}

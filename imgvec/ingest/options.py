@@ -115,6 +115,10 @@ class Job:
     """Opens the journal of the views in another process."""
     encoder_factory: Callable[[], Encoder] | None = None
     """Loads the encoder in another process."""
+    further: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
+    """The encoders of the vectors beside `vector`, by name, in this process."""
+    further_factories: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
+    """Load them in another process."""
 
 
 @runtime_checkable

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from typing_extensions import Unpack
@@ -23,6 +24,7 @@ from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
 from imgvec.ingest.run import Run
 from imgvec.options import settled
 from imgvec.report import IngestReport
+from imgvec.rows import VECTOR
 from imgvec.sources import Item
 from imgvec.store import Writes
 from imgvec.threads import Ahead, Writer
@@ -48,9 +50,13 @@ def ingest(
     row_fields: RowFields,
     resources: Resources,
     views: Views | None = None,
+    further: Mapping[str, Encoder] = MappingProxyType({}),
     **options: Unpack[RunOptions],
 ) -> IngestReport:
     """Ingest `records`; returns what became of each. With `views` each has a row for each of these.
+
+    `further` are the encoders of the vectors beside `vector`, by name: each prepares the one decoded picture in its
+    own way, and all vectors go to the store in one call.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets a `Progress` at
@@ -58,7 +64,7 @@ def ingest(
     `stop` ends the run after the current batch. With decoding processes, an image that kills its decoder is refused.
     Raises the store's and the encoder's errors; what was acknowledged before stays.
     """
-    chosen = settled(RunOptions, options)
+    chosen, encoders = settled(RunOptions, options), {VECTOR: encoder, **further}
     errors, stop, threads = chosen["errors"], chosen["stop"], resources.threads
     closing = threading.Event()
 
@@ -73,7 +79,11 @@ def ingest(
         decoders = workers(threads, resources.processes)
         stack.callback(decoders.shutdown, cancel_futures=True)
         lookups = stack.enter_context(_pool("imgvec-lookup", LOOKUPS_AHEAD))
-        pictures = Pictures(store) if views is None else ViewedPictures(store, views.journal, views.expand.most)
+        pictures = (
+            Pictures(store, further)
+            if views is None
+            else ViewedPictures(store, views.journal, views.expand.most, further)
+        )
         a_write = max(1, WRITE_ROWS // pictures.most)
         writer: Writer[Ready] = Writer(lambda batch: _write(batch, pictures, run), a_write, WRITE_SECONDS)
         stack.enter_context(writer)
@@ -81,10 +91,10 @@ def ingest(
         read = loaded(claimed(records), readers, threads, run, resources.max_bytes)
         to_decode = changed(read, pictures, row_fields, lookups, run)
         decoder = Decoder(
-            encoder.prepare,
+            {name: each.prepare for name, each in encoders.items()},
             row_fields,
             resources.max_pixels,
-            encoder.binding.image_size,
+            max(each.binding.image_size for each in encoders.values()),
             resources.decoding,
             None if views is None else views.expand,
         )
@@ -95,13 +105,15 @@ def ingest(
         stack.callback(closing.set)
         tuned_at = TUNE_AFTER
         for batch in batches(ahead, encoder, a_write, run):
-            ready = encoded(batch, encoder, run)
+            ready = encoded(batch, encoders, run)
             with run.timed("blocked"):
                 writer.put(ready)
-            if run.encoded >= tuned_at and isinstance(encoder, Tunable):
+            if run.encoded >= tuned_at:
                 # as many again as there were so far: a guess that is right within a factor of two, whatever the source
-                with run.timed("tune"):
-                    encoder.prepare_for(run.encoded)
+                for each in encoders.values():
+                    if isinstance(each, Tunable):
+                        with run.timed("tune"):
+                            each.prepare_for(run.encoded)
                 tuned_at *= 4
         writer.finish()
         run.report.interrupted = run.cut_short or not ahead.exhausted

@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import content_hash
-from imgvec.ingest.items import Image, Ready, Result, Row, RowFields
+from imgvec.ingest.items import Image, Ready, Result, Row, RowFields, VectorsByName
 from imgvec.ingest.journal import Known, Pictures
 from imgvec.ingest.run import Run
 from imgvec.rows import FROM_IMAGE, ViewCounts
 from imgvec.sources import Again, Item, Notice, PassedOver, Record
-from imgvec.vectors import Vectors
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -88,7 +87,7 @@ def changed(
     pool: ThreadPoolExecutor,
     run: Run,
 ) -> Iterator[Image | Result]:
-    """What is new or changed; rows of which only the metadata changed come ready, with their stored vector.
+    """What is new or changed; rows of which only the metadata changed come ready, with their stored vectors.
 
     Several look-ups are under way at once: on a server each waits some tenths of a second for the rows of others.
     """
@@ -190,7 +189,7 @@ def _compared(chunk: _Chunk, lookup: Future[Stored], pictures: Pictures, run: Ru
             yield _renewed(image, *found[id_]) if id_ in found else image
 
 
-def _renewed(image: Image, rows: Sequence[Row], vectors: Vectors) -> Ready:
+def _renewed(image: Image, rows: Sequence[Row], vectors: VectorsByName) -> Ready:
     """A stored picture with the metadata of now."""
     given, renewed = image.given, []
     for row in rows:
