@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Self
 
 from typing_extensions import Unpack
@@ -23,6 +24,7 @@ from imgvec.milvus.defaults import SearchDefaults
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
 from imgvec.options import documented, settled
 from imgvec.report import IngestReport
+from imgvec.rows import VECTOR
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, guessed
 from imgvec.search.request import SearchOptions
@@ -36,7 +38,7 @@ from imgvec.vectors import Vectors
 class ImageCollection:
     """A Milvus collection of images.
 
-    Made by `create` or `open`; a context manager that closes its connection. The encoder is loaded on first use:
+    Made by `create` or `open`; a context manager that closes its connection. Each encoder is loaded on first use:
     counting, filtering, deleting, and searching by vector or stored id work without it.
     """
 
@@ -44,15 +46,14 @@ class ImageCollection:
         self,
         connection: Connection,
         store: Store,
-        definition: Definition,
-        binding: Binding,
+        remembered: Remembered,
         settings: Settings,
-        encoder: Encoder | None = None,
+        encoders: Mapping[str, Encoder] = MappingProxyType({}),
     ) -> None:
         self.settings, self._connection = settings, connection
         opener = partial(reopen, roots=settings.roots, guards=filling.guards(settings))
-        target = Target(store, Remembered(definition, binding), settings, encoder, opener)
-        self.handle = Handle(connection, target, settings, encoder, store.link.alias)
+        target = Target(store, remembered, settings, encoders, opener)
+        self.handle = Handle(connection, target, settings, encoders, store.link.alias)
 
     @classmethod
     def create(cls, name: str, **options: Unpack[CreateOptions]) -> Self:
@@ -60,9 +61,10 @@ class ImageCollection:
 
         The default definition is the bundled one with the collection's name, else `photos`. `gpu` builds the
         definition's GPU index. With `exist_ok` an existing collection is opened, unless it was made from a different
-        definition. `encoder` replaces the one named in the definition. `uri`, `token` and `db_name` override the
-        `settings`. `on_notice` is told if the definition's fallback model was used. Raises `DefinitionError`,
-        `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`, `BackendUnavailable`.
+        definition. `encoder` replaces the one named in the definition, `encoders` those of further vectors, by name.
+        `uri`, `token` and `db_name` override the `settings`. `on_notice` is told if the definition's fallback model
+        was used. Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`,
+        `BackendUnavailable`.
         """
         return cls(*create_parts(name, **options))
 
@@ -71,7 +73,7 @@ class ImageCollection:
         """Open a collection made by imgvec, with the encoder that it remembers.
 
         `uri`, `token` and `db_name` override the `settings`. Raises `CollectionNotFound`, `EncoderMismatch` if
-        `encoder` is a different one, `BackendUnavailable`.
+        `encoder`, or one of the `encoders` of further vectors, is a different one, `BackendUnavailable`.
         """
         return cls(*open_parts(name, **options))
 
@@ -101,8 +103,13 @@ class ImageCollection:
 
     @property
     def binding(self) -> Binding:
-        """Which encoder made the vectors."""
+        """Which encoder made the vectors called `vector`."""
         return self.handle.target.remembered.binding
+
+    @property
+    def bindings(self) -> dict[str, Binding]:
+        """Which encoder made the vectors of each name, `vector` first."""
+        return self.handle.target.remembered.bindings
 
     @property
     def journal(self) -> Companion | None:
@@ -116,8 +123,12 @@ class ImageCollection:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+        """The encoder of `vector`, which the collection remembers; raises `EncoderUnavailable`, `EncoderMismatch`."""
         return self.handle.target.encoder
+
+    def encoder_of(self, vector: str) -> Encoder:
+        """The encoder of that vector; raises `QueryError` where there is none of that name, and as `encoder`."""
+        return self.handle.target.encoders.of(vector)
 
     def pinned(self) -> Self:
         """Itself, or where it was opened by an alias, where that leads now and from then on.
@@ -212,26 +223,31 @@ class ImageCollection:
 
     @property
     def search_defaults(self) -> SearchDefaults:
-        """The default search parameters, and where they come from."""
-        return self.handle.target.search_defaults
+        """The default parameters of searches by `vector`, and where they come from."""
+        return self.handle.target.search_defaults()
 
     def scratch(
         self, *, without: Collection[str] = (), only: Sequence[str] | None = None
     ) -> AbstractContextManager[Store]:
         """A temporary copy of the rows in a collection of its own, to try indexes on (`store.build_index`).
 
-        The ids in `without` are left out; `only` gives the ids to copy, if not all. Its index is FLAT at first. It
-        takes as much disk and memory as the collection.
+        The ids in `without` are left out; `only` gives the ids to copy, if not all. Every vector is copied, with a FLAT
+        index at first. It takes as much disk and memory as the collection.
         """
         return scratch.scratch(self._connection, self.store, self.definition, without=without, only=only)
 
-    def vectors(self, queries: Iterable[Query]) -> Vectors:
-        """Encode queries of any form, as (n, dim) float32 vectors in the same order."""
-        return self.handle.vectors(all_guessed(queries))
+    def vectors(self, queries: Iterable[Query], *, vector: str = VECTOR) -> Vectors:
+        """Encode queries of any form, as (n, dim) float32 vectors in the same order, by the encoder of `vector`."""
+        return self.handle.vectors(all_guessed(queries), vector)
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
-        """Stored rows by id; unknown ids are absent."""
-        return self.handle.read(lambda target: target.store.get(ids, output_fields=["*"], with_vector=with_vector))
+        """Stored rows by id, with all of their vectors if `with_vector`; unknown ids are absent."""
+
+        def read(target: Target) -> dict[str, dict[str, Any]]:
+            further = target.remembered.encoders if with_vector else ()
+            return target.store.get(ids, output_fields=["*", *further], with_vector=with_vector)
+
+        return self.handle.read(read)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete pictures, with all of their rows, by their ids or those of their rows; returns how many there were."""

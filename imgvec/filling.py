@@ -27,6 +27,7 @@ from imgvec.opening import opened_journal, opened_store
 from imgvec.options import taken
 from imgvec.plurals import counted
 from imgvec.report import IngestReport
+from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
 from imgvec.sources.reopening import Roots
@@ -66,6 +67,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
     # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
     alone = via is not None or collection.store.capabilities.kind == "lite"
     there = (collection.alias or collection.name, collection.settings, collection.store.incarnation)
+    further = {vector: binding for vector, binding in collection.bindings.items() if vector != VECTOR}
     with _written_to(collection, via) as target:
         job = Job(
             records=partial(read_but_for, _own_files(collection.settings, source.options["root"]), read),
@@ -77,6 +79,11 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             store_factory=None if alone else partial(opened_store, *there),
             journal_factory=None if alone or collection.journal is None else partial(opened_journal, *there),
             encoder_factory=partial(loaded_encoder, collection.name, collection.binding, collection.settings),
+            further={vector: partial(collection.encoder_of, vector) for vector in further},
+            further_factories={
+                vector: partial(loaded_encoder, collection.name, binding, collection.settings, vector)
+                for vector, binding in further.items()
+            },
         )
         report = engine.ingest(job, **taken(RunOptions, chosen))
     if on_notice and not report.interrupted:
@@ -167,7 +174,7 @@ def _written_to(collection: ImageCollection, via: str | Path | None) -> Iterator
         return
     with bulk.BulkFolder(via, collection.store) as folder:
         remembered = description.read(collection.name, bulk.description(via))
-        description.check_binding(collection.name, remembered.binding, collection.binding)
+        description.check_bindings(collection.name, remembered.bindings, collection.bindings)
         yield folder
 
 

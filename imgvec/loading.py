@@ -1,17 +1,22 @@
-"""Loads the encoder of a collection: the one it remembers or, for a new one, the one in its definition."""
+"""Loads the encoders of a collection: those it remembers or, for a new one, those in its definition."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 
-from imgvec.definition import Definition, description
+from imgvec.definition import Definition, EncoderSection, description
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
-from imgvec.errors import DefinitionError, EncoderUnavailable
+from imgvec.errors import DefinitionError, EncoderUnavailable, QueryError
+from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
 
-def loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
-    """The encoder that the collection `name` remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+def loaded_encoder(name: str, binding: Binding, settings: Settings, vector: str = VECTOR) -> Encoder:
+    """The encoder that the collection `name` remembers for that vector.
+
+    Raises `EncoderUnavailable` and `EncoderMismatch`.
+    """
     if not binding.fingerprint:
         raise EncoderUnavailable(
             f"the collection {name!r} has no encoder because its vectors were made elsewhere: search it by vector "
@@ -23,18 +28,17 @@ def loaded_encoder(name: str, binding: Binding, settings: Settings) -> Encoder:
     loaded = load_encoder(
         EncoderSpec.from_binding(binding), device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
     )
-    description.check_binding(name, binding, loaded.binding)
+    description.check_binding(name, binding, loaded.binding, vector)
     return loaded
 
 
-def first_encoder(definition: Definition, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:
-    """The encoder of the definition, or its fallback where the first cannot be reached, which `on_notice` is told.
+def first_encoder(section: EncoderSection, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:
+    """The encoder that a definition names, or its fallback where that cannot be reached, which `on_notice` is told.
 
     Raises `EncoderUnavailable`.
     """
     from imgvec.encoders import load_with_fallback
 
-    section = definition.encoder
     spec = EncoderSpec(
         section.model, section.revision, section.layer, section.pooling, section.image_size, section.projection
     )
@@ -46,12 +50,40 @@ def first_encoder(definition: Definition, settings: Settings, on_notice: Callabl
     return encoder
 
 
-def check_lengths(definition: Definition, binding: Binding) -> None:
-    """Raise `DefinitionError` if the metric wants unit vectors, and the encoder leaves them as they are."""
-    metric = definition.vector.metric_type
-    # what has no fingerprint encodes nothing: its vectors come from elsewhere, and are checked as they come
-    if metric != "L2" and binding.fingerprint and not binding.normalize:
-        raise DefinitionError(
-            f"{metric} needs unit vectors, but {binding.model} does not normalize them: normalize them, or use L2",
-            where="vector.metric_type",
-        )
+def check_lengths(definition: Definition, bindings: Mapping[str, Binding]) -> None:
+    """Raise `DefinitionError` where a metric wants unit vectors, and the encoder leaves them as they are."""
+    for name, section in definition.vector_fields.items():
+        metric, binding = section.vector.metric_type, bindings[name]
+        # what has no fingerprint encodes nothing: its vectors come from elsewhere, and are checked as they come
+        if metric != "L2" and binding.fingerprint and not binding.normalize:
+            place = "" if name == VECTOR else f"vectors.{name}."
+            raise DefinitionError(
+                f"{metric} needs unit vectors, but {binding.model} does not normalize them: normalize them, or use L2",
+                where=f"{place}vector.metric_type",
+            )
+
+
+class Encoders:
+    """The encoders of one collection by the vector's name, each loaded when it is first needed."""
+
+    def __init__(
+        self, name: str, bindings: Mapping[str, Binding], settings: Settings, loaded: Mapping[str, Encoder]
+    ) -> None:
+        self._name, self._bindings, self._settings = name, bindings, settings
+        self._loaded = dict(loaded)
+        # one each: loading takes seconds, and need not hold up searches by the others
+        self._locks = {vector: threading.Lock() for vector in bindings}
+
+    @property
+    def loaded(self) -> dict[str, Encoder]:
+        """Those that are loaded."""
+        return dict(self._loaded)
+
+    def of(self, vector: str) -> Encoder:
+        """That vector's encoder; raises `QueryError`, `EncoderUnavailable` and `EncoderMismatch`."""
+        if vector not in self._bindings:
+            raise QueryError(f"{self._name!r} has no vector {vector!r} (vectors: {', '.join(self._bindings)})")
+        with self._locks[vector]:
+            if vector not in self._loaded:
+                self._loaded[vector] = loaded_encoder(self._name, self._bindings[vector], self._settings, vector)
+            return self._loaded[vector]

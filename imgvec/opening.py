@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,12 +11,14 @@ from typing_extensions import TypedDict, Unpack
 
 from imgvec.database import connected, must_exist, settings_with
 from imgvec.definition import Definition, bundled, description
-from imgvec.encoders.protocol import Binding, Encoder
-from imgvec.errors import CollectionExists, CollectionReplaced, DefinitionError
+from imgvec.definition.description import Remembered
+from imgvec.encoders.protocol import Encoder
+from imgvec.errors import CollectionExists, CollectionReplaced, DefinitionError, UsageError
 from imgvec.loading import check_lengths, first_encoder
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.incarnation import Incarnation
+from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
 
@@ -25,10 +27,10 @@ class Opened(NamedTuple):
 
     connection: Connection
     store: Store
-    definition: Definition
-    binding: Binding
+    remembered: Remembered
     settings: Settings
-    encoder: Encoder | None
+    encoders: Mapping[str, Encoder]
+    """Those that are there already, by the vector's name."""
 
 
 class OpenOptions(TypedDict, total=False):
@@ -38,6 +40,8 @@ class OpenOptions(TypedDict, total=False):
     token: str | SecretStr | None
     db_name: str | None
     encoder: Encoder | None
+    encoders: Mapping[str, Encoder] | None
+    """Of further vectors, by name."""
     settings: Settings | None
 
 
@@ -52,7 +56,7 @@ class CreateOptions(OpenOptions, total=False):
 
 def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
     """`ImageCollection.create`."""
-    definition, encoder, on_notice = options.get("definition"), options.get("encoder"), options.get("on_notice")
+    definition, encoders, on_notice = options.get("definition"), _given(options), options.get("on_notice")
     gpu = options.get("gpu", False)
     given = None if definition is None else Definition.load(definition)
     settings = settings_with(options.get("settings"), options.get("uri"), options.get("token"), options.get("db_name"))
@@ -61,7 +65,7 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
         if connection.has(name):
             if not options.get("exist_ok", False):
                 raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
-            opened = _opened(connection, name, settings, encoder, given)
+            opened = _opened(connection, name, settings, encoders, given)
             if gpu and not opened.store.index.type.startswith("GPU_"):
                 raise DefinitionError(
                     f"the collection {name!r} already exists with a {opened.store.index.type} index: drop it "
@@ -69,7 +73,7 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
                 )
             return opened
         wanted = given or Definition.load(name if name in bundled() else "photos")
-        return _made(connection, name, wanted, settings, encoder, gpu=gpu, on_notice=on_notice)
+        return _made(connection, name, wanted, settings, encoders, gpu=gpu, on_notice=on_notice)
     except BaseException:
         connection.close()
         raise
@@ -81,7 +85,7 @@ def open_parts(name: str, **options: Unpack[OpenOptions]) -> Opened:
     must_exist(settings)
     connection = connected(settings)
     try:
-        return _opened(connection, name, settings, options.get("encoder"), None)
+        return _opened(connection, name, settings, _given(options), None)
     except BaseException:
         connection.close()
         raise
@@ -114,7 +118,7 @@ def _made(
     name: str,
     wanted: Definition,
     settings: Settings,
-    encoder: Encoder | None,
+    given: Mapping[str, Encoder],
     *,
     gpu: bool,
     on_notice: Callable[[str], None] | None,
@@ -130,24 +134,42 @@ def _made(
     section = wanted.index.gpu if gpu else wanted.index.cpu
     if on_notice and section and (danger := connection.capabilities.danger(section.type)):
         on_notice(danger)
-    encoder = encoder or first_encoder(wanted, settings, on_notice)
-    check_lengths(wanted, encoder.binding)
+    _check_names(name, wanted.vector_fields, given)
+    encoders = {
+        vector: given.get(vector) or first_encoder(each.encoder, settings, on_notice)
+        for vector, each in wanted.vector_fields.items()
+    }
+    bindings = {vector: encoder.binding for vector, encoder in encoders.items()}
+    check_lengths(wanted, bindings)
+    dims = {vector: binding.dim for vector, binding in bindings.items()}
+    remembered = Remembered(wanted, bindings.pop(VECTOR), bindings)
     kinds = ["learned", *([PICTURES.name] if wanted.views else [])]
-    remembered = description.write(wanted, encoder.binding, connection.companion_names(name, kinds))
-    store = connection.create(name, wanted, dim=encoder.binding.dim, description=remembered, device=device)
-    return Opened(connection, store, wanted, encoder.binding, settings, encoder)
+    text = description.write(wanted, remembered.binding, connection.companion_names(name, kinds), encoders=bindings)
+    store = connection.create(name, wanted, dim=dims.pop(VECTOR), description=text, device=device, dims=dims)
+    return Opened(connection, store, remembered, settings, encoders)
 
 
 def _opened(
-    connection: Connection, name: str, settings: Settings, encoder: Encoder | None, wanted: Definition | None
+    connection: Connection, name: str, settings: Settings, given: Mapping[str, Encoder], wanted: Definition | None
 ) -> Opened:
     store = connection.open(name)
     remembered = description.read(name, store.description)
-    definition, binding = remembered.definition, remembered.binding
-    if wanted is not None and not description.is_made_from(definition, wanted):
+    if wanted is not None and not description.is_made_from(remembered.definition, wanted):
         raise DefinitionError(
             f"the collection {name!r} was made from another definition: omit the definition, or choose another name"
         )
-    if encoder is not None:
-        description.check_binding(name, binding, encoder.binding)
-    return Opened(connection, store, definition, binding, settings, encoder)
+    _check_names(name, remembered.bindings, given)
+    for vector, encoder in given.items():
+        description.check_binding(name, remembered.bindings[vector], encoder.binding, vector)
+    return Opened(connection, store, remembered, settings, given)
+
+
+def _given(options: OpenOptions) -> dict[str, Encoder]:
+    """The caller's own encoders, by the vector's name."""
+    encoder, encoders = options.get("encoder"), options.get("encoders")
+    return {**({} if encoder is None else {VECTOR: encoder}), **(encoders or {})}
+
+
+def _check_names(name: str, vectors: Iterable[str], given: Mapping[str, Encoder]) -> None:
+    if unknown := given.keys() - set(vectors):
+        raise UsageError(f"{name!r} has no vector {', '.join(sorted(unknown))}: encoders are named like their vectors")

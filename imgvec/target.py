@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from imgvec.definition import description
@@ -21,10 +22,11 @@ from imgvec.errors import BackendError, CollectionNotFound, EncoderError, Encode
 from imgvec.filters import Filter, render
 from imgvec.images import DecodePolicy
 from imgvec.ingest import StoredPictures
-from imgvec.loading import loaded_encoder
+from imgvec.loading import Encoders
 from imgvec.milvus import Connection, Store, defaults, scratch
 from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.defaults import SearchDefaults
+from imgvec.rows import VECTOR
 from imgvec.search.answer import Answer
 from imgvec.search.encoding import Reopen, dims, needs_encoder
 from imgvec.search.forms import Form
@@ -52,40 +54,35 @@ class Target:
         store: Store,
         remembered: Remembered,
         settings: Settings,
-        encoder: Encoder | None,
+        encoders: Mapping[str, Encoder],
         reopen: Reopen,
     ) -> None:
         self.store, self.remembered = store, remembered
-        self._settings, self._encoder, self._lock = settings, encoder, threading.Lock()
+        self._settings = settings
+        self.encoders = Encoders(store.name, remembered.bindings, settings, encoders)
         self.reopen = reopen
         self.journal = Companion(store.link.database, store, PICTURES) if remembered.definition.views else None
         """What is kept of each picture, where pictures have several rows."""
         self.searcher = Searcher(
             store,
-            lambda: self.encoder,
+            partial(self.encoders.of, VECTOR),
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_file_bytes,
             decoding=DecodePolicy(settings.formats, remembered.definition.images.sixteen_bit),
-            defaults=lambda: self.search_defaults.params,
+            defaults=lambda vector: self.search_defaults(vector).params,
             reopen=reopen,
+            further={vector: partial(self.encoders.of, vector) for vector in remembered.encoders},
+            least_side=max(binding.image_size for binding in remembered.bindings.values()),
         )
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
-        with self._lock:
-            if self._encoder is None:
-                self._encoder = loaded_encoder(self.store.name, self.remembered.binding, self._settings)
-            return self._encoder
+        """That of `vector`, which the collection remembers; raises `EncoderUnavailable` and `EncoderMismatch`."""
+        return self.encoders.of(VECTOR)
 
-    @property
-    def loaded(self) -> Encoder | None:
-        """The encoder, where it is loaded."""
-        return self._encoder
-
-    @property
-    def search_defaults(self) -> SearchDefaults:
-        return defaults.read(self.store, self.remembered.definition)
+    def search_defaults(self, vector: str = VECTOR) -> SearchDefaults:
+        """How it is searched by that vector where a search does not say."""
+        return defaults.read(self.store, self.remembered.definition, vector)
 
     @property
     def pictures(self) -> StoredPictures:
@@ -109,31 +106,48 @@ class Target:
             "about": definition.about,
             "rows": store.count(),
             "pictures": self.count_pictures(),
-            "vector": {"type": store.vector_type, "dim": store.dim, "metric_type": store.metric_type},
-            "index": {"type": store.index.type, "params": dict(store.index.params)},
-            "encoder": self.remembered.binding.to_dict(),
+            **self._described(VECTOR),
+            "vectors": {vector: self._described(vector) for vector in self.remembered.encoders},
             "fields": {name: str(kind) for name, kind in store.fields.items()},
             "definition": definition.model_dump(exclude_defaults=True),
         }
+
+    def _described(self, vector: str) -> dict[str, Any]:
+        field = self.store.vector(vector)
+        return {
+            "vector": {"type": field.vector_type, "dim": field.dim, "metric_type": field.metric_type},
+            "index": {"type": field.index.type, "params": dict(field.index.params)},
+            "encoder": self.remembered.bindings[vector].to_dict(),
+        }
+
+    def has(self, vector: str, lengths: set[int]) -> bool:
+        """Whether its vectors of that name are of those lengths."""
+        known = self.store.vectors.get(vector)
+        return known is not None and lengths == {known.dim}
 
     def is_same(self, other: Target) -> bool:
         """Whether it is the same collection under the same name."""
         return (self.store.name, self.store.incarnation) == (other.store.name, other.store.incarnation)
 
-    def without_encoder(self) -> Target:
-        """The same without the encoder's memory; queries that have begun keep theirs."""
-        return Target(self.store, self.remembered, self._settings, None, self.reopen)
+    def without_encoders(self) -> Target:
+        """The same without the encoders' memory; queries that have begun keep theirs."""
+        return Target(self.store, self.remembered, self._settings, {}, self.reopen)
 
 
 class Handle:
     """What an `ImageCollection` holds: its target now, which is another one once its alias has been moved."""
 
     def __init__(
-        self, connection: Connection, target: Target, settings: Settings, given: Encoder | None, alias: str | None
+        self,
+        connection: Connection,
+        target: Target,
+        settings: Settings,
+        given: Mapping[str, Encoder],
+        alias: str | None,
     ) -> None:
         self.connection, self._target, self._settings = connection, target, settings
         self._given = given
-        """The caller's own encoder, for every target that is bound to it."""
+        """The caller's own encoders, for every target that is bound to them."""
         self._alias = alias
         """What is followed; None keeps to the target."""
         self._former: Target | None = None
@@ -171,7 +185,7 @@ class Handle:
         known = self._target
         scratch.drop_leftovers(self.connection, known.store.name)  # which name the collection that they copy
         store = self.connection.rename(known.store, name)
-        self._target = self._made(store, known.remembered, known.loaded)
+        self._target = self._made(store, known.remembered, known.encoders.loaded)
 
     def check_drop(self) -> None:
         """Raise what `drop` would, before anybody is asked."""
@@ -186,13 +200,14 @@ class Handle:
 
     def search(self, forms: Sequence[Form], options: SearchOptions) -> list[Answer]:
         """`Searcher.search`, of the target that the forms fit."""
-        return self._asked(forms, lambda searcher: searcher.search(forms, **options))
+        vector = options.get("vector", VECTOR)
+        return self._asked(forms, vector, lambda searcher: searcher.search(forms, **options))
 
-    def vectors(self, forms: Sequence[Form]) -> Vectors:
+    def vectors(self, forms: Sequence[Form], vector: str = VECTOR) -> Vectors:
         """`Searcher.vectors`, likewise."""
-        return self._asked(forms, lambda searcher: searcher.vectors(forms))
+        return self._asked(forms, vector, lambda searcher: searcher.vectors(forms, vector))
 
-    def _asked(self, forms: Sequence[Form], ask: Callable[[Searcher], T]) -> T:
+    def _asked(self, forms: Sequence[Form], vector: str, ask: Callable[[Searcher], T]) -> T:
         """What `ask` answers of the forms, by the searcher of the target that they fit."""
         if self._alias is None:
             return ask(self._target.searcher)
@@ -202,15 +217,15 @@ class Handle:
         else:
             target = self.reading()
         lengths = dims(forms)
-        if lengths and lengths != {target.store.dim}:
-            target = self._of_length(lengths)
+        if lengths and not target.has(vector, lengths):
+            target = self._of_length(vector, lengths)
         return self._followed(target, lambda found: ask(found.searcher))
 
     def read(self, call: Callable[[Target], T]) -> T:
         """What `call` reads from the target, or from the next one where that has gone meanwhile."""
         return self._followed(self.reading(), call)
 
-    def _of_length(self, lengths: set[int]) -> Target:
+    def _of_length(self, vector: str, lengths: set[int]) -> Target:
         """For vectors of another length than the target's: where the alias leads now, or where it led before.
 
         Nobody can know in which moment an alias is moved, so that the former target answers as long as it exists.
@@ -218,7 +233,7 @@ class Handle:
         with suppress(BackendError):
             self.writing()
         target, former = self._target, self._former
-        return former if former and lengths == {former.store.dim} else target
+        return former if former and former.has(vector, lengths) else target
 
     def _followed(self, target: Target, call: Callable[[Target], T]) -> T:
         try:
@@ -252,9 +267,9 @@ class Handle:
         try:
             while True:
                 new = self._opened(self._alias)
-                if self._target.loaded and not new.loaded:
+                for vector in self._target.encoders.loaded.keys() & new.remembered.bindings.keys():
                     try:
-                        _ = new.encoder
+                        new.encoders.of(vector)
                     except EncoderError as exc:  # by vector it can be searched all the same
                         log.warning("%s leads to %s now: %s", self._alias, new.store.name, exc)
                 # it may have been moved on meanwhile
@@ -262,7 +277,7 @@ class Handle:
                     break
             if not new.is_same(self._target):
                 log.info("%s leads to %s now", self._alias, new.store.name)
-                self._former = self._target.without_encoder()
+                self._former = self._target.without_encoders()
                 self._target = new
         finally:
             with self._lock:
@@ -272,23 +287,23 @@ class Handle:
         store = self.connection.open(alias)
         known = self._target
         if store.incarnation == known.store.incarnation:  # renamed, or moved back
-            return self._made(store, known.remembered, known.loaded)
+            return self._made(store, known.remembered, known.encoders.loaded)
         remembered = description.read(store.name, store.description)
-        return self._made(store, remembered, self._fitting(store.name, remembered.binding))
+        return self._made(store, remembered, self._fitting(store.name, remembered.bindings))
 
-    def _fitting(self, name: str, binding: Binding) -> Encoder | None:
-        """An encoder that is at hand and makes that collection's vectors."""
-        for encoder in (self._given, self._target.loaded):
-            if encoder is not None:
-                try:
+    def _fitting(self, name: str, bindings: Mapping[str, Binding]) -> dict[str, Encoder]:
+        """The encoders that are at hand and make that collection's vectors."""
+        at_hand = [*self._given.values(), *self._target.encoders.loaded.values()]
+        found: dict[str, Encoder] = {}
+        for vector, binding in bindings.items():
+            for encoder in at_hand:
+                with suppress(EncoderMismatch):
                     description.check_binding(name, binding, encoder.binding)
-                except EncoderMismatch:
-                    continue
-                return encoder
-        return None
+                    found.setdefault(vector, encoder)
+        return found
 
-    def _made(self, store: Store, remembered: Remembered, encoder: Encoder | None) -> Target:
-        return Target(store, remembered, self._settings, encoder, self._target.reopen)
+    def _made(self, store: Store, remembered: Remembered, encoders: Mapping[str, Encoder]) -> Target:
+        return Target(store, remembered, self._settings, encoders, self._target.reopen)
 
 
 class _Preparation:

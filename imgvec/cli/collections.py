@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -84,6 +85,8 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
     made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)
     with made as collection:
         click.echo(f"{name}: created, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
+        for vector, binding in list(collection.bindings.items())[1:]:
+            click.echo(f"  {vector}: vectors of {binding.model} (dim {binding.dim})")
 
 
 @collections.command()
@@ -91,7 +94,7 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
 @output_option("text", "json")
 @click.pass_context
 def show(ctx: click.Context, name: str, output: str) -> None:
-    """Show the encoder, fields, index and row count of NAME."""
+    """Show the encoders, fields, indexes and row count of NAME."""
     with opened(ctx, name) as collection:
         data: dict[str, Any] = collection.describe()
     if output == "json":
@@ -100,16 +103,23 @@ def show(ctx: click.Context, name: str, output: str) -> None:
     click.echo(f"{data['name']}: {data['about'] or 'no description'}")
     if data["aliases"]:
         click.echo(f"  aliases: {', '.join(data['aliases'])}")
-    for part in ("uri", "rows", "pictures", "vector", "index", "encoder"):
-        value = data[part]
-        if part == "pictures" and "views" not in data["definition"]:
-            continue  # as many as rows
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner not in (None, {}, ""))
-        click.echo(f"  {part}: {value}")
+    for part in ("uri", "rows", "pictures"):
+        if part != "pictures" or "views" in data["definition"]:  # else as many as rows
+            click.echo(f"  {part}: {data[part]}")
+    _show_vector(data, "  ")
+    for vector, of_vector in data["vectors"].items():
+        click.echo(f"  further vector {vector}:")
+        _show_vector(of_vector, "    ")
     click.echo("  fields:")
     for field, kind in data["fields"].items():
         click.echo(f"    {field}: {kind}")
+
+
+def _show_vector(data: Mapping[str, Any], indent: str) -> None:
+    """What a vector is, its index and its encoder."""
+    for part in ("vector", "index", "encoder"):
+        said = ", ".join(f"{key} {inner}" for key, inner in data[part].items() if inner not in (None, {}, ""))
+        click.echo(f"{indent}{part}: {said}")
 
 
 @collections.command()

@@ -14,7 +14,7 @@ from imgvec.exchange.exporting import ExportReport, export_vectors
 from imgvec.exchange.importing import ImportReport, import_vectors
 from imgvec.exchange.reading import open_source
 from imgvec.exchange.source import Chunk, VectorSource
-from imgvec.exchange.unbound import NoEncoder, made_for, unbound, unbound_binding
+from imgvec.exchange.unbound import NoEncoder, made_for, no_encoders, unbound, unbound_binding
 
 __all__ = [
     "Chunk",
@@ -25,6 +25,7 @@ __all__ = [
     "export_vectors",
     "import_vectors",
     "made_for",
+    "no_encoders",
     "open_source",
     "unbound",
     "unbound_binding",

@@ -1,4 +1,4 @@
-"""A collection's rows as Arrow tables: every field in its type, JSON as text, the vector as a list of fixed length."""
+"""A collection's rows as Arrow tables: every field in its type, JSON as text, vectors as lists of fixed length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from imgvec.errors import MissingExtra
 from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC
-from imgvec.rows import VECTOR
 from imgvec.store import Reads
 
 if TYPE_CHECKING:
@@ -40,12 +39,12 @@ def schema(store: Reads) -> pa.Schema:
     ]
     if store.dynamic:
         columns.append(pa.field(DYNAMIC, pa.string(), False))
-    columns.append(pa.field(VECTOR, pa.list_(pa.float32(), store.dim), False))
+    columns += [pa.field(name, pa.list_(pa.float32(), each.dim), False) for name, each in store.vectors.items()]
     return pa.schema(columns, {DESCRIPTION: store.description})
 
 
 def table(rows: Sequence[Mapping[str, Any]], store: Reads, columns: pa.Schema) -> pa.Table:
-    """Rows as a scan of every field and the vector gives them."""
+    """Rows as a scan of every field and every vector gives them."""
     import pyarrow as pa
 
     data: dict[str, Any] = {}
@@ -53,10 +52,11 @@ def table(rows: Sequence[Mapping[str, Any]], store: Reads, columns: pa.Schema) -
         values = [row.get(name) for row in rows]
         data[name] = [None if v is None else _json(v) for v in values] if kind.type == "JSON" else values
     if store.dynamic:
-        known = {*store.fields, VECTOR, DYNAMIC}
+        known = {*store.fields, *store.vectors, DYNAMIC}
         data[DYNAMIC] = [_json({name: v for name, v in row.items() if name not in known}) for row in rows]
-    flat = np.concatenate([np.empty(0, np.float32), *(row[VECTOR] for row in rows)])
-    data[VECTOR] = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), store.dim)
+    for name, each in store.vectors.items():
+        flat = np.concatenate([np.empty(0, np.float32), *(row[name] for row in rows)])
+        data[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), each.dim)
     return pa.table(data, columns)
 
 

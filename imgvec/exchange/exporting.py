@@ -97,6 +97,11 @@ def export_vectors(
         also = f" and {folder}" if folder.exists() else ""
         raise TargetError(f"{target} already exists: choose another name, or remove it{also}")
     store = collection.store
+    if finish is _npy and len(store.vectors) > 1:
+        raise UsageError(
+            f"{target}: an .npy file holds one vector a row, and {collection.name!r} has {', '.join(store.vectors)}: "
+            "export to Parquet"
+        )
     expression = render(asked["where"], store.fields, dynamic=store.dynamic)
     columns = arrow.schema(store)
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
@@ -178,7 +183,9 @@ def _pages(store: Reads, expression: str, last: str | None, retry: Retry) -> Ite
 
     def scan() -> Iterator[list[dict[str, Any]]]:
         after = f"id > {text_literal(last)}" if last is not None else ""
-        return store.scan(["*", VECTOR, FROM_IMAGE], " and ".join(f"({part})" for part in (expression, after) if part))
+        return store.scan(
+            ["*", *store.vectors, FROM_IMAGE], " and ".join(f"({part})" for part in (expression, after) if part)
+        )
 
     pages = scan()
 

@@ -37,6 +37,7 @@ from imgvec.rows import (
     MEDIA_TYPE,
     OWN_FIELDS,
     URI,
+    VECTOR,
     WIDTH,
 )
 from imgvec.sources.records import record_id
@@ -65,7 +66,7 @@ class Target(Protocol):
     @property
     def definition(self) -> Rows: ...
     @property
-    def binding(self) -> Binding: ...
+    def bindings(self) -> Mapping[str, Binding]: ...
 
 
 @dataclass
@@ -110,12 +111,22 @@ def import_vectors(
     if source.dim != store.dim:
         raise SourceError(f"{source.path} has vectors of dim {source.dim}, but {collection.name!r} has dim {store.dim}")
     exported = _exported(collection, source)
+    further = {name: each for name, each in store.vectors.items() if name != VECTOR}
+    if {name: each.dim for name, each in further.items()} != dict(source.further):
+        raise SourceError(
+            f"{collection.name!r} has the vectors {', '.join(store.vectors)}, and {source.path} does not hold all of "
+            "them: an export of such a collection to Parquet does"
+        )
     exact = source.copied and exported == collection.definition
     if on_notice:
         for note in (*source.notes, *_difference(source.metric_type, store.metric_type, normalize)):
             on_notice(note)
     # two thirds of INT8 vectors are not unit vectors as they are read back; made so, they round to what they were again
-    normalize = normalize or (exact and store.metric_type != "L2" and store.vector_type in _COARSE)
+    unit = {
+        name: "made" if normalize or (exact and each.vector_type in _COARSE) else "asked"
+        for name, each in store.vectors.items()
+        if each.unit or normalize
+    }
     report, tell = ImportReport(), Telling("import", asked["on_progress"])
     empty = store.count() == 0
 
@@ -127,9 +138,9 @@ def import_vectors(
         log = stack.enter_context(Path(errors).open("w", encoding="utf-8")) if errors is not None else None
         rows_of = _Rows(source, store.fields, collection.definition, exported, exact)
         for chunk in source.chunks():
-            rows, vectors = _checked(chunk, rows_of, report, log, normalize, unit=store.metric_type != "L2")
+            rows, vectors = _checked(chunk, rows_of, report, log, unit)
             if rows:
-                retry.call(partial(store.upsert, rows, vectors))
+                retry.call(partial(store.upsert, rows, vectors.pop(VECTOR), **({"more": vectors} if vectors else {})))
             report.written += len(rows)
             counts = {"written": report.written, "refused": report.refused.total()}
             tell("writing rows", report.seen, source.rows, counts=counts)
@@ -147,7 +158,7 @@ def _exported(collection: Target, source: VectorSource) -> Definition | None:
     if source.description is None:
         return None
     exported = description.read(str(source.path), source.description)
-    description.check_binding(collection.name, collection.binding, exported.binding)
+    description.check_bindings(collection.name, collection.bindings, exported.bindings)
     return exported.definition
 
 
@@ -218,10 +229,14 @@ class _Rows:
 
 
 def _checked(
-    chunk: Chunk, rows_of: _Rows, report: ImportReport, log: IO[str] | None, normalize: bool, *, unit: bool
-) -> tuple[list[Row], Vectors]:
-    """The rows of a chunk that can be written, and their vectors; the others are counted and logged."""
-    lengths = norms(chunk.vectors)
+    chunk: Chunk, rows_of: _Rows, report: ImportReport, log: IO[str] | None, unit: Mapping[str, str]
+) -> tuple[list[Row], dict[str, Vectors]]:
+    """The rows of a chunk that can be written, and their vectors by name; the others are counted and logged.
+
+    `unit` names the vectors that are of unit length, which is `asked` of them, or `made`.
+    """
+    given_vectors = {VECTOR: chunk.vectors, **chunk.more}
+    lengths = {name: norms(each) for name, each in given_vectors.items()}
     rows, kept = [], []
     for position, given in enumerate(chunk.rows):
         number = chunk.first + position
@@ -229,7 +244,8 @@ def _checked(
         try:
             if position in chunk.problems:
                 raise _RefusedError("no vector", chunk.problems[position])
-            _check_length(float(lengths[position]), unit=unit and not normalize)
+            for name, each in lengths.items():
+                _check_length(name, float(each[position]), unit=unit.get(name) == "asked")
             row = rows_of.of(given, number)
         except ValueError as exc:
             reason, detail = _reason(exc)
@@ -240,18 +256,21 @@ def _checked(
         else:
             rows.append(row)
             kept.append(position)
-    vectors = chunk.vectors[kept]
-    return rows, (vectors / lengths[kept, None]).astype(np.float32) if normalize else vectors
+    vectors = {name: each[kept] for name, each in given_vectors.items()}
+    for name in vectors:
+        if unit.get(name) == "made":
+            vectors[name] = (vectors[name] / lengths[name][kept, None]).astype(np.float32)
+    return rows, vectors
 
 
-def _check_length(length: float, *, unit: bool) -> None:
+def _check_length(name: str, length: float, *, unit: bool) -> None:
     details = {
         "not finite": "NaN or infinity among the elements",
         "zero length": "",
         "not of unit length": f"length {length:.4g}; normalize makes it 1",
     }
     if found := flaw(length, unit=unit):
-        raise _RefusedError(found, details[found])
+        raise _RefusedError(found, details[found] if name == VECTOR else f"{name}: {details[found]}".rstrip(": "))
 
 
 def _reason(exc: ValueError) -> tuple[str, str]:

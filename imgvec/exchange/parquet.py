@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
     assert schema is not None
     name = _vector_column(path, schema, vector_column)
     dim = _dim(files, name, schema)
+    further = {each: _dim(files, each, schema) for each in _further(said) if each in schema.names}
 
     def chunks(size: int) -> Iterator[Chunk]:
         first = 0
@@ -54,10 +55,21 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
             with opened(file) as parquet:
                 for batch in parquet.iter_batches(size, use_threads=False):
                     vectors, problems = _vectors(batch.column(name), dim)
-                    yield Chunk(first, vectors, _fields(batch, name), problems)
+                    more = {}
+                    for each, length in further.items():
+                        more[each], lacking = _vectors(batch.column(each), length)
+                        problems |= {row: f"{each}: {why}" for row, why in lacking.items()}
+                    yield Chunk(first, vectors, _fields(batch, {name, *further}), problems, more)
                     first += batch.num_rows
 
-    return VectorSource(path, rows, dim, chunks, description=said.decode() if said else None, copied=bool(said))
+    return VectorSource(
+        path, rows, dim, chunks, description=said.decode() if said else None, further=further, copied=bool(said)
+    )
+
+
+def _further(description: bytes | None) -> list[str]:
+    """The names of the vectors beside `vector` that an export's collection had."""
+    return list(json.loads(description).get("encoders", ())) if description else []
 
 
 @contextmanager
@@ -164,8 +176,8 @@ def _vectors(column: pa.Array, dim: int) -> tuple[Vectors, dict[int, str]]:
     return vectors, said
 
 
-def _fields(batch: Any, vector: str) -> list[Row]:
-    names = [name for name in batch.schema.names if name != vector and not name.startswith(_INDEX_COLUMN)]
+def _fields(batch: Any, vectors: Collection[str]) -> list[Row]:
+    names = [name for name in batch.schema.names if name not in vectors and not name.startswith(_INDEX_COLUMN)]
     if not names:
         return [{} for _ in range(batch.num_rows)]
     return plain_rows(batch.select(names))

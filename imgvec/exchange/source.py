@@ -27,6 +27,8 @@ class Chunk:
     """What the source knows of each: `id`, `uri` and other fields, or nothing."""
     problems: Mapping[int, str] = field(default_factory=dict)
     """Rows, counted within the chunk, that have no vector of (dim,), and why."""
+    more: Mapping[str, Vectors] = field(default_factory=dict)
+    """Further vectors, (n, dim) float32 each, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ class VectorSource:
     """What a person should know of the vectors."""
     description: str | None = None
     """Of an export of imgvec's own: what the collection remembered of itself."""
+    further: Mapping[str, int] = field(default_factory=dict)
+    """The dims of the vectors beside the one, by name: an export of imgvec's own has them."""
     copied: bool = False
     """The rows are those of such an export, and nothing else."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows in order, a few megabytes at once."""
-        return self.read(max(1, min(CHUNK_ROWS, CHUNK_BYTES // (4 * self.dim))))
+        return self.read(max(1, min(CHUNK_ROWS, CHUNK_BYTES // (4 * sum((self.dim, *self.further.values()))))))
 
 
 def numbered(rows: int, size: int, read: Callable[[int, int], tuple[Vectors, list[Row]]]) -> Iterator[Chunk]:

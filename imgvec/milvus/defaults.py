@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from imgvec.definition import Definition
 from imgvec.milvus.store import Store
+from imgvec.rows import VECTOR
 from imgvec.store import IndexInfo
 
 _KEY = "search_defaults"
@@ -29,28 +30,36 @@ class SearchDefaults:
     """Why a choice that is there does not hold."""
 
 
-def read(store: Store, definition: Definition) -> SearchDefaults:
-    """What holds for the store's index as it is now."""
-    ignored = ""
-    if kept := store.remembered.get(_KEY):
+def read(store: Store, definition: Definition, vector: str = VECTOR) -> SearchDefaults:
+    """What holds for the index of that vector as it is now; raises `QueryError` where there is none of that name."""
+    ignored, index = "", store.vector(vector).index
+    if kept := store.remembered.get(_key(vector)):
         chosen_for = IndexInfo(kept["index"]["type"], kept["index"]["params"])
-        if chosen_for == IndexInfo(store.index.type, dict(store.index.params)):
+        if chosen_for == IndexInfo(index.type, dict(index.params)):
             return SearchDefaults(kept["search"], "chosen", kept["about"])
-        ignored = (
-            f"{kept['search']} was chosen for {_said(chosen_for)}, but the index is {_said(store.index)}: tune it again"
-        )
-    for section in (definition.index.cpu, definition.index.gpu):
-        if section is not None and section.type == store.index.type and section.search:
+        ignored = f"{kept['search']} was chosen for {_said(chosen_for)}, but the index is {_said(index)}: tune it again"
+    choice = definition.index if vector == VECTOR else definition.vectors[vector].index
+    for section in (choice.cpu, choice.gpu):
+        if section is not None and section.type == index.type and section.search:
             return SearchDefaults(section.search, "definition", ignored=ignored)
     return SearchDefaults({}, "catalogue", ignored=ignored)
 
 
-def write(store: Store, search: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Keep a choice for the store's index as it is now; an empty one forgets. Raises `QueryError`, `BackendError`."""
-    store.check_search(search)
-    index = {"type": store.index.type, "params": dict(store.index.params)}
-    kept = {"index": index, "search": dict(search), "about": dict(about)}
-    store.remember(_KEY, kept if search else None)
+def write(store: Store, search: Mapping[str, Any], about: Mapping[str, Any], vector: str = VECTOR) -> None:
+    """Keep a choice for the index of that vector as it is now; an empty one forgets.
+
+    Raises `QueryError`, `BackendError`.
+    """
+    store.check_search(search, vector=vector)
+    index = store.vector(vector).index
+    kept = {
+        "index": {"type": index.type, "params": dict(index.params)}, "search": dict(search), "about": dict(about)
+    }  # fmt: skip
+    store.remember(_key(vector), kept if search else None)
+
+
+def _key(vector: str) -> str:
+    return _KEY if vector == VECTOR else f"{_KEY}.{vector}"
 
 
 def _said(index: IndexInfo) -> str:

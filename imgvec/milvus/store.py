@@ -79,6 +79,10 @@ class Store(store.Store):
         """Every vector by name: `vector` first, of which `dim`, `vector_type`, `metric_type` and `index` tell too."""
         return self.link.schema.vectors
 
+    def vector(self, name: str) -> VectorField:
+        """The vector of that name; raises `QueryError`."""
+        return self.link.schema.vector(name)
+
     @property
     def fields(self) -> Mapping[str, FieldType]:
         """Every scalar field, `id` among them; vectors are not."""

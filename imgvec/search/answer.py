@@ -174,6 +174,11 @@ class Answer(Sequence[Hit]):
         ]
         return pd.DataFrame(rows, columns=[*_COLUMNS, *columns.values()])
 
+    @property
+    def vector(self) -> str:
+        """The vector that was searched by, by name."""
+        return self.request.options["vector"]
+
     def __len__(self) -> int:
         return len(self.hits)
 

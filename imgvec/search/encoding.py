@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.images import DecodePolicy, FileReader, as_image, decode
-from imgvec.rows import BOX, VIEW
+from imgvec.rows import BOX, VECTOR, VIEW
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
 from imgvec.search.stages import Stages
 from imgvec.sources import present
@@ -45,7 +46,11 @@ class Reopen(Protocol):
 
 
 class FormEncoder:
-    """Makes the vectors of forms; `encoder` is called when the first form needs it, since loading one takes seconds."""
+    """Makes the vectors of forms; `encoder` is called when the first form needs it, since loading one takes seconds.
+
+    `further` are those of the vectors beside `vector`, by name. Pictures are read so large as the encoder that looks at
+    the most pixels, of `least_side`, wants them: as an ingest reads them.
+    """
 
     def __init__(
         self,
@@ -56,18 +61,23 @@ class FormEncoder:
         max_bytes: int,
         decoding: DecodePolicy | None = None,
         reopen: Reopen | None = None,
+        further: Mapping[str, Callable[[], Encoder]] = MappingProxyType({}),
+        least_side: int = 0,
     ) -> None:
-        self._store, self._encoder, self._reopen = store, encoder, reopen
+        self._store, self._reopen, self._least_side = store, reopen, least_side
+        self._encoders = {VECTOR: encoder, **further}
         self._max_pixels, self._max_bytes, self._decoding = max_pixels, max_bytes, decoding
 
-    def vectors(self, forms: Sequence[Form], stages: Stages) -> tuple[Vectors, bool]:
+    def vectors(self, forms: Sequence[Form], stages: Stages, vector: str = VECTOR) -> tuple[Vectors, bool]:
         """(n, dim) float32 vectors in the order of the forms, and whether the encoder made any of them.
+
+        They are of the kind of the stored `vector` of that name: its encoder's, its stored rows', its length.
 
         Every picture goes through the encoder in its batches, whatever form it is part of, and so does every text.
         Raises `QueryError` and `UnreadableImage`.
         """
         leaves = [leaf for form in forms for leaf in _leaves(form)]
-        found = self._leaf_vectors(leaves, stages)
+        found = self._leaf_vectors(leaves, stages, vector)
         if any(isinstance(form, Like) for form in forms):
             rows = iter(found)
             found = np.stack([_mixed(form, rows) for form in forms])
@@ -82,25 +92,27 @@ class FormEncoder:
         data = self._reopen(row["uri"], hashed=row.get("content_hash") or None)
         return self._decoded(data, row["uri"], min_side)
 
-    def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages) -> Vectors:
-        vectors = np.empty((len(leaves), self._store.dim), np.float32)
+    def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages, vector: str) -> Vectors:
+        dim = self._store.vectors[vector].dim
+        vectors = np.empty((len(leaves), dim), np.float32)
         pictures = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, _PICTURES)}
         texts = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, Text)}
         stored = {i: leaf.id for i, leaf in enumerate(leaves) if isinstance(leaf, StoredId)}
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, VectorQuery):
-                vectors[i] = self._checked(leaf)
+                vectors[i] = _checked(leaf, dim)
         if stored:
             with stages("lookup"):
-                vectors[list(stored)] = self._stored(list(stored.values()))
+                vectors[list(stored)] = self._stored(list(stored.values()), vector)
         if pictures or texts:
             with stages("load"):
-                encoder = self._encoder()
+                encoder = self._encoders[vector]()
             if texts and not encoder.supports_text:
                 raise _without_text(next(iter(texts.values())), encoder.binding.model)
         if pictures:
             with stages("decode"):
-                images = [self._image(leaf, encoder.binding.image_size) for leaf in pictures.values()]
+                side = max(self._least_side, encoder.binding.image_size)
+                images = [self._image(leaf, side) for leaf in pictures.values()]
             with stages("encode"):
                 vectors[list(pictures)] = encoder.encode_images(images)
         if texts:
@@ -108,17 +120,12 @@ class FormEncoder:
                 vectors[list(texts)] = encoder.encode_texts([leaf.words for leaf in texts.values()])
         return vectors
 
-    def _checked(self, query: VectorQuery) -> Vectors:
-        if len(query.array) != self._store.dim:
-            raise QueryError(f"the vector has dim {len(query.array)}, but the collection has dim {self._store.dim}")
-        return query.array
-
-    def _stored(self, ids: list[str]) -> Vectors:
-        rows = self._store.get(ids, with_vector=True)
+    def _stored(self, ids: list[str], vector: str) -> Vectors:
+        rows = self._store.get(ids, output_fields=[vector])
         for id_ in ids:
             if id_ not in rows:
                 raise _no_row(id_)
-        return np.stack([rows[id_]["vector"] for id_ in ids])
+        return np.stack([rows[id_][vector] for id_ in ids])
 
     def _image(self, form: Picture | StoredId, min_side: int | None) -> Image.Image:
         """Upright and RGB; whole, whatever its size, where `min_side` is None."""
@@ -206,6 +213,12 @@ def _unit(vector: NDArray[Any], problem: str, least: float = MIN_NORM) -> NDArra
     if not length > least:  # NaN too
         raise QueryError(problem)
     return wide / length
+
+
+def _checked(query: VectorQuery, dim: int) -> Vectors:
+    if len(query.array) != dim:
+        raise QueryError(f"the vector has dim {len(query.array)}, but the collection has dim {dim}")
+    return query.array
 
 
 def _without_text(form: Text, model: str) -> QueryError:

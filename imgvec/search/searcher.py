@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from imgvec.errors import QueryError
 from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
-from imgvec.rows import URI
+from imgvec.rows import URI, VECTOR
 from imgvec.search.answer import Answer
 from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.forms import Form
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 class Searcher:
     """Searches one collection; `encoder` is called when the first form needs it, since loading one takes seconds.
 
-    `defaults` gives the index's search parameters that hold where a request does not say, and `reopen` opens a stored
-    picture again, for crops and thumbnails.
+    `further` and `least_side` are as `FormEncoder` says. `defaults` gives, for a vector's name, the search parameters
+    of its index that hold where a request does not say, and `reopen` opens a stored picture again, for crops and
+    thumbnails.
     """
 
     def __init__(
@@ -42,13 +44,16 @@ class Searcher:
         max_pixels: int,
         max_bytes: int,
         decoding: DecodePolicy | None = None,
-        defaults: Callable[[], Mapping[str, Any]] = dict,
+        defaults: Callable[[str], Mapping[str, Any]] = lambda _: {},
         reopen: Reopen | None = None,
+        further: Mapping[str, Callable[[], Encoder]] = MappingProxyType({}),
+        least_side: int = 0,
     ) -> None:
         self._store, self._defaults = store, defaults
         self._forms = FormEncoder(
-            store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen
-        )
+            store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
+            further=further, least_side=least_side,
+        )  # fmt: skip
         self._picture = None if reopen is None else self._forms.stored_picture
 
     def search(self, forms: Sequence[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
@@ -60,12 +65,13 @@ class Searcher:
         `QueryError`, `UnreadableImage`, `FilterError`.
         """
         given = settled(SearchOptions, options)
-        asked = altered(given, {"params": {**self._defaults(), **(given["params"] or {})}})
+        vector = self._known(given["vector"])
+        asked = altered(given, {"params": {**self._defaults(vector), **(given["params"] or {})}})
         if not forms:
             return []
         stages = Stages()
         with stages("total"):
-            vectors, encoded = self._forms.vectors(forms, stages)
+            vectors, encoded = self._forms.vectors(forms, stages, vector)
             expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
             wanted = asked["offset"] + asked["limit"]
             grouped = self._store.most_views if not asked["views"] else None
@@ -77,6 +83,7 @@ class Searcher:
                     output_fields=self._output_fields(asked["output_fields"]),
                     params=asked["params"],
                     consistency_level=asked["consistency_level"],
+                    vector=vector,
                 )
             if encoded:
                 # afterwards, so that nothing can come between: the answer was of the collection the encoder is for
@@ -91,14 +98,24 @@ class Searcher:
             for form, found in zip(forms, answers, strict=True)
         ]
 
-    def vectors(self, forms: Sequence[Form]) -> Vectors:
-        """(n, dim) float32 vectors of the forms, in their order; raises `QueryError` and `UnreadableImage`."""
+    def vectors(self, forms: Sequence[Form], vector: str = VECTOR) -> Vectors:
+        """(n, dim) float32 vectors of the forms, in their order, to search by `vector` with.
+
+        Raises `QueryError` and `UnreadableImage`.
+        """
+        vector = self._known(vector)
         if not forms:
-            return np.empty((0, self._store.dim), np.float32)
-        vectors, encoded = self._forms.vectors(forms, Stages())
+            return np.empty((0, self._store.vectors[vector].dim), np.float32)
+        vectors, encoded = self._forms.vectors(forms, Stages(), vector)
         if encoded:
             self._store.check_same()
         return vectors
+
+    def _known(self, vector: str) -> str:
+        if vector not in self._store.vectors:
+            known = ", ".join(self._store.vectors)
+            raise QueryError(f"{self._store.name!r} has no vector {vector!r} (vectors: {known})")
+        return vector
 
     def _answer(self, request: Request, found: Sequence[Found], stages: Stages, count: Callable[[], int]) -> Answer:
         views = self._store.most_views is not None

@@ -19,6 +19,7 @@ from imgvec.exchange import (
     NoEncoder,
     VectorSource,
     made_for,
+    no_encoders,
     open_source,
     unbound,
     unbound_binding,
@@ -82,7 +83,7 @@ def _is_staged(source: str | Path) -> bool:
 def _import_staged(collection: ImageCollection, folder: str | Path, write: WriteOptions) -> ImportReport:
     """The rows of a folder that `ingest(via=folder)` wrote; none of them can be refused, so `errors` stays empty."""
     remembered = description.read(collection.name, bulk.description(folder))
-    description.check_binding(collection.name, collection.binding, remembered.binding)
+    description.check_bindings(collection.name, collection.bindings, remembered.bindings)
     if write["errors"] is not None:
         Path(write["errors"]).open("w", encoding="utf-8").close()
     report, tell = ImportReport(), Telling("import", write["on_progress"])
@@ -139,18 +140,18 @@ def create_for_vectors(
     if source is None:
         if asked["dim"] is None:
             raise UsageError("give the source of the vectors, or their dimension")
-        made, encoder = unbound(wanted), NoEncoder(unbound_binding(asked["dim"]))
+        made, encoders = unbound(wanted), {VECTOR: NoEncoder(unbound_binding(asked["dim"]))}
     elif isinstance(source, str | Path) and _is_staged(source):
         remembered = description.read(str(source), bulk.description(source))
-        encoder = NoEncoder(remembered.binding)
+        encoders = no_encoders(remembered)
         made = remembered.definition if definition is None else wanted
     else:
         opened = source if isinstance(source, VectorSource) else open_source(source, **taken(FormatOptions, asked))
-        made, encoder = made_for(opened, wanted, normalize=asked["normalize"])
+        made, encoders = made_for(opened, wanted, normalize=asked["normalize"])
         if definition is not None and opened.description is not None:
             made = wanted  # the export's encoder all the same
     if Definition.load(made).views is not None:
         raise UsageError(_NO_VIEWS)
     return ImageCollection.create(
-        name, definition=made, encoder=encoder, settings=settings, on_notice=asked["on_notice"]
+        name, definition=made, encoders=encoders, settings=settings, on_notice=asked["on_notice"]
     )

@@ -97,7 +97,7 @@ def test_the_store_is_asked_with_the_params_of_the_request(monkeypatch: pytest.M
         return search(vectors, **given)
 
     monkeypatch.setattr(store, "search", watched)
-    engine = Searcher(store, FakeEncoder, max_pixels=1, max_bytes=1, defaults=lambda: {"ef": 64})
+    engine = Searcher(store, FakeEncoder, max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64})
     engine.search([StoredId("0")], params={"nprobe": 8}, consistency_level="Strong", limit=3, offset=2)
     assert asked[0]["params"] == {"ef": 64, "nprobe": 8}
     assert (asked[0]["consistency_level"], asked[0]["limit"]) == ("Strong", 5)
