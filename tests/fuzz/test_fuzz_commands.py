@@ -92,7 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("IMGVEC_RETRY_SECONDS", "1")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("imgvec.target.loaded_encoder", lambda *_: FakeEncoder())
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", lambda *_: FakeEncoder())
     monkeypatch.setattr("imgvec.opening.first_encoder", lambda *_: FakeEncoder())
     pictures = tmp_path / "pictures"
     pictures.mkdir()

@@ -29,7 +29,7 @@ SECONDS = float(os.environ.get("IMGVEC_ALIAS_SECONDS", "120"))
 LIMIT = 5
 
 
-def encoder_of(_name: str, binding: Binding, _settings: object) -> FakeEncoder:
+def encoder_of(_name: str, binding: Binding, _settings: object, _vector: str) -> FakeEncoder:
     """Takes as long as a small model."""
     time.sleep(0.2)
     return FakeEncoder(dim=binding.dim, seed=int(binding.fingerprint, 16))
@@ -37,7 +37,7 @@ def encoder_of(_name: str, binding: Binding, _settings: object) -> FakeEncoder:
 
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgvec.target.loaded_encoder", encoder_of)
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", encoder_of)
 
 
 def made(uri: str, name: str, folder: Path, encoder: FakeEncoder) -> ImageCollection:
@@ -273,12 +273,12 @@ def test_an_encoder_that_cannot_be_had(
     """The alias is followed all the same: what it leads to can be searched by vector."""
     _, second = both
 
-    def lacking(name: str, binding: Binding, settings: object) -> FakeEncoder:
+    def lacking(name: str, binding: Binding, settings: object, vector: str) -> FakeEncoder:
         if binding.dim == 24:
             raise EncoderUnavailable("no weights")
-        return encoder_of(name, binding, settings)
+        return encoder_of(name, binding, settings, vector)
 
-    monkeypatch.setattr("imgvec.target.loaded_encoder", lacking)
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", lacking)
     with ImageCollection.open("live", uri=backend_uri) as handle:
         handle.search(picture(0))
         imgvec.set_alias(second, "live")
@@ -295,7 +295,7 @@ def test_the_callers_own_encoder_is_kept(
     def lacking(*_: Any) -> FakeEncoder:
         raise EncoderUnavailable("only the caller has it")
 
-    monkeypatch.setattr("imgvec.target.loaded_encoder", lacking)
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", lacking)
     own = FakeEncoder()
     with ImageCollection.open("live", uri=backend_uri, encoder=own) as handle:
         imgvec.set_alias(second, "live")

@@ -111,7 +111,7 @@ def imgvec(*words: str | Path, status: int = 0) -> Result:
 @pytest.fixture
 def filled(lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("IMGVEC_URI", lite_uri)
-    monkeypatch.setattr("imgvec.target.loaded_encoder", lambda *_: FakeEncoder())
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", lambda *_: FakeEncoder())
     with ImageCollection.create("trip", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder()) as made:
         made.ingest(pictures, metadata=metadata(pictures))
     return lite_uri

@@ -239,7 +239,7 @@ def test_queries_of_a_sorted_file_are_drawn_by_chance(lite_uri: str, tmp_path: P
 def test_images_of_a_folder_are_queries(lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(lite_uri, "IVF_FLAT", nlist=64).close()
     (pictures / "broken.jpg").write_bytes(b"no picture")
-    monkeypatch.setattr("imgvec.target.loaded_encoder", lambda *_: FakeEncoder(dim=DIM))
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", lambda *_: FakeEncoder(dim=DIM))
     said = imgvec(lite_uri, "--recall", 0.4, "--queries", pictures, "-o", "json")
     assert json.loads(said.stdout)["queries"] == [10, 10]
     assert "broken.jpg cannot be used as a query" in said.stderr

@@ -169,8 +169,8 @@ def test_a_search_by_vector_looks_nothing_up(old: ImageCollection, encoder: Fake
 def test_collections_of_an_earlier_version(backend_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their descriptions hold no random bits."""
 
-    def as_before(*given: Any) -> str:
-        data = json.loads(write(*given))
+    def as_before(*given: Any, **options: Any) -> str:
+        data = json.loads(write(*given, **options))
         del data["incarnation"]
         return json.dumps(data)
 

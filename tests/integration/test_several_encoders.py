@@ -133,7 +133,7 @@ def test_every_form_is_one_of_that_vector(trip: ImageCollection, pictures: Path)
     mixed = one["texture"] + 0.5 * other["texture"]
     assert ids(mix) == ids(trip.search(VectorQuery(mixed / np.linalg.norm(mixed)), vector="texture", limit=N))
     np.testing.assert_allclose(trip.vectors([Pixels(picture(3))], vector="texture")[0], one["texture"], atol=1e-6)
-    with pytest.raises(QueryError, match="the vector has 16 dimensions, the collection's have 24"):
+    with pytest.raises(QueryError, match="the vector has dim 16, but the collection has dim 24"):
         trip.search(VectorQuery(one["vector"]), vector="texture")
     for ask in (trip.search, lambda query, vector: trip.vectors([query], vector=vector)):
         with pytest.raises(QueryError, match=r"'trip' has no vector 'shape' \(vectors: vector, texture\)"):
@@ -220,7 +220,7 @@ def test_a_picture_that_one_encoder_refuses_is_refused_whole(tmp_path: Path, pic
         assert sorted(rows_of(collection)) == [f"{seed:02}.png" for seed in range(N) if seed != 4]
     [refused] = map(json.loads, errors.read_text().splitlines())
     assert refused["uri"].endswith("04.png")
-    assert refused["detail"] == f"the encoder of '{refusing}' has no vector for it"
+    assert refused["detail"] == f"the encoder of '{refusing}' returned no vector for it"
 
 
 def test_each_encoder_gets_no_more_than_it_takes_at_once(tmp_path: Path, pictures: Path) -> None:
@@ -239,9 +239,11 @@ def test_each_encoder_gets_no_more_than_it_takes_at_once(tmp_path: Path, picture
 
 def test_another_encoder_is_refused_with_the_vectors_name(trip: ImageCollection, pictures: Path) -> None:
     uri = trip.uri
-    with pytest.raises(EncoderMismatch, match="'trip' holds vectors of fake in 'texture', and fake is another encoder"):
+    with pytest.raises(
+        EncoderMismatch, match="'trip' holds vectors of fake in 'texture', but fake is a different encoder"
+    ):
         ImageCollection.open("trip", uri=uri, encoders={"texture": FakeEncoder(seed=6, dim=24, image_size=48)})
-    with pytest.raises(EncoderMismatch, match="'trip' holds vectors of fake, and fake is another encoder"):
+    with pytest.raises(EncoderMismatch, match="'trip' holds vectors of fake, but fake is a different encoder"):
         ImageCollection.open("trip", uri=uri, encoder=FakeEncoder(seed=6), encoders={"texture": second()})
     with pytest.raises(UsageError, match="'trip' has no vector shape"):
         ImageCollection.open("trip", uri=uri, encoders={"shape": second()})

@@ -95,7 +95,7 @@ def test_search_parameters_are_those_of_the_vectors_own_index(several: Store) ->
         several.check_search({"ef": 80}, vector="texture")
     with pytest.raises(QueryError, match="ef"):
         several.search(unit_vectors(1, 6), limit=1, vector="texture", params={"ef": 80})
-    with pytest.raises(QueryError, match="vectors have 12 dimensions, the collection's have 6"):
+    with pytest.raises(QueryError, match="the vectors have dim 12, but the collection has dim 6"):
         several.search(query, limit=1, vector="texture")
     with pytest.raises(QueryError, match=r"no vector 'shape' \(vectors: vector, texture, colour\)"):
         several.search(query, limit=1, vector="shape")
@@ -125,10 +125,10 @@ def test_a_row_comes_with_all_of_its_vectors_or_not_at_all(several: Store) -> No
         (None, "each row has the further vectors texture, colour: texture, colour missing"),
         ({"texture": vectors["texture"]}, "colour missing"),
         ({**vectors, "shape": first}, "it has no vector shape"),
-        ({**vectors, "texture": vectors["texture"][:, :3]}, "texture: vectors have 3 dimensions"),
+        ({**vectors, "texture": vectors["texture"][:, :3]}, "texture: the vectors have dim 3"),
         ({**vectors, "texture": 2 * vectors["texture"]}, "texture: vector 0 has length 2"),
         ({**vectors, "colour": np.vstack([vectors["colour"]] * 2)}, "1 rows with 2 vectors colour"),
-        ({**vectors, "colour": vectors["colour"] * np.float32(np.nan)}, "colour: vector 0 has elements that are not"),
+        ({**vectors, "colour": vectors["colour"] * np.float32(np.nan)}, "colour: vector 0 is not finite"),
     ]
     for more, says in refused:
         with pytest.raises(WriteFailed, match=says):

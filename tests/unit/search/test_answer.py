@@ -74,7 +74,7 @@ def test_it_carries_what_was_asked() -> None:
     store = filled()
     form = Text("x")
     engine = Searcher(
-        store, lambda: FakeEncoder(text=True), max_pixels=1, max_bytes=1, defaults=lambda: {"ef": 64, "seed": 1}
+        store, lambda: FakeEncoder(text=True), max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64, "seed": 1}
     )
     [answer] = engine.search([form], limit=2, where=field("album") == "a0", params={"ef": 128})
     assert answer.request.form is form
@@ -84,7 +84,7 @@ def test_it_carries_what_was_asked() -> None:
     assert answer.request.expression == 'album == "a0"'
     assert answer.request.to_dict() == {
         "query": {"text": "x"}, "limit": 2, "offset": 0, "params": {"ef": 128, "seed": 1}, "where": 'album == "a0"',
-        "views": False,
+        "vector": "vector", "views": False,
     }  # fmt: skip
 
 
@@ -164,7 +164,14 @@ def test_seconds_by_stage() -> None:
 def test_as_json() -> None:
     answer = ask(filled(2), limit=3)
     data = json.loads(json.dumps(answer.to_dict()))
-    assert data["request"] == {"query": {"id": "0"}, "limit": 3, "offset": 0, "params": {}, "views": False}
+    assert data["request"] == {
+        "query": {"id": "0"},
+        "limit": 3,
+        "offset": 0,
+        "params": {},
+        "vector": "vector",
+        "views": False,
+    }
     assert [hit["id"] for hit in data["hits"]] == ["0", "1"]
     assert data["shortfall"] == {"missing": 1, "reason": "rows"}
     assert (data["groups"], data["verdict"]) == ([], None)
