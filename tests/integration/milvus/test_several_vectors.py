@@ -133,7 +133,7 @@ def test_a_row_comes_with_all_of_its_vectors_or_not_at_all(several: Store) -> No
     for more, says in refused:
         with pytest.raises(WriteFailed, match=says):
             several.upsert([full_row("f" * 32)], first, more)
-    with pytest.raises(WriteFailed, match="texture is given apart"):
+    with pytest.raises(WriteFailed, match="texture must be passed separately"):
         several.upsert([full_row("f" * 32, texture=[1.0] * 6)], first, vectors)
     assert several.count() == N
 
