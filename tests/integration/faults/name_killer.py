@@ -20,7 +20,6 @@ import numpy as np
 
 from imgvec import ImageCollection
 from imgvec.milvus import learned
-from imgvec.milvus.learned import Learned
 
 _AMID_SECONDS = 0.004
 
@@ -60,7 +59,7 @@ def learn(uri: str, name: str, seed: str, point: str) -> None:
     learned._AT_ONCE = 2
     killer = Killer(point)
     with ImageCollection.open(name, uri=uri) as photos:
-        taught = Learned(photos._connection, photos.store)
+        taught = photos.learned
         taught.read("projection")
         for method in ("upsert", "delete"):
             setattr(taught._rows, method, killer.around(getattr(taught._rows, method)))

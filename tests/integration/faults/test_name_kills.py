@@ -20,7 +20,7 @@ from name_killer import arrays
 
 import imgvec
 from imgvec import ImageCollection
-from imgvec.milvus.learned import LEARNED, Learned
+from imgvec.milvus.learned import LEARNED
 from imgvec.retry import Retry
 
 DEFINITION = {"encoder": {"model": "fake"}}
@@ -59,13 +59,13 @@ def filling(uri: str, pictures: Path) -> Iterator[ImageCollection]:
     """Twenty pictures, something learned, and an alias."""
     with ImageCollection.create("photos", definition=DEFINITION, uri=uri, encoder=FakeEncoder()) as photos:
         photos.ingest(pictures)
-        Learned(photos._connection, photos.store).write("projection", arrays(0))
+        photos.learned.write("projection", arrays(0))
         imgvec.set_alias(photos, "live")
         yield photos
 
 
 def is_taught(photos: ImageCollection, seed: int) -> bool:
-    found = Learned(photos._connection, photos.store).read("projection")
+    found = photos.learned.read("projection")
     return found is not None and np.array_equal(found["matrix"], arrays(seed)["matrix"])
 
 
