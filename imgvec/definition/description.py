@@ -1,4 +1,4 @@
-"""What a Milvus collection remembers of itself: the JSON object in its description.
+"""What a Milvus collection remembers about itself: the JSON object in its description.
 
     {"imgvec": 1, "incarnation": "…", "encoder": {…}, "definition": {…}, "about": "…"}
 
@@ -34,7 +34,7 @@ def write(definition: Definition, binding: Binding) -> str:
 
 
 def read(name: str, text: str) -> tuple[Definition, Binding]:
-    """What the collection `name` remembers; raises `CollectionNotFound` if imgvec did not make it."""
+    """What the collection `name` remembers; raises `CollectionNotFound` if it was not made by imgvec."""
     try:
         data = json.loads(text)
         version = data["imgvec"]
@@ -49,7 +49,7 @@ def read(name: str, text: str) -> tuple[Definition, Binding]:
 
 
 def is_made_from(remembered: Definition, given: Definition) -> bool:
-    """Whether `given` is the definition that is remembered; how pictures are read counts where `given` says it."""
+    """Whether `given` is the remembered definition; the `images` section counts only if `given` has one."""
     if "images" not in given.model_fields_set:
         given = given.model_copy(update={"images": remembered.images})
     return given == remembered

@@ -1,4 +1,4 @@
-"""What Milvus tells of a collection: its schema, its index, and what imgvec keeps with it."""
+"""A collection as Milvus describes it: its schema, its index, and what imgvec stores with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Schema:
 
 
 def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -> Schema:
-    """A collection as `describe_collection` and `describe_index` of its vector field tell of it."""
+    """A collection, from `describe_collection` and the `describe_index` of its vector field."""
     name = described["collection_name"]
     by_name = {each["name"]: each for each in described["fields"]}
     key, vector = by_name.get(ID), by_name.get(VECTOR)
@@ -78,12 +78,12 @@ def read_schema(described: Mapping[str, Any], index: Mapping[str, Any] | None) -
 
 
 def incarnation(described: Mapping[str, Any]) -> Incarnation:
-    """Which collection `describe_collection` tells of."""
+    """The collection that `describe_collection` describes."""
     return Incarnation.of(described, description_of(described))
 
 
 def index_info(described: Mapping[str, Any]) -> IndexInfo:
-    """A vector index as `describe_index` tells of it."""
+    """A vector index, from `describe_index`."""
     params = {**described, **_mapping(described.get("params"))}
     known = catalog.INDEX_TYPES.get(described["index_type"])
     build = known.build if known else ()
@@ -104,7 +104,7 @@ def remembered(described: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def description_of(described: Mapping[str, Any]) -> str:
-    """What `describe_collection` tells of the collection's description, wherever the backend keeps it."""
+    """The collection's description, from `describe_collection`, wherever the backend keeps it."""
     return str(described.get("description") or described.get("properties", {}).get(DESCRIPTION, ""))
 
 

@@ -1,4 +1,4 @@
-"""The rows that queries are ranked against, and the queries."""
+"""The rows that queries are ranked against, and the queries themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imgvec.vectors import Vectors
 
 
 class Searched(Protocol):
-    """What evaluating needs of a collection; `imgvec.ImageCollection` has it."""
+    """What an evaluation needs from a collection; `imgvec.ImageCollection` provides it."""
 
     @property
     def name(self) -> str: ...
