@@ -68,7 +68,7 @@ class Connection:
             return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
 
     def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
-        """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for what cannot be had here.
+        """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for something unavailable here.
 
         Calls nothing. `dim` adds the checks that need it.
         """
