@@ -21,6 +21,7 @@ from imgvec.ingest import IngestOptions, StoredPictures
 from imgvec.milvus import Connection, Store, scratch
 from imgvec.milvus.companions import Companion
 from imgvec.milvus.defaults import SearchDefaults
+from imgvec.milvus.learned import Learned
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
 from imgvec.options import documented, settled
 from imgvec.report import IngestReport
@@ -96,6 +97,11 @@ class ImageCollection:
     def store(self) -> Store:
         """The Milvus side: rows in, hits out."""
         return self.handle.target.store
+
+    @property
+    def learned(self) -> Learned:
+        """Arrays that are kept with the collection: `learned.write(key, arrays)`, `learned.read(key)`."""
+        return Learned(self._connection, self.store)
 
     @property
     def definition(self) -> Definition:

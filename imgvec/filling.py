@@ -179,7 +179,7 @@ def _written_to(collection: ImageCollection, via: str | Path | None) -> Iterator
 
 
 def _own_files(settings: Settings, root: str | Path | None) -> str | None:
-    """How the uris of this very database begin, which may lie in the folder that is brought in."""
+    """The prefix of uris for this database's own files, which may be in the ingested folder."""
     lite = lite_file(settings)
     return f"{os.path.relpath(lite, root) if root is not None else lite}/" if lite else None
 

@@ -18,7 +18,7 @@ def rows_below(prefix: str) -> str:
 
 
 def delete_command(collection: str, prefix: str) -> str:
-    """What deletes the rows whose uri begins with `prefix`, at the shell."""
+    """The shell command that deletes the rows whose uri begins with `prefix`."""
     return f"imgvec collections delete {collection} --where {shlex.quote(rows_below(prefix))}"
 
 

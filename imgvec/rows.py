@@ -1,4 +1,4 @@
-"""What a row is: the fields that every collection has, their types and their limits.
+"""The fields that every collection has, with their types and limits.
 
 Definitions refuse these names, schemas declare them, an ingest and an import fill them in, and exports carry them.
 """

@@ -37,10 +37,10 @@ def workers(threads: int, processes: int) -> Workers:
 
 
 class WorkerProcesses:
-    """A pool of processes that outlives the death of one.
+    """A pool of processes that survives the death of one.
 
-    When a process dies, every job that was under way fails with it, and nobody knows which was the cause. Each is done
-    again, alone: the one that kills its process again gets `WorkerDiedError`, the others their results.
+    When a process dies, every running job fails with it, and it is unknown which one was the cause. Each is done again,
+    alone: the one that kills its process again gets `WorkerDiedError`, the others their results.
     """
 
     def __init__(self, processes: int) -> None:

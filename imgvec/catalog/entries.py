@@ -45,8 +45,8 @@ class Parameter:
         if self.multiple_of:
             noun = f"a multiple of {self.multiple_of}"
         if self.low is not None and self.high is not None:
-            return f"{noun} from {self.low:g} to {self.high:g}"
-        return f"{noun} of at least {self.low:g}" if self.low is not None else noun
+            return f"{noun} from {self.low:.12g} to {self.high:.12g}"
+        return f"{noun} of at least {self.low:.12g}" if self.low is not None else noun
 
     def problem(self, value: object) -> str | None:
         """Why `value` is refused, or None if it is accepted."""

@@ -1,4 +1,4 @@
-"""What a Milvus collection remembers of itself: the JSON object in its description.
+"""What a Milvus collection remembers about itself: the JSON object in its description.
 
     {"imgvec": 2, "incarnation": "…", "encoder": {…}, "encoders": {"texture": {…}}, "definition": {…}, "about": "…",
      "companions": {"learned": "NAME__learned"}}
@@ -71,7 +71,7 @@ def write(
 
 
 def read(name: str, text: str) -> Remembered:
-    """What the collection `name` remembers; raises `CollectionNotFound` if imgvec did not make it."""
+    """What the collection `name` remembers; raises `CollectionNotFound` if it was not made by imgvec."""
     try:
         data = json.loads(text)
         version = data["imgvec"]
@@ -93,7 +93,7 @@ def _remembered(data: Mapping[str, Any]) -> Remembered:
 
 
 def is_made_from(remembered: Definition, given: Definition) -> bool:
-    """Whether `given` is the definition that is remembered; how pictures are read counts where `given` says it."""
+    """Whether `given` is the remembered definition; the `images` section counts only if `given` has one."""
     if "images" not in given.model_fields_set:
         given = given.model_copy(update={"images": remembered.images})
     return given == remembered

@@ -20,7 +20,7 @@ class FieldSection(Section):
     type: FieldTypeName
     about: str = ""
     max_length: int | None = Field(default=None, ge=1, le=MAX_VARCHAR_BYTES)
-    """Of a VARCHAR, or of the strings in an ARRAY, in UTF-8 bytes (what a server counts)."""
+    """Maximum length of a VARCHAR, or of the strings in an ARRAY, in UTF-8 bytes (as the server counts)."""
     element_type: ElementTypeName | None = None
     max_capacity: int | None = Field(default=None, ge=1, le=MAX_ARRAY_ITEMS)
     required: bool = False
@@ -30,9 +30,9 @@ class FieldSection(Section):
     """A scalar index type, or AUTO for the best that the backend has."""
     index_params: dict[str, Any] = Field(default_factory=dict)
     format: Literal["unix_ms"] | None = None
-    """An INT64 that holds Unix milliseconds; dates of every form are accepted for it, and asked for."""
+    """An INT64 that holds Unix milliseconds; it accepts and is filtered by dates in every form."""
     from_image: Literal["taken_at"] | None = None
-    """Filled from the image where the metadata has nothing: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
+    """Filled from the image if the metadata has no value: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

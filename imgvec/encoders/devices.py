@@ -1,4 +1,4 @@
-"""Where a model runs, and in which number format."""
+"""Chooses the device and the number format of a model."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _lock = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars, no warnings below errors; the application's own choice is put back afterwards."""
+    """Turns off progress bars and warnings, and restores the application's settings afterwards."""
     with _lock:
         level, bars, hub_bars = (
             logging.get_verbosity(),

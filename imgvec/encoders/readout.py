@@ -68,7 +68,7 @@ def pooled(output: Any) -> torch.Tensor:
 
 
 def vision_part(model: Any) -> Any:
-    """The image half of a model that has two halves."""
+    """The image half of a two-sided model."""
     return getattr(model, "vision_model", model)
 
 

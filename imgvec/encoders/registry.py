@@ -44,7 +44,7 @@ class EncoderRequest:
 
     spec: EncoderSpec
     name: str
-    """What follows the prefix in `spec.model`, without the options; the whole where there is no prefix."""
+    """What follows the prefix in `spec.model`, without the options; all of it if there is no prefix."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What follows the name: `?KEY=VALUE&...`. They are part of the model's name, and so remembered with it."""
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""Passes side by side on a CPU: one thread each, instead of all threads on each operation of one pass.
+"""Runs passes in parallel on a CPU, one thread each, instead of using all threads for each operation of one pass.
 
 Operations of a small model are so short that threads which meet after every one of them wait for the slowest; two
 passes that never meet do not. On a machine that does other work as well (decoding, say) the difference is larger still.

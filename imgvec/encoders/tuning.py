@@ -1,4 +1,4 @@
-"""How a model runs fastest on this machine: measured once in a few seconds, and remembered."""
+"""Finds the fastest way to run a model on this machine: measured once in a few seconds, and remembered."""
 
 from __future__ import annotations
 

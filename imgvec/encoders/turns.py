@@ -1,7 +1,7 @@
 """Decides who computes next: one call at a time, queries before batches, batches before measuring.
 
-A query waits for the pass in hand; queries that wait together share the next pass. A call computes
-in its caller's own thread, so that there is no thread to start, to stop or to lose in a fork.
+A query waits for the current pass; queries that wait together share the next one. A call computes in its caller's own
+thread, so that there is no thread to start, to stop or to lose in a fork.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
 
 CHUNKS_A_WORKER = 2
-"""Chunks that an actor has in hand: while one is encoded, the next is looked up and decoded."""
+"""Chunks that an actor works on at once: while one is encoded, the next is looked up and decoded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ def _rewrite(view: _View, place: int, words: list[str], kind: FieldType, compare
 
 
 def _check_sum(view: _View, place: int, kind: FieldType) -> None:
-    """A year and what looks like a month behind a date field: nobody means the difference."""
+    """A year and what looks like a month after a date field: surely not meant as a subtraction."""
     if kind.is_date and view.text(place + 3) in ("-", "/") and _YEAR.fullmatch(view.text(place + 2)):
         found = "".join(view.text(at) for at in range(place + 2, place + 5))
         raise unquoted(found, view[place + 2].column)

@@ -1,4 +1,4 @@
-"""Which internet addresses are public: a URL from a list must not reach into the network that imgvec runs in."""
+"""Tells which internet addresses are public: a URL from a list must not reach into the network that imgvec runs in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_PUBLIC_6 = tuple(IPv6Network(text) for text in "2001::/23 2001:db8::/32 200
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """CIDR blocks; raises `ValueError` for what is none."""
+    """Parse CIDR blocks; raises `ValueError` if one is invalid."""
     return tuple(ip_network(text.strip()) for text in texts)
 
 

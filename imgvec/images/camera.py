@@ -58,7 +58,7 @@ _PACKED_RAW = frozenset({32767, 32769, 32770, 34713, 65000})
 
 
 def raw_kind(data: bytes) -> str | None:
-    """The usual ending of such a file in capitals (`NEF`; `RAW` where nobody's); None for what is not camera RAW."""
+    """The usual file extension in capitals (`NEF`; `RAW` if there is none); None if it is not camera RAW."""
     for at, signature, kind in _SIGNATURES:
         if data.startswith(signature, at):
             return kind

@@ -1,8 +1,8 @@
 """PNG files without the colour profiles and texts that Pillow's reader would stumble over.
 
-Pillow refuses a PNG with a chunk that inflates to more than 1 MiB, or with more than 64 MiB of text, although nobody
-asked for either: editors write profiles of several megabytes, and image generators whole workflows. imgvec reads
-neither, but for the two texts in which EXIF and the orientation can stand.
+Pillow refuses a PNG with a chunk that inflates to more than 1 MiB, or with more than 64 MiB of text, although neither
+is needed: editors write profiles of several megabytes, and image generators whole workflows. imgvec reads neither, but
+for the two texts in which EXIF and the orientation can stand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sockets of a fetch: each wait ends at a deadline, and an idle one serves the next fetch from the same host."""
+"""Sockets for fetching: every wait ends at a deadline, and idle sockets serve the next fetch from the same host."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Connections:
 
 
 def _has_something_to_say(sock: socket.socket) -> bool:
-    """Whether an idle connection was closed by the server, or got what nobody asked for: it is of no use then."""
+    """Whether an idle connection is unusable: closed by the server, or with unexpected data waiting."""
     if hasattr(select, "poll"):  # `select` cannot watch a descriptor above 1023
         poll = select.poll()
         poll.register(sock, select.POLLIN | select.POLLERR | select.POLLHUP)

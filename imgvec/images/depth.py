@@ -1,4 +1,4 @@
-"""16 bits a channel to 8, by the bits that the values use.
+"""Scales 16 bits per channel to 8, by the bits that the values use.
 
 Cameras, microscopes and scanners put 10, 12 or 14 bits in files that can only say 16: by the high byte alone such a
 picture is nearly black. What a picture uses is the least of 8, 10, 12, 14 and 16 bits that holds its largest value, in

@@ -1,4 +1,4 @@
-"""The directories of a TIFF, read where they lie: which pages there are, and what each says of itself.
+"""The directories of a TIFF, read in place: which pages there are, and what each says about itself.
 
 Camera RAW of most makers is TIFF: its first directory describes a thumbnail, and the photo lies elsewhere.
 """
@@ -74,7 +74,7 @@ class Directory:
         return {} if exif is None else {tag: exif.text(tag) for tag, (kind, _, _) in exif.entries.items() if kind == 2}
 
     def lies_beyond_the_end(self) -> bool:
-        """Whether strips or tiles of its picture are not in the file."""
+        """Whether strips or tiles of its picture are missing from the file."""
         for offsets, counts in ((STRIP_OFFSETS, STRIP_BYTE_COUNTS), (TILE_OFFSETS, TILE_BYTE_COUNTS)):
             pairs = zip(self.numbers(offsets), self.numbers(counts), strict=False)
             if any(offset + count > len(self.tiff.data) for offset, count in pairs):
@@ -127,7 +127,7 @@ class Tiff:
             at = self._next(found)
 
     def directory(self, offset: int) -> Directory | None:
-        """None if it does not lie in the file."""
+        """None if it is outside the file."""
         head, step = (8, 20) if self.big else (2, 12)
         if not 8 <= offset <= len(self.data) - head:
             return None

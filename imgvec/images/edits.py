@@ -1,4 +1,4 @@
-"""Edited copies of a picture, as people make them: what a search must still find the original of."""
+"""Edited copies of a picture, as people make them, whose original a search must still find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two things that imgvec takes from EXIF: which way is up, and when the photo was taken."""
+"""Reads the two things that imgvec needs from EXIF: which way is up, and when the photo was taken."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _YEARS = range(1826, 2100)
 def read_exif(image: Image.Image) -> tuple[int, int | None]:
     """Orientation (1 where it is missing or nonsense) and time taken of a loaded image.
 
-    EXIF that cannot be read costs its information, never the image: cameras and editors write much that is broken.
+    Unreadable EXIF is ignored and never costs the image, because cameras and editors often write broken EXIF.
     """
     try:
         exif = image.getexif()

@@ -2,8 +2,8 @@
 
 The host is resolved here, each address is judged, and the connection is made to the judged address itself: a name that
 answers otherwise the next time (DNS rebinding) leads nowhere else. TLS names and verifies the host of the URL. Proxies
-of the environment are not used, since behind one nobody knows which address is reached. Where a source gives its
-`Connections`, the next image from the same host comes over a connection that is there.
+of the environment are not used, because behind one there is no telling which address is reached. Where a source gives
+its `Connections`, the next image from the same host comes over a connection that is there.
 """
 
 from __future__ import annotations

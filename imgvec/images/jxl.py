@@ -79,7 +79,7 @@ def _settle_orientation(image: Any, data: bytes) -> None:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The beginning of the codestream, out of its box if it lies in one."""
+    """The beginning of the codestream, taken out of its box if there is one."""
     if data[:2] == b"\xff\x0a":
         return data[:64]
     for kind, start, _ in _boxes(data):
@@ -90,7 +90,7 @@ def _codestream(data: bytes) -> bytes:
 
 
 def _packed_exif(data: bytes) -> bytes | None:
-    """EXIF that lies in a box compressed by Brotli, as libjxl's own encoder writes it; its plugin reads only others."""
+    """EXIF in a Brotli-compressed box, as libjxl's own encoder writes it; its plugin reads only uncompressed boxes."""
     for kind, start, end in _boxes(data):
         if kind == b"brob" and data[start : start + 4] == b"Exif":
             import brotli

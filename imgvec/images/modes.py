@@ -1,4 +1,4 @@
-"""Every pixel mode that Pillow has to 8-bit RGB, seen on white paper."""
+"""Converts every pixel mode of Pillow to 8-bit RGB, on a white background."""
 
 from __future__ import annotations
 

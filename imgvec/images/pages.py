@@ -1,4 +1,4 @@
-"""Which of several pictures in a file is the picture: the first full page of a TIFF, the first frame that shows any."""
+"""Chooses among several pictures in a file: the first full page of a TIFF, the first frame that is not blank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file by one decoder: from its bytes to RGB as it lies in the file, and from there upright."""
+"""Decodes one file with one decoder: to RGB as stored in the file, and then upright."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _TRUNCATED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image as people see it."""
+    """An image as people see it: upright RGB."""
 
     image: Image.Image
-    """Upright, RGB, 8 bit, on white, without `info`; smaller than the file says where `min_side` allowed it."""
+    """Upright, RGB, 8 bit, on white, without `info`; smaller than in the file if `min_side` allows it."""
     width: int
     """Of the upright image in the file, in pixels."""
     height: int
@@ -101,7 +101,7 @@ def check_image(image: Image.Image, uri: str, max_pixels: int) -> None:
 
 
 def check_size(size: tuple[int, int], uri: str, max_pixels: int, what: str = "") -> None:
-    """Raise `UnreadableImage` where so many pixels are too many."""
+    """Raise `UnreadableImage` if the image has too many pixels."""
     width, height = size
     if width * height > max_pixels:
         pixels = f"{what}{width} x {height} = {width * height:,} pixels"

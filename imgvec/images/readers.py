@@ -1,4 +1,4 @@
-"""The bytes of one image: of a file, or read already; `fetch` has those of a URL."""
+"""Readers for the bytes of one image: from a file, or already in memory; see `fetch` for URLs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Reader(Protocol):
-    """How the bytes of one image are had. Readers are picklable, so that a record can go to another process."""
+    """Reads the bytes of one image. Readers are picklable, so that a record can go to another process."""
 
     def read(self, max_bytes: int) -> bytes:
         """The whole file; raises `UnreadableImage`, with reason `too large` where it has more than `max_bytes`."""
@@ -95,7 +95,7 @@ def path_trouble(exc: OSError | ValueError) -> tuple[Reason, str]:
 
 
 def describe_mode(mode: int) -> str:
-    """The kind of file behind `st_mode`, for a person."""
+    """The kind of file behind `st_mode`, in words."""
     kinds = {
         stat.S_IFDIR: "a directory",
         stat.S_IFIFO: "a FIFO",

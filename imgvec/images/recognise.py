@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes alone: no decoder sees more of it before that is known and allowed."""
+"""Recognises a file by its first bytes: no decoder sees more of it before its format is known and allowed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _NO_PICTURES = (
     ("a gzip file", re.compile(rb"\x1f\x8b")),
     ("a Git LFS pointer", re.compile(rb"version https://git-lfs")),
 )
-"""What lies about under the names of images: said, so that nobody searches for the fault in the picture."""
+"""Other things often found under the names of images, named so that people do not look for damage in the picture."""
 
 
 def recognised(data: bytes, uri: str, formats: Collection[str]) -> str:

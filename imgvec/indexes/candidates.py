@@ -44,7 +44,7 @@ class Candidate:
 
     @property
     def impossible(self) -> str | None:
-        """Why it cannot be had on any number of query nodes of that kind."""
+        """Why it is impossible on any number of query nodes of that kind."""
         w = self.workload
         if w.limit > self.kind.max_limit:
             return f"returns at most {self.kind.max_limit:,} hits, but {w.limit:,} are wanted"

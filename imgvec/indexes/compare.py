@@ -1,4 +1,4 @@
-"""Index types against each other: each is built over the same rows and tuned with the same queries."""
+"""Compares index types: each is built on the same rows and tuned with the same queries."""
 
 from __future__ import annotations
 

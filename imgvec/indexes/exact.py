@@ -1,4 +1,4 @@
-"""Exact search: the nearest rows to many queries at once, over rows that stream by.
+"""Exact search: the nearest rows to many queries at once, over a stream of rows.
 
 The scores of a block of queries with a block of rows are one matrix product, small enough to stay in the processor's
 cache. A full top-k of each product would cost more than the product. So each query keeps its current `limit`-th score

@@ -1,4 +1,4 @@
-"""The search settings that there are to try, and how those worth having are found among them."""
+"""The grid of search settings to try, and how to find the worthwhile ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Grid:
 
 
 def text(params: Mapping[str, Any]) -> str:
-    """Parameters for a person: `nprobe 20, reorder_k 80`."""
+    """Parameters in readable form: `nprobe 20, reorder_k 80`."""
     return ", ".join(f"{name} {value}" for name, value in params.items())
 
 

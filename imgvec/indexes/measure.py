@@ -1,4 +1,4 @@
-"""Recall and latency of one search setting, on queries whose true neighbours are known."""
+"""Measures recall and latency of one search setting, on queries whose true neighbours are known."""
 
 from __future__ import annotations
 

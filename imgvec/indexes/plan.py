@@ -34,7 +34,7 @@ class Proposal:
     fits: bool
     """One query node, and the GPU where it takes one, hold it."""
     reaches: bool
-    """The recall asked for can be had with some search parameters."""
+    """Whether some search parameters reach the requested recall."""
     why_not: str | None
     """Why the backend has no such index or vector type; None if it has, or no backend is known."""
     memory: int

@@ -1,4 +1,4 @@
-"""Recall against latency as a picture: every setting that was measured, the target, and what was chosen.
+"""Plots recall against latency: every measured setting, the target, and the choice.
 
 Recall is drawn by the share that is missed, on a logarithmic axis, since the settings worth choosing among crowd below
 1; latency is logarithmic too.
@@ -53,7 +53,7 @@ class Series:
 
 
 def save(path: str | Path, results: Sequence[Tuned]) -> None:
-    """Write the picture of one tuning, or of several to be compared: a PNG, or an HTML page that needs nothing else.
+    """Write a plot of one tuning, or of several to compare: a PNG, or a self-contained HTML page.
 
     Raises `ImgvecError` as `check` does.
     """
@@ -65,7 +65,7 @@ def save(path: str | Path, results: Sequence[Tuned]) -> None:
 
 
 def check(path: str | Path) -> None:
-    """Say before the work what would keep the picture from being written.
+    """Check in advance whether the picture can be written.
 
     Raises `UsageError` for another ending, `MissingExtra`, and `TargetError` where the folder is not there.
     """
@@ -223,7 +223,7 @@ def _save_png(path: Path, results: Sequence[Tuned]) -> None:
 
 
 def _front(points: Sequence[Point]) -> list[Point]:
-    """Of the points those that no other beats in both recall and latency, by recall."""
+    """The points that no other point beats in both recall and latency, sorted by recall."""
     front: list[Point] = []
     for point in sorted(points, key=lambda p: (-p.recall.mean, p.p50_ms)):
         if not front or point.p50_ms < front[-1].p50_ms:

@@ -1,4 +1,4 @@
-"""What speaks for an index and what against it, as data: points, the case, a sentence, and where it is from."""
+"""Rules for and against an index, as data: points, the case, a sentence, and its source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One sentence for or against an index, and where that is known from."""
+    """One sentence for or against an index, and its source."""
 
     says: str
     source: str

@@ -1,4 +1,4 @@
-"""The scores that stored vectors really have, and how far Milvus's may be from them."""
+"""The true scores of stored vectors, and how far Milvus's scores may differ from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tuning found: every setting that was measured, the choice under each filter, and the outcome in words."""
+"""The result of tuning: every measured setting, the choice under each filter, and the outcome in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BASES: Mapping[Basis, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one setting gave, under one filter."""
+    """The measurements of one setting under one filter."""
 
     params: Mapping[str, Any]
     recall: Estimate
@@ -37,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was found under one filter."""
+    """The result under one filter."""
 
     filter: str
     rows: int
@@ -54,7 +54,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The outcome of tuning one index."""
+    """The result of tuning one index."""
 
     collection: str
     type: str

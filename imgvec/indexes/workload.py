@@ -1,4 +1,4 @@
-"""What an index is wanted for."""
+"""The workload of an index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEGMENT_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Workload:
-    """What an index is wanted for; raises `DefinitionError` if a number cannot be."""
+    """The workload of an index; raises `DefinitionError` for an invalid number."""
 
     rows: int
     dim: int

@@ -34,9 +34,7 @@ class RunOptions(TypedDict, total=False):
     on_progress: Annotated[
         Callable[[Progress], None] | None, python_only(help="Receives a `Progress` at most ten times a second.")
     ]
-    on_notice: Annotated[
-        Callable[[str], None] | None, python_only(help="Receives notices about the source, for a person to read.")
-    ]
+    on_notice: Annotated[Callable[[str], None] | None, python_only(help="Receives notices about the source, as text.")]
     stop: Annotated[threading.Event | None, python_only(help="When set, the run ends after the current batch.")]
 
 

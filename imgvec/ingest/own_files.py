@@ -1,4 +1,4 @@
-"""A source without the database's own files, which may lie in the folder that is brought in."""
+"""A source without the database's own files, which may be in the ingested folder."""
 
 from __future__ import annotations
 

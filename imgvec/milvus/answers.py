@@ -1,4 +1,4 @@
-"""What a read asks for, and what Milvus answers: output fields, and distances as scores."""
+"""Output fields of a read, and Milvus's answers: distances converted to scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Columns:
         self.plain = not self._vector_types and not (self._hidden & {*self.names, *_within(self.names)})
         """A hit's entity is what was asked for, as it comes."""
         self.row_bytes = 100 + sum(_guessed_bytes(name, schema, vectors) for name in self.names)
-        """About what a row of the answer takes in this process."""
+        """Approximate memory of one row of the answer in this process, in bytes."""
 
     def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row without an id or a note that was not asked for, its vectors as (dim,) float32."""

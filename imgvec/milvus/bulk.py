@@ -220,7 +220,7 @@ def files(folder: str | Path) -> list[Path]:
 
 
 def description(folder: str | Path) -> str:
-    """What the folder remembers of its collection; raises `SourceError` if it is none of ours."""
+    """What the folder remembers about its collection; raises `SourceError` if it was not written by imgvec."""
     try:
         return (Path(folder).expanduser() / DESCRIPTION).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
@@ -230,7 +230,7 @@ def description(folder: str | Path) -> str:
 def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], dict[str, Vectors]]]:
     """The rows of a folder with their (n, dim) float32 vectors by name, file after file, a few hundred at once.
 
-    Raises `SourceError` for a file that is damaged, or that is no such collection's.
+    Raises `SourceError` for a file that is damaged or belongs to another collection.
     """
     for file in files(folder):
         yield from bulk_files.rows_of(file, store)

@@ -1,4 +1,4 @@
-"""Vectors on the way to Milvus and back: float32 arrays here, the collection's vector type there."""
+"""Converts vectors between float32 arrays and the collection's vector type."""
 
 from __future__ import annotations
 

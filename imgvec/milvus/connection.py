@@ -68,7 +68,7 @@ class Connection:
             return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
 
     def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
-        """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for what cannot be had here.
+        """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for something unavailable here.
 
         Calls nothing. `dim` adds the checks that need it.
         """
@@ -284,7 +284,7 @@ def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_toke
         what = "rejects the token; check it" if has_token else "needs a login: give a token (user:password or API key)"
         return BackendUnavailable(f"Milvus at {uri} {what}", code=code)
     if db_name and (code == _WRONG_DATABASE or "database" in reason):
-        return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create or change it", code=code)
+        return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create it, or name another", code=code)
     if state is StatusCode.UNIMPLEMENTED:
         return BackendUnavailable(f"the server at {uri} is not Milvus: check the port (the default is 19530)")
     if state is StatusCode.DEADLINE_EXCEEDED or "Retry timeout" in reason:

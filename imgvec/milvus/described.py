@@ -1,4 +1,4 @@
-"""What Milvus tells of a collection: its schema, its index, and what imgvec keeps with it."""
+"""A collection as Milvus describes it: its schema, its index, and what imgvec stores with it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def vector_names(described: Mapping[str, Any]) -> list[str]:
 
 
 def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str, Any] | None]) -> Schema:
-    """A collection as `describe_collection`, and `describe_index` of each of its vector fields, tell of it."""
+    """A collection, from `describe_collection` and the `describe_index` of each of its vector fields."""
     name = described["collection_name"]
     by_name = {each["name"]: each for each in described["fields"]}
     key, vector = by_name.get(ID), by_name.get(VECTOR)
@@ -119,12 +119,12 @@ def _vector_field(described: Mapping[str, Any], index: Mapping[str, Any]) -> Vec
 
 
 def incarnation(described: Mapping[str, Any]) -> Incarnation:
-    """Which collection `describe_collection` tells of."""
+    """The collection that `describe_collection` describes."""
     return Incarnation.of(described, description_of(described))
 
 
 def index_info(described: Mapping[str, Any]) -> IndexInfo:
-    """A vector index as `describe_index` tells of it."""
+    """A vector index, from `describe_index`."""
     params = {**described, **_mapping(described.get("params"))}
     known = catalog.INDEX_TYPES.get(described["index_type"])
     build = known.build if known else ()
@@ -145,7 +145,7 @@ def remembered(described: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def description_of(described: Mapping[str, Any]) -> str:
-    """What `describe_collection` tells of the collection's description, wherever the backend keeps it."""
+    """The collection's description, from `describe_collection`, wherever the backend keeps it."""
     return str(described.get("description") or described.get("properties", {}).get(DESCRIPTION, ""))
 
 

@@ -24,7 +24,8 @@ def check(name: str) -> None:
     """Raise `BackendError` for what Milvus, or Milvus Lite, would not take as a name or hold under another."""
     if not _NAME.match(name):
         raise BackendError(
-            f"{name!r} cannot be a collection's name: a letter or _, then letters, digits and _, {MAX_NEW_NAME} at most"
+            f"{name!r} is not a valid collection name: use a letter or _, then letters, digits and _, at most "
+            f"{MAX_NEW_NAME} characters"
         )
 
 
@@ -35,7 +36,7 @@ def check_new(name: str) -> None:
         raise BackendError(f"a collection's name has at most {MAX_NEW_NAME} characters, and {name!r} has {len(name)}")
     if is_reserved(name):
         endings = " and ".join(f"__{kind}" for kind in KINDS)
-        raise BackendError(f"{name!r} cannot be a collection's name: {endings} end the names of imgvec's own")
+        raise BackendError(f"{name!r} is not a valid collection name: names ending in {endings} are imgvec's own")
 
 
 def companion(owner: str, kind: str, number: int) -> str:

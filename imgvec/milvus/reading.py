@@ -1,4 +1,4 @@
-"""The rows and hits of one collection on the way out."""
+"""Reads the rows and hits of one collection."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Searching:
 
 
 class Reader:
-    """The rows and hits of one collection on the way out; `load` brings one back that somebody has released."""
+    """Reads the rows and hits of one collection; `load` reloads a collection that another client released."""
 
     def __init__(self, link: CollectionLink, load: Callable[[], None]) -> None:
         self._link, self._load = link, load

@@ -163,7 +163,7 @@ def _takes(kind: IndexType) -> frozenset[str]:
 
 
 def _unseen(params: Mapping[str, Any], backend: Capabilities) -> dict[str, Any]:
-    """Build parameters that this backend would take and not look at: quantizers came with 2.5, and not to Lite."""
+    """Build parameters that this backend would accept and ignore: quantizers came with 2.5, and never to Lite."""
     if backend.kind == "server" and backend.version >= (2, 5):
         return {}
     as_built = {"sq_type": "SQ8", "refine": False}

@@ -1,4 +1,4 @@
-"""A copy of a collection that lives as long as a `with` block, so that indexes can be tried beside the real one."""
+"""A temporary copy of a collection, for a `with` block, so that indexes can be tried without touching the original."""
 
 from __future__ import annotations
 

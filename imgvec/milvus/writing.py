@@ -1,4 +1,4 @@
-"""Rows on the way in: checked before any call, without duplicate ids, in batches that a message holds."""
+"""Writes rows: checked before any call, without duplicate ids, in batches that fit one message."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def noted(row: Row, schema: Schema) -> Row:
 
 
 class Writer:
-    """The rows of one collection on the way in."""
+    """Writes the rows of one collection."""
 
     def __init__(self, link: CollectionLink, reader: Reader) -> None:
         self._link, self._reader = link, reader

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def json_model(kind: type[Any]) -> type[BaseModel]:
     """A pydantic model of the options that may come from another machine: checked, frozen, unknown names refused.
 
-    `json_model(kind).model_json_schema()` is the schema of a REST body or of a tool; what it holds goes on as
+    `json_model(kind).model_json_schema()` is the schema of a REST body or of a tool; pass its content on as
     `model_dump(exclude_unset=True)`.
     """
     from pydantic import ConfigDict, Field, create_model

@@ -1,4 +1,4 @@
-"""Two collections side by side, on the same queries."""
+"""Compares two collections on the same queries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` saw. Both evaluations hold the common queries alone, in the same order."""
+    """The result of `compare`. Both evaluations contain only the common queries, in the same order."""
 
     first: Evaluation
     second: Evaluation

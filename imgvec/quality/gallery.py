@@ -27,7 +27,7 @@ from imgvec.vectors import Vectors
 
 
 class Searched(Protocol):
-    """What evaluating needs of a collection; `imgvec.ImageCollection` has it."""
+    """What an evaluation needs from a collection; `imgvec.ImageCollection` provides it."""
 
     @property
     def name(self) -> str: ...

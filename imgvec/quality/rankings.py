@@ -1,4 +1,4 @@
-"""Where the relevant pictures stand in each query's ranking."""
+"""The ranks of the relevant pictures for each query."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ranking(Protocol):
         """How many queries to rank at once."""
 
     def ranks(self, queries: Sequence[Asked], vectors: Vectors) -> Iterator[Ranks]:
-        """Of each query the ranks of the relevant rows, counted from 1 without its own rows."""
+        """For each query, the ranks of the relevant rows, counted from 1 and skipping its own rows."""
 
 
 @dataclass

@@ -125,7 +125,7 @@ class Answer(Sequence[Hit]):
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
     """Asks how many rows match, or pictures where hits are these."""
     picture: Callable[[Mapping[str, Any], int | None], Image] | None = field(default=None, compare=False)
-    """Opens the picture of a row again, for a notebook: upright, RGB, and made smaller where a side is given."""
+    """Reopens the picture of a row, for a notebook: upright, RGB, and scaled down if a side is given."""
 
     @cached_property
     def shortfall(self) -> Shortfall | None:

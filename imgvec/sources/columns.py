@@ -1,4 +1,4 @@
-"""What the columns of a manifest mean, and which fields they give."""
+"""The meaning of a manifest's columns, and the fields they provide."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
     data/train/dataset_info.json              the features; the files' schemas have them too
     data/train/data-00000-of-00002.arrow      an Arrow stream (or an Arrow file)
 
-An image is called `FILE.arrow!KEY`, as a row of a Parquet file is. Of Hugging Face's own library nothing is needed.
+An image is called `FILE.arrow!KEY`, like a row of a Parquet file. Hugging Face's own library is not needed.
 """
 
 from __future__ import annotations

@@ -27,14 +27,14 @@ class Table(Protocol):
 def frame_rows(table: Table, paths: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
     """Number, from 1, and cells of each row by column; a pandas index that is called one of `paths` is a column too.
 
-    A text says what is wrong with a row. Raises `SourceError` if it is no such table.
+    A string instead of cells says what is wrong with a row. Raises `SourceError` if it is not such a table.
     """
     rows = enumerate(_rows(table, paths), 1)
     return ((number, row if isinstance(row, str) else dict(row)) for number, row in rows)
 
 
 def parquet_rows(file: Path) -> Iterator[tuple[int, Row | str]]:
-    """The same of a Parquet file, a batch at a time; raises `SourceError` if it cannot be read."""
+    """The same for a Parquet file, one batch at a time; raises `SourceError` if it cannot be read."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

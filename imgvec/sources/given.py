@@ -1,4 +1,4 @@
-"""Images that the caller gives one by one: records, or an id, the picture itself, and what is known of it."""
+"""Images given one by one by the caller: records, or (id, picture, metadata)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def is_given(uri: str) -> bool:
 def read_given(given: Record | Given, reading: Reading) -> Item:
     """A record of it, or its refusal; raises `UsageError` for what is neither.
 
-    Where the source's images are kept (`Reading.keeper`), the uri is that of the kept file. Otherwise the uri only says
-    the id, and nobody can open the picture again. A picture that is not kept is made a PNG when it is read.
+    Where the source's images are kept (`Reading.keeper`), the uri is that of the kept file. Otherwise the uri only
+    contains the id, and the picture cannot be reopened. A picture that is not kept becomes a PNG when it is read.
     """
     if isinstance(given, Record):
         return _identified(given.id, given.uri, given.reader, given.metadata, reading)

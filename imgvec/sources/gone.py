@@ -1,4 +1,4 @@
-"""Which images a source had and has no longer, for pruning."""
+"""Finds images that a source no longer has, for pruning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gone_from(
     gone itself; nor what a URL, an object store, a list or a manifest named; nor what `exclude` matches.
 
     `on_unsure` is told uris below a folder of the source, such as `x.zip!y.jpg`, where there is neither such a file nor
-    such an archive: whether a member or a file was called so, nobody knows any longer, and they are not gone.
+    such an archive: it is no longer known whether this was a member or a file, so these do not count as gone.
     """
     base = None if root is None else as_present(absolute(root))
     paths = [as_present(path) for path in _paths(sources)]

@@ -1,4 +1,4 @@
-"""What reading an image from anywhere may cost and reach."""
+"""Limits on what reading an image may cost and reach."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """The same for an image that is brought in and for one that is opened again."""
+    """The same for ingesting an image and for reopening one."""
 
     max_bytes: int = MAX_BYTES
     """An image with more bytes is refused."""

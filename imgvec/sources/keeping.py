@@ -1,4 +1,4 @@
-"""Bytes that have no place of their own, kept in a folder by their content hash."""
+"""Keeps pictures given as bytes in a folder, by content hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kind of source is: a value that a file of this room, or a plug-in, makes one of."""
+"""The definition of a kind of source; each file of this room, and each plug-in, provides one."""
 
 from __future__ import annotations
 

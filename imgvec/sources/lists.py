@@ -1,4 +1,4 @@
-"""Lists: a text file with an image a line."""
+"""Lists: a text file with one image per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests: CSV and JSON lines with an image a row, whose columns are its metadata."""
+"""Manifests: CSV and JSON lines with one image per row, whose columns are its metadata."""
 
 from __future__ import annotations
 

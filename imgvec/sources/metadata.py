@@ -1,4 +1,4 @@
-"""What is known about images besides their pixels: rows of a table, found by path."""
+"""Metadata of images: rows of a table, looked up by path."""
 
 from __future__ import annotations
 

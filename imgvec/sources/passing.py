@@ -1,4 +1,4 @@
-"""What a source leaves out by its name: folders of systems, and what the caller excludes."""
+"""What a source skips by name: system folders, and what the caller excludes."""
 
 from __future__ import annotations
 

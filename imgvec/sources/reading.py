@@ -1,4 +1,4 @@
-"""How a source is to be read, and how what is found becomes a record: shared by every kind of source."""
+"""How to read a source and turn what is found into records: shared by every kind of source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_NOTICES = 5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a source: what it is to give, and what turns up on the way."""
+    """One pass over a source: what to yield, and what has turned up so far."""
 
     root: str | None = None
     """Absolute."""
@@ -47,7 +47,7 @@ class Reading:
     """Of names in archives that do not say theirs."""
 
     def uri(self, path: str) -> str:
-        """What records call the absolute `path`; raises `SourceError` if it is outside the root."""
+        """The uri for the absolute `path`; raises `SourceError` if it is outside the root."""
         if self.root is None:
             return path
         prefix = self.root.rstrip("/") + "/"

@@ -1,4 +1,4 @@
-"""One image to ingest: what it is called, how its bytes are had, what is known about it."""
+"""One image to ingest: its name, a reader for its bytes, and its metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """Something of the source that could be an image, or hold some, and is left out on purpose."""
+    """Something in the source that could be or contain an image, and is skipped on purpose."""
 
     uri: str
     why: str
@@ -45,14 +45,14 @@ PASSED_OVER = (LINK, TAKEN, DANGLING, SYSTEM, EXCLUDED)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a person should know about the source; each text is told once."""
+    """A notice about the source for the user; each text is shown once."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A record whose id an earlier one of the source has."""
+    """A record whose id was already used earlier in the source."""
 
     id: str
     uri: str

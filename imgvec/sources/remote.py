@@ -1,4 +1,4 @@
-"""What fsspec reads: object stores (s3://, gs://, hf://, az://), and whatever else has a plug-in there."""
+"""Sources read through fsspec: object stores (s3://, gs://, hf://, az://), and anything else with a plug-in."""
 
 from __future__ import annotations
 

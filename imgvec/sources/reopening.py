@@ -1,4 +1,4 @@
-"""One picture opened again by the uri that is stored for it, under the guards that it was brought in with."""
+"""Reopens one picture by its stored uri, with the same safeguards as during ingest."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def reopen(
     those are opened that a list may name. `columns` are those of the source, where a table's differ from the usual
     ones. With `hashed`, its stored `content_hash`, another picture of that name is refused.
 
-    Raises `NotKept` if the picture came as bytes that nobody kept, else `UnreadableImage`: `missing`, `permission
-    denied` outside the roots, `too large`, `read failed` and the rest. The bytes are not decoded: `images.decode` has
-    the cap of pixels.
+    Raises `NotKept` if the picture was ingested from bytes that were not kept, else `UnreadableImage`: `missing`,
+    `permission denied` outside the roots, `too large`, `read failed` and the rest. The bytes are not decoded:
+    `images.decode` has the cap of pixels.
     """
     if is_given(uri):
         raise NotKept(uri)

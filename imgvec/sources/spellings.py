@@ -23,7 +23,7 @@ _SHOWN = ("cp932", "gbk", "big5", "cp949", "cp1251", "cp866", "cp1252", "cp850")
 
 
 def check_encoding(name: str | None) -> None:
-    """Raise `UsageError` for what is none of `ENCODINGS`."""
+    """Raise `UsageError` unless it is one of `ENCODINGS`."""
     known = {codecs.lookup(one).name for one in (*ENCODINGS, "utf-8")}
     try:
         if name is None or codecs.lookup(name).name in known:

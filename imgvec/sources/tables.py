@@ -14,7 +14,7 @@ from imgvec.plurals import counted
 _DELIMITERS = (",", ";", "\t")
 
 MAX_CELL = 16 * 2**20
-"""Characters of one cell; more is a quote that nobody closed."""
+"""Maximum characters in one cell; more means an unclosed quote."""
 
 _MANY_DIGITS = 1000
 _NOT_UTF_8 = "not UTF-8; save the file as UTF-8"
@@ -87,7 +87,7 @@ def csv_rows(
     """Line number and cells by column, as text; empty cells are left out. Raises `SourceError` with the line.
 
     `on_bad` is told of a row with more cells than the header, and of one that is not UTF-8, whose bytes `lines` holds
-    as surrogates; without it that raises as well. A quote that nobody closed always raises: what follows it is lost.
+    as surrogates; without it that raises as well. An unclosed quote always raises, because what follows it is lost.
 
     The delimiter is the comma, semicolon or tab (for `.tsv` the tab) by which the header has a column of `wanted`
     (`column_of`), or what a line `sep=;` before it names, as spreadsheets write it. `on_header` is told the columns.

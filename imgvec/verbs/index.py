@@ -90,7 +90,7 @@ def plan_index(
     """The index types ranked for a collection's rows, the best first, with memory, build cost and reasons.
 
     `rows` stands for those that will be there. The others are those of `imgvec.indexes.plan.plan`, which ranks without
-    a collection. What the backend lacks comes last, and says why. Raises `DefinitionError` if a number cannot be.
+    a collection. What the backend lacks comes last, and says why. Raises `DefinitionError` for an invalid number.
     """
     collection = collection.pinned()
     store = collection.store

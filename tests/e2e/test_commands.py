@@ -160,7 +160,7 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_d
     process = imgvec.start("-v", "ingest", test_data / "clothing", "-c", "clothes", "-o", "json")
     assert process.stderr is not None
     for line in process.stderr:
-        if "rows written" in line:  # of 713, a second's worth
+        if "pictures written" in line:  # of 713, a second's worth
             break
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -21,6 +21,7 @@ import imgvec
 from imgvec import ImageCollection
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderUnavailable, QueryError
+from imgvec.opening import opened_store
 from imgvec.search.answer import Answer
 from imgvec.vectors import Vectors
 
@@ -348,3 +349,18 @@ def test_what_takes_several_steps_stays_in_one_collection(
         assert first.pinned() is first
         assert imgvec.verify(handle, queries=5, probes=5).rows == 20
         assert handle.name == "second"
+
+
+def test_a_worker_writes_only_where_the_alias_led(
+    backend_uri: str, both: tuple[ImageCollection, ImageCollection]
+) -> None:
+    first, second = both
+    settings, incarnation = first.settings, first.store.incarnation
+    store = opened_store("live", settings, incarnation)
+    assert (store.name, store.count()) == ("first", 20)
+    imgvec.set_alias(second, "live")
+    with pytest.raises(CollectionReplaced, match="start again"):
+        store.delete([row["id"] for rows in first.store.scan([]) for row in rows])
+    with pytest.raises(CollectionReplaced, match="start again"):
+        opened_store("live", settings, incarnation)
+    assert (first.count(), second.count()) == (20, 20)

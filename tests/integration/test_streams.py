@@ -120,7 +120,7 @@ def test_results_that_cannot_be_written(run: Run, photos: tuple[Path, str], comm
         done = run(f"imgvec {words} {where}")
         lines = done.stderr.splitlines()
         assert done.returncode == 1, (where, done.stderr)
-        assert lines[-1].startswith(b"Error: the results cannot be written to stdout: " + why)
+        assert lines[-1].startswith(b"Error: cannot write the results to stdout: " + why)
         assert len(lines) == 1, (where, done.stderr)
     # whoever reads goes away at once
     done = run(f"imgvec {words} | true; exit ${{PIPESTATUS[0]}}")
@@ -243,11 +243,11 @@ def test_one_signal_finishes_the_batch_in_hand(
     for i in range(20, 120):
         picture(i).save(pictures / f"{i}.jpg")
     ingest = Ingest(tmp_path, pictures, 0.5)
-    ingest.until(b"rows written")
+    ingest.until(b"pictures written")
     ingest.signal(number)
     assert ingest.end() == status, ingest.said
     assert b"Finishing the batch in hand" in ingest.said
-    assert b"the same command goes on from here" in ingest.said
+    assert b"run the same command again to resume" in ingest.said
     assert b"Traceback" not in ingest.said
     with ImageCollection.open("t", uri=ingest.uri, encoder=FakeEncoder()) as photos:
         written = photos.count()
@@ -258,14 +258,14 @@ def test_one_signal_finishes_the_batch_in_hand(
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, pictures: Path, terminal: bool) -> None:
     ingest = Ingest(tmp_path, pictures, 0.6, terminal=terminal)
-    ingest.until(b"rows written")
+    ingest.until(b"pictures written")
     ingest.signal(signal.SIGINT)
     ingest.until(b"Ctrl-C again stops at once")
     before = ingest.signal(signal.SIGINT)
     assert ingest.end() == 130, ingest.said
     assert time.monotonic() - before < 10
     assert b"Traceback" not in ingest.said
-    acknowledged = max(int(number) for number in re.findall(rb"rows written, (\d+) so far", ingest.said))
+    acknowledged = max(int(number) for number in re.findall(rb"pictures written, (\d+) so far", ingest.said))
     with ImageCollection.open("t", uri=ingest.uri, encoder=FakeEncoder()) as photos:
         assert acknowledged <= photos.count() < 20
 
@@ -273,7 +273,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, pictures: Path, terminal:
 def test_a_second_ctrl_c_does_not_wait_for_what_hangs(tmp_path: Path, pictures: Path) -> None:
     """An encoder, a network or a frozen server may never come back."""
     ingest = Ingest(tmp_path, pictures, 0)
-    ingest.until(b"rows written")
+    ingest.until(b"pictures written")
     ingest.end()
     for i in range(20, 60):
         picture(i).save(pictures / f"{i}.jpg")

@@ -12,13 +12,13 @@ import pytest
 from fakes import FakeEncoder, FakeNotes, FakeStore
 from pictures import picture
 from PIL import Image
-from records import read_source
+from records import gone_from, read_source
 
 from imgvec.definition import Definition
 from imgvec.encoders.protocol import Pixels
 from imgvec.errors import EncoderError
 from imgvec.images import decode
-from imgvec.ingest import Grid, Resources, View, Views, ingest
+from imgvec.ingest import Grid, Resources, StoredPictures, View, Views, ingest, prune
 from imgvec.ingest.journal import TORN
 from imgvec.report import IngestReport
 from imgvec.rows import view_id, view_ids
@@ -316,6 +316,72 @@ def cut_after(calls: int, store: FakeStore, journal: FakeNotes) -> tuple[FakeSto
             live()
             return super().upsert(rows)
 
+        def delete(self, ids: Sequence[str]) -> int:
+            live()
+            return super().delete(ids)
+
     seen, noted = Ending(), EndingNotes()
     seen.rows, noted.rows = store.rows, journal.rows
     return seen, noted
+
+
+class TestStoredPictures:
+    @pytest.fixture
+    def stored(self, few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder) -> StoredPictures:
+        run(few, store, journal, encoder)
+        return StoredPictures(store, journal)
+
+    def test_a_picture_goes_by_its_id_or_that_of_a_row(
+        self, stored: StoredPictures, few: Path, store: FakeStore, journal: FakeNotes
+    ) -> None:
+        first, second = (record_id(str(few / f"{n}.png")) for n in (0, 1))
+        ids = [view_id(first, "region", 12), first, view_id(second, "region", 0), "nobody"]
+        assert stored.of(ids) == [first, second]
+        assert stored.delete(ids) == 2
+        assert (len(store.rows), len(journal.rows), stored.count()) == (42, 3, 3)
+        sound(store, journal)
+        assert stored.delete(ids) == 0
+
+    def test_a_picture_without_rows(
+        self, tmp_path: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
+    ) -> None:
+        folder = tmp_path / "faces"
+        folder.mkdir()
+        with_faces(0, folder / "none.png")
+        run(folder, store, journal, encoder, expand=Faces())
+        stored = StoredPictures(store, journal)
+        own = record_id(str(folder / "none.png"))
+        assert next(iter(stored.scan())) == [(own, str(folder / "none.png"))]
+        assert stored.has_any([own])
+        (folder / "none.png").unlink()
+        asked: list[tuple[int, int]] = []
+        assert prune(stored, gone_from(folder), confirm=lambda *numbers: asked.append(numbers) is None) == 1
+        assert (asked, journal.rows) == ([(1, 1)], {})
+
+    def test_rows_whose_journal_was_lost_are_listed_and_deleted(
+        self, stored: StoredPictures, few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
+    ) -> None:
+        journal.rows.clear()
+        assert sorted(uri for some in stored.scan() for _, uri in some) == sorted(map(str, few.iterdir()))
+        assert stored.delete([record_id(str(few / "3.png"))]) == 1
+        assert len(store.rows) == 56
+        assert run(few, store, journal, encoder).written == 5
+        sound(store, journal)
+
+    @pytest.mark.parametrize("calls", range(3))
+    def test_a_kill_while_pictures_are_deleted(
+        self, few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder, calls: int
+    ) -> None:
+        """Afterwards the same call deletes the rest, and an ingest makes whole what it has in its source."""
+        run(few, store, journal, encoder)
+        ids = [record_id(str(few / f"{n}.png")) for n in (0, 1)]
+        with pytest.raises(Cut):
+            StoredPictures(*cut_after(calls, store, journal)).delete(ids)
+        copied = FakeStore(), FakeNotes()
+        copied[0].rows, copied[1].rows = dict(store.rows), dict(journal.rows)
+        StoredPictures(*copied).delete(ids)
+        assert len(copied[0].rows) == 42
+        sound(*copied)
+        run(few, store, journal, encoder)
+        assert len(store.rows) == 70
+        sound(store, journal)

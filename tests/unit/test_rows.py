@@ -33,3 +33,39 @@ def test_the_schema_has_these_fields_with_these_limits() -> None:
     assert texts == {"id": 64, "uri": 4096, "content_hash": 32, "media_type": 32, "imgvec_from_image": 1024}
     for name, own in rows.OWN_FIELDS.items():
         assert declared[name]["type"].name == own.type
+
+
+@pytest.mark.parametrize("name", rows.VIEW_FIELDS)
+def test_the_names_of_a_view_are_reserved_where_there_are_views(name: str) -> None:
+    """A definition of 0.1.0 may have such fields, and opens as before."""
+    fields = {name: {"type": "VARCHAR", "default": ""}}
+    whole = Definition.load({"encoder": ENCODER, "fields": fields})
+    assert whole.row_fields({name: "front"}) == {name: "front"}
+    assert whole.field_problem(name) is None
+    with pytest.raises(DefinitionError, match="every collection with views has"):
+        Definition.load({"encoder": ENCODER, "fields": fields, "views": {"grid": 2}})
+    viewed = Definition.load({"encoder": ENCODER, "views": {"grid": 2}})
+    assert viewed.field_problem(name) == "filled in by imgvec"
+    with pytest.raises(ValueError, match=f"{name} is filled in by imgvec"):
+        viewed.row_fields({name: "front"})
+
+
+def test_the_schema_of_views() -> None:
+    definition = Definition.load({"encoder": ENCODER, "views": {"grid": 2}})
+    plan = schema.plan(definition, capabilities("milvus_lite-3.2.2"), dim=8, description="{}")
+    declared = {field["name"]: field for field in plan.schema.to_dict()["fields"]}
+    assert list(declared) == [rows.ID, rows.VECTOR, *rows.OWN_FIELDS, *rows.VIEW_FIELDS]
+    box = declared["box"]
+    assert (box["type"].name, box["element_type"].name, box["params"]["max_capacity"]) == ("ARRAY", "INT32", 4)
+    assert declared["image_id"]["params"]["max_length"] == rows.MAX_ID_BYTES
+
+
+def test_the_ids_of_views() -> None:
+    whole = "0123456789abcdef" * 2
+    assert rows.view_id(whole, "whole", 0) == whole
+    # pinned: they are computed again to find the rows
+    assert rows.view_id(whole, "region", 3) == "1258e2bf99bf91f71557861f04aebde7"
+    assert rows.view_id(whole, "face", 3) == "34131c27a50428914ab8e4e5bac35dd2"
+    found = list(rows.view_ids(whole, {"region": 2, "whole": 1}))
+    assert found == [whole, rows.view_id(whole, "region", 0), rows.view_id(whole, "region", 1)]
+    assert rows.view_counts({"region": 2.0}) == {"region": 2}

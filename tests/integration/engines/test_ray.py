@@ -134,6 +134,23 @@ def test_rows_and_refused_images_are_the_local_ones(
         assert (third.written, third.updated, third.unchanged) == (0, 0, 20)
 
 
+def test_views_are_the_local_ones(cluster: None, backend_uri: str, source: Path) -> None:
+    """On Milvus Lite the driver makes the workers' calls, those to the journal too."""
+    definition = {**DEFINITION, "views": {"grid": 2}}
+    made = []
+    for name, engine in (("here", None), ("there", ENGINE)):
+        with ImageCollection.create(name, definition=definition, uri=backend_uri, encoder=FakeEncoder()) as photos:
+            report = photos.ingest(source, engine=engine)
+            assert (report.written, report.refused.total()) == (20, 2)
+            again = photos.ingest(source, engine=engine)
+            assert (again.unchanged, again.written) == (20, 0)
+            assert photos.journal is not None
+            noted = [entry for some in photos.journal.scan(["uri", "content_hash", "views"]) for entry in some]
+            made.append((content(photos), noted))
+    assert made[0] == made[1]
+    assert (len(made[0][0]), len(made[0][1])) == (100, 20)
+
+
 def test_both_nodes_work_and_a_duplicate_is_one(cluster: None, tmp_path: Path, store: FakeStore) -> None:
     folder = tmp_path / "many"
     folder.mkdir()

@@ -127,7 +127,7 @@ def test_a_build_that_does_not_end_leaves_the_former_index(store: Store, monkeyp
     have_hnsw(store)
     known = store.capabilities
     monkeypatch.setattr(store.link, "capabilities", replace(known, index_types=known.index_types | {"DISKANN"}))
-    back = f"covers 0 of {ROWS} rows after .*; the previous index, HNSW, is back"
+    back = f"covers only 0 of {ROWS:,} rows after .*; the previous index, HNSW, is back"
     with pytest.raises(BackendError, match=back) as raised:
         store.build_index("DISKANN", {}, timeout=3)
     assert raised.value.retryable
@@ -144,11 +144,11 @@ def test_a_late_answer_and_a_slow_load_do_not_throw_an_index_away(
     store.build_index("IVF_FLAT", {"nlist": 16})
     assert (store.index.type, late) == ("IVF_FLAT", [])
 
-    def slow(timeout: float = 0) -> None:
+    def slow(self: VectorIndex, timeout: float = 0) -> None:
         raise BackendError("not yet", retryable=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._index, "load", slow)
+        patch.setattr(VectorIndex, "load", slow)
         with pytest.raises(BackendError, match=r"HNSW was built, but .* could not be loaded: not yet") as caught:
             store.build_index(HNSW.type, HNSW.params)
     assert caught.value.retryable

@@ -197,8 +197,8 @@ def test_names(backend: Connection, owned: Callable[..., Store]) -> None:
     assert found.name == f"{longest}__learned"
     for bad, said in {
         longest + "x": "at most 240 characters",
-        "photos__learned": "end the names of imgvec's own",
-        "photos__pictures7": "end the names of imgvec's own",
+        "photos__learned": "are imgvec's own",
+        "photos__pictures7": "are imgvec's own",
     }.items():
         with pytest.raises(BackendError, match=said):
             owned(bad)

@@ -293,7 +293,7 @@ def test_waiting_for_the_index_waits_for_every_row(
     real = store.index_state()
     with monkeypatch.context() as patch:  # a quick server has built it before it could be asked
         patch.setattr(VectorIndex, "state", lambda _: replace(real, indexed_rows=rows - 1, pending_rows=1))
-        with pytest.raises(BackendError, match=f"covers {rows - 1} of {rows} rows after 0 s") as raised:
+        with pytest.raises(BackendError, match=f"covers only {rows - 1:,} of {rows:,} rows after 0 s") as raised:
             store.wait_until_indexed(0)
     assert raised.value.retryable
     state = backend.link.client.describe_index(store.name, "vector")

@@ -260,3 +260,27 @@ def test_taken_at_comes_from_the_image_unless_the_metadata_says() -> None:
     assert photos.row_fields({}, taken_at=5)["taken_at"] == 5
     assert photos.row_fields({"taken_at": "1970-01-02"}, taken_at=5)["taken_at"] == 86_400_000
     assert photos.row_fields({})["taken_at"] == 0
+
+
+def test_views(tmp_path: Path) -> None:
+    assert Definition.load("photos").views is None
+    for text, grid, most in (("2", (2,), 5), ("[2]", (2,), 5), ("[3, 2]", (2, 3), 14), ("[2, 3, 10]", (2, 3, 10), 114)):
+        views = load(tmp_path, MINIMAL + f"views: {{grid: {text}}}\n").views
+        assert views is not None
+        assert (views.grid, views.most) == (grid, most)
+
+
+@pytest.mark.parametrize("grid", ["1", "11", "0", "[]", "[2, 2]", "[2, two]", "2.0", "true", "{}", "null"])
+def test_a_grid_that_cannot_be(tmp_path: Path, grid: str) -> None:
+    with pytest.raises(DefinitionError, match="is not a number from 2 to 10, or a list of different ones") as caught:
+        load(tmp_path, MINIMAL + f"views:\n  grid: {grid}\n")
+    assert (caught.value.where, caught.value.line) == ("views.grid", 3)
+
+
+def test_views_are_remembered() -> None:
+    definition = Definition.load({"encoder": {"model": "m"}, "views": {"grid": [3, 2]}})
+    text = description.write(definition, Binding("m", None, "0" * 32, None, "cls", 32, 8))
+    remembered = description.read("x", text).definition
+    assert remembered.views == definition.views
+    assert description.is_made_from(remembered, definition)
+    assert not description.is_made_from(remembered, Definition.load({"encoder": {"model": "m"}}))
