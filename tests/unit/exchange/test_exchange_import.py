@@ -148,7 +148,9 @@ def test_an_export_of_coarse_vectors_comes_back_bit_for_bit(vector_type: str, di
     store.description, store.dynamic = description.write(DEFINITION, binding), True
     rows = [{"id": f"{i:03}", "uri": "u", "rating": 1, "vector": v} for i, v in enumerate(held)]
     store.scan = lambda names, filter="": iter([rows])
-    collection: Any = SimpleNamespace(name="c", uri="here", store=store, definition=DEFINITION, binding=binding)
+    collection: Any = SimpleNamespace(
+        name="c", uri="here", store=store, definition=DEFINITION, binding=binding, bindings={"vector": binding}
+    )
     export_vectors(collection, tmp_path / "out.parquet")
     report = import_vectors(collection, open_source(tmp_path / "out.parquet"))
     assert report.written == 200
