@@ -14,7 +14,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
     collection.py  ImageCollection: rows in, hits out;  opening.py, filling.py  what making, ingest and prune do
-    target.py      what a name stands for: a handle follows its alias
+    handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     quality/       how good the hits are, by labels
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster

@@ -17,6 +17,7 @@ from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.filling import as_source
 from imgvec.filters import Filter
+from imgvec.handle import Handle
 from imgvec.ingest import IngestOptions, StoredPictures
 from imgvec.milvus import Connection, Store, scratch
 from imgvec.milvus.companions import Companion
@@ -32,7 +33,7 @@ from imgvec.search.request import SearchOptions
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec, reopen
 from imgvec.sources.reopening import Roots
-from imgvec.target import Handle, Target
+from imgvec.target import Target
 from imgvec.vectors import Vectors
 
 

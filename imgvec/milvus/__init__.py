@@ -1,7 +1,7 @@
 """Everything that talks to Milvus: the only room that imports pymilvus.
 
 link.py          what every call shares: the client, timeouts, failures, how reads wait for writes
-connection.py    connect to Milvus Lite or a server, make, open and drop collections
+connecting.py    connect to Milvus Lite or a server;  connection.py  make, open and drop collections
 store.py         one collection: reading.py brings its rows and hits out, writing.py brings rows in, vector_index.py
                  builds its index
 capabilities.py  what a backend can do
@@ -53,7 +53,8 @@ for _name in ("pymilvus.decorators", "pymilvus.client.connection_manager", "pymi
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
 from imgvec.milvus.capabilities import Capabilities  # noqa: E402
-from imgvec.milvus.connection import Connection, connect  # noqa: E402
+from imgvec.milvus.connecting import connect  # noqa: E402
+from imgvec.milvus.connection import Connection  # noqa: E402
 from imgvec.milvus.store import Store  # noqa: E402
 
 __all__ = ["Capabilities", "Connection", "Store", "connect"]

@@ -6,26 +6,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Literal, Self
-from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
-from pymilvus import MilvusClient
 from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
-from imgvec.errors import BackendError, BackendUnavailable, CollectionExists, CollectionNotFound
+from imgvec.errors import BackendError, CollectionExists, CollectionNotFound
 from imgvec.milvus import aliases, companions, described, names, schema
-from imgvec.milvus.capabilities import Capabilities, capabilities
+from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.companions import Companion, Kind
-from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of, translated
+from imgvec.milvus.errors import RAISED, translated
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
-from imgvec.milvus.lite import LiteFile, open_lite
 from imgvec.milvus.store import Store
 from imgvec.milvus.vector_index import create_index, former_key, put_back_lost
-
-_SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "grpcs": "https"}
-_WRONG_DATABASE = 800
 
 
 class Connection:
@@ -206,108 +199,6 @@ class Connection:
                 index = self.link.describe_index(name, vector)
             indexes[vector] = index
         return Store(self.link, described.read_schema(found, indexes), None if alias == name else alias)
-
-
-def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
-    """Connect to a Milvus Lite file (a path that ends in `.db`) or to a server (`http(s)://host:port`).
-
-    `timeout` limits connecting and each later call, in seconds. A login in the URI (`http://user:password@host`) is
-    used if there is no token, and never shown. Raises `BackendUnavailable`, whose message says what is wrong and what
-    to do.
-    """
-    if "://" in uri and not uri.startswith("file://"):
-        return _connect_server(uri, token, db_name, timeout)
-    if not uri.endswith(".db"):
-        raise BackendUnavailable(
-            f"{redacted(uri)!r} is neither a Milvus Lite file (a path that ends in .db) nor a server (http://host:port)"
-        )
-    lite = open_lite(uri)
-    try:
-        return _opened(lite.uri, uri, SecretStr(""), db_name, timeout, lite)
-    except BaseException:
-        lite.release()
-        raise
-
-
-def _connect_server(uri: str, token: SecretStr | None, db_name: str, timeout: float) -> Connection:
-    try:
-        parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port
-    except ValueError as exc:
-        raise BackendUnavailable(f"{redacted(uri)!r} is not a valid address: {_what_is_wrong(exc)}") from None
-    if parts.scheme not in _SCHEMES or not host:
-        raise BackendUnavailable(
-            f"{redacted(uri)!r} is not the address of a Milvus server: use http://host:port or https://host:port"
-        )
-    scheme = _SCHEMES[parts.scheme]
-    address = f"[{host}]" if ":" in host else host
-    # pymilvus puts the whole URI into its errors, so the login never goes in there
-    bare = f"{scheme}://{address}:{port or (443 if scheme == 'https' else 19530)}"
-    if not (token and token.get_secret_value()) and parts.username:
-        login = [unquote(part) for part in (parts.username, parts.password) if part]
-        token = SecretStr(":".join(login))
-    database = db_name or unquote(parts.path.strip("/").split("/")[0])
-    return _opened(bare, bare, token or SecretStr(""), database, timeout, None)
-
-
-def _opened(
-    address: str, shown: str, token: SecretStr, db_name: str, timeout: float, lite: LiteFile | None
-) -> Connection:
-    client = None
-    try:
-        client = MilvusClient(
-            address,
-            token=token.get_secret_value(),
-            db_name=db_name,
-            timeout=timeout,
-            # a shared one would be reused by address: https:// after http:// would go in plain text
-            dedicated=True,
-            # gRPC would send what is meant for this process to a proxy that the environment names
-            grpc_options={"grpc.enable_http_proxy": 0} if lite else {},
-        )
-        version = client.get_server_version(timeout=timeout)
-        client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
-        return Connection(Link(client, shown, capabilities(version), timeout=timeout, lite=lite))
-    except RAISED as exc:
-        if client:
-            client.close()
-        raise _why_not(exc, shown, db_name, timeout, has_token=bool(token.get_secret_value())) from exc
-    except BaseException:
-        if client:
-            client.close()
-        raise
-
-
-def _why_not(exc: Exception, uri: str, db_name: str, timeout: float, *, has_token: bool) -> BackendError:
-    state, code, reason = grpc_state(exc), milvus_code(exc), reason_of(exc)
-    if state is StatusCode.UNAUTHENTICATED or "auth check failure" in reason:
-        what = "rejects the token; check it" if has_token else "needs a login: give a token (user:password or API key)"
-        return BackendUnavailable(f"Milvus at {uri} {what}", code=code)
-    if db_name and (code == _WRONG_DATABASE or "database" in reason):
-        return BackendUnavailable(f"Milvus at {uri} has no database {db_name!r}: create it, or name another", code=code)
-    if state is StatusCode.UNIMPLEMENTED:
-        return BackendUnavailable(f"the server at {uri} is not Milvus: check the port (the default is 19530)")
-    if state is StatusCode.DEADLINE_EXCEEDED or "Retry timeout" in reason:
-        what = f"did not answer within {timeout:g} s: is it running, and is the port right?"
-        return BackendUnavailable(f"Milvus at {uri} {what}", code=code, retryable=True)
-    if state is StatusCode.UNAVAILABLE:
-        if "resolv" in grpc_details(exc) or "DNS" in grpc_details(exc):
-            return BackendUnavailable(f"unknown host in {uri}: check its name", code=code)
-        what = "check that the server is running, the port, and http or https"
-        return BackendUnavailable(f"no Milvus server answers at {uri}: {what}", code=code, retryable=True)
-    return BackendUnavailable(f"cannot connect to Milvus at {uri}: {reason}", code=code)
-
-
-def redacted(uri: str) -> str:
-    """The URI without what stands before the last @, which may be a login."""
-    if "://" not in uri and uri.endswith(".db"):
-        return uri  # a file of Milvus Lite, whose name may hold an @
-    scheme, sign, rest = uri.rpartition("://")
-    return scheme + sign + rest.rpartition("@")[2]
-
-
-def _what_is_wrong(exc: ValueError) -> str:
-    return "the port must be a number from 1 to 65535" if "ort" in str(exc) else "check the host"
 
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from imgvec.errors import BackendError, BackendUnavailable
 from imgvec.milvus import connect
-from imgvec.milvus.connection import redacted
+from imgvec.milvus.connecting import redacted
 
 SECRET = "geheim-7"
 
