@@ -16,6 +16,7 @@ from imgvec.encoders.preprocess import Preprocessing, from_parameters, from_proc
 from imgvec.encoders.quiet import quiet
 from imgvec.encoders.weights import Checkpoint
 from imgvec.errors import EncoderUnavailable
+from imgvec.plurals import counted
 
 #: What transformers raises for files that are damaged, foreign or do not fit together.
 _TRANSFORMERS_ERRORS = (
@@ -76,12 +77,14 @@ def load_model(checkpoint: Checkpoint, config: Any, pooling: str, dtype: torch.d
         )
     mismatched = {str(key[0]) for key in info["mismatched_keys"]}
     for names, problem in (
-        (mismatched, "have a shape different from config.json"),
-        (info["missing_keys"], "are missing"),
+        (mismatched, "of a shape different from config.json"),
+        (info["missing_keys"], "missing"),
     ):
         read = sorted(name for name in names if _is_read(name, pooling))
         if read:
-            raise EncoderUnavailable(f"{checkpoint.model}: {len(read)} weights {problem}, including {read[0]}")
+            raise EncoderUnavailable(
+                f"{checkpoint.model}: {counted(len(read), 'weight')} {problem}, including {read[0]}"
+            )
     return model.eval()
 
 

@@ -33,7 +33,7 @@ def check_new(name: str) -> None:
     """`check`, for a collection or an alias that is to be made."""
     check(name)
     if len(name) > MAX_NEW_NAME:
-        raise BackendError(f"a collection's name has at most {MAX_NEW_NAME} characters, and {name!r} has {len(name)}")
+        raise BackendError(f"a collection name has at most {MAX_NEW_NAME} characters, but {name!r} has {len(name)}")
     if is_reserved(name):
         endings = " and ".join(f"__{kind}" for kind in KINDS)
         raise BackendError(f"{name!r} is not a valid collection name: names ending in {endings} are imgvec's own")

@@ -187,7 +187,7 @@ def test_exif_orientations_are_each_others_nearest(imgvec: Command, clothing: Pa
 
 
 def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
-    assert "made" in imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
+    assert "created" in imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
     assert [row["name"] for row in imgvec.json("collections", "list")] == ["clothes"]
     imgvec("ingest", clothing / "hat", "-c", "clothes")
     shown = imgvec.json("collections", "show", "clothes")

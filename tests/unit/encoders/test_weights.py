@@ -62,7 +62,7 @@ def test_code_in_a_checkpoint_is_not_run(checkpoints: Checkpoints, tmp_path: Pat
 )
 def test_missing_weights_are_refused(name: str, checkpoints: Checkpoints, tmp_path: Path) -> None:
     folder = edit(checkpoints("vit"), tmp_path / "missing", lambda tensors: tensors.pop(name))
-    with pytest.raises(EncoderUnavailable, match=f"1 weights are missing, {name}"):
+    with pytest.raises(EncoderUnavailable, match=f"1 weight missing, including {name}"):
         load(folder)
 
 
@@ -94,7 +94,9 @@ def test_weights_of_another_shape_are_refused(checkpoints: Checkpoints, tmp_path
     folder = edit(
         checkpoints("vit"), tmp_path / "shape", lambda tensors: tensors.update({"layernorm.bias": torch.ones(16)})
     )
-    with pytest.raises(EncoderUnavailable, match=r"another shape .* layernorm\.bias"):
+    with pytest.raises(
+        EncoderUnavailable, match=r"1 weight of a shape different from config.json, including layernorm\.bias"
+    ):
         load(folder)
 
 
@@ -212,7 +214,11 @@ def test_a_repo_of_pickles_is_refused_before_it_is_fetched(
 
 @pytest.mark.parametrize(
     ("status", "code", "words"),
-    [(404, "RepoNotFound", "no such model"), (403, "GatedRepo", "licence"), (404, "RevisionNotFound", "no revision")],
+    [
+        (404, "RepoNotFound", "not found on the hub"),
+        (403, "GatedRepo", "licence"),
+        (404, "RevisionNotFound", "no revision"),
+    ],
 )
 def test_a_definite_no_of_the_hub_is_not_unreachable(status: int, code: str, words: str, hub: FakeHub) -> None:
     hub.refusals["org/tiny"] = (status, code)
@@ -234,7 +240,7 @@ def test_a_silent_hub_is_given_up_in_seconds(monkeypatch: pytest.MonkeyPatch, tm
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _point_at(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, monkeypatch)
         start = time.perf_counter()
-        with pytest.raises(ModelUnreachable, match="does not answer"):
+        with pytest.raises(ModelUnreachable, match="cannot reach the Hugging Face hub"):
             load("org/tiny")
         assert time.perf_counter() - start < 5
     huggingface_hub.close_session()

@@ -53,9 +53,9 @@ class CurveStore(FakeStore):
     ) -> None:
         """`kept` are the numbers of the rows that it has of `size`; it is a copy `of` another."""
         self.curve, self.cost, self.size, self.easier, self.kept = curve, cost, size, easier, kept
-        self.vectors = unit(7, size)
+        self.held = unit(7, size)
         self.ids = [f"{number:06}" for number in range(size)]
-        rows = {id_: {"id": id_, "vector": vector} for id_, vector in zip(self.ids, self.vectors, strict=True)}
+        rows = {id_: {"id": id_, "vector": vector} for id_, vector in zip(self.ids, self.held, strict=True)}
         super().__init__(dim=6, index=index, rows=rows)
         self.clock = of.clock if of else SimpleNamespace(now=0.0)
         self.copies: list[CurveStore] = []
@@ -85,7 +85,7 @@ class CurveStore(FakeStore):
     def scan(
         self, output_fields: Sequence[str], filter: str = "", batch_size: int | None = None
     ) -> Iterator[list[dict[str, Any]]]:
-        yield [{"id": self.ids[row], "vector": self.vectors[row]} for row in self._matching(filter)]
+        yield [{"id": self.ids[row], "vector": self.held[row]} for row in self._matching(filter)]
 
     def search(
         self, vectors: Vectors, *, limit: int, filter: str = "", params: Params | None = None, **_: Any
@@ -108,7 +108,7 @@ class CurveStore(FakeStore):
     def _exact(self, vectors: Vectors, filter: str) -> tuple[list[list[Found]], np.ndarray[Any, Any]]:
         """The nearest rows, and the number by which each is lost."""
         there = self._matching(filter)
-        scores = vectors @ self.vectors[there].T
+        scores = vectors @ self.held[there].T
         order = np.argsort(-scores, axis=1, kind="stable")[:, :60]
         # a query is known by its nearest row
         numbers = self._lost[there[order[:, :1]], there[order] % 101]
@@ -306,7 +306,7 @@ def test_a_least_setting_that_will_do_is_marked(clocked: Clocked) -> None:
 
 def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
     store = clocked(ivf(rising))
-    tuned = tune(store, no_copy, queries=store.vectors[:600])
+    tuned = tune(store, no_copy, queries=store.held[:600])
     assert tuned.queries == (300, 300)
     assert tuned.reached
 
@@ -315,9 +315,9 @@ def test_queries_from_elsewhere_keep_every_neighbour(clocked: Clocked) -> None:
     ("options", "error", "says"),
     [
         ({"recall": 1.0}, OptionError, "recall must be a number, more than 0 and less than 1, not 1.0"),
-        ({"queries": 40}, OptionError, "40 queries are too few to show a recall of 0.95"),
-        ({"queries": 1}, OptionError, "1 queries are too few"),
-        ({"queries": np.zeros((0, 6), np.float32)}, OptionError, "0 queries are too few"),
+        ({"queries": 40}, OptionError, "40 queries cannot show a recall of 0.95"),
+        ({"queries": 1}, OptionError, "1 query cannot show"),
+        ({"queries": np.zeros((0, 6), np.float32)}, OptionError, "0 queries cannot show"),
         ({"recall": 0.99, "queries": 5000}, OptionError, "of your own, since the collection has too few rows"),
         ({"filters": ["none"]}, FilterError, "no row of 'curve' matches none"),
         ({"filters": ["", "none"]}, FilterError, "no row of 'curve' matches none"),
@@ -333,7 +333,7 @@ def test_what_cannot_be_shown_is_refused(
 def test_the_queries_that_an_error_asks_for_are_enough(clocked: Clocked) -> None:
     with pytest.raises(QueryError) as refused:
         tune(clocked(ivf(rising)), no_copy, queries=40)
-    wanted = int(str(refused.value).rsplit("give ", 1)[1].split()[0])
+    wanted = int(str(refused.value).rsplit("use ", 1)[1].split()[0])
     perfect = clocked(ivf(lambda *_: 1.0))
     assert tune(perfect, perfect.scratch, queries=wanted).reached
     with pytest.raises(QueryError):

@@ -71,7 +71,7 @@ def test_each_query_is_left_out_of_one_copy_which_lacks_a_tenth_at_most(flatteri
 
 def test_a_query_s_twins_are_left_out_with_it(flattering: CurveStore) -> None:
     """A picture that is stored twice leads to itself, which no stranger does."""
-    flattering.vectors[300:500] = flattering.vectors[:200]
+    flattering.held[300:500] = flattering.held[:200]
     tune(flattering, flattering.scratch, recall=0.9, queries=1000)
     lacking = [set(range(600)) - set((copy.kept if copy.kept is not None else np.arange(600)).tolist())
                for copy in flattering.copies]  # fmt: skip
@@ -165,13 +165,13 @@ def test_groups_that_turn_out_to_be_one_are_joined_in_time(flattering: CurveStor
 
 
 def test_pictures_too_few_to_show_the_target_are_counted_not_rows(flattering: CurveStore) -> None:
-    flattering.vectors[:] = np.repeat(flattering.vectors[:3], 200, axis=0)
+    flattering.held[:] = np.repeat(flattering.held[:3], 200, axis=0)
     said: list[str] = []
-    with pytest.raises(QueryError, match="rows of 3 different pictures are too few to leave some out"):
+    with pytest.raises(QueryError, match="rows with 3 different pictures are too few to leave some out"):
         tune(flattering, flattering.scratch, recall=0.9, queries=500, on_notice=said.append)
-    assert said[0] == "the 600 rows are of 3 different pictures, and each of those is one query at most"
-    flattering.vectors[:] = np.repeat(unit(3, 20), 30, axis=0)
-    with pytest.raises(QueryError, match="20 queries are too few"):
+    assert said[0] == "the 600 rows show only 3 different pictures, each of which gives at most one query"
+    flattering.held[:] = np.repeat(unit(3, 20), 30, axis=0)
+    with pytest.raises(QueryError, match="20 queries cannot show"):
         tune(flattering, flattering.scratch, recall=0.9, queries=500)
 
 
@@ -197,8 +197,8 @@ def test_what_it_takes_is_said_before_anything_is_copied(flattering: CurveStore)
 
     tune(flattering, scratch, recall=0.9, queries=30_000 // 100, on_notice=said.append)
     assert said[1:] == ["copied"] * 10
-    assert "which IVF_FLAT would find more easily than other pictures" in said[0]
-    assert "IVF_FLAT is built over the 10 copies (about " in said[0]
+    assert "which IVF_FLAT finds more easily than new pictures" in said[0]
+    assert "IVF_FLAT is built on the 10 copies (about " in said[0]
 
 
 def test_times_are_the_collections_own(flattering: CurveStore) -> None:
@@ -223,7 +223,7 @@ class TestMoreRowsThanAreCopied:
         assert truly(large, tuned) >= choice.applied.recall.low >= 0.95
         assert truly(large, tuned) == pytest.approx(choice.applied.recall.mean, abs=0.01)
         assert "1,500 rows are copied" in said[0]
-        assert "less what a copy showed that they are easier" in tuned.summary()
+        assert "corrected by what a copy showed" in tuned.summary()
 
     def test_the_copy_holds_none_of_the_queries(self, large: CurveStore) -> None:
         tune(large, large.scratch, recall=0.9, queries=500)
@@ -233,9 +233,7 @@ class TestMoreRowsThanAreCopied:
 
     def test_a_copy_that_misses_nothing_teaches_nothing(self, large: CurveStore) -> None:
         large.curve = lambda *_: 1.0
-        with pytest.raises(
-            QueryError, match=r"finds every neighbour in a copy of 1,500 rows.*give queries of your own"
-        ):
+        with pytest.raises(QueryError, match=r"finds every neighbour in a copy of 1,500 rows.*use queries of your own"):
             tune(large, large.scratch, recall=0.9, queries=500)
 
     def test_a_filter_whose_rows_are_all_found_takes_what_the_others_told(self, large: CurveStore) -> None:
@@ -251,7 +249,7 @@ class TestMoreRowsThanAreCopied:
         assert tuned.summary().endswith("; more queries, or your own, may show that it does")
 
     def test_too_many_queries_for_the_rows_are_refused(self, large: CurveStore) -> None:
-        with pytest.raises(QueryError, match="ask for fewer"):
+        with pytest.raises(QueryError, match="use fewer queries"):
             tune(large, large.scratch, recall=0.9, queries=2000)
 
 
