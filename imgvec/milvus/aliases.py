@@ -117,7 +117,9 @@ def rename(store: Store, name: str) -> None:
         store.remember(RENAMED, {"name": store.name})
     with link.writing, translated(f"rename {store.name!r} to {name!r}"):
         store.check_same()
-        link.client.rename_collection(store.name, name, timeout=link.timeout)
+        with link.leaving(store.name, store.incarnation.key):
+            link.came(name, store.incarnation.key)
+            link.client.rename_collection(store.name, name, timeout=link.timeout)
 
 
 def refuse_alias(alias: str | None, name: str, doing: str) -> None:

@@ -96,6 +96,7 @@ class Connection:
             for index in plan.indexes:
                 create_index(self.link, name, index)
             store = self._store(name)
+            self.link.came(name, store.incarnation.key)
             _check_read_back(store, plan)
             store.load()
         except BaseException:
@@ -148,7 +149,8 @@ class Connection:
         companions.drop_with(self.link, store)
         with self.link.writing, translated(f"drop {store.name!r}"):
             store.check_same()
-            self.link.client.drop_collection(store.name, timeout=store.link.timeout)
+            with self.link.leaving(store.name, store.incarnation.key):
+                self.link.client.drop_collection(store.name, timeout=store.link.timeout)
 
     def companion(self, store: Store, kind: Kind) -> Companion:
         """The small collection of that kind beside the store's; calls nothing before it is read or written."""

@@ -63,6 +63,26 @@ class Link:
         """On Milvus Lite no handle writes meanwhile: what one looked at first stays true until it has written."""
         return self._lite.writing if self._lite else nullcontext()
 
+    @contextmanager
+    def leaving(self, name: str, key: str) -> Iterator[None]:
+        """The block drops or renames the collection of that incarnation's key: what is read meanwhile is not given."""
+        left = self._lite.left if self._lite else set()
+        left.add((name, key))
+        try:
+            yield
+        except BaseException:
+            left.discard((name, key))
+            raise
+
+    def has_left(self, name: str, key: str) -> bool:
+        """Whether the collection was dropped or renamed in this process, on Milvus Lite."""
+        return self._lite is not None and (name, key) in self._lite.left
+
+    def came(self, name: str, key: str) -> None:
+        """A collection was made, or renamed, and has that name now."""
+        if self._lite:
+            self._lite.left.discard((name, key))
+
     def close(self) -> None:
         """Close; a Milvus Lite file that no other connection of this process uses can then be opened elsewhere."""
         if self._closed:
@@ -102,6 +122,7 @@ class CollectionLink:
 
     def __init__(self, database: Link, schema: Schema, alias: str | None = None) -> None:
         self.database, self.name, self.incarnation = database, schema.name, schema.incarnation
+        self._key = schema.incarnation.key
         self.alias = alias
         self.schema = schema
         """As of opening, of the last `refresh`, and of what was changed through here."""
@@ -125,6 +146,15 @@ class CollectionLink:
         `EncoderMismatch` or `CollectionReplaced` if a different one has its name, `CollectionNotFound` if none has.
         """
         self.described()
+
+    def check_there(self) -> None:
+        """Raise like `check_same` where it was dropped or renamed in this process, on Milvus Lite; calls nothing else.
+
+        What was read before such a check is this collection's, and all that was asked for.
+        """
+        if self.database.has_left(self.name, self._key):
+            self.check_same()
+            raise CollectionNotFound(f"the collection {self.name!r} was dropped or renamed since it was opened")
 
     def check_meant(self) -> None:
         """`check_same`, and where it was opened by an alias raise `CollectionReplaced` once that leads elsewhere."""

@@ -29,6 +29,11 @@ class LiteFile:
     users: int = 0
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Milvus Lite takes one writer a collection, and does not check."""
+    left: set[tuple[str, str]] = field(default_factory=set)
+    """The names that collections had before they were dropped or renamed here, each with the collection's key.
+
+    A search that is under way meanwhile finds nothing, and Milvus Lite says nothing of it.
+    """
 
     def release(self) -> None:
         """Count one user less; after the last one the server thread ends and the file's lock is free."""

@@ -190,6 +190,11 @@ class Reader:
 
     def _reading(self, call: Callable[..., T], **options: Any) -> T:
         """The call's answer; a collection that someone released meanwhile is loaded again, once."""
+        answer = self._answer(call, **options)
+        self._link.check_there()
+        return answer
+
+    def _answer(self, call: Callable[..., T], **options: Any) -> T:
         doing = f"read from {self._link.name!r}"
         try:
             with translated(doing):

@@ -243,6 +243,32 @@ def test_on_milvus_lite_nothing_comes_between_look_and_write(lite_uri: str, enco
         dropping.join()
 
 
+@pytest.mark.parametrize("leave", ["drop", "rename"])
+def test_what_milvus_lite_finds_while_a_collection_goes_is_not_given(
+    lite_uri: str, pictures: Path, encoder: FakeEncoder, leave: str
+) -> None:
+    """It closes the collection under the search, which then finds fewer rows or none, and says nothing of it."""
+    with made(lite_uri, encoder) as photos, ImageCollection.open("trip", uri=lite_uri) as other:
+        photos.ingest(pictures)
+        client = photos.store.link.client
+        search, vector = client.search, encoder.encode_images([picture(1)])[0]
+
+        def late(*given: Any, **options: Any) -> Any:
+            found = search(*given, **options)
+            other.drop() if leave == "drop" else imgvec.rename(other, "moved")
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client, "search", late)
+            with pytest.raises(CollectionNotFound, match="dropped or renamed since it was opened"):
+                photos.search(vector)
+        with pytest.raises(CollectionNotFound):
+            photos.count()
+        if leave == "rename":  # back under its name it is read as before
+            imgvec.rename(other, "trip")
+            assert (photos.count(), len(photos.search(vector, limit=20))) == (20, 20)
+
+
 @pytest.mark.server
 def test_what_another_process_made_is_written_by_its_own_schema(server_uri: str, pictures: Path) -> None:
     """pymilvus remembers a schema by the collection's name, and hears of other processes nothing."""
