@@ -10,7 +10,6 @@ The finished parts are the journal: an interrupted export resumes after the last
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import os
@@ -21,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from typing_extensions import Unpack
 
-from imgvec.dates import iso
 from imgvec.errors import BackendError, TargetError, UsageError
 from imgvec.exchange import arrow
+from imgvec.exchange.finishing import npy, one_parquet, parts, whole
 from imgvec.exchange.options import ExportOptions
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
@@ -35,7 +33,7 @@ from imgvec.filters.fields import text_literal
 from imgvec.options import documented, settled
 from imgvec.progress import Telling
 from imgvec.retry import Retry
-from imgvec.rows import FROM_IMAGE, INGESTED_AT, VECTOR
+from imgvec.rows import FROM_IMAGE
 from imgvec.store import Reads
 
 if TYPE_CHECKING:
@@ -87,17 +85,17 @@ def export_vectors(
     """
     asked = settled(ExportOptions, options)
     target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
-    finish = {".parquet": _one_parquet, ".npy": _npy}.get(target.suffix)
+    finish = {".parquet": one_parquet, ".npy": npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
         raise UsageError(f"{target}: the target must be a .parquet file, an .npy file, or a folder")
     folder = target.with_name(target.name + ".parts") if finish else target
-    if finish is _npy and (table := target.with_suffix(IDS_SUFFIX)).exists():
+    if finish is npy and (table := target.with_suffix(IDS_SUFFIX)).exists():
         raise TargetError(f"{table} already exists, but the fields would be written there: remove or rename it")
     if finish and target.exists():
         also = f" and {folder}" if folder.exists() else ""
         raise TargetError(f"{target} already exists: choose another name, or remove it{also}")
     store = collection.store
-    if finish is _npy and len(store.vectors) > 1:
+    if finish is npy and len(store.vectors) > 1:
         raise UsageError(
             f"{target}: an .npy file holds one vector a row, and {collection.name!r} has {', '.join(store.vectors)}: "
             "export to Parquet"
@@ -117,7 +115,7 @@ def export_vectors(
             tell("writing rows", rows, total)
         if finish is None:
             _write_state(folder, {**about, "complete": True, "rows": rows})
-            return ExportReport(rows, resumed, tuple(_parts(folder)))
+            return ExportReport(rows, resumed, tuple(parts(folder)))
         files = finish(folder, target, rows, store)
     shutil.rmtree(folder)
     return ExportReport(rows, resumed, files)
@@ -159,18 +157,14 @@ def _claimed(folder: Path, about: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    with _whole(folder / STATE) as partial:
+    with whole(folder / STATE) as partial:
         partial.write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[0-9]*.parquet"))
 
 
 def _finished(folder: Path) -> tuple[int, str | None]:
     """How many rows the finished parts hold, and the last id."""
     rows, last = 0, None
-    for part in _parts(folder):
+    for part in parts(folder):
         with opened(part) as file:
             rows += file.metadata.num_rows
             if file.metadata.num_rows:
@@ -221,9 +215,9 @@ def _write_parts(folder: Path, groups: Iterator[pa.Table], columns: pa.Schema, p
     import pyarrow.parquet as pq
 
     group = next(groups, None)
-    while group is not None or not _parts(folder):
-        number = len(_parts(folder)) + 1
-        with _whole(folder / f"{number:06}.parquet") as partial, pq.ParquetWriter(partial, columns) as writer:
+    while group is not None or not parts(folder):
+        number = len(parts(folder)) + 1
+        with whole(folder / f"{number:06}.parquet") as partial, pq.ParquetWriter(partial, columns) as writer:
             size = 0
             while group is not None:
                 writer.write_table(group)
@@ -233,71 +227,3 @@ def _write_parts(folder: Path, groups: Iterator[pa.Table], columns: pa.Schema, p
                     break  # the part is finished before more is read, which may fail
                 group = next(groups, None)
         group = next(groups, None)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path to write to; the file appears under its real name only once it is complete and on disk."""
-    partial = path.with_name(f".{path.name}")
-    yield partial
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _batches(folder: Path) -> Iterator[pa.RecordBatch]:
-    for part in _parts(folder):
-        with opened(part) as file:
-            yield from file.iter_batches(1000, use_threads=False)
-
-
-def _one_parquet(folder: Path, target: Path, _rows: int, _store: Reads) -> tuple[Path, ...]:
-    import pyarrow.parquet as pq
-
-    with opened(_parts(folder)[0]) as first:
-        columns = first.schema_arrow
-    with _whole(target) as partial, pq.ParquetWriter(partial, columns) as writer:
-        for part in _parts(folder):
-            with opened(part) as file:
-                groups = file.num_row_groups
-            for group in range(groups):
-                with opened(part) as file:
-                    table = file.read_row_group(group)
-                writer.write_table(table)  # whose trouble is not the part's
-    return (target,)
-
-
-def _npy(folder: Path, target: Path, rows: int, store: Reads) -> tuple[Path, ...]:
-    """The vectors as (rows, dim) float32, and every other field beside them as CSV, row by row.
-
-    Declared dates are ISO 8601 there: as bare numbers those of January 1970 would not be taken for milliseconds again.
-    """
-    dates = {name: kind for name, kind in store.fields.items() if kind.is_date and name != INGESTED_AT}
-    table = target.with_suffix(IDS_SUFFIX)
-    with (
-        _whole(target) as vectors_file,
-        _whole(table) as table_file,
-        vectors_file.open("wb") as vectors,
-        table_file.open("w", encoding="utf-8", newline="") as text,
-    ):
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, store.dim)}
-        np.lib.format.write_array_header_1_0(vectors, header)
-        writer = csv.writer(text)  # with its own line ends it quotes each of those in a text
-        with opened(_parts(folder)[0]) as first:
-            writer.writerow([name for name in first.schema_arrow.names if name != VECTOR])
-        for batch in _batches(folder):
-            flat = batch.column(VECTOR).flatten().to_numpy(zero_copy_only=False)
-            vectors.write(flat.astype("<f4").tobytes())
-            for row in batch.drop_columns([VECTOR]).to_pylist():
-                for name, kind in dates.items():
-                    if row[name] is not None and row[name] != kind.unknown:
-                        row[name] = iso(row[name])
-                writer.writerow([_cell(value) for value in row.values()])
-    return target, table
-
-
-def _cell(value: Any) -> str:
-    """A value as an import of the CSV reads it."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
