@@ -27,7 +27,6 @@ from imgvec.opening import opened_journal, opened_store
 from imgvec.options import taken
 from imgvec.plurals import counted
 from imgvec.report import IngestReport
-from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
 from imgvec.sources.reopening import Roots
@@ -67,22 +66,19 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
     # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
     alone = via is not None or collection.store.capabilities.kind == "lite"
     there = (collection.alias or collection.name, collection.settings, collection.store.incarnation)
-    further = {vector: binding for vector, binding in collection.bindings.items() if vector != VECTOR}
     with _written_to(collection, via) as target:
         job = Job(
             records=partial(read_but_for, _own_files(collection.settings, source.options["root"]), read),
             row_fields=collection.definition.row_fields,
             resources=resources(collection),
             store=target,
-            encoder=lambda: collection.encoder,
+            encoders={vector: partial(collection.encoder_of, vector) for vector in collection.bindings},
             views=views(collection),
             store_factory=None if alone else partial(opened_store, *there),
             journal_factory=None if alone or collection.journal is None else partial(opened_journal, *there),
-            encoder_factory=partial(loaded_encoder, collection.name, collection.binding, collection.settings),
-            further={vector: partial(collection.encoder_of, vector) for vector in further},
-            further_factories={
+            encoder_factories={
                 vector: partial(loaded_encoder, collection.name, binding, collection.settings, vector)
-                for vector, binding in further.items()
+                for vector, binding in collection.bindings.items()
             },
         )
         report = engine.ingest(job, **taken(RunOptions, chosen))

@@ -20,8 +20,8 @@ class LocalEngine:
     def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
         """`Engine.ingest`."""
         records = _UntilBroken(job.records())
-        further = {name: encoder() for name, encoder in job.further.items()}
-        report = ingest(records, job.store, job.encoder(), job.row_fields, job.resources, job.views, further, **options)
+        encoders = {name: encoder() for name, encoder in job.encoders.items()}
+        report = ingest(records, job.store, encoders, job.row_fields, job.resources, job.views, **options)
         if records.error is not None:
             raise records.error
         return report

@@ -30,6 +30,7 @@ from imgvec.errors import EngineFailed, ImgvecError, MissingExtra
 from imgvec.ingest import Job, RunOptions
 from imgvec.options import settled
 from imgvec.report import IngestReport
+from imgvec.rows import VECTOR
 from imgvec.sources import Item
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class RayEngine:
     gpus_per_worker: float = 0.0
     """0 encodes on CPUs; below 1, workers share a GPU."""
     encoder_factory: Callable[[], Encoder] | None = None
-    """Makes a worker's encoder, instead of loading the one that the collection remembers; picklable."""
+    """Makes a worker's encoder of `vector`, instead of loading the one that the collection remembers; picklable."""
 
     def ingest(self, job: Job, **options: Unpack[RunOptions]) -> IngestReport:
         """`Engine.ingest` on the cluster.
@@ -59,8 +60,9 @@ class RayEngine:
         """
         chosen = settled(RunOptions, options)
         errors, on_progress, on_notice = chosen["errors"], chosen["on_progress"], chosen["on_notice"]
-        stop, store, encoder_factory = chosen["stop"], job.store, self.encoder_factory or job.encoder_factory
-        if encoder_factory is None:
+        stop, store = chosen["stop"], job.store
+        encoders = {**job.encoder_factories, **({VECTOR: self.encoder_factory} if self.encoder_factory else {})}
+        if VECTOR not in encoders:
             raise EngineFailed("each Ray worker loads its own encoder: pass encoder_factory to RayEngine")
         ray = _ray()
         start = time.perf_counter()
@@ -73,7 +75,7 @@ class RayEngine:
             if job.views is not None:
                 journal_factory = job.journal_factory or DriversNotes(stack.enter_context(served(job.views.journal)))
             work = Work(
-                encoder_factory=encoder_factory,
+                encoders=encoders,
                 store_factory=job.store_factory or DriversStore(stack.enter_context(served(store))),
                 row_fields=job.row_fields,
                 resources=job.resources,
@@ -81,7 +83,6 @@ class RayEngine:
                 folder=str(Path.cwd()),
                 expand=None if job.views is None else job.views.expand,
                 journal_factory=journal_factory,
-                further=job.further_factories,
             )
             for outcome in self._outcomes(ray, job.records, work):
                 told = _add(total, outcome.report)

@@ -55,7 +55,8 @@ class Outcome:
 class Work:
     """Everything an actor needs; picklable."""
 
-    encoder_factory: Callable[[], Encoder]
+    encoders: Mapping[str, Callable[[], Encoder]]
+    """Load those of an actor, by the vector's name."""
     store_factory: Callable[[], Writes]
     row_fields: RowFields
     resources: Resources
@@ -65,8 +66,6 @@ class Work:
     expand: Expander | None = None
     journal_factory: Callable[[], Journal] | None = None
     """These two where pictures have several rows."""
-    further: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
-    """Load the encoders of the vectors beside `vector`."""
 
 
 class Worker:
@@ -81,8 +80,8 @@ class Worker:
             self._work: Work = pickle.loads(pickled_work)  # noqa: S301  from our own driver
             with contextlib.suppress(OSError):  # absolute paths and URLs do without
                 os.chdir(self._work.folder)
-            self._store, self._encoder = self._work.store_factory(), self._work.encoder_factory()
-            self._further = {name: load() for name, load in self._work.further.items()}
+            self._store = self._work.store_factory()
+            self._encoders = {name: load() for name, load in self._work.encoders.items()}
             expand, journal = self._work.expand, self._work.journal_factory
             self._views = Views(expand, journal()) if expand is not None and journal is not None else None
         except ImgvecError as exc:
@@ -107,11 +106,10 @@ class Worker:
                 report = ingest(
                     records,
                     self._store,
-                    self._encoder,
+                    self._encoders,
                     work.row_fields,
                     work.resources,
                     self._views,
-                    self._further,
                     strict=work.strict,
                     errors=refused,
                 )

@@ -72,7 +72,7 @@ class Decoder:
             return [row], {name: prepare(image)[np.newaxis] for name, prepare in self.prepare.items()}
         views = self.expand(image, row["width"], row["height"])
         if not views:
-            return [], {name: np.empty((0, 3, self.min_side, self.min_side), np.uint8) for name in self.prepare}
+            return [], {}
         pixels = {name: np.stack([prepare(view.image) for view in views]) for name, prepare in self.prepare.items()}
         return rows_of(row, views), pixels
 

@@ -70,13 +70,16 @@ def encoded(batch: Sequence[Prepared | Ready], encoders: Mapping[str, Encoder], 
 
 def _of_encoder(name: str, encoder: Encoder, prepared: Sequence[Prepared], run: Run) -> Sequence[Vectors | None]:
     """The (views, dim) vectors of each picture, None for one that the encoder has none for."""
-    if not any(len(item.rows) for item in prepared):
-        return [np.empty((0, encoder.binding.dim), np.float32)] * len(prepared)
-    with run.timed("encode"):
-        try:
-            return _of_each(prepared, _vectors([item.pixels[name] for item in prepared], encoder))
-        except EncoderError as exc:
-            return _one_by_one([item.pixels[name] for item in prepared], encoder, run, exc)
+    pictures = [item.pixels[name] for item in prepared if item.rows]
+    found: Iterator[Vectors | None] = iter(())
+    if pictures:
+        with run.timed("encode"):
+            try:
+                found = iter(_of_each(pictures, _vectors(pictures, encoder)))
+            except EncoderError as exc:
+                found = iter(_one_by_one(pictures, encoder, run, exc))
+    nothing = np.empty((0, encoder.binding.dim), np.float32)
+    return [next(found) if item.rows else nothing for item in prepared]
 
 
 def _vectors(pictures: Sequence[Pixels], encoder: Encoder) -> Vectors:
@@ -88,9 +91,9 @@ def _vectors(pictures: Sequence[Pixels], encoder: Encoder) -> Vectors:
     return np.concatenate([encoder.encode(part) for part in np.array_split(pixels, calls)])
 
 
-def _of_each(prepared: Sequence[Prepared], vectors: Vectors) -> list[Vectors]:
+def _of_each(pictures: Sequence[Pixels], vectors: Vectors) -> list[Vectors]:
     """The vectors of each picture, of those of all."""
-    ends = np.cumsum([len(item.rows) for item in prepared])
+    ends = np.cumsum([len(pixels) for pixels in pictures])
     return np.split(vectors, ends[:-1])
 
 

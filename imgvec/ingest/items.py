@@ -51,7 +51,7 @@ class Prepared:
     rows: Sequence[Row]
     """One a view."""
     pixels: Mapping[str, Pixels]
-    """(views, 3, side, side) for each vector's encoder, by the vector's name, in the order of `rows`."""
+    """(views, 3, side, side) for each vector's encoder, by the vector's name, in the order of `rows`; empty without."""
     known: ViewCounts = field(default_factory=dict)
 
 

@@ -103,19 +103,15 @@ class Job:
     resources: Resources
     store: Writes
     """In this process."""
-    encoder: Callable[[], Encoder]
-    """In this process."""
+    encoders: Mapping[str, Callable[[], Encoder]]
+    """By the vector's name, in this process."""
     views: Views | None = None
     """In this process; None for a row a picture."""
     store_factory: Callable[[], Writes] | None = None
     """Opens the store in another process; None if only this process may write to it."""
     journal_factory: Callable[[], Journal] | None = None
     """Opens the journal of the views in another process."""
-    encoder_factory: Callable[[], Encoder] | None = None
-    """Loads the encoder in another process."""
-    further: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
-    """The encoders of the vectors beside `vector`, by name, in this process."""
-    further_factories: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
+    encoder_factories: Mapping[str, Callable[[], Encoder]] = field(default_factory=dict)
     """Load them in another process."""
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from typing_extensions import Unpack
@@ -46,17 +45,16 @@ TUNE_AFTER = 1000
 def ingest(
     records: Iterable[Item],
     store: Writes,
-    encoder: Encoder,
+    encoders: Mapping[str, Encoder],
     row_fields: RowFields,
     resources: Resources,
     views: Views | None = None,
-    further: Mapping[str, Encoder] = MappingProxyType({}),
     **options: Unpack[RunOptions],
 ) -> IngestReport:
     """Ingest `records`; returns what became of each. With `views` each has a row for each of these.
 
-    `further` are the encoders of the vectors beside `vector`, by name: each prepares the one decoded picture in its
-    own way, and all vectors go to the store in one call.
+    `encoders` has one for each vector, `vector` and any further ones: each prepares the one decoded picture in its own
+    way, and all vectors go to the store in one call.
 
     A refused image is counted, written to the JSON-lines file `errors` (uri, reason, detail), and passed over; with
     `strict` the first one is raised, after what was encoded before it is written. `on_progress` gets a `Progress` at
@@ -64,7 +62,8 @@ def ingest(
     `stop` ends the run after the current batch. With decoding processes, an image that kills its decoder is refused.
     Raises the store's and the encoder's errors; what was acknowledged before stays.
     """
-    chosen, encoders = settled(RunOptions, options), {VECTOR: encoder, **further}
+    chosen, encoder = settled(RunOptions, options), encoders[VECTOR]
+    further = [name for name in encoders if name != VECTOR]
     errors, stop, threads = chosen["errors"], chosen["stop"], resources.threads
     closing = threading.Event()
 

@@ -39,7 +39,7 @@ def record(id_: str, uri: str, **metadata: Any) -> Record:
 
 def run(records: Iterator[Item], store: FakeStore, **options: Any) -> IngestReport:
     resources = Resources(threads=2, max_pixels=10**6, max_bytes=10**9)
-    return ingest(records, store, FakeEncoder(batch_size=2), PHOTOS.row_fields, resources, **options)
+    return ingest(records, store, {"vector": FakeEncoder(batch_size=2)}, PHOTOS.row_fields, resources, **options)
 
 
 class TestClaims:

@@ -24,7 +24,7 @@ def job(store: FakeStore, source: Source, broken: bool = False) -> Job:
             raise SourceError("it broke off")
 
     resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
-    return Job(records, Definition.load("photos").row_fields, resources, store, FakeEncoder)
+    return Job(records, Definition.load("photos").row_fields, resources, store, {"vector": FakeEncoder})
 
 
 @pytest.mark.parametrize("engine", [LocalEngine(), RayEngine()])

@@ -35,7 +35,7 @@ def run(source: Any, store: FakeStore, encoder: FakeEncoder, **options: Any) -> 
     records = source if isinstance(source, Iterator) else read_source(source, metadata=metadata)
     given = {"threads": 2, "max_pixels": 50_000_000, "max_bytes": 10**9}
     given |= {name: options.pop(name) for name in Resources.__dataclass_fields__ if name in options}
-    return ingest(records, store, encoder, PHOTOS.row_fields, Resources(**given), **options)
+    return ingest(records, store, {"vector": encoder}, PHOTOS.row_fields, Resources(**given), **options)
 
 
 def running() -> list[threading.Thread]:

@@ -39,7 +39,7 @@ def looked_up(number: int) -> list[int]:
     store = Watched()
     records = [Record(f"{i:032x}", f"/{i}.jpg", BytesReader(b"not an image", f"/{i}.jpg"), {}) for i in range(number)]
     rows = Definition.load("photos").row_fields
-    report = ingest(iter(records), store, FakeEncoder(), rows, Resources(1, 10**6, 10**6))
+    report = ingest(iter(records), store, {"vector": FakeEncoder()}, rows, Resources(1, 10**6, 10**6))
     assert (report.seen, report.refused) == (number, {"not an image": number})
     return sorted(store.asked, reverse=True)
 
@@ -67,7 +67,7 @@ def test_a_refusal_says_what_the_decoder_said(tmp_path: Path) -> None:
     log = tmp_path / "refused.jsonl"
     rows = Definition.load("photos").row_fields
     source = read_source(tmp_path / "a.png")
-    ingest(source, FakeStore(), FakeEncoder(), rows, Resources(1, 1000, 10**6), errors=log)
+    ingest(source, FakeStore(), {"vector": FakeEncoder()}, rows, Resources(1, 1000, 10**6), errors=log)
     [refusal] = map(json.loads, log.read_text().splitlines())
     assert (refusal["reason"], refusal["detail"]) == (
         "too many pixels",
@@ -82,7 +82,7 @@ def test_another_picture_under_an_id_is_described_by_nothing_of_the_former_one(t
     picture(2, size=(50, 20)).save(tmp_path / "b.jpg")
     for name, metadata in (("a.png", {"album": "cats"}), ("b.jpg", {})):
         record = Record("key", str(tmp_path / name), FileReader(tmp_path / name, name), metadata)
-        ingest(iter([record]), store, FakeEncoder(), rows, Resources(1, 10**6, 10**6))
+        ingest(iter([record]), store, {"vector": FakeEncoder()}, rows, Resources(1, 10**6, 10**6))
     [row] = store.rows.values()
     data = (tmp_path / "b.jpg").read_bytes()
     assert (row["uri"], row["content_hash"]) == (str(tmp_path / "b.jpg"), content_hash(data))
@@ -102,7 +102,7 @@ def test_an_image_without_a_vector_is_refused_with_a_reason(tmp_path: Path) -> N
     Image.new("RGB", (40, 30)).save(tmp_path / "black.png")
     log, store = tmp_path / "refused.jsonl", FakeStore()
     rows = Definition.load("photos").row_fields
-    ingest(read_source(tmp_path), store, Picky(), rows, Resources(1, 10**6, 10**6), errors=log)
+    ingest(read_source(tmp_path), store, {"vector": Picky()}, rows, Resources(1, 10**6, 10**6), errors=log)
     assert [row["uri"] for row in store.rows.values()] == [str(tmp_path / "white.png")]
     [refusal] = map(json.loads, log.read_text().splitlines())
     assert (refusal["uri"], refusal["reason"]) == (str(tmp_path / "black.png"), "not encodable")
@@ -112,5 +112,5 @@ def test_an_image_without_a_vector_is_refused_with_a_reason(tmp_path: Path) -> N
 def test_the_seconds_of_each_stage_are_within_those_of_the_run(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     rows = Definition.load("photos").row_fields
-    report = ingest(read_source(tmp_path), FakeStore(), FakeEncoder(), rows, Resources(1, 10**6, 10**6))
+    report = ingest(read_source(tmp_path), FakeStore(), {"vector": FakeEncoder()}, rows, Resources(1, 10**6, 10**6))
     assert all(0 <= seconds <= report.seconds for seconds in report.stage_seconds.values())

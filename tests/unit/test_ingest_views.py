@@ -19,7 +19,10 @@ from imgvec.encoders.protocol import Pixels
 from imgvec.errors import EncoderError
 from imgvec.images import decode
 from imgvec.ingest import Grid, Resources, StoredPictures, View, Views, ingest, prune
+from imgvec.ingest.encoding import encoded
+from imgvec.ingest.items import Prepared
 from imgvec.ingest.journal import TORN
+from imgvec.ingest.run import Run
 from imgvec.report import IngestReport
 from imgvec.rows import view_id, view_ids
 from imgvec.sources import load_metadata, record_id
@@ -50,7 +53,7 @@ def run(
 ) -> IngestReport:
     records = read_source(source, metadata=load_metadata(metadata) if metadata else None)
     resources = Resources(threads=2, max_pixels=50_000_000, max_bytes=10**9)
-    return ingest(records, store, encoder, PHOTOS.row_fields, resources, Views(expand, journal), **options)
+    return ingest(records, store, {"vector": encoder}, PHOTOS.row_fields, resources, Views(expand, journal), **options)
 
 
 def sound(store: FakeStore, journal: FakeNotes) -> None:
@@ -186,6 +189,20 @@ def test_a_view_without_a_vector_costs_the_whole_picture(few: Path, store: FakeS
     assert (report.written, report.refused) == (4, {"not encodable": 1})
     assert len(store.rows) == 56
     sound(store, journal)
+
+
+def test_a_picture_without_rows_goes_through_every_encoder_beside_others() -> None:
+    encoders = {"vector": FakeEncoder(), "texture": FakeEncoder(seed=5, dim=24, image_size=48)}
+
+    def prepared(views: int) -> Prepared:
+        shapes = {name: (views, 3, *[encoder.binding.image_size] * 2) for name, encoder in encoders.items()}
+        pixels = {name: np.full(shape, 200, np.uint8) for name, shape in shapes.items()} if views else {}
+        return Prepared({"id": f"{views}", "uri": "u"}, [{}] * views, pixels)
+
+    ready = encoded([prepared(2), prepared(0), prepared(1)], encoders, Run(False, None, None, 0.0, lambda: False))
+    assert [each.row["id"] for each in ready] == ["2", "0", "1"]
+    for name, dim in (("vector", 16), ("texture", 24)):
+        assert [each.vectors[name].shape for each in ready] == [(2, dim), (0, dim), (1, dim)]
 
 
 def test_batches_are_bounded_in_rows(

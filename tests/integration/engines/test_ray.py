@@ -259,4 +259,6 @@ class FullStore(FakeStore):
 
 def job(records: Reading, store: FakeStore) -> Job:
     row_fields = Definition.load(DEFINITION).row_fields
-    return Job(records, row_fields, RESOURCES, store, FakeEncoder, encoder_factory=FakeEncoder)
+    return Job(
+        records, row_fields, RESOURCES, store, {"vector": FakeEncoder}, encoder_factories={"vector": FakeEncoder}
+    )
