@@ -36,7 +36,7 @@ class Proposal:
     reaches: bool
     """Whether some search parameters reach the requested recall."""
     why_not: str | None
-    """Why the backend has no such index or vector type; None if it has, or no backend is known."""
+    """Why the backend lacks this index or vector type; None if it has them, or if no backend is known."""
     memory: int
     """`index_bytes` + `growing_bytes`. Scalar fields, and copies while segments are compacted, come on top."""
     index_bytes: int

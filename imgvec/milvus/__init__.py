@@ -52,6 +52,7 @@ for _name in ("pymilvus.decorators", "pymilvus.client.connection_manager", "pymi
 # Milvus Lite's server side does the same; without any handler Python prints to stderr what it logs.
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
+# not at the top (E402): these import pymilvus, which is imported first, above, with its noise turned off
 from imgvec.milvus.capabilities import Capabilities  # noqa: E402
 from imgvec.milvus.connecting import connect  # noqa: E402
 from imgvec.milvus.connection import Connection  # noqa: E402

@@ -145,6 +145,7 @@ def stated(kind: type[Any]) -> Mapping[str, Stated]:
 
 
 def _origin(kind: Any) -> Any:
+    """`get_origin`, which mypy takes for never one of these."""
     return get_origin(kind)
 
 

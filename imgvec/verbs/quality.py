@@ -22,8 +22,9 @@ from imgvec.sources import Record, Source, load_metadata
 def evaluate(collection: ImageCollection, **options: Unpack[EvaluateOptions]) -> Evaluation:
     """Measure a collection's hits by the labels in its field `label`.
 
-    Each stored row is a query against all others. Or `queries` are images' paths with their labels, or a folder whose
-    images the file `query_labels` labels (CSV, JSON lines or Parquet, with the columns path, and `label` or "label").
+    Each stored picture is a query against all others; with views it asks by its whole view, and hits are pictures. Or
+    `queries` are images' paths with their labels, or a folder whose images the file `query_labels` labels (CSV, JSON
+    lines or Parquet, with the columns path, and `label` or "label").
     `imgvec.quality.evaluate` says what is measured, and what the other options are; what cannot be read is
     `unreadable` in the outcome, and `on_notice` is told of images without a label. Raises `UsageError`, `SourceError`,
     `FilterError`, `QueryError`.

@@ -56,8 +56,8 @@ def main(uri: str, name: str, folder: str, metadata: str, point: str = "", nth: 
             passing("torn in the journal" if is_torn else "noted")
             return written
 
-        store.upsert, store.discard = passing_upsert, passing_discard  # type: ignore[method-assign]
-        journal.upsert = passing_note  # type: ignore[method-assign]
+        store.upsert, store.discard = passing_upsert, passing_discard  # type: ignore[method-assign]  # in place of the real
+        journal.upsert = passing_note  # type: ignore[method-assign]  # likewise
         photos.ingest(folder, metadata=metadata)
 
 
