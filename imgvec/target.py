@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from imgvec.definition.description import Remembered
@@ -40,13 +39,12 @@ class Target:
         """What is kept of each picture, where pictures have several rows."""
         self.searcher = Searcher(
             store,
-            partial(self.encoders.of, VECTOR),
+            self.encoders.of,
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_file_bytes,
             decoding=DecodePolicy(settings.formats, remembered.definition.images.sixteen_bit),
             defaults=lambda vector: self.search_defaults(vector).params,
             reopen=reopen,
-            further={vector: partial(self.encoders.of, vector) for vector in remembered.encoders},
             least_side=max(binding.image_size for binding in remembered.bindings.values()),
         )
 

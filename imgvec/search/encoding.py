@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -46,26 +45,26 @@ class Reopen(Protocol):
 
 
 class FormEncoder:
-    """Makes the vectors of forms; `encoder` is called when the first form needs it, since loading one takes seconds.
+    """Makes the vectors of forms; `encoder` gives that of a vector's name, and is called when the first form needs it,
+    since loading one takes seconds.
 
-    `further` are those of the vectors beside `vector`, by name. Pictures are read so large as the encoder that looks at
-    the most pixels, of `least_side`, wants them: as an ingest reads them.
+    Pictures are read so large as the encoder that looks at the most pixels, of `least_side`, wants them: as an ingest
+    reads them.
     """
 
     def __init__(
         self,
         store: Reads,
-        encoder: Callable[[], Encoder],
+        encoder: Callable[[str], Encoder],
         *,
         max_pixels: int,
         max_bytes: int,
         decoding: DecodePolicy | None = None,
         reopen: Reopen | None = None,
-        further: Mapping[str, Callable[[], Encoder]] = MappingProxyType({}),
         least_side: int = 0,
     ) -> None:
         self._store, self._reopen, self._least_side = store, reopen, least_side
-        self._encoders = {VECTOR: encoder, **further}
+        self._encoder = encoder
         self._max_pixels, self._max_bytes, self._decoding = max_pixels, max_bytes, decoding
 
     def vectors(self, forms: Sequence[Form], stages: Stages, vector: str = VECTOR) -> tuple[Vectors, bool]:
@@ -106,7 +105,7 @@ class FormEncoder:
                 vectors[list(stored)] = self._stored(list(stored.values()), vector)
         if pictures or texts:
             with stages("load"):
-                encoder = self._encoders[vector]()
+                encoder = self._encoder(vector)
             if texts and not encoder.supports_text:
                 raise _without_text(next(iter(texts.values())), encoder.binding.model)
         if pictures:

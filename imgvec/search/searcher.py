@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class Searcher:
-    """Searches one collection; `encoder` is called when the first form needs it, since loading one takes seconds.
+    """Searches one collection.
 
-    `further` and `least_side` are as `FormEncoder` says. `defaults` gives, for a vector's name, the search parameters
+    `encoder` and `least_side` are as `FormEncoder` says. `defaults` gives, for a vector's name, the search parameters
     of its index that hold where a request does not say, and `reopen` opens a stored picture again, for crops and
     thumbnails.
     """
@@ -39,20 +38,19 @@ class Searcher:
     def __init__(
         self,
         store: Searches,
-        encoder: Callable[[], Encoder],
+        encoder: Callable[[str], Encoder],
         *,
         max_pixels: int,
         max_bytes: int,
         decoding: DecodePolicy | None = None,
         defaults: Callable[[str], Mapping[str, Any]] = lambda _: {},
         reopen: Reopen | None = None,
-        further: Mapping[str, Callable[[], Encoder]] = MappingProxyType({}),
         least_side: int = 0,
     ) -> None:
         self._store, self._defaults = store, defaults
         self._forms = FormEncoder(
             store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
-            further=further, least_side=least_side,
+            least_side=least_side,
         )  # fmt: skip
         self._picture = None if reopen is None else self._forms.stored_picture
 

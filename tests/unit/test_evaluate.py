@@ -45,7 +45,7 @@ class Collection:
         self.name, self.encoder = name, FakeEncoder(dim=vectors.shape[1])
         self.store = Labelled(dim=vectors.shape[1])
         self.store.upsert([{"id": f"{i:04}", "uri": f"/{i:04}", **row} for i, row in enumerate(rows)], vectors)
-        self._searcher = Searcher(self.store, lambda: self.encoder, max_pixels=10**7, max_bytes=10**7)
+        self._searcher = Searcher(self.store, lambda _: self.encoder, max_pixels=10**7, max_bytes=10**7)
 
     def vectors(self, queries: Iterable[Form]) -> Any:
         return self._searcher.vectors(list(queries))

@@ -17,7 +17,7 @@ from imgvec.search.searcher import Searcher
 
 @pytest.fixture
 def searcher() -> Searcher:
-    return Searcher(FakeStore(), lambda: FakeEncoder(text=True), max_pixels=10**7, max_bytes=10**7)
+    return Searcher(FakeStore(), lambda _: FakeEncoder(text=True), max_pixels=10**7, max_bytes=10**7)
 
 
 def test_an_array_of_greys_is_an_image(searcher: Searcher) -> None:

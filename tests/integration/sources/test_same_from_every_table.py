@@ -207,13 +207,13 @@ def test_the_same_rows(form: str, photos: Path, tmp_path: Path) -> None:
         ways.append(lambda: read_source(made, mapping=columns if "numbers" in form else None))
     resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
     for number, way in enumerate(ways):
-        report = ingest(way(), store, encoder, DEFINITION.row_fields, resources, errors=tmp_path / "errors")
+        report = ingest(way(), store, {"vector": encoder}, DEFINITION.row_fields, resources, errors=tmp_path / "errors")
         said = (tmp_path / "errors").read_text()
         assert (report.written, report.unchanged) == ((3, 0) if number == 0 else (0, 3)), said
         found = rows_of(store)
         assert found == EXPECTED
         assert [[type(value) for value in row] for row in found] == [[type(value) for value in row] for row in EXPECTED]
-    again = ingest(ways[-1](), store, encoder, DEFINITION.row_fields, resources)
+    again = ingest(ways[-1](), store, {"vector": encoder}, DEFINITION.row_fields, resources)
     assert again.unchanged == 3
 
 

@@ -37,7 +37,7 @@ def filled(rows: int = 6) -> FakeStore:
 
 
 def searcher(store: FakeStore, reopen: Reopen | None = None, **options: Any) -> Searcher:
-    return Searcher(store, FakeEncoder, max_pixels=10**7, max_bytes=10**7, reopen=reopen, **options)
+    return Searcher(store, lambda _: FakeEncoder(), max_pixels=10**7, max_bytes=10**7, reopen=reopen, **options)
 
 
 def ask(store: FakeStore, reopen: Reopen | None = None, **options: Any) -> Answer:
@@ -74,7 +74,7 @@ def test_it_carries_what_was_asked() -> None:
     store = filled()
     form = Text("x")
     engine = Searcher(
-        store, lambda: FakeEncoder(text=True), max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64, "seed": 1}
+        store, lambda _: FakeEncoder(text=True), max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64, "seed": 1}
     )
     [answer] = engine.search([form], limit=2, where=field("album") == "a0", params={"ef": 128})
     assert answer.request.form is form
@@ -97,7 +97,7 @@ def test_the_store_is_asked_with_the_params_of_the_request(monkeypatch: pytest.M
         return search(vectors, **given)
 
     monkeypatch.setattr(store, "search", watched)
-    engine = Searcher(store, FakeEncoder, max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64})
+    engine = Searcher(store, lambda _: FakeEncoder(), max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64})
     engine.search([StoredId("0")], params={"nprobe": 8}, consistency_level="Strong", limit=3, offset=2)
     assert asked[0]["params"] == {"ef": 64, "nprobe": 8}
     assert (asked[0]["consistency_level"], asked[0]["limit"]) == ("Strong", 5)

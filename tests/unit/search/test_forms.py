@@ -37,7 +37,7 @@ def stored() -> FakeStore:
 @pytest.fixture
 def searcher(stored: FakeStore) -> Searcher:
     encoder = FakeEncoder(text=True)
-    return Searcher(stored, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    return Searcher(stored, lambda _: encoder, max_pixels=10**7, max_bytes=10**7)
 
 
 def jpeg(image: Image.Image, orientation: int | None = None) -> bytes:
@@ -79,7 +79,7 @@ class TestMix:
         calls = []
         encode_images = encoder.encode_images
         encoder.encode_images = lambda images: calls.append(len(images)) or encode_images(images)  # type: ignore
-        searcher = Searcher(stored, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+        searcher = Searcher(stored, lambda _: encoder, max_pixels=10**7, max_bytes=10**7)
         pair = Like([(Pixels(picture(1)), 1), (Pixels(picture(2)), 1)])
         searcher.vectors([pair, Pixels(picture(3)), Like([(Crop(Pixels(picture(4)), (0, 0, 9, 9)), 1)])])
         assert calls == [4]
@@ -149,7 +149,7 @@ class TestCrop:
             opened.append((uri, hashed))
             return jpeg(image)
 
-        searcher = Searcher(stored, FakeEncoder, max_pixels=10**7, max_bytes=10**7, reopen=reopen)
+        searcher = Searcher(stored, lambda _: FakeEncoder(), max_pixels=10**7, max_bytes=10**7, reopen=reopen)
         stored.rows["a"]["content_hash"] = "h"  # which tells another picture of the name
         box = (0, 0, 50, 50)
         again = searcher.vectors([Crop(StoredId("a"), box)])[0]
@@ -165,7 +165,7 @@ class TestCrop:
 
 
 def test_a_stored_id_and_a_vector_load_no_encoder(stored: FakeStore) -> None:
-    def never() -> FakeEncoder:
+    def never(_: str) -> FakeEncoder:
         raise AssertionError
 
     searcher = Searcher(stored, never, max_pixels=1, max_bytes=1)

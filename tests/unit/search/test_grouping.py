@@ -42,7 +42,9 @@ def store(folder: Path) -> FakeStore:
     filled.most_views = MOST
     row_fields = Definition.load("photos").row_fields
     resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
-    ingest(read_source(folder), filled, FakeEncoder(), row_fields, resources, Views(Grid((2, 3)), FakeNotes()))
+    ingest(
+        read_source(folder), filled, {"vector": FakeEncoder()}, row_fields, resources, Views(Grid((2, 3)), FakeNotes())
+    )
     return filled
 
 
@@ -51,7 +53,7 @@ def searcher(store: FakeStore) -> Searcher:
     def reopen(uri: str, *, hashed: str | None) -> bytes:
         return FileReader(Path(uri), uri).read(10**7)
 
-    return Searcher(store, FakeEncoder, max_pixels=10**7, max_bytes=10**7, reopen=reopen)
+    return Searcher(store, lambda _: FakeEncoder(), max_pixels=10**7, max_bytes=10**7, reopen=reopen)
 
 
 def exact(store: FakeStore, vector: Any) -> list[tuple[str, str, float]]:

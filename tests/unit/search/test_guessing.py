@@ -53,7 +53,7 @@ def test_one_form_is_not_many(one: Any) -> None:
 
 
 def test_guessed_words_say_that_no_file_has_that_name() -> None:
-    searcher = Searcher(FakeStore(), FakeEncoder, max_pixels=10**7, max_bytes=10**7)
+    searcher = Searcher(FakeStore(), lambda _: FakeEncoder(), max_pixels=10**7, max_bytes=10**7)
     with pytest.raises(QueryError, match="'a red dress' is not a file, and fake has no text side"):
         searcher.search([guessed("a red dress")])
     with pytest.raises(QueryError, match=r"^fake has no text side: search by an image, or use CLIP$"):
@@ -71,7 +71,7 @@ def strangers(folder: Path) -> list[str]:
 
 def test_a_text_is_searched_for_as_text_whatever_file_has_its_name(tmp_path: Path) -> None:
     encoder = FakeEncoder(text=True)
-    searcher = Searcher(FakeStore(), lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    searcher = Searcher(FakeStore(), lambda _: encoder, max_pixels=10**7, max_bytes=10**7)
     words = strangers(tmp_path)
     expected = encoder.encode_texts(words)
     np.testing.assert_allclose(searcher.vectors([Text(each) for each in words]), expected, atol=1e-6)
@@ -81,7 +81,7 @@ def test_a_text_is_searched_for_as_text_whatever_file_has_its_name(tmp_path: Pat
 
 
 def test_words_that_name_a_file_fail_as_any_others_do_without_a_text_side(tmp_path: Path) -> None:
-    searcher = Searcher(FakeStore(), FakeEncoder, max_pixels=10**7, max_bytes=10**7)
+    searcher = Searcher(FakeStore(), lambda _: FakeEncoder(), max_pixels=10**7, max_bytes=10**7)
     said = set()
     for words in [*strangers(tmp_path), "/etc/nothing-here"]:
         with pytest.raises(QueryError) as raised:

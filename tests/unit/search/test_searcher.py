@@ -22,7 +22,7 @@ from imgvec.search.searcher import Searcher
 @pytest.fixture
 def filled(pictures: Path, store: FakeStore, encoder: FakeEncoder) -> FakeStore:
     resources = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
-    ingest(read_source(pictures), store, encoder, Definition.load("photos").row_fields, resources)
+    ingest(read_source(pictures), store, {"vector": encoder}, Definition.load("photos").row_fields, resources)
     return store
 
 
@@ -37,7 +37,7 @@ def vectors_of(searcher: Searcher, queries: Any) -> Any:
 
 @pytest.fixture
 def searcher(filled: FakeStore, encoder: FakeEncoder) -> Searcher:
-    return Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    return Searcher(filled, lambda _: encoder, max_pixels=10**7, max_bytes=10**7)
 
 
 def test_the_same_image_in_every_form_gives_the_same_hits(
@@ -67,7 +67,7 @@ def test_hits_are_those_of_an_exact_search(searcher: Searcher, filled: FakeStore
 
 def test_texts_and_images_keep_their_places(filled: FakeStore, pictures: Path) -> None:
     encoder = FakeEncoder(text=True)
-    searcher = Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    searcher = Searcher(filled, lambda _: encoder, max_pixels=10**7, max_bytes=10**7)
     path = pictures / "album1" / "05.jpg"
     vectors = vectors_of(searcher, ["a red dress", path, "a shoe", np.ones(16)])
     np.testing.assert_allclose(vectors[[0, 2]], encoder.encode_texts(["a red dress", "a shoe"]), atol=1e-6)
@@ -82,7 +82,7 @@ def test_text_without_a_text_side(searcher: Searcher) -> None:
 
 def test_a_mistyped_path_is_not_searched_for_as_text(filled: FakeStore) -> None:
     encoder = FakeEncoder(text=True)
-    searcher = Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7)
+    searcher = Searcher(filled, lambda _: encoder, max_pixels=10**7, max_bytes=10**7)
     with pytest.raises(UnreadableImage, match="missing"):
         many(searcher, ["photos/cat.jpg"])
 
@@ -92,7 +92,7 @@ def test_a_mistyped_path_is_not_searched_for_as_text(filled: FakeStore) -> None:
     "url", ["https://example.org/cat.jpg", "HTTP://me:secret@example.org/", "s3://bucket/a", "file:///a.jpg"]
 )
 def test_a_url_is_neither_fetched_nor_a_text(filled: FakeStore, url: str, text: bool) -> None:
-    searcher = Searcher(filled, lambda: FakeEncoder(text=text), max_pixels=10**7, max_bytes=10**7)
+    searcher = Searcher(filled, lambda _: FakeEncoder(text=text), max_pixels=10**7, max_bytes=10**7)
     with pytest.raises(QueryError, match="is a URL, and queries are not fetched: pass the path") as raised:
         many(searcher, [url])
     assert "secret" not in str(raised.value)
@@ -168,13 +168,13 @@ def test_one_query_is_not_many(searcher: Searcher, query: Any) -> None:
 
 def test_the_caps_hold_for_images_in_every_form(filled: FakeStore, encoder: FakeEncoder, pictures: Path) -> None:
     path = pictures / "album0" / "04.jpg"
-    searcher = Searcher(filled, lambda: encoder, max_pixels=64 * 48 - 1, max_bytes=10**7)
+    searcher = Searcher(filled, lambda _: encoder, max_pixels=64 * 48 - 1, max_bytes=10**7)
     for query in (path, path.read_bytes(), picture(4), np.zeros((48, 64, 3), np.uint8)):
         with pytest.raises(UnreadableImage) as caught:
             many(searcher, [query])
         assert caught.value.reason == "too many pixels"
     with pytest.raises(UnreadableImage, match="too large"):
-        many(Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=100), [path])
+        many(Searcher(filled, lambda _: encoder, max_pixels=10**7, max_bytes=100), [path])
 
 
 def test_the_formats_that_are_read_hold_for_queries_too(
@@ -182,7 +182,7 @@ def test_the_formats_that_are_read_hold_for_queries_too(
 ) -> None:
     path = pictures / "album0" / "04.jpg"
     policy = DecodePolicy(formats=("PNG",))
-    searcher = Searcher(filled, lambda: encoder, max_pixels=10**7, max_bytes=10**7, decoding=policy)
+    searcher = Searcher(filled, lambda _: encoder, max_pixels=10**7, max_bytes=10**7, decoding=policy)
     for query in (path, path.read_bytes()):
         with pytest.raises(UnreadableImage, match="JPEG is not on the allow-list"):
             many(searcher, [query])

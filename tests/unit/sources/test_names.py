@@ -63,7 +63,7 @@ class TestAccents:
     def test_queries(self, tmp_path: Path, there: str, asked: str) -> None:
         write(tmp_path, there)
         picture(1).save(tmp_path / there)
-        searcher = Searcher(FakeStore(), FakeEncoder, max_pixels=10**6, max_bytes=10**7)
+        searcher = Searcher(FakeStore(), lambda _: FakeEncoder(), max_pixels=10**6, max_bytes=10**7)
         here = searcher.vectors([ImageFile(tmp_path / there)])
         assert searcher.vectors(all_guessed([str(tmp_path / asked)])).tolist() == here.tolist()
         assert searcher.vectors([ImageFile(tmp_path / asked)]).shape == (1, 16)
@@ -91,7 +91,9 @@ def test_what_could_be_either_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="differ only in how accents are composed: spell it exactly"):
         read_source(tmp_path / "d" / mixed)
     with pytest.raises(UnreadableImage, match="spell it exactly"):
-        Searcher(FakeStore(), FakeEncoder, max_pixels=1, max_bytes=1).vectors([ImageFile(tmp_path / "d" / mixed)])
+        Searcher(FakeStore(), lambda _: FakeEncoder(), max_pixels=1, max_bytes=1).vectors(
+            [ImageFile(tmp_path / "d" / mixed)]
+        )
 
 
 def test_two_rows_for_one_file_are_refused_with_it(tmp_path: Path) -> None:
