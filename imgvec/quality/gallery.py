@@ -71,17 +71,19 @@ class Gallery:
         wanted = ["id", "uri", label, *([IMAGE_ID] if self.views else [])]
         wanted += [*(["content_hash"] if hashes else []), *(["vector"] if vectors_to else [])]
         self._asks: dict[int, int] = {}
-        """By picture, the number of the row that it asks by."""
+        """By picture, the number of the row that it asks by; empty where each has one row, of its own number."""
         for row in (row for batch in store.scan(wanted, expression) for row in batch):
             picture = row[IMAGE_ID] if self.views else row["id"]
             if (position := positions.get(picture) if self.views else None) is None:
-                position = positions[picture] = len(self.ids)
+                position = len(self.ids)
+                if self.views:
+                    positions[picture] = position
                 self.ids.append(picture)
                 self.uris.append(row["uri"])
                 self.labels.add(labels_of(row.get(label)))
                 if hashes:
                     self._hashes.append(row.get("content_hash", ""))
-            if row["id"] == picture:
+            if self.views and row["id"] == picture:
                 self._asks[position] = len(owners)
             owners.append(position)
             if vectors_to:
@@ -99,7 +101,7 @@ class Gallery:
 
     def query_vectors(self, positions: Sequence[int]) -> Vectors:
         """(n, dim) vectors that the pictures at these positions ask by."""
-        return self.vectors[[self._asks[position] for position in positions]]
+        return self.vectors[[self._asks[position] for position in positions] if self.views else list(positions)]
 
     @property
     def unlabelled(self) -> int:
@@ -107,7 +109,8 @@ class Gallery:
 
     def rows_as_queries(self) -> list[Asked]:
         """Each labelled picture with a whole view; of those with the same uri the first, so that it names one query."""
-        first = {self.uris[row]: row for row in reversed(range(len(self))) if self.labels[row] and row in self._asks}
+        asking = self._asks if self.views else range(len(self))
+        first = {self.uris[row]: row for row in reversed(range(len(self))) if self.labels[row] and row in asking}
         return [Asked(self.uris[row], self.labels[row], (row,)) for row in sorted(first.values())]
 
     def images_as_queries(self, images: Mapping[str, Labels]) -> list[Asked]:
