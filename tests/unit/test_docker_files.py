@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import tomllib
@@ -14,7 +16,16 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 WHOLE = ["compose.standalone.yaml", "compose.cluster.yaml"]
+DEPLOYMENTS = {
+    "standalone": ["compose.standalone.yaml"],
+    "gpu": ["compose.standalone.yaml", "compose.gpu.yaml"],
+    "cluster": ["compose.cluster.yaml"],
+}
+"""What can be started: the files that `docker compose` is given, each laid over the one before."""
+LEAST = (2, 6, 24)
+"""The first Milvus release that has the fixes which imgvec's users need."""
 SECRETS = re.compile(r"PASSWORD|SECRET|TOKEN")
+PASSWORDS = {"MINIO_ROOT_PASSWORD": "storage-of-a-test", "MILVUS_ROOT_PASSWORD": "root-of-a-test"}
 
 
 def compose(name: str) -> dict[str, Any]:
@@ -27,6 +38,29 @@ def services(name: str) -> dict[str, dict[str, Any]]:
     found = compose(name)["services"]
     assert found
     return dict(found)
+
+
+def deployed(deployment: str) -> dict[str, dict[str, Any]]:
+    """The services of a deployment, its files laid over each other as Compose does it."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in DEPLOYMENTS[deployment]:
+        for service, body in services(name).items():
+            found[service] = laid_over(found.get(service, {}), body)
+    return found
+
+
+def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = {**under, **over}
+    for key in under.keys() & over.keys():
+        if isinstance(under[key], dict):
+            merged[key] = laid_over(under[key], over[key])
+        elif isinstance(under[key], list) and key != "command":
+            merged[key] = [*under[key], *over[key]]
+    return merged
+
+
+def is_milvus(body: dict[str, Any]) -> bool:
+    return "milvusdb/" in str(body["image"])
 
 
 def milvus_images(name: str) -> set[str]:
@@ -64,18 +98,54 @@ def test_services_wait_until_what_they_need_is_healthy(name: str) -> None:
         assert all(need == {"condition": "service_healthy"} for need in needs.values()), service
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_only_milvus_is_published_and_only_on_this_machine(name: str) -> None:
-    published = {service: body["ports"] for service, body in services(name).items() if "ports" in body}
-    assert list(published.values()) == [["127.0.0.1:19530:19530", "127.0.0.1:9091:9091"]]
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_milvus_has_the_fixes(deployment: str) -> None:
+    images = [body["image"] for body in deployed(deployment).values() if is_milvus(body)]
+    assert images
+    for image in images:
+        found = re.fullmatch(r"milvusdb/milvus:v(\d+)\.(\d+)\.(\d+)(-gpu)?", image)
+        assert found, image
+        assert tuple(int(part) for part in found.groups()[:3]) >= LEAST, image
+        assert (found[4] == "-gpu") == (deployment == "gpu"), image
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_no_secret_has_a_default(name: str) -> None:
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_nothing_but_milvus_s_own_port_is_published_and_only_on_this_machine(deployment: str) -> None:
+    published = {service: body["ports"] for service, body in deployed(deployment).items() if "ports" in body}
+    assert list(published.values()) == [["127.0.0.1:19530:19530"]]
+    assert published.keys() <= {"milvus", "proxy"}
+    for service, body in deployed(deployment).items():
+        assert "network_mode" not in body, f"{service} would publish every port"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_management_port_is_not_published(deployment: str) -> None:
+    """Whoever reaches 9091 can stop Milvus: /management asks for no login."""
+    for service, body in deployed(deployment).items():
+        assert not [port for port in body.get("ports", []) if "9091" in port], service
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_etcd_and_minio_are_not_published(deployment: str) -> None:
+    every = deployed(deployment)
+    assert {"etcd", "minio"} <= every.keys()
+    for service in ("etcd", "minio"):
+        assert not every[service].keys() & {"ports", "network_mode"}
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_milvus_wants_a_login(deployment: str) -> None:
+    for service, body in deployed(deployment).items():
+        if is_milvus(body):
+            assert body["environment"]["COMMON_SECURITY_AUTHORIZATIONENABLED"] == "true", service
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_no_secret_has_a_default(deployment: str) -> None:
     """`${NAME:?why}` makes Compose refuse to start without it."""
     secrets = [
         (service, key, value)
-        for service, body in services(name).items()
+        for service, body in deployed(deployment).items()
         for key, value in body["environment"].items()
         if SECRETS.search(key)
     ]
@@ -85,10 +155,39 @@ def test_no_secret_has_a_default(name: str) -> None:
         "COMMON_SECURITY_DEFAULTROOTPASSWORD",
     }
     for service, key, value in secrets:
-        assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{service}: {key} is {value}"
-    for service, body in services(name).items():
-        if "milvusdb/" in body["image"]:
+        wanted = re.fullmatch(r"\$\{(\w+):\?[^}]+\}", value)
+        assert wanted, f"{service}: {key} is {value}"
+        assert wanted[1] in PASSWORDS, f"{service}: {key} is {value}"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_compose_itself_reads_the_files_so(deployment: str) -> None:
+    if problem := composed(["version"], {})[1]:
+        pytest.skip(f"no docker compose: {problem}")
+    files = [word for name in DEPLOYMENTS[deployment] for word in ("-f", str(DOCKER / name))]
+    for missing in PASSWORDS:
+        _, said = composed([*files, "config"], {n: word for n, word in PASSWORDS.items() if n != missing})
+        assert missing in said
+    text, said = composed([*files, "config", "--format", "json"], PASSWORDS)
+    assert text, said
+    for service, body in json.loads(text)["services"].items():
+        ports = [(port["host_ip"], port["published"], port["target"]) for port in body.get("ports", [])]
+        assert ports == ([("127.0.0.1", "19530", 19530)] if service in ("milvus", "proxy") else []), service
+        if is_milvus(body):
             assert body["environment"]["COMMON_SECURITY_AUTHORIZATIONENABLED"] == "true", service
+            assert body["environment"]["COMMON_SECURITY_DEFAULTROOTPASSWORD"] == PASSWORDS["MILVUS_ROOT_PASSWORD"]
+
+
+def composed(words: list[str], passwords: dict[str, str]) -> tuple[str, str]:
+    """What `docker compose` prints, or else what is wrong."""
+    environment = {name: value for name, value in os.environ.items() if name not in PASSWORDS}
+    try:
+        done = subprocess.run(
+            ["docker", "compose", *words], env={**environment, **passwords}, capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return "", str(exc)
+    return (done.stdout, "") if done.returncode == 0 else ("", done.stderr or f"exit {done.returncode}")
 
 
 @pytest.mark.parametrize("name", WHOLE)
