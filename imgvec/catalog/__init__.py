@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from imgvec.catalog.disk import DISK
-from imgvec.catalog.entries import MAX_LIMIT, IndexType, Parameter, ParameterValue, ScalarIndex
+from imgvec.catalog.entries import MAX_LIMIT, IndexType, Parameter, ParameterValue, ScalarIndex, Version
 from imgvec.catalog.flat import BIN_FLAT, FLAT
 from imgvec.catalog.gpu import GPU
 from imgvec.catalog.hnsw import AUTOINDEX, HNSW
@@ -21,6 +21,7 @@ from imgvec.errors import DefinitionError
 
 __all__ = [
     "INDEX_TYPES",
+    "LATER_PARAMETERS",
     "MAX_DIM",
     "MAX_LIMIT",
     "SCALAR_INDEXES",
@@ -36,6 +37,11 @@ INDEX_TYPES: Mapping[str, IndexType] = MappingProxyType(
     {each.name: each for each in (FLAT, *IVF, *HNSW, *DISK, *GPU, AUTOINDEX, BIN_FLAT, BIN_IVF_FLAT)}
 )
 """Of vectors, by name, in the order in which they are shown."""
+
+LATER_PARAMETERS: Mapping[str, Version] = MappingProxyType(
+    {each.name: each.since for kind in INDEX_TYPES.values() for each in (*kind.build, *kind.search) if each.since}
+)
+"""Parameters that came later than their index type, and the first Milvus version that has them."""
 
 
 def index_type(name: str) -> IndexType:

@@ -34,6 +34,14 @@ class Parameter:
     """A search parameter that Milvus wants no smaller than the search's `limit`."""
     required: bool = False
     """Milvus has no default for it."""
+    since: Version = ()
+    """The first Milvus version that has it, if later than its index type; before that it is ignored without a word."""
+    when: tuple[str, bool] | None = None
+    """A build parameter, and the value of it, without which this one has no effect."""
+
+    def counts(self, build: Mapping[str, Any]) -> bool:
+        """Whether it has an effect on an index built so."""
+        return self.when is None or bool(build.get(self.when[0], False)) is self.when[1]
 
     def accepts(self) -> str:
         """What values are accepted, for a person."""

@@ -21,6 +21,9 @@ core, 20,000 x 384: 0.17 us against 0.0136 us)."""
 DISKANN_DEGREE, DISKANN_SEARCH_LIST = 56, 100
 """Milvus's defaults of `max_degree` and `search_list_size`, which stand in the server's yaml."""
 
+SEEDED_ONCE_ROWS, SEEDED_ONCE_REACH = 100_000, 0.6
+"""From one random entry point CAGRA finds so little in segments of more rows than that (milvus#49864, cuvs#2102)."""
+
 # recall@10 of exhaustive search over the rounded vectors, 50,000 of DINOv2 (384 elements, unit length), 500 queries
 _ROUNDED = {"FLOAT16_VECTOR": 0.996, "BFLOAT16_VECTOR": 0.958, "INT8_VECTOR": 0.80}
 
@@ -75,6 +78,16 @@ class Candidate:
     def gpu_built(self) -> bool:
         """Built on the GPU, searched on the CPU."""
         return bool(self.build.get("adapt_for_cpu"))
+
+    @property
+    def seeded_once(self) -> bool:
+        """CAGRA that starts from one random entry point, in segments where that finds little."""
+        return (
+            self.kind.name == "GPU_CAGRA"
+            and self.on_gpu
+            and "num_random_samplings" not in self.search
+            and self.workload.segment_rows > SEEDED_ONCE_ROWS
+        )
 
     @property
     def width(self) -> float:
@@ -245,7 +258,12 @@ _VARIANTS = (
     _Variant("GPU_BRUTE_FORCE", reach=1.0, whole=True),
     _Variant("GPU_IVF_FLAT", _clusters, _probes, whole=True),
     _Variant("GPU_IVF_PQ", lambda w: _clusters(w) | _pieces(w, 2), _probes, 0.86),
-    _Variant("GPU_CAGRA", _cagra, lambda w: {"itopk_size": w.by_recall(64, 128, 256, 512)}, whole=True),
+    _Variant(
+        "GPU_CAGRA",
+        _cagra,
+        lambda w: {"itopk_size": w.by_recall(64, 128, 256, 512), "num_random_samplings": 8},
+        whole=True,
+    ),
     _Variant("GPU_CAGRA", lambda w: _cagra(w) | {"adapt_for_cpu": True}, _ef, whole=True),
     _Variant("BIN_FLAT", reach=1.0, whole=True),
     _Variant("BIN_IVF_FLAT", _clusters, _probes, whole=True),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from imgvec.indexes.candidates import Candidate, candidates
-from imgvec.indexes.rules import GPU_DOCS, Reason, judged
+from imgvec.indexes.candidates import SEEDED_ONCE_REACH, Candidate, candidates
+from imgvec.indexes.rules import CAGRA_SEEDS, GPU_DOCS, Reason, judged
 from imgvec.indexes.workload import SEGMENT_BYTES, Updates, Workload
 
 USABLE = 0.9
@@ -77,15 +77,21 @@ def plan(
     """Indexes for `rows` vectors of `dim` elements, best first.
 
     `memory` is one query node's, `gpu_memory` one GPU's, in bytes; `filtered` the share of the rows that filters take
-    away. `lacks` maps the index and vector types that the backend lacks to the reason; these come last. Order: first
-    what fits on one node and reaches the recall, by the rules' points; then what needs several nodes, smallest first;
-    then what cannot reach the recall. So less memory never puts a bigger index first. Raises `DefinitionError` where a
-    number cannot be.
+    away. `lacks` maps the index types, vector types and search parameters that the backend lacks to the reason; such
+    types come last. Order: first what fits on one node and reaches the recall, by the rules' points; then what needs
+    several nodes, smallest first; then what cannot reach the recall. So less memory never puts a bigger index first.
+    Raises `DefinitionError` where a number cannot be.
     """
     workload = Workload(rows, dim, memory, gpu_memory, recall, filtered, updates, limit, vector_type, replicas)
-    found = [(candidate, _proposal(candidate, lacks)) for candidate in candidates(workload)]
+    found = [(each, _proposal(each, lacks)) for each in (_without(c, lacks) for c in candidates(workload))]
     found.sort(key=lambda pair: _rank(*pair))
     return [proposal for _, proposal in found]
+
+
+def _without(c: Candidate, lacks: Mapping[str, str]) -> Candidate:
+    """The candidate as the backend has it: without search parameters that it lacks, and what that costs."""
+    c = replace(c, search={name: value for name, value in c.search.items() if name not in lacks})
+    return replace(c, reach=min(c.reach, SEEDED_ONCE_REACH)) if c.seeded_once else c
 
 
 def _rank(c: Candidate, p: Proposal) -> tuple[float, ...]:
@@ -109,7 +115,8 @@ def _proposal(c: Candidate, lacks: Mapping[str, str]) -> Proposal:
         problems.append(Reason(f"{many}: segments spread over {a_replica} query nodes per replica", _LOADING))
     if not reaches:
         said = f"recall {w.recall:g} is out of reach: at most {c.reach:g}"
-        problems.append(Reason(said, "measured: exhaustive search over 50,000 DINOv2 vectors"))
+        measured = "measured: exhaustive search over 50,000 DINOv2 vectors"
+        problems.append(Reason(said, CAGRA_SEEDS if c.seeded_once else measured))
     cost, formula = c.building
     return Proposal(
         type=c.kind.name,

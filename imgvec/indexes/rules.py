@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imgvec.indexes.candidates import Candidate
+from imgvec.indexes.candidates import SEEDED_ONCE_ROWS, Candidate
 from imgvec.indexes.workload import Workload
 
 CHOICE = "Milvus documentation 2.6, Index Explained (milvus.io/docs/index-explained.md)"
@@ -14,6 +14,7 @@ FAISS = "Faiss wiki, Guidelines to choose an index"
 HNSW = "Malkov and Yashunin, HNSW (arXiv:1603.09320)"
 DISKANN = "Subramanya and others, DiskANN (NeurIPS 2019)"
 CAGRA = "Ootomo and others, CAGRA (arXiv:2308.15136)"
+CAGRA_SEEDS = "github.com/milvus-io/milvus/issues/49864, measured in github.com/NVIDIA/cuvs/issues/2102"
 RABITQ = "Gao and Long, RaBitQ (arXiv:2405.12497)"
 ROUNDED = "measured: exhaustive search over 50,000 DINOv2 vectors of that type"
 SCAN = "one core reads 10 GB/s"
@@ -168,6 +169,13 @@ RULES = (
         lambda c: c.gpu_built,
         "built on the GPU 2.2 to 27 times as fast as HNSW, searched by CPU nodes; the GPU holds a segment at a time",
         CAGRA,
+    ),
+    Rule(
+        0,
+        lambda c: "num_random_samplings" in c.search and c.workload.segment_rows > SEEDED_ONCE_ROWS,
+        "needs num_random_samplings, from Milvus 2.6.20: from one entry point it would find about 60 % of such "
+        "segments; 8 cost 16 to 27 % of the queries per second",
+        CAGRA_SEEDS,
     ),
     Rule(
         -60,

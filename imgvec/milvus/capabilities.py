@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,19 +45,30 @@ class Capabilities:
         return ("Milvus Lite " if self.kind == "lite" else "Milvus ") + ".".join(map(str, self.version))
 
     def why_not(self, name: str) -> str | None:
-        """Why this backend lacks the index type, scalar index or vector type of that name; None if it has it."""
+        """Why this backend lacks the index type, scalar index, vector type or later parameter of that name.
+
+        None if it has it.
+        """
         if name in self.index_types | self.scalar_indexes | self.vector_types:
             return None
         if self.kind == "lite":
             accepted = name in catalog.INDEX_TYPES
             return "accepts the name, but searches by brute force" if accepted else "Milvus Lite has none"
         entry = catalog.INDEX_TYPES.get(name) or catalog.SCALAR_INDEXES.get(name)
-        since = entry.since if entry else catalog.VECTOR_TYPES[name][1]
+        later = catalog.LATER_PARAMETERS.get(name)
+        since = entry.since if entry else later or catalog.VECTOR_TYPES[name][1]
         if since > self.version:
             return f"needs Milvus {'.'.join(map(str, since))}, this is {'.'.join(map(str, self.version))}"
+        if later:
+            return None
         if name.startswith("GPU_"):
             return "this build has no GPU indexes"
         return f"this build lacks the {name} engine: its rows would stay pending forever"
+
+    def check_search(self, index_type: str, search: Iterable[str]) -> None:
+        """Refuse search parameters, by name, that this backend would ignore; raises `UnsupportedByBackend`."""
+        if lacks := [name for name in search if name in catalog.LATER_PARAMETERS and self.why_not(name)]:
+            raise self.refusal(f"no {', '.join(lacks)} for searches of {index_type}")
 
     def scalar_index(self, wanted: str, field: str, field_type: str) -> str | None:
         """The scalar index to build where a definition wants `wanted`: a type's name, or AUTO for the best there is.

@@ -12,6 +12,7 @@ from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, Enc
 from imgvec.filters.fields import text_literal
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns, Scoring
+from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
@@ -31,13 +32,19 @@ T = TypeVar("T")
 
 
 class SearchParams:
-    """The search parameters of one vector index."""
+    """The search parameters of one vector index on one backend."""
 
-    def __init__(self, index: IndexInfo, max_limit: int) -> None:
+    def __init__(self, index: IndexInfo, backend: Capabilities) -> None:
         self._kind = catalog.INDEX_TYPES.get(index.type)
-        self._max_limit = max_limit
+        self._max_limit = backend.max_limit
+        known = self._kind.search if self._kind else ()
+        self._lacks = {p.name: why for p in known if p.since and (why := backend.why_not(p.name))}
         # refine_k is for an index that was built with refine
-        defaults = {n: v for n, v in (self._kind.defaults("search") if self._kind else {}).items() if n != "refine_k"}
+        defaults = {
+            p.name: p.default
+            for p in known
+            if p.default is not None and p.name != "refine_k" and p.name not in self._lacks and p.counts(index.params)
+        }
         if "nprobe" in defaults and "nlist" in index.params:
             defaults["nprobe"] = min(int(defaults["nprobe"]), int(index.params["nlist"]))
         self._defaults = defaults
@@ -52,6 +59,8 @@ class SearchParams:
         params = {**self._defaults, **(given or {})}
         if self._kind is None:
             return params
+        if lacking := next((name for name in params if name in self._lacks), None):
+            raise QueryError(f"{lacking} {self._lacks[lacking]}")
         try:
             self._kind.check_search(params)
             raised = self._kind.search_params(params, limit=limit)
@@ -64,10 +73,10 @@ class SearchParams:
 class Searching:
     """What searches by one vector have in common."""
 
-    def __init__(self, name: str, schema: Schema, max_limit: int) -> None:
+    def __init__(self, name: str, schema: Schema, backend: Capabilities) -> None:
         self.field = schema.vector(name)
         self.scoring = Scoring(self.field)
-        self.params = SearchParams(self.field.index, max_limit)
+        self.params = SearchParams(self.field.index, backend)
         # tells pymilvus what the bytes of a query are, where it would ask the server
         self.wire = {"fields": [{"name": name, "type": DataType[self.field.vector_type]}]}
 
@@ -123,7 +132,7 @@ class Reader:
             schema, known = self._link.schema, {}
             self._searching = (schema, known)
         if vector not in known:
-            known[vector] = Searching(vector, schema, self._link.capabilities.max_limit)
+            known[vector] = Searching(vector, schema, self._link.capabilities)
         return known[vector]
 
     def get(

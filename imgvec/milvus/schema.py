@@ -120,6 +120,7 @@ def _plan_vector(
         floats = {each for each in backend.vector_types if each != "BINARY_VECTOR"}
         raise backend.refusal(f"no {vector.type}", frozenset(floats))
     index = _chosen(name, section, device)
+    backend.check_search(index.type, index.search)
     if dim is not None and not 1 <= dim <= backend.max_dim:
         raise DefinitionError(f"dim = {dim} is refused: give an integer from 1 to {backend.max_dim}")
     return plan_index(

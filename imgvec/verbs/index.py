@@ -46,6 +46,8 @@ def build_index(
     else:
         wanted = _described(collection.definition if definition is None else Definition.load(definition), gpu)
     store = collection.store
+    if definition is not None:
+        store.capabilities.check_search(wanted.type, wanted.search)
     if on_notice and (danger := store.capabilities.danger(wanted.type)):
         on_notice(danger)
     seconds = store.build_index(wanted.type, wanted.params, timeout=timeout, on_progress=on_progress)
@@ -94,7 +96,7 @@ def plan_index(
     """
     collection = collection.pinned()
     store = collection.store
-    names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES)
+    names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES, *catalog.LATER_PARAMETERS)
     return plan(
         rows or max(1, store.count()),
         store.dim,

@@ -85,7 +85,8 @@ def _scalar(index: ScalarIndex) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {**asdict(parameter), "accepts": parameter.accepts()}
+    since = _version(parameter.since) if parameter.since else None
+    return {**asdict(parameter), "since": since, "accepts": parameter.accepts()}
 
 
 def _row(kind: IndexType, row: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def _parameter_rows() -> Iterator[dict[str, Any]]:
             "for": when,
             "values": _values(parameter),
             "default": parameter.default,
-            "meaning": parameter.meaning,
+            "meaning": parameter.meaning + (f" (from {_version(parameter.since)})" if parameter.since else ""),
             "of": " ".join(names),
         }
 

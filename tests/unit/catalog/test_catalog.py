@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from imgvec.catalog import INDEX_TYPES, SCALAR_INDEXES, Parameter, index_type
+from imgvec.catalog import INDEX_TYPES, LATER_PARAMETERS, SCALAR_INDEXES, Parameter, index_type
 from imgvec.errors import DefinitionError
 
 EXPECTED = (
@@ -53,6 +53,15 @@ def test_its_own_defaults_are_accepted(name: str) -> None:
         ("SCANN", "build", {"with_raw_data": "yes"}, "true or false"),
         ("HNSW_SQ", "build", {"sq_type": "SQ9"}, "SQ4U, SQ6, SQ8, BF16, FP16"),
         ("GPU_CAGRA", "search", {"itopk_size": 100}, "a multiple of 32"),
+        ("GPU_CAGRA", "search", {"num_random_samplings": 0}, "num_random_samplings must be an integer from 1"),
+        ("AISAQ", "build", {"inline_pq": -2}, "inline_pq must be an integer from -1 to 2048"),
+        ("AISAQ", "build", {"inline_pq": 2049}, "inline_pq must be an integer from -1 to 2048"),
+        ("AISAQ", "build", {"rearrange": 1}, "true or false"),
+        ("AISAQ", "build", {"num_entry_points": 1001}, "from 0 to 1000"),
+        ("AISAQ", "search", {"vectors_beamwidth": 5}, "from 1 to 4"),
+        ("IVF_RABITQ", "search", {"rbq_bits_query": 9}, "from 0 to 8"),
+        ("HNSW_PRQ", "build", {"nrq": 17}, "from 1 to 16"),
+        ("HNSW_PQ", "build", {"nbits": 25}, "from 1 to 24"),
         (
             "GPU_CAGRA",
             "build",
@@ -73,8 +82,14 @@ def test_out_of_range(name: str, which: str, params: dict[str, Any], problem: st
 def test_limits() -> None:
     with pytest.raises(DefinitionError, match="at most 1024"):
         index_type("GPU_CAGRA").check_search({}, limit=1025)
-    with pytest.raises(DefinitionError, match="at least the limit, 100"):
-        index_type("HNSW").check_search({"ef": 64}, limit=100)
+    for name, parameter in (
+        ("HNSW", "ef"),
+        ("DISKANN", "search_list"),
+        ("AISAQ", "search_list"),
+        ("SCANN", "reorder_k"),
+    ):
+        with pytest.raises(DefinitionError, match="at least the limit, 100"):
+            index_type(name).check_search({parameter: 64}, limit=100)
 
 
 def test_search_params_grow_with_the_limit() -> None:
@@ -96,6 +111,18 @@ def test_search_params_grow_with_the_limit() -> None:
 )
 def test_memory_formulas(name: str, params: dict[str, Any], expected: float) -> None:
     assert index_type(name).memory(1000, 128, 4, params) == expected
+
+
+def test_what_came_later_than_its_index_type() -> None:
+    assert dict(LATER_PARAMETERS) == {"num_random_samplings": (2, 6, 20)}
+
+
+def test_a_parameter_counts_with_what_the_index_was_built_with() -> None:
+    on_gpu, on_cpu = {}, {"adapt_for_cpu": True}
+    by_name = {each.name: each for each in index_type("GPU_CAGRA").search}
+    assert [by_name["ef"].counts(build) for build in (on_gpu, on_cpu)] == [False, True]
+    assert [by_name["num_random_samplings"].counts(build) for build in (on_gpu, on_cpu)] == [True, False]
+    assert [by_name["itopk_size"].counts(build) for build in (on_gpu, on_cpu)] == [True, True]
 
 
 def test_a_wrong_name_says_what_is_known() -> None:

@@ -135,6 +135,30 @@ def test_every_rule_has_its_case_and_its_source() -> None:
     assert all(rule.source and rule.says for rule in RULES)
 
 
+def test_cagra_starts_from_eight_draws_and_says_what_they_cost() -> None:
+    best = plan(10_000_000, 384, gpu_memory=40 * GIB)[0]
+    assert (best.type, best.search["num_random_samplings"]) == ("GPU_CAGRA", 8)
+    assert "16 to 27 % of the queries per second" in " ".join(reason.says for reason in best.reasons)
+    small = next(p for p in plan(50_000, 384, gpu_memory=40 * GIB) if p.type == "GPU_CAGRA")
+    assert "num_random_samplings" not in " ".join(reason.says for reason in small.reasons)
+
+
+def test_a_server_without_the_draws_finds_too_little_with_cagra() -> None:
+    lacks = {"num_random_samplings": "needs Milvus 2.6.20, this is 2.6.4"}
+    by_device = {
+        bool(p.build.get("adapt_for_cpu")): p
+        for p in reversed(plan(10_000_000, 384, gpu_memory=40 * GIB, lacks=lacks))
+        if p.type == "GPU_CAGRA" and p.vector_type == "FLOAT_VECTOR"
+    }
+    on_gpu, on_cpu = by_device[False], by_device[True]
+    assert (on_gpu.reaches, on_gpu.why_not, dict(on_gpu.search)) == (False, None, {"itopk_size": 128})
+    assert on_gpu.reasons[0].says == "recall 0.95 is out of reach: at most 0.6"
+    assert "49864" in on_gpu.reasons[0].source
+    assert (on_cpu.reaches, on_cpu.why_not) == (True, None)  # searched as HNSW
+    small = next(p for p in plan(50_000, 384, gpu_memory=40 * GIB, lacks=lacks) if p.type == "GPU_CAGRA")
+    assert small.reaches
+
+
 def test_a_gpu_too_small_to_serve_still_builds() -> None:
     best = plan(100_000_000, 384, gpu_memory=8 * GIB)[0]
     assert (best.type, best.build["adapt_for_cpu"]) == ("GPU_CAGRA", True)

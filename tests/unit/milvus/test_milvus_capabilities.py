@@ -58,6 +58,8 @@ def test_a_server_has_what_came_with_its_version() -> None:
         (OLD, "INT8_VECTOR", "needs Milvus 2.6, this is 2.3.5"),
         (OLD, "GPU_IVF_FLAT", "this build has no GPU indexes"),
         (NEW, "GPU_CAGRA", None),
+        (NEW, "num_random_samplings", "needs Milvus 2.6.20, this is 2.6.4"),
+        (capabilities("v2.6.20"), "num_random_samplings", None),
     ],
 )
 def test_what_is_lacking_says_why(backend: Capabilities, name: str, why: str | None) -> None:
@@ -129,6 +131,16 @@ def test_a_gpu_index_needs_one_in_the_definition_and_a_gpu() -> None:
     schema.check(both, LITE, device="cpu")
     with pytest.raises(UnsupportedByBackend, match="no GPU, required by GPU_CAGRA"):
         schema.check(both, LITE, device="gpu")
+
+
+def test_a_search_parameter_that_the_server_would_ignore_is_refused_with_the_index_it_is_for() -> None:
+    both = definition(index={"gpu": {"type": "GPU_CAGRA", "search": {"num_random_samplings": 8}}})
+    with pytest.raises(
+        UnsupportedByBackend, match=r"^Milvus 2\.6\.1 has no num_random_samplings for searches of GPU_CAGRA$"
+    ):
+        schema.check(both, GPU, device="gpu")
+    schema.check(both, GPU)
+    schema.check(both, capabilities("v2.6.20-gpu"), device="gpu")
 
 
 def test_the_dimension_is_checked_with_the_index() -> None:

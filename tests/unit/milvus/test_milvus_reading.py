@@ -12,6 +12,7 @@ from fakes import FakeStore
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
 from imgvec.milvus import answers, reading
+from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.described import Schema
 from imgvec.store import IndexInfo
 
@@ -83,7 +84,7 @@ def test_output_fields_as_both_backends_take_them(asked: list[str], sent: list[s
 
 def test_search_parameters_start_from_the_catalogue() -> None:
     def sent(index: str, given: dict[str, Any] | None = None, limit: int = 10, **built: Any) -> dict[str, Any]:
-        return reading.SearchParams(IndexInfo(index, built), 16_384).checked(given, limit)
+        return reading.SearchParams(IndexInfo(index, built), capabilities("v2.6.24")).checked(given, limit)
 
     assert sent("HNSW") == {"ef": 64}
     assert sent("HNSW", limit=100) == {"ef": 100}
@@ -95,6 +96,36 @@ def test_search_parameters_start_from_the_catalogue() -> None:
     for index, given, limit in (("HNSW", {"ef": 0}, 1), ("FLAT", {"ef": 1}, 1), ("GPU_IVF_PQ", {}, 1025)):
         with pytest.raises(QueryError, match=r"must be an integer|must be at most 1024|not a search parameter"):
             sent(index, given, limit)
+
+
+@pytest.mark.parametrize(
+    ("version", "built", "given", "sent"),
+    [
+        ("v2.6.20-gpu", {}, {}, {"num_random_samplings": 8}),
+        (
+            "v2.6.20-gpu",
+            {},
+            {"num_random_samplings": 1, "itopk_size": 64},
+            {"num_random_samplings": 1, "itopk_size": 64},
+        ),
+        ("v3.0.1-gpu", {}, {}, {"num_random_samplings": 8}),
+        ("v2.6.19-gpu", {}, {}, {}),
+        # on the CPU it is HNSW, which fails before 2.6.20 where nobody names an ef
+        ("v2.6.20-gpu", {"adapt_for_cpu": True}, {}, {"ef": 64}),
+        ("v2.6.19", {"adapt_for_cpu": True}, {}, {"ef": 64}),
+    ],
+)
+def test_cagra_is_sent_what_its_server_knows(
+    version: str, built: dict[str, Any], given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    params = reading.SearchParams(IndexInfo("GPU_CAGRA", built), capabilities(version))
+    assert params.checked(given, 10) == sent
+
+
+def test_a_parameter_that_the_server_would_ignore_is_refused() -> None:
+    params = reading.SearchParams(IndexInfo("GPU_CAGRA", {}), capabilities("v2.6.19-gpu"))
+    with pytest.raises(QueryError, match=r"^num_random_samplings needs Milvus 2\.6\.20, this is 2\.6\.19$"):
+        params.checked({"num_random_samplings": 8}, 10)
 
 
 def test_pages_go_on_after_the_last_id() -> None:
