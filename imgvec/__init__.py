@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
-    from imgvec.verbs.index import build_index, index_status, plan_index, set_search_defaults
+    from imgvec.verbs.index import build_index, index_status, plan_index, scratch_copy, set_search_defaults
     from imgvec.verbs.names import drop_alias, rename, set_alias
     from imgvec.verbs.quality import compare, evaluate
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
@@ -105,6 +105,7 @@ _HOMES = {
     "plan_index": "imgvec.verbs.index",
     "rename": "imgvec.verbs.names",
     "set_alias": "imgvec.verbs.names",
+    "scratch_copy": "imgvec.verbs.index",
     "set_search_defaults": "imgvec.verbs.index",
     "tune": "imgvec.verbs.tuning",
     "verify": "imgvec.verbs.tuning",
@@ -153,6 +154,7 @@ __all__ = [
     "index_status",
     "plan_index",
     "rename",
+    "scratch_copy",
     "set_alias",
     "set_search_defaults",
     "tune",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -19,12 +18,12 @@ from imgvec.filling import as_source
 from imgvec.filters import Filter
 from imgvec.handle import Handle
 from imgvec.ingest import IngestOptions, StoredPictures
-from imgvec.milvus import Connection, Store, scratch
-from imgvec.milvus.companions import Companion
+from imgvec.milvus import Connection, Store
 from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.learned import Learned
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
 from imgvec.options import documented, settled
+from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
 from imgvec.rows import VECTOR
 from imgvec.search.answer import Answer, Hit
@@ -52,30 +51,28 @@ class ImageCollection:
         settings: Settings,
         encoders: Mapping[str, Encoder] = MappingProxyType({}),
     ) -> None:
-        self.settings, self._connection = settings, connection
+        self.settings = settings
         opener = partial(reopen, roots=settings.roots, guards=filling.guards(settings))
         target = Target(store, remembered, settings, encoders, opener)
         self.handle = Handle(connection, target, settings, encoders, store.link.alias)
 
     @classmethod
+    @documented(CreateOptions)
     def create(cls, name: str, **options: Unpack[CreateOptions]) -> Self:
-        """Create a collection from a `definition`: a YAML file, the name of a bundled definition, or a mapping.
+        """Create a collection from a `definition`: by default the bundled one with its name, else `photos`.
 
-        The default definition is the bundled one with the collection's name, else `photos`. `gpu` builds the
-        definition's GPU index. With `exist_ok` an existing collection is opened, unless it was made from a different
-        definition. `encoder` replaces the one named in the definition, `encoders` those of further vectors, by name.
-        `uri`, `token` and `db_name` override the `settings`. `on_notice` is told if the definition's fallback model
-        was used. Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`,
+        Raises `DefinitionError`, `CollectionExists`, `EncoderUnavailable`, `UnsupportedByBackend`,
         `BackendUnavailable`.
         """
         return cls(*create_parts(name, **options))
 
     @classmethod
+    @documented(OpenOptions)
     def open(cls, name: str, **options: Unpack[OpenOptions]) -> Self:
-        """Open a collection made by imgvec, with the encoder that it remembers.
+        """Open a collection made by imgvec, with the encoders that it remembers.
 
-        `uri`, `token` and `db_name` override the `settings`. Raises `CollectionNotFound`, `EncoderMismatch` if
-        `encoder`, or one of the `encoders` of further vectors, is a different one, `BackendUnavailable`.
+        Raises `CollectionNotFound`, `EncoderMismatch` if an encoder that is given is a different one,
+        `BackendUnavailable`.
         """
         return cls(*open_parts(name, **options))
 
@@ -92,7 +89,7 @@ class ImageCollection:
     @property
     def uri(self) -> str:
         """The address of the collection, without a password."""
-        return self._connection.uri
+        return self.handle.connection.uri
 
     @property
     def store(self) -> Store:
@@ -102,7 +99,7 @@ class ImageCollection:
     @property
     def learned(self) -> Learned:
         """Arrays that are kept with the collection: `learned.write(key, arrays)`, `learned.read(key)`."""
-        return Learned(self._connection, self.store)
+        return Learned(self.handle.connection, self.store)
 
     @property
     def definition(self) -> Definition:
@@ -119,11 +116,6 @@ class ImageCollection:
         return self.handle.target.remembered.bindings
 
     @property
-    def journal(self) -> Companion | None:
-        """What is kept of each picture, where pictures have several rows; None where a row is a picture."""
-        return self.handle.target.journal
-
-    @property
     def pictures(self) -> StoredPictures:
         """The pictures, whatever number of rows each has: listed, counted and deleted."""
         return self.handle.target.pictures
@@ -132,10 +124,6 @@ class ImageCollection:
     def encoder(self) -> Encoder:
         """The encoder of `vector`, which the collection remembers; raises `EncoderUnavailable`, `EncoderMismatch`."""
         return self.handle.target.encoder
-
-    def encoder_of(self, vector: str) -> Encoder:
-        """The encoder of that vector; raises `QueryError` where there is none of that name, and as `encoder`."""
-        return self.handle.target.encoders.of(vector)
 
     def pinned(self) -> Self:
         """Itself, or where it was opened by an alias, where that leads now and from then on.
@@ -150,8 +138,7 @@ class ImageCollection:
         return pinned
 
     def refresh(self) -> None:
-        """Pick up changes made by other clients since it was opened: the index, the search defaults, the fields, and
-        where the alias leads by which it was opened.
+        """Pick up other clients' changes since it was opened: index, search defaults, fields, where its alias leads.
 
         Raises `CollectionReplaced`, `EncoderMismatch` or `CollectionNotFound` if it is a different collection by now,
         and a retryable `BackendError` while another client is building the index.
@@ -176,30 +163,21 @@ class ImageCollection:
         A `Source` takes options: `Source("~/Pictures", root="~", exclude=["raw/"])`. New and changed images are encoded
         and written, unchanged ones are skipped, so repeat the call to resume after a crash. `metadata` is a CSV,
         JSON-lines or Parquet file with a `path` column, a data frame of pandas or polars, an Arrow table, or a mapping
-        from path to fields. `strict` raises on the first refused image; `errors` names a JSON-lines file for all of
-        them. Raises `SourceError` if the source cannot be read or ends early, after everything before that point is
-        written. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`. `via` names a folder for
-        Milvus bulk-import Parquet files instead, to be loaded by `imgvec.import_vectors`.
+        from path to fields. `engine` runs it on a cluster: `RayEngine(workers=4, gpus_per_worker=1)`. Raises
+        `SourceError` if the source cannot be read or ends early, after everything before that point is written.
         """
         return filling.ingest(self.pinned(), as_source(source), settled(IngestOptions, options))
 
-    def prune(
-        self,
-        source: Source | Spec,
-        *,
-        confirm: Callable[[int, int], bool] | None = None,
-        on_notice: Callable[[str], None] | None = None,
-    ) -> int:
+    @documented(PruneOptions)
+    def prune(self, source: Source | Spec, **options: Unpack[PruneOptions]) -> int:
         """Delete the pictures of this source whose file or archive member is gone; returns how many.
 
-        Excluded paths are not touched, and a link counts as present even if its target is gone. `confirm` is called
-        first with the number of pictures to delete and the number checked. Relative uris are resolved against the
-        source's root, whatever root they were ingested with. `on_notice` is told about rows that are kept because it
-        is unclear whether they are gone. Raises `SourceError` if a source is missing or contains none of the
-        collection's images, which is what an unmounted disk or a moved folder looks like; the message says how to
-        delete its rows.
+        Excluded paths are not touched, and a link counts as present even if its target is gone. Relative uris are
+        resolved against the source's root, whatever root they were ingested with. Raises `SourceError` if a source is
+        missing or contains none of the collection's images, which is what an unmounted disk or a moved folder looks
+        like; the message says how to delete its rows.
         """
-        return filling.prune(self.pinned(), as_source(source), confirm=confirm, on_notice=on_notice)
+        return filling.prune(self.pinned(), as_source(source), **options)
 
     def reopen(self, picture: str | Hit, *, roots: Roots | None = None, source: Source | None = None) -> bytes:
         """The file bytes of a stored picture, by its uri or from a hit. With a hit, its `content_hash` is checked, so
@@ -233,28 +211,13 @@ class ImageCollection:
         """The default parameters of searches by `vector`, and where they come from."""
         return self.handle.target.search_defaults()
 
-    def scratch(
-        self, *, without: Collection[str] = (), only: Sequence[str] | None = None
-    ) -> AbstractContextManager[Store]:
-        """A temporary copy of the rows in a collection of its own, to try indexes on (`store.build_index`).
-
-        The ids in `without` are left out; `only` gives the ids to copy, if not all. Every vector is copied, with a FLAT
-        index at first. It takes as much disk and memory as the collection.
-        """
-        return scratch.scratch(self._connection, self.store, self.definition, without=without, only=only)
-
     def vectors(self, queries: Iterable[Query], *, vector: str = VECTOR) -> Vectors:
         """Encode queries of any form, as (n, dim) float32 vectors in the same order, by the encoder of `vector`."""
         return self.handle.vectors(all_guessed(queries), vector)
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
         """Stored rows by id, with all of their vectors if `with_vector`; unknown ids are absent."""
-
-        def read(target: Target) -> dict[str, dict[str, Any]]:
-            further = target.remembered.encoders if with_vector else ()
-            return target.store.get(ids, output_fields=["*", *further], with_vector=with_vector)
-
-        return self.handle.read(read)
+        return self.handle.read(lambda target: target.get(ids, with_vector))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete pictures, with all of their rows, by their ids or those of their rows; returns how many there were."""
@@ -262,24 +225,19 @@ class ImageCollection:
 
     def delete_where(self, where: Filter | str) -> int:
         """Delete the pictures with a row that matches, and all of their rows; returns how many there were."""
-        target = self.handle.writing()
-        return target.pictures.delete(target.pictures.matching(target.rendered(where)))
+        return self.handle.writing().delete_where(where)
 
     def describe(self) -> dict[str, Any]:
         """What the collection is, for JSON."""
-        target = self.handle.reading()
-        aliases = self._connection.aliases_of(target.store.name)
-        return {"name": target.store.name, "aliases": aliases, "uri": self.uri, **target.describe()}
+        found = self.handle.reading().describe()
+        return {"aliases": self.handle.connection.aliases_of(found["name"]), "uri": self.uri, **found}
 
     def drop(self) -> None:
-        """Delete the whole collection, including copies left behind by a killed `scratch`.
-
-        Raises `UsageError` if it was opened by an alias, or an alias leads to it.
-        """
+        """Delete the whole collection; raises `UsageError` if it was opened by an alias, or an alias leads to it."""
         self.handle.drop()
 
     def close(self) -> None:
-        self._connection.close()
+        self.handle.connection.close()
 
     def __enter__(self) -> Self:
         return self

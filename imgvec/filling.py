@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import Unpack
 
 from imgvec import pruning
 from imgvec.database import lite_file
@@ -24,8 +26,9 @@ from imgvec.ingest.own_files import read_but_for
 from imgvec.loading import loaded_encoder
 from imgvec.milvus import bulk
 from imgvec.opening import opened_journal, opened_store
-from imgvec.options import taken
+from imgvec.options import settled, taken
 from imgvec.plurals import counted
+from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
@@ -63,6 +66,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
         guards=guards(collection.settings),
         field_problem=collection.definition.field_problem,
     )
+    opened = collection.handle.target
     # a Milvus Lite file and a folder of Parquet have one process that writes them: this one
     alone = via is not None or collection.store.capabilities.kind == "lite"
     there = (collection.alias or collection.name, collection.settings, collection.store.incarnation)
@@ -72,10 +76,10 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             row_fields=collection.definition.row_fields,
             resources=resources(collection),
             store=target,
-            encoders={vector: partial(collection.encoder_of, vector) for vector in collection.bindings},
+            encoders={vector: partial(opened.encoders.of, vector) for vector in collection.bindings},
             views=views(collection),
             store_factory=None if alone else partial(opened_store, *there),
-            journal_factory=None if alone or collection.journal is None else partial(opened_journal, *there),
+            journal_factory=None if alone or opened.journal is None else partial(opened_journal, *there),
             encoder_factories={
                 vector: partial(loaded_encoder, collection.name, binding, collection.settings, vector)
                 for vector, binding in collection.bindings.items()
@@ -94,14 +98,10 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
     return report
 
 
-def prune(
-    collection: ImageCollection,
-    source: Source,
-    *,
-    confirm: Callable[[int, int], bool] | None = None,
-    on_notice: Callable[[str], None] | None = None,
-) -> int:
+def prune(collection: ImageCollection, source: Source, **options: Unpack[PruneOptions]) -> int:
     """`ImageCollection.prune`."""
+    asked = settled(PruneOptions, options)
+    on_notice = asked["on_notice"]
     source = source.of_paths()
     for one in source.each():
         way_out = pruning.way_out(collection.name, str(one.spec), source.options["root"])
@@ -116,7 +116,7 @@ def prune(
             )
     left = Counter[str]()
     is_gone = source.gone(on_unsure=lambda uri: left.update([pruning.archive_of(uri)]))
-    pruned = delete_gone(collection.pictures, is_gone, confirm=confirm)
+    pruned = delete_gone(collection.pictures, is_gone, confirm=asked["confirm"])
     if left and on_notice:
         on_notice(pruning.unsure(collection.name, left))
     return pruned
@@ -135,7 +135,7 @@ def reopened(settings: Settings, uri: str, hashed: str | None, roots: Roots | No
 
 def views(collection: ImageCollection) -> Views | None:
     """How the collection has several rows a picture; None where it has one."""
-    wanted, journal = collection.definition.views, collection.journal
+    wanted, journal = collection.definition.views, collection.handle.target.journal
     return None if wanted is None or journal is None else Views(Grid(wanted.grid), journal)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import SecretStr
 from typing_extensions import TypedDict, Unpack
@@ -18,6 +18,7 @@ from imgvec.loading import check_lengths, first_encoder
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.incarnation import Incarnation
+from imgvec.options import python_only, settled
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
@@ -34,36 +35,44 @@ class Opened(NamedTuple):
 
 
 class OpenOptions(TypedDict, total=False):
-    """Where a collection is: what is left out is that of the settings."""
+    """Where a collection is, and what encodes its queries."""
 
-    uri: str | None
-    token: str | SecretStr | None
-    db_name: str | None
-    encoder: Encoder | None
-    encoders: Mapping[str, Encoder] | None
-    """Of further vectors, by name."""
-    settings: Settings | None
+    uri: Annotated[str | None, python_only(help="The server or file; None is that of the settings.")]
+    token: Annotated[str | SecretStr | None, python_only(help="`user:password` or a key; None is the settings'.")]
+    db_name: Annotated[str | None, python_only(help="The database; None is that of the settings.")]
+    encoder: Annotated[Encoder | None, python_only(help="Used instead of loading that of `vector`.")]
+    encoders: Annotated[
+        Mapping[str, Encoder] | None, python_only(help="The same for further vectors, by the vector's name.")
+    ]
+    settings: Annotated[Settings | None, python_only(help="None reads them from the environment.")]
 
 
 class CreateOptions(OpenOptions, total=False):
     """What a new collection is, besides where."""
 
-    definition: str | Path | Mapping[str, Any] | Definition | None
-    gpu: bool
-    exist_ok: bool
-    on_notice: Callable[[str], None] | None
+    definition: Annotated[
+        str | Path | Mapping[str, Any] | Definition | None,
+        python_only(help="A YAML file, a bundled definition's name, or a mapping."),
+    ]
+    gpu: Annotated[bool, python_only(False, help="Build the definition's GPU index.")]
+    exist_ok: Annotated[
+        bool, python_only(False, help="Open an existing collection, unless its definition is a different one.")
+    ]
+    on_notice: Annotated[
+        Callable[[str], None] | None, python_only(help="Receives notices, such as that a fallback model is used.")
+    ]
 
 
 def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
     """`ImageCollection.create`."""
-    definition, encoders, on_notice = options.get("definition"), _given(options), options.get("on_notice")
-    gpu = options.get("gpu", False)
+    asked = settled(CreateOptions, options)
+    definition, encoders, gpu = asked["definition"], _given(asked), asked["gpu"]
     given = None if definition is None else Definition.load(definition)
-    settings = settings_with(options.get("settings"), options.get("uri"), options.get("token"), options.get("db_name"))
+    settings = _settings(asked)
     connection = connected(settings)
     try:
         if connection.has(name):
-            if not options.get("exist_ok", False):
+            if not asked["exist_ok"]:
                 raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
             opened = _opened(connection, name, settings, encoders, given)
             if gpu and not opened.store.index.type.startswith("GPU_"):
@@ -73,7 +82,7 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
                 )
             return opened
         wanted = given or Definition.load(name if name in bundled() else "photos")
-        return _made(connection, name, wanted, settings, encoders, gpu=gpu, on_notice=on_notice)
+        return _made(connection, name, wanted, settings, encoders, gpu=gpu, on_notice=asked["on_notice"])
     except BaseException:
         connection.close()
         raise
@@ -81,11 +90,12 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
 
 def open_parts(name: str, **options: Unpack[OpenOptions]) -> Opened:
     """`ImageCollection.open`."""
-    settings = settings_with(options.get("settings"), options.get("uri"), options.get("token"), options.get("db_name"))
+    asked = settled(OpenOptions, options)
+    settings = _settings(asked)
     must_exist(settings)
     connection = connected(settings)
     try:
-        return _opened(connection, name, settings, _given(options), None)
+        return _opened(connection, name, settings, _given(asked), None)
     except BaseException:
         connection.close()
         raise
@@ -164,9 +174,13 @@ def _opened(
     return Opened(connection, store, remembered, settings, given)
 
 
+def _settings(options: OpenOptions) -> Settings:
+    return settings_with(options["settings"], options["uri"], options["token"], options["db_name"])
+
+
 def _given(options: OpenOptions) -> dict[str, Encoder]:
     """The caller's own encoders, by the vector's name."""
-    encoder, encoders = options.get("encoder"), options.get("encoders")
+    encoder, encoders = options["encoder"], options["encoders"]
     return {**({} if encoder is None else {VECTOR: encoder}), **(encoders or {})}
 
 

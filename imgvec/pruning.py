@@ -1,14 +1,32 @@
-"""Advice for when `prune` deletes nothing: the command that deletes the rows of a missing folder or archive."""
+"""The options of `prune`, and its advice where it deletes nothing: how the rows of a missing folder are deleted."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from typing_extensions import TypedDict
 
 from imgvec.filters import FieldType, field, render
+from imgvec.options import python_only
 from imgvec.plurals import counted
 from imgvec.sources.registry import split_member
+
+
+class PruneOptions(TypedDict, total=False):
+    """What `ImageCollection.prune` can be told besides its `Source`."""
+
+    confirm: Annotated[
+        Callable[[int, int], bool] | None,
+        python_only(help="Called first with the pictures to delete and those checked; False deletes none."),
+    ]
+    on_notice: Annotated[
+        Callable[[str], None] | None,
+        python_only(help="Receives a notice about rows that are kept because it is unclear whether they are gone."),
+    ]
 
 
 def rows_below(prefix: str) -> str:

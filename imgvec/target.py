@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgvec.definition.description import Remembered
@@ -68,6 +68,15 @@ class Target:
             return self.store.count(self.rendered(where))
         return self.pictures.count() if where is None else len(self.pictures.matching(self.rendered(where)))
 
+    def delete_where(self, where: Filter | str) -> int:
+        """`ImageCollection.delete_where`."""
+        return self.pictures.delete(self.pictures.matching(self.rendered(where)))
+
+    def get(self, ids: Sequence[str], with_vector: bool) -> dict[str, dict[str, Any]]:
+        """`ImageCollection.get`."""
+        further = self.remembered.encoders if with_vector else ()
+        return self.store.get(ids, output_fields=["*", *further], with_vector=with_vector)
+
     def rendered(self, where: Filter | str | None) -> str:
         """The Milvus expression of a filter; raises `FilterError`."""
         return render(where, self.store.fields, dynamic=self.store.dynamic)
@@ -76,6 +85,7 @@ class Target:
         """What the collection is, for JSON."""
         store, definition = self.store, self.remembered.definition
         return {
+            "name": store.name,
             "about": definition.about,
             "rows": store.count(),
             "pictures": self.count_pictures(),

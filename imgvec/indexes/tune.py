@@ -40,7 +40,7 @@ def tune(store: Searches, scratch: Scratch, **options: Unpack[MeasureOptions]) -
     """Find the cheapest search parameters whose recall@`limit` is `recall`, with that one-sided confidence.
 
     `queries` is an (n, dim) float32 array, or how many stored rows to take as queries. Stored rows stand for pictures
-    like them that are not stored: `scratch` (`ImageCollection.scratch`) makes a copy without them to measure on, and
+    like them that are not stored: `scratch` (`imgvec.scratch_copy`) makes a copy without them to measure on, and
     `on_notice` is told before that is filled (`imgvec.indexes.unseen` says why, and what is done with more than 100,000
     rows). Times are always the store's own. Each filter is measured against its own exact neighbours. `device` is where
     those are computed. Raises `OptionError`, also where there are too few queries to show it, `QueryError` where there

@@ -1,6 +1,6 @@
 """What is done to a collection as a whole: functions of an `ImageCollection`, which `imgvec` exports.
 
-index.py     build_index, index_status, search_defaults: the vector index as it is
+index.py     build_index, plan_index, index_status, set_search_defaults: the vector index as it is; scratch_copy
 tuning.py    verify, tune, compare_indexes, apply_tuning: what it answers, and how it is best searched
 queries.py   what tuning asks with: a folder of images, or an .npy file
 quality.py   evaluate, compare: how good the hits are, by labels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from imgvec.definition import Definition, IndexSection
 from imgvec.errors import DefinitionError, UsageError
 from imgvec.indexes.plan import Proposal, plan
 from imgvec.indexes.workload import Updates
-from imgvec.milvus import defaults
+from imgvec.milvus import Store, defaults
+from imgvec.milvus.scratch import scratch
 from imgvec.progress import OnProgress
 
 
@@ -57,6 +59,19 @@ def build_index(
     if on_notice and (ignored := collection.search_defaults.ignored):
         on_notice(ignored)
     return seconds
+
+
+def scratch_copy(
+    collection: ImageCollection, *, without: Collection[str] = (), only: Sequence[str] | None = None
+) -> AbstractContextManager[Store]:
+    """A temporary copy of the rows in a collection of its own, to try indexes on (`copy.build_index`).
+
+    The ids in `without` are left out; `only` gives the ids to copy, if not all. Every vector is copied, with a FLAT
+    index at first. It takes as much disk and memory as the collection, and is dropped when the block ends, or with the
+    collection where a killed process has left one behind.
+    """
+    connection = collection.handle.connection
+    return scratch(connection, collection.store, collection.definition, without=without, only=only)
 
 
 def _described(definition: Definition, gpu: bool) -> IndexSection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from imgvec.indexes.tuned import Tuned
 from imgvec.indexes.verify import verify as verified
 from imgvec.options import documented, settled, taken
 from imgvec.progress import OnProgress
-from imgvec.verbs.index import set_search_defaults
+from imgvec.verbs.index import scratch_copy, set_search_defaults
 from imgvec.verbs.queries import query_vectors
 
 _INDEX_SECONDS = 3600.0
@@ -57,7 +58,7 @@ def tune(collection: ImageCollection, **options: Unpack[TuneOptions]) -> Tuned:
     collection = collection.pinned()
     asked = settled(TuneOptions, options)
     _wait_for_the_index(collection, asked["on_notice"])
-    return tuned(collection.store, collection.scratch, **_measured(collection, asked))
+    return tuned(collection.store, partial(scratch_copy, collection), **_measured(collection, asked))
 
 
 @documented(TuneOptions)
@@ -80,7 +81,7 @@ def compare_indexes(
         if lacks := store.capabilities.why_not(name):
             raise store.capabilities.refusal(f"no {name} index ({lacks})", store.capabilities.index_types)
     _wait_for_the_index(collection, asked["on_notice"])
-    return compared(store, collection.scratch, builds, **_measured(collection, asked))
+    return compared(store, partial(scratch_copy, collection), builds, **_measured(collection, asked))
 
 
 def apply_tuning(

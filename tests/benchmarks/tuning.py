@@ -31,7 +31,7 @@ import numpy as np
 from index import TYPES, backend, exact
 from index_data import Vectors, crops, fill, no_encoder, real, whitened
 
-from imgvec import ImageCollection, Settings
+from imgvec import ImageCollection, Settings, scratch_copy
 from imgvec.indexes import unseen as unseen_module
 from imgvec.indexes.ladder import text
 from imgvec.indexes.measure import questions, sampled
@@ -128,7 +128,7 @@ class Table:
             stored = ask(store, sampled(store, list(np.random.default_rng(0).permutation(ids)[:QUERIES])))
         with unseen(
             store,
-            photos.scratch,
+            partial(scratch_copy, photos),
             QUERIES,
             ask,
             settled(RecallOptions, {"confidence": CONFIDENCE, "on_notice": partial(print, flush=True)}),

@@ -18,6 +18,7 @@ from imgvec.errors import (
     DefinitionError,
     EncoderMismatch,
     FilterError,
+    OptionError,
     QueryError,
     SourceError,
     UnreadableImage,
@@ -215,6 +216,20 @@ def test_another_encoder_is_refused_and_both_are_named(backend_uri: str, encoder
     ImageCollection.create("trip", definition=DEFINITION, uri=backend_uri, encoder=encoder).close()
     with pytest.raises(EncoderMismatch, match=r"fingerprint '0+' instead of '0+7'"):
         ImageCollection.open("trip", uri=backend_uri, encoder=FakeEncoder(seed=7))
+
+
+def test_a_misspelt_option_is_not_passed_over(tmp_path: Path, pictures: Path, encoder: FakeEncoder) -> None:
+    uri = str(tmp_path / "milvus.db")
+    with pytest.raises(TypeError, match="no option 'defintion': did you mean 'definition'"):
+        ImageCollection.create("trip", defintion=DEFINITION, uri=uri, encoder=encoder)  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match="exist_ok"):
+        ImageCollection.create("trip", exist_ok="no", uri=uri, encoder=encoder)  # type: ignore[arg-type]
+    assert not (tmp_path / "milvus.db").exists()
+    photos = ImageCollection.create("trip", definition=DEFINITION, uri=uri, encoder=encoder)
+    with photos, pytest.raises(TypeError, match="no option 'conform': did you mean 'confirm'"):
+        photos.prune(pictures, conform=lambda *_: False)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no option 'db'"):
+        ImageCollection.open("trip", uri=uri, db="other")  # type: ignore[call-arg]
 
 
 def test_create_and_open_errors(backend_uri: str, encoder: FakeEncoder) -> None:

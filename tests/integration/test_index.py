@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from rows import id_of, numbered
 
-from imgvec import ImageCollection, set_search_defaults
+from imgvec import ImageCollection, scratch_copy, set_search_defaults
 from imgvec.cli import main
 from imgvec.database import list_collections
 from imgvec.errors import BackendError, QueryError
@@ -161,7 +161,7 @@ def test_a_scratch_copy_has_all_rows_and_goes_even_on_an_error(trip: ImageCollec
     names: list[str] = []
 
     def try_an_index() -> None:
-        with trip.scratch() as copy:
+        with scratch_copy(trip) as copy:
             names.append(copy.name)
             assert copy.count() == ROWS
             ids = [id_of(0), id_of(1), id_of(ROWS - 1)]
@@ -176,7 +176,7 @@ def test_a_scratch_copy_has_all_rows_and_goes_even_on_an_error(trip: ImageCollec
     with pytest.raises(ZeroDivisionError):
         try_an_index()
     assert names[0].startswith("trip_scratch_")
-    assert not trip._connection.has(names[0])
+    assert not trip.handle.connection.has(names[0])
 
 
 def test_a_scratch_copy_that_was_left_behind_is_dropped_by_the_next(
@@ -185,14 +185,14 @@ def test_a_scratch_copy_that_was_left_behind_is_dropped_by_the_next(
     with closing(ImageCollection.create("trip", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder())) as trip:
         trip.store.upsert(rows(5), vectors(5))
         monkeypatch.setattr(scratch, "_drop", lambda *_: None)  # as when the process is killed
-        with trip.scratch() as first:
+        with scratch_copy(trip) as first:
             pass
         monkeypatch.undo()
-        with trip.scratch() as second, trip.scratch() as third:
-            assert not trip._connection.has(first.name)
-            assert trip._connection.has(second.name)
-            assert trip._connection.has(third.name)
-        assert trip._connection.collections() == ["trip"]
+        with scratch_copy(trip) as second, scratch_copy(trip) as third:
+            assert not trip.handle.connection.has(first.name)
+            assert trip.handle.connection.has(second.name)
+            assert trip.handle.connection.has(third.name)
+        assert trip.handle.connection.collections() == ["trip"]
 
 
 @pytest.mark.parametrize(

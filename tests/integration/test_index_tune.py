@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from rows import numbered
 
-from imgvec import ImageCollection, catalog
+from imgvec import ImageCollection, catalog, scratch_copy
 from imgvec.cli import main
 from imgvec.indexes import unseen
 from imgvec.indexes.exact import nearest
@@ -76,7 +77,7 @@ def ivf(backend_uri: str) -> Iterator[ImageCollection]:
 
 
 def test_the_choice_holds_on_fresh_queries(ivf: ImageCollection) -> None:
-    tuned = tune(ivf.store, ivf.scratch, recall=0.9, queries=600)
+    tuned = tune(ivf.store, partial(scratch_copy, ivf), recall=0.9, queries=600)
     assert tuned.params is not None
     assert 1 < tuned.params["nprobe"] < 64
     found = ivf.store.search(FRESH, limit=10, params=tuned.params)
@@ -95,7 +96,7 @@ def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
     said: list[str] = []
     with made(backend_uri, "HNSW", M=6, efConstruction=40) as photos:
         store = photos.store
-        tuned = tune(store, photos.scratch, recall=0.9, queries=600, on_notice=said.append)
+        tuned = tune(store, partial(scratch_copy, photos), recall=0.9, queries=600, on_notice=said.append)
         assert tuned.basis == "left out"
         assert tuned.params is not None
         point = tuned.choices[0].applied
@@ -122,7 +123,7 @@ def test_what_a_small_copy_teaches_is_carried_over(backend_uri: str, monkeypatch
     """As of collections with more rows than are copied."""
     monkeypatch.setattr(unseen, "COPIED", 1500)
     with made(backend_uri, "HNSW", M=6, efConstruction=40) as photos:
-        tuned = tune(photos.store, photos.scratch, recall=0.85, queries=600)
+        tuned = tune(photos.store, partial(scratch_copy, photos), recall=0.85, queries=600)
         assert tuned.basis == "carried over"
         assert tuned.params is not None
         point = tuned.choices[0].applied
@@ -137,7 +138,7 @@ def test_what_a_small_copy_teaches_is_carried_over(backend_uri: str, monkeypatch
 def test_it_chooses_as_the_whole_grid_does(lite_uri: str, type_: str, params: dict[str, Any]) -> None:
     with made(lite_uri, type_, **params) as collection:
         store, target = collection.store, 0.85
-        tuned = tune(store, collection.scratch, recall=target, queries=FRESH[:200])
+        tuned = tune(store, partial(scratch_copy, collection), recall=target, queries=FRESH[:200])
         wanted = shuffled(FRESH[:200], 0)
         (asked,) = questions(store, wanted, [""], limit=10, device="cpu", tell=SILENT)
         cells = grid(catalog.INDEX_TYPES[type_], params, rows=ROWS, limit=10)

@@ -61,7 +61,7 @@ def test_dates_of_metadata_stay_and_dates_of_pictures_follow(backend_uri: str, t
         saved(b, 4, "2021:03:04 10:00:00")
         collection.ingest(a.parent)
         # a copy for trying indexes, an export and what it becomes know it too
-        with collection.scratch() as copy:
+        with imgvec.scratch_copy(collection) as copy:
             pages = [row for page in copy.scan(["taken_at", "imgvec_from_image"]) for row in page]
             assert sorted((row["taken_at"], row.get("imgvec_from_image") or "") for row in pages) == [
                 (SCAN, ""),

@@ -233,7 +233,7 @@ def test_a_write_that_was_on_its_way_is_taken_back(server_uri: str, pictures: Pa
 
 def test_on_milvus_lite_nothing_comes_between_look_and_write(lite_uri: str, encoder: FakeEncoder) -> None:
     with made(lite_uri, encoder) as photos, ImageCollection.open("trip", uri=lite_uri) as other:
-        writing, done = photos._connection.link._lite, threading.Event()
+        writing, done = photos.handle.connection.link._lite, threading.Event()
         assert writing is not None
         dropping = threading.Thread(target=lambda: (other.drop(), done.set()))
         with writing.writing:

@@ -172,7 +172,7 @@ def test_new_metadata_leaves_every_vector(trip: ImageCollection, pictures: Path,
     before = rows_of(trip)
     table = tmp_path / "other.csv"
     table.write_text("path,album\n" + "".join(f"{seed:02}.png,town\n" for seed in range(0, N, 2)))
-    encoders = [trip.encoder_of(name) for name in ("vector", "texture")]
+    encoders = [trip.handle.target.encoders.of(name) for name in ("vector", "texture")]
     worked = [encoder.encoded for encoder in encoders if isinstance(encoder, FakeEncoder)]
     report = trip.ingest(pictures, metadata=table)
     assert (report.written, report.updated, report.unchanged) == (0, N // 2, N // 2)
@@ -326,7 +326,7 @@ def test_bulk_files_hold_all_of_them(trip: ImageCollection, pictures: Path, tmp_
 
 def test_a_copy_to_try_indexes_on_has_all_of_them(trip: ImageCollection) -> None:
     original = rows_of(trip)
-    with trip.scratch() as copy:
+    with imgvec.scratch_copy(trip) as copy:
         rows = {row["id"]: row for rows in copy.scan(["texture", "vector"]) for row in rows}
         for row in original.values():
             for vector in ("vector", "texture"):
@@ -353,7 +353,7 @@ def test_two_layers_of_a_pretrained_encoder(tmp_path: Path, pictures: Path) -> N
     uri = str(tmp_path / "trip.db")
     with ImageCollection.create("trip", definition=definition, uri=uri) as collection:
         assert collection.ingest(pictures).written == N
-        encoders = {name: collection.encoder_of(name) for name in ("vector", "texture")}
+        encoders = {name: collection.handle.target.encoders.of(name) for name in ("vector", "texture")}
     queries = [picture(seed) for seed in range(100, 110)]
     found: dict[str, list[list[str]]] = {}
     with ImageCollection.open("trip", uri=uri) as collection:

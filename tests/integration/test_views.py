@@ -39,9 +39,9 @@ def rows_of(photos: ImageCollection) -> dict[str, dict[str, Any]]:
 
 def sound(photos: ImageCollection) -> None:
     """Every row is a view of a picture in the journal, and every view of those is a row of that very picture."""
-    assert photos.journal is not None
+    assert photos.handle.target.journal is not None
     wanted = {}
-    for entries in photos.journal.scan(["uri", "content_hash", "views"]):
+    for entries in photos.handle.target.journal.scan(["uri", "content_hash", "views"]):
         for entry in entries:
             assert entry[CONTENT_HASH]
             for row_id in view_ids(entry["id"], entry["views"]):

@@ -57,6 +57,7 @@ def test_the_public_names() -> None:
         "index_status",
         "plan_index",
         "rename",
+        "scratch_copy",
         "set_alias",
         "set_search_defaults",
         "tune",

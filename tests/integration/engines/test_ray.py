@@ -144,8 +144,9 @@ def test_views_are_the_local_ones(cluster: None, backend_uri: str, source: Path)
             assert (report.written, report.refused.total()) == (20, 2)
             again = photos.ingest(source, engine=engine)
             assert (again.unchanged, again.written) == (20, 0)
-            assert photos.journal is not None
-            noted = [entry for some in photos.journal.scan(["uri", "content_hash", "views"]) for entry in some]
+            journal = photos.handle.target.journal
+            assert journal is not None
+            noted = [entry for some in journal.scan(["uri", "content_hash", "views"]) for entry in some]
             made.append((content(photos), noted))
     assert made[0] == made[1]
     assert (len(made[0][0]), len(made[0][1])) == (100, 20)

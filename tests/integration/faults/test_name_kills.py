@@ -51,7 +51,7 @@ def filled(backend_uri: str, pictures: Path) -> Iterator[str]:
     with ImageCollection.open(name, uri=backend_uri) as photos:
         imgvec.drop_alias(photos, "live")
         photos.drop()
-        assert photos._connection.collections() == []
+        assert photos.handle.connection.collections() == []
 
 
 @contextmanager
@@ -81,9 +81,10 @@ def test_kills_while_something_is_learned(filled: str) -> None:
                 seed if point[-1] in "89" and point != "before 8" else taught
             ]
             [taught] = whole
-            ids = [row["id"] for rows in photos._connection.companion(photos.store, LEARNED).scan([]) for row in rows]
+            connection = photos.handle.connection
+            ids = [row["id"] for rows in connection.companion(photos.store, LEARNED).scan([]) for row in rows]
             assert len(ids) == len(set(ids))
-            assert (photos.count(), sum(photos._connection.has(n) for n in ("photos", "photos__learned"))) == (20, 2)
+            assert (photos.count(), sum(map(connection.has, ("photos", "photos__learned")))) == (20, 2)
     assert kills == len(LEARN_POINTS)
     assert run(filled, "learn", "live", "99", "nothing") == 0
     with opened(filled, "live") as photos:
@@ -93,7 +94,7 @@ def test_kills_while_something_is_learned(filled: str) -> None:
 def check_renamed(uri: str, before: str, after: str, taught: int = 0) -> str:
     """The name that the collection has, which is one of the two, with everything that belongs to it."""
     with opened(uri, "live") as photos:
-        connection = photos._connection
+        connection = photos.handle.connection
         there = {name for name in connection.collections() if "__" not in name}
         assert there == {photos.name}
         assert photos.name in (before, after)

@@ -84,9 +84,10 @@ def ingested(photos: ImageCollection, source: Source) -> None:
 def contents(uri: str, name: str) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Every row, and every picture in the journal, by id; checks that none is there twice."""
     with ImageCollection.open(name, uri=uri, encoder=FakeEncoder()) as photos:
-        assert photos.journal is not None
+        journal = photos.handle.target.journal
+        assert journal is not None
         rows = [row for some in photos.store.scan(FIELDS) for row in some]
-        entries = [entry for some in photos.journal.scan(["uri", "content_hash", "views"]) for entry in some]
+        entries = [entry for some in journal.scan(["uri", "content_hash", "views"]) for entry in some]
         assert photos.count() == len(rows) == len({row["id"] for row in rows})
         assert photos.count_pictures() == len(entries) == len({entry["id"] for entry in entries})
     return {row["id"]: row for row in rows}, {entry["id"]: entry for entry in entries}

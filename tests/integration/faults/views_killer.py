@@ -34,7 +34,7 @@ def main(uri: str, name: str, folder: str, metadata: str, point: str = "", nth: 
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with ImageCollection.open(name, uri=uri, encoder=FakeEncoder()) as photos:
-        store, journal = photos.store, photos.journal
+        store, journal = photos.store, photos.handle.target.journal
         assert journal is not None
         upsert, discard, note = store.upsert, store.discard, journal.upsert
 

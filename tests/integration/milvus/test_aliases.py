@@ -117,13 +117,13 @@ def test_drop_and_rename_through_an_alias_are_refused(make: Make, uri: str) -> N
         with pytest.raises(UsageError, match="'live' is an alias of 'first': rename that by its own name"):
             imgvec.rename(opened, "other")
         with pytest.raises(UsageError, match="is an alias"):
-            opened._connection.drop("live")
+            opened.handle.connection.drop("live")
     with pytest.raises(UsageError, match="the alias live leads to 'first'"):
         first.drop()
     assert first.count() == 0
     imgvec.drop_alias(first, "live")
     first.drop()
-    assert first._connection.collections() == []
+    assert first.handle.connection.collections() == []
 
 
 def test_the_alias_of_a_collection_that_another_client_dropped(make: Make, uri: str) -> None:

@@ -91,7 +91,7 @@ def test_they_are_not_listed_and_go_with_their_collection(uri: str, tmp_path: An
     ) as photos:
         picture(1).save(tmp_path / "1.jpg")
         photos.ingest(tmp_path)
-        connection = photos._connection
+        connection = photos.handle.connection
         learned(connection, photos.store).upsert([row("a")])
         assert "photos__learned" in connection.collections()
         assert "photos__learned" not in [each.name for each in list_collections(Settings.load(uri=uri))]
