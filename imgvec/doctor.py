@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,10 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from imgvec.database import list_collections
+from imgvec.database import CollectionInfo, list_collections
 from imgvec.definition import Definition
 from imgvec.errors import ImgvecError
-from imgvec.milvus import Connection, connect
+from imgvec.milvus import Capabilities, Connection, connect, faults
+from imgvec.milvus.faults import FoundFault
 from imgvec.settings import Settings
 
 PACKAGES = ("imgvec", "pymilvus", "milvus-lite", "torch", "transformers", "pillow")
@@ -36,6 +37,12 @@ class Finding:
     subject: str
     state: Literal["ok", "warning", "wrong"]
     said: str
+    collections: tuple[str, ...] = ()
+    """Of a fault of the server's release: the collections that it touches, if it is not the server's own."""
+    mended: tuple[str, ...] = ()
+    """The first good release of each line of Milvus that has one."""
+    link: str = ""
+    """The issue or the advisory."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -47,11 +54,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     try:
         with _connected(settings, there) as connection:
             yield from _backend(connection, settings.uri if not there else connection.uri, there)
+            held = list_collections(settings) if there else []
+            yield from _encoders_of(held)
+            yield from _faults(connection, [each.name for each in held])
     except ImgvecError as exc:
         yield Finding("milvus", "wrong", str(exc))
-        return
-    if there:
-        yield from _collections(settings)
 
 
 @contextmanager
@@ -110,19 +117,79 @@ def _weights() -> Iterator[Finding]:
 def _backend(connection: Connection, uri: str, there: bool) -> Iterator[Finding]:
     can = connection.capabilities
     yet = "" if there else "; the file does not exist yet, the first ingest creates it"
-    yield Finding("milvus", "ok", f"{uri}: {can.kind} {'.'.join(map(str, can.version))}{yet}")
+    yield Finding("milvus", "ok", f"{uri}: {can.name}{_kind(can)}{yet}")
     yield Finding("index types", "ok", ", ".join(sorted(can.index_types)))
     yield Finding("vector types", "ok", ", ".join(sorted(can.vector_types)))
     gpu = {True: "yes", False: "no", None: "unknown until one is tried"}[can.gpu]
     if danger := can.danger("IVF_SQ8"):
         yield Finding("stored vectors", "warning", danger)
-    yield Finding("backend", "ok", f"nullable fields: {'yes' if can.nullable else 'no'}; GPU indexes: {gpu}")
+    nullable, keys = ("yes" if each else "no" for each in (can.nullable, can.partition_key))
+    said = f"nullable fields: {nullable}; partition keys: {keys}; vectors per collection: {can.max_vectors}"
+    yield Finding("backend", "ok", f"{said}; GPU indexes: {gpu}")
 
 
-def _collections(settings: Settings) -> Iterator[Finding]:
+def _kind(can: Capabilities) -> str:
+    """What to know of a backend of that kind, after its name."""
+    if can.kind == "lite":
+        return ", inside this process: one process at a time opens it, without a login"
+    if can.embedded:
+        return ", the server of the milvus wheel, for tests and trials"
+    if len(can.version) < 3:
+        return f" (it says {can.reported!r}, without a patch release)"
+    return f" (it says {can.reported!r})" if can.reported.removeprefix("v") != _dotted(can.version) else ""
+
+
+def _faults(connection: Connection, names: Sequence[str]) -> Iterator[Finding]:
+    """The known faults of the server's release that touch it, or one of these collections."""
+    can, subject = connection.capabilities, "known faults"
+    if can.kind == "lite":
+        yield Finding(subject, "ok", "those of Milvus servers do not concern Milvus Lite")
+        return
+    collections = []
+    for name in names:
+        try:
+            collections.append(connection.facts(name))
+        except ImgvecError as exc:
+            yield Finding(f"collection {name}", "wrong", str(exc))
+    found = list(faults.found(can, collections))
+    known = f"{len(found)} of {len(faults.FAULTS)} known" if found else f"none of {len(faults.FAULTS)} known"
+    said = f"{known} faults of Milvus releases {'touches' if len(found) == 1 else 'touch'} this server as it is used"
+    release = faults.good_release(can.version, (each.fault for each in found))
+    if release:
+        said += f"; Milvus {_dotted(release)} mends all that a release has mended"
+    yield Finding(subject, "ok", said)
+    for each in found:
+        yield _fault(each)
+
+
+def _fault(found: FoundFault) -> Finding:
+    fault = found.fault
+    mended = tuple(map(_dotted, fault.mended))
+    parts = [fault.says + (f" (collections: {', '.join(found.collections)})" if found.collections else "")]
+    if mended:
+        unsure = "" if found.sure else ", which this build may contain"
+        parts.append(f"mended in Milvus {', '.join(mended)}{unsure}")
+    else:
+        parts.append("no release mends it")
+    return Finding(
+        fault.name,
+        found.severity,
+        "; ".join([*parts, f"{'until then ' if mended else ''}{fault.do}", fault.link]),
+        found.collections,
+        mended,
+        fault.link,
+    )
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _encoders_of(collections: Sequence[CollectionInfo]) -> Iterator[Finding]:
+    """Whether each collection can be asked with pictures."""
     from imgvec.encoders import describe
 
-    for found in list_collections(settings):
+    for found in collections:
         model = found.binding.model
         try:
             describe(model, found.binding.revision)

@@ -4,7 +4,7 @@ link.py          what every call shares: the client, timeouts, failures, how rea
 connecting.py    connect to Milvus Lite or a server;  connection.py  make, open and drop collections
 store.py         one collection: reading.py brings its rows and hits out, writing.py brings rows in, vector_index.py
                  builds its index
-capabilities.py  what a backend can do
+capabilities.py  what a backend can do;  faults.py  what is known to be wrong with releases of servers
 companions.py    small collections beside a collection;  names.py  what collections may be called
 learned.py       arrays that a collection has learned, in the companion of that name
 aliases.py       second names, which can be moved; renaming

@@ -34,6 +34,8 @@ class Capabilities:
     is not known."""
     embedded: bool = False
     """The server of the `milvus` wheel, which keeps its data in local files."""
+    reported: str = ""
+    """The version as the backend tells it; a build of a line alone, `2.6-20250101-abc`, counts as its first release."""
     max_dim: int = catalog.MAX_DIM
     max_limit: int = MAX_LIMIT
     max_queries: int = MAX_LIMIT
@@ -113,7 +115,10 @@ class Capabilities:
 
 
 def capabilities(version_text: str) -> Capabilities:
-    """Capabilities of the backend that calls itself so: `milvus_lite-3.2.2`, `v2.3.5`, `v2.6.1-gpu`."""
+    """Capabilities of the backend that calls itself so: `milvus_lite-3.2.2`, `v2.3.5-lite`, `2.6-20250101-abc-gpu`.
+
+    Raises `BackendError` where that names no version.
+    """
     found = re.search(r"\d+(?:\.\d+)+", version_text)
     if found is None:
         raise BackendError(f"{version_text!r} is not a Milvus version")
@@ -130,6 +135,7 @@ def capabilities(version_text: str) -> Capabilities:
             gpu=False,
             partition_key=True,
             max_vectors=MAX_VECTORS,
+            reported=version_text,
         )
     gpu = _has_gpu(version_text, version)
     # the wheel's knowhere is built without DiskANN: the server takes the request, its index node fails every three
@@ -151,6 +157,7 @@ def capabilities(version_text: str) -> Capabilities:
         # before 2.4 "multiple vector fields is not supported"
         max_vectors=MAX_VECTORS if version >= (2, 4) else 1,
         embedded="-lite" in version_text,
+        reported=version_text,
     )
 
 

@@ -15,6 +15,7 @@ from imgvec.milvus import aliases, companions, described, names, schema
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.companions import Companion, Kind
 from imgvec.milvus.errors import RAISED, translated
+from imgvec.milvus.faults import CollectionFacts
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
 from imgvec.milvus.store import Store
@@ -122,6 +123,18 @@ class Connection:
     def description(self, name: str) -> str:
         """What a collection's creator wrote of it; does not load it."""
         return described.description_of(self.link.describe(name))
+
+    def facts(self, name: str) -> CollectionFacts:
+        """What the known faults of servers look at in a collection; does not load it.
+
+        Raises `CollectionNotFound`, and `BackendError` where it was not made by imgvec, or has no index.
+        """
+        found = self.link.describe(name)
+        indexes = {vector: self.link.describe_index(name, vector) for vector in described.vector_names(found)}
+        schema = described.read_schema(found, indexes)
+        rows = max(int((each or {}).get("total_rows") or 0) for each in indexes.values())
+        json = schema.dynamic or any(field.type == "JSON" for field in schema.fields.values())
+        return CollectionFacts(name, schema.vectors, rows, json)
 
     def drop(self, name: str) -> None:
         """Drop a collection and all of its rows; raises `CollectionNotFound`, and `UsageError` for an alias."""
