@@ -154,9 +154,8 @@ def _faults(connection: Connection, names: Sequence[str]) -> Iterator[Finding]:
     found = list(faults.found(can, collections))
     known = f"{len(found)} of {len(faults.FAULTS)} known" if found else f"none of {len(faults.FAULTS)} known"
     said = f"{known} faults of Milvus releases {'touches' if len(found) == 1 else 'touch'} this server as it is used"
-    release = faults.good_release(can.version, (each.fault for each in found))
-    if release:
-        said += f"; Milvus {_dotted(release)} mends all that a release has mended"
+    if release := faults.good_release(can.version, collections):
+        said += f"; Milvus {_dotted(release)} is the nearest with all the fixes"
     yield Finding(subject, "ok", said)
     for each in found:
         yield _fault(each)

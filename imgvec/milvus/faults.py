@@ -6,7 +6,7 @@ fault is there, it counts from the line of releases that it was reported on. To 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,24 +76,34 @@ class FoundFault:
         return "warning" if self.fault.severity == "wrong" and not self.sure else self.fault.severity
 
 
-def found(
-    backend: Capabilities, collections: Sequence[CollectionFacts], known: Iterable[Fault] | None = None
-) -> Iterator[FoundFault]:
+def found(backend: Capabilities, collections: Sequence[CollectionFacts]) -> Iterator[FoundFault]:
     """The faults that this server has and that touch it or one of these collections; none on Milvus Lite."""
     if backend.kind == "lite":
         return
-    for fault in FAULTS if known is None else known:
-        touched = tuple(each.name for each in collections if fault.touches and fault.touches(each))
-        if fault.affects(backend.version) and (touched or fault.touches is None):
+    for fault, touched in _concerning(collections):
+        if fault.affects(backend.version):
             sure = len(backend.version) > 2 or fault.affects((*backend.version, _LATEST))
             yield FoundFault(fault, touched, sure)
 
 
-def good_release(version: Version, faults: Iterable[Fault]) -> Version | None:
-    """The nearest release after `version` that has none of those that some release mends; None where none is left."""
-    mendable = [fault for fault in faults if fault.mended]
+def good_release(version: Version, collections: Sequence[CollectionFacts]) -> Version | None:
+    """The nearest release after `version` without a fault that touches these collections and that some release mends.
+
+    None if `version` has no such fault itself.
+    """
+    mendable = [fault for fault, _ in _concerning(collections) if fault.mended]
+    if not any(fault.affects(version) for fault in mendable):
+        return None
     later = sorted({fixed for fault in mendable for fixed in fault.mended if fixed > version})
-    return next((each for each in later if not any(fault.affects(each) for fault in mendable)), None)
+    return next(each for each in later if not any(fault.affects(each) for fault in mendable))
+
+
+def _concerning(collections: Sequence[CollectionFacts]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
+    """The faults that would touch a server with these collections, in any release, and the names of those touched."""
+    for fault in FAULTS:
+        touched = tuple(each.name for each in collections if fault.touches and fault.touches(each))
+        if touched or fault.touches is None:
+            yield fault, touched
 
 
 def _any(_: CollectionFacts) -> bool:

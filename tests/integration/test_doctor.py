@@ -67,7 +67,7 @@ def test_on_milvus_2_3_5_it_names_the_faults_of_that_release(server_uri: str, tm
     assert "nullable fields: no; partition keys: no; vectors per collection: 1" in empty["backend"]["said"]
     assert "DISKANN" not in empty["index types"]["said"]
     assert servers_own == ["CVE-2025-64513", "CVE-2026-26190"]
-    assert "Milvus 2.5.27 mends all" in empty["known faults"]["said"]
+    assert re.search(r"; Milvus 2\.\d\.\d+ is the nearest with all the fixes$", empty["known faults"]["said"])
     bypass = empty["CVE-2025-64513"]
     assert (bypass["state"], bypass["mended"]) == ("wrong", ["2.4.24", "2.5.21", "2.6.5"])
     assert bypass["link"].endswith("GHSA-mhjq-8c7m-3f7p")
