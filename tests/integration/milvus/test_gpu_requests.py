@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -17,9 +19,12 @@ from pymilvus.client.prepare import Prepare
 from pymilvus.grpc_gen import milvus_pb2_grpc
 from rows import row
 
+from imgvec import build_index
 from imgvec.definition import Definition
-from imgvec.errors import DefinitionError
+from imgvec.errors import DefinitionError, UnsupportedByBackend
 from imgvec.milvus import Connection, Store, connect
+from imgvec.milvus.capabilities import capabilities
+from imgvec.milvus.faults import found
 from imgvec.store import IndexInfo
 
 BUILDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -50,12 +55,13 @@ class GpuServer(MilvusServicer):  # type: ignore[misc]
 
     def __init__(self, db: MilvusLite) -> None:
         super().__init__(db)
+        self.version = "v2.6.1-gpu"
         self.builds: list[Any] = []
         self.searches: list[dict[str, Any]] = []
 
     def GetVersion(self, request: Any, context: Any) -> Any:
         answer = super().GetVersion(request, context)
-        answer.version = "v2.6.1-gpu"
+        answer.version = self.version
         return answer
 
     def CreateIndex(self, request: Any, context: Any) -> Any:
@@ -147,6 +153,52 @@ def test_a_search_sends_the_indexs_own_parameters(
     store.build_index(type, {})
     assert len(store.search(unit_vectors(1, 8), limit=limit, params=params)[0]) == limit
     assert gpu[0].searches[-1] == params | raised
+
+
+@pytest.mark.parametrize(
+    ("version", "built", "sent"),
+    [
+        ("v2.6.19-gpu", {}, {}),
+        ("v2.6.20-gpu", {}, {"num_random_samplings": 8}),
+        ("v2.6.20-gpu", {"adapt_for_cpu": True}, {"ef": 64}),
+    ],
+)
+def test_cagra_draws_its_entry_points_from_2_6_20_on(
+    version: str,
+    built: dict[str, Any],
+    sent: dict[str, Any],
+    store: Store,
+    gpu: tuple[GpuServer, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store.build_index("GPU_CAGRA", built)
+    monkeypatch.setattr(gpu[0], "version", version)
+    with connect(gpu[1]) as connection:
+        connection.open(store.name).search(unit_vectors(1, 8), limit=10)
+    assert gpu[0].searches[-1] == sent
+
+
+def test_search_parameters_that_it_would_ignore_are_refused_before_the_index_is_dropped(
+    store: Store, gpu: tuple[GpuServer, str]
+) -> None:
+    wanted = definition({"type": "GPU_CAGRA", "search": {"num_random_samplings": 8}})
+    photos: Any = SimpleNamespace(pinned=lambda: SimpleNamespace(store=store))
+    asked = len(gpu[0].builds)
+    with pytest.raises(UnsupportedByBackend, match=r"^Milvus 2\.6\.1 has no num_random_samplings for searches"):
+        build_index(photos, definition=wanted, gpu=True)
+    assert len(gpu[0].builds) == asked
+
+
+def test_known_faults_are_found_by_the_index_that_the_server_has(store: Store, backend: Connection) -> None:
+    told = []
+    for built in ({}, {"adapt_for_cpu": True}):
+        store.build_index("GPU_CAGRA", built)
+        facts = backend.facts(store.name)
+        told.append({each.fault.name for each in found(capabilities("v2.6.18-gpu"), [replace(facts, rows=10**6)])})
+    on_gpu, on_cpu = told
+    assert on_gpu - on_cpu == {"milvus#49864", "milvus#38101", "milvus#38986"}
+    assert on_cpu - on_gpu == {"milvus#49836", "knowhere#1510"}
+    assert facts.rows in (0, 200)  # what is not sealed is not counted
 
 
 def test_a_collection_is_made_with_its_gpu_index(backend: Connection, gpu: tuple[GpuServer, str]) -> None:
