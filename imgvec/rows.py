@@ -5,6 +5,7 @@ Definitions refuse these names, schemas declare them, an ingest and an import fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -100,11 +101,19 @@ def reserved_names(*, views: bool) -> tuple[str, ...]:
     return (*RESERVED_NAMES, *VIEW_FIELDS) if views else RESERVED_NAMES
 
 
+_VIEW_ID = re.compile("view-[0-9a-f]{32}")
+
+
 def view_id(image_id: str, kind: str, ordinal: int) -> str:
-    """The id of a view's row: the picture's own for the whole of it, else 32 hex digits over the three."""
+    """The id of a view's row: the picture's own for the whole of it, else `view-` and 32 hex digits over the three."""
     if kind == "whole":
         return image_id
-    return blake2b(f"{image_id}\0{kind}\0{ordinal}".encode(), digest_size=16).hexdigest()
+    return "view-" + blake2b(f"{image_id}\0{kind}\0{ordinal}".encode(), digest_size=16).hexdigest()
+
+
+def is_view_id(text: str) -> bool:
+    """Whether it could be the id of a view: no picture beside views may have such a one, or it would replace theirs."""
+    return _VIEW_ID.fullmatch(text) is not None
 
 
 def view_ids(image_id: str, views: ViewCounts) -> Iterator[str]:
@@ -114,4 +123,5 @@ def view_ids(image_id: str, views: ViewCounts) -> Iterator[str]:
 
 def view_counts(value: Any) -> dict[str, int]:
     """What a journal's `views` says, as it was read from the collection."""
-    return {str(kind): int(count) for kind, count in value.items()} if isinstance(value, Mapping) else {}
+    counts = value.items() if isinstance(value, Mapping) else ()
+    return {str(kind): int(count) for kind, count in counts if isinstance(count, int | float)}

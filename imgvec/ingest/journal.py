@@ -4,13 +4,13 @@ A collection of whole pictures is its own journal: a row's `content_hash` says w
 views has one beside it, with a row a picture: `id`, `uri`, `content_hash`, and `views`, the counts by kind. Pictures
 are written so that a kill between any two calls is healed by the next ingest:
 
-    1. the journal says of pictures that get more views than it knows of: torn, with so many views at most
+    1. the journal says of each: torn, with as many views at most
     2. the views' rows
     3. views that a changed picture lost are deleted, by ids made from what the journal knew
     4. the journal says which picture it is, and its views
 
-Until the last step the journal has another content hash or none, so the picture is encoded again, under the same ids.
-Where only metadata changed, no hash tells: there the row that the next ingest compares is written last.
+Until the last step the picture is torn, so it is encoded again, under the same ids, even where the source gives the
+former picture or metadata again by then.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from imgvec.rows import (
     VIEW,
     VIEWS,
     ViewCounts,
+    is_view_id,
     reserved_names,
     view_counts,
     view_ids,
@@ -87,6 +88,10 @@ class Pictures:
     def __init__(self, store: Writes, further: Collection[str] = ()) -> None:
         self._store, self._further = store, further
         """The store, and the names of its vectors beside `vector`."""
+
+    def id_problem(self, id_: str) -> str | None:  # noqa: ARG002  that of another kind
+        """Why no picture may have that id; None if one may."""
+        return None
 
     def known(self, ids: Sequence[str], names: Sequence[str]) -> Mapping[str, Known]:
         """By id, of the pictures that are known; `names` are those of the fields."""
@@ -141,6 +146,10 @@ class ViewedPictures(Pictures):
         super().__init__(store, further)
         self._journal, self.most = journal, most
 
+    def id_problem(self, id_: str) -> str | None:
+        """As `Pictures.id_problem`; a source that gives such ids is an export of views, each of which is no picture."""
+        return f"its id {id_!r} is that of a view" if is_view_id(id_) else None
+
     def known(self, ids: Sequence[str], names: Sequence[str]) -> Mapping[str, Known]:
         """As `Pictures.known`; a picture whose first row somebody has deleted is torn."""
         entries = self._journal.get(ids, output_fields=[CONTENT_HASH, URI, VIEWS])
@@ -179,21 +188,15 @@ class ViewedPictures(Pictures):
     def write(self, pictures: Sequence[Ready], again: Again) -> None:
         """As `Pictures.write`, in the order that this module's head gives."""
         views = {each.row[ID]: dict(Counter(row[VIEW] for row in each.rows)) for each in pictures}
-        grown = []
-        lost = []
+        torn, lost = [], list[str]()
         for each in pictures:
             id_, now = each.row[ID], views[each.row[ID]]
-            if any(count > each.known.get(kind, 0) for kind, count in now.items()):
-                most = {kind: max(now.get(kind, 0), each.known.get(kind, 0)) for kind in {**each.known, **now}}
-                grown.append(_entry(each.row, TORN, most))
+            most = {kind: max(now.get(kind, 0), each.known.get(kind, 0)) for kind in {**each.known, **now}}
+            torn.append(_entry(each.row, TORN, most))
             kept = set(view_ids(id_, now))
             lost += [row_id for row_id in view_ids(id_, each.known) if row_id not in kept]
-        self._note(grown, again)
-        # of pictures with new metadata the first row last: it is the one that is compared
-        first = [_part(each, slice(1)) for each in pictures if not each.encoded]
-        others = [_part(each, slice(int(not each.encoded), None)) for each in pictures]
-        for part in (others, first):
-            self._upsert([row for rows, _ in part for row in rows], [vectors for _, vectors in part], again)
+        self._note(torn, again)
+        super().write(pictures, again)
         if lost:
             again(lambda: self._store.discard(lost))
         self._note([_entry(each.row, each.row[CONTENT_HASH], views[each.row[ID]]) for each in pictures], again)
@@ -205,8 +208,3 @@ class ViewedPictures(Pictures):
 
 def _entry(row: Row, content_hash: str, views: ViewCounts) -> Row:
     return {ID: row[ID], URI: row[URI], CONTENT_HASH: content_hash, VIEWS: dict(views)}
-
-
-def _part(picture: Ready, places: slice) -> tuple[Sequence[Row], VectorsByName]:
-    """Some of a picture's rows, and their vectors."""
-    return picture.rows[places], {name: vectors[places] for name, vectors in picture.vectors.items()}

@@ -95,7 +95,7 @@ def changed(
     for items in chunks:
         chunk = _Chunk()
         for item in items:
-            result = _checked(*item, row_fields) if isinstance(item, tuple) else item
+            result = _checked(*item, row_fields, pictures) if isinstance(item, tuple) else item
             if isinstance(result, Image):
                 chunk.images[result.record.id] = result
                 chunk.size += len(result.data)
@@ -126,9 +126,11 @@ class _Chunk:
     size: int = 0
 
 
-def _checked(record: Record, data: bytes, row_fields: RowFields) -> Image | UnreadableImage:
+def _checked(record: Record, data: bytes, row_fields: RowFields, pictures: Pictures) -> Image | UnreadableImage:
     """The image with its row so far."""
     try:
+        if problem := pictures.id_problem(record.id):
+            raise ValueError(problem)
         fields = row_fields(record.metadata)
         given = row_fields(record.metadata, only_given=True) if record.metadata else {}
     except ValueError as exc:

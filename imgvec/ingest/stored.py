@@ -54,7 +54,10 @@ class StoredPictures:
 
     def count(self) -> int:
         """How many there are, those without a row among them."""
-        return (self._store if self._journal is None else self._journal).count()
+        if self._journal is None:
+            return self._store.count()
+        # where somebody has dropped the journal its rows tell, until the next ingest
+        return self._journal.count() or len(self.matching(""))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete the pictures that have these ids, or rows of these ids, with all of their rows; returns how many.

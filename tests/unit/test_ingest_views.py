@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,10 @@ def run(
     *,
     expand: Any = GRID,
     metadata: Any = None,
+    id_column: str | None = None,
     **options: Any,
 ) -> IngestReport:
-    records = read_source(source, metadata=load_metadata(metadata) if metadata else None)
+    records = read_source(source, metadata=load_metadata(metadata) if metadata else None, id_column=id_column)
     resources = Resources(threads=2, max_pixels=50_000_000, max_bytes=10**9)
     return ingest(records, store, {"vector": encoder}, PHOTOS.row_fields, resources, Views(expand, journal), **options)
 
@@ -311,6 +314,50 @@ def test_a_kill_while_metadata_is_written_is_healed(
     sound(store, journal)
 
 
+@pytest.mark.parametrize("calls", range(4))
+@pytest.mark.parametrize("size", [(64, 48), (28, 40)], ids=["as many views", "fewer"])
+def test_a_kill_before_a_change_that_is_taken_back_is_healed(
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder, calls: int, size: tuple[int, int]
+) -> None:
+    file = few / "2.png"
+    run(few, store, journal, encoder)
+    former = file.read_bytes()
+    picture(9, size).save(file)
+    with suppress(Cut):  # where fewer calls are made
+        run(few, *cut_after(calls, store, journal), encoder)
+    file.write_bytes(former)
+    run(few, store, journal, encoder)
+    sound(store, journal)
+    assert len(store.rows) == 70
+
+
+@pytest.mark.parametrize("calls", range(1, 3))
+def test_a_kill_before_metadata_that_is_taken_back_is_healed(
+    few: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder, calls: int
+) -> None:
+    former = {str(few / f"{n}.png"): {"album": "cats"} for n in range(5)}
+    run(few, store, journal, encoder, metadata=former)
+    with pytest.raises(Cut):
+        run(few, *cut_after(calls, store, journal), encoder, metadata={uri: {"album": "dogs"} for uri in former})
+    run(few, store, journal, encoder, metadata=former)
+    assert {row["album"] for row in store.rows.values()} == {"cats"}
+    sound(store, journal)
+
+
+def test_an_id_that_is_a_views_is_refused(
+    few: Path, tmp_path: Path, store: FakeStore, journal: FakeNotes, encoder: FakeEncoder
+) -> None:
+    """As a table of a collection's own rows gives them."""
+    run(few, store, journal, encoder)
+    uri = str(few / "1.png")
+    rows = [row for row in store.rows.values() if row["uri"] == uri]
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(json.dumps({"path": uri, "key": row["id"]}) + "\n" for row in rows))
+    report = run(table, store, journal, encoder, id_column="key")
+    assert (report.unchanged, report.refused) == (1, {"metadata refused": 13})
+    sound(store, journal)
+
+
 def cut_after(calls: int, store: FakeStore, journal: FakeNotes) -> tuple[FakeStore, FakeNotes]:
     """Both, as seen by a process that ends after so many calls that write."""
     left = itertools.count(calls, -1)
@@ -380,6 +427,7 @@ class TestStoredPictures:
     ) -> None:
         journal.rows.clear()
         assert sorted(uri for some in stored.scan() for _, uri in some) == sorted(map(str, few.iterdir()))
+        assert stored.count() == 5
         assert stored.delete([record_id(str(few / "3.png"))]) == 1
         assert len(store.rows) == 56
         assert run(few, store, journal, encoder).written == 5

@@ -64,8 +64,10 @@ def test_the_ids_of_views() -> None:
     whole = "0123456789abcdef" * 2
     assert rows.view_id(whole, "whole", 0) == whole
     # pinned: they are computed again to find the rows
-    assert rows.view_id(whole, "region", 3) == "1258e2bf99bf91f71557861f04aebde7"
-    assert rows.view_id(whole, "face", 3) == "34131c27a50428914ab8e4e5bac35dd2"
+    assert rows.view_id(whole, "region", 3) == "view-1258e2bf99bf91f71557861f04aebde7"
+    assert rows.view_id(whole, "face", 3) == "view-34131c27a50428914ab8e4e5bac35dd2"
     found = list(rows.view_ids(whole, {"region": 2, "whole": 1}))
     assert found == [whole, rows.view_id(whole, "region", 0), rows.view_id(whole, "region", 1)]
-    assert rows.view_counts({"region": 2.0}) == {"region": 2}
+    assert rows.view_counts({"region": 2.0, "face": "many", "frame": None}) == {"region": 2}
+    assert rows.is_view_id(rows.view_id("ü", "frame", 7))
+    assert not any(map(rows.is_view_id, (whole, "view-1", f"view-{whole}0", f"a view-{whole}", f"view-{whole}\n")))
