@@ -73,7 +73,7 @@ def write(
 def read(name: str, text: str) -> Remembered:
     """What the collection `name` remembers; raises `CollectionNotFound` if it was not made by imgvec."""
     try:
-        data = json.loads(text)
+        data = _parsed(text)
         version = data["imgvec"]
         if version in _READ:
             return _remembered(data)
@@ -82,6 +82,14 @@ def read(name: str, text: str) -> Remembered:
             f"the collection {name!r} exists, but was not made by imgvec: its description names no encoder"
         ) from exc
     raise CollectionNotFound(f"the collection {name!r} was made by a newer imgvec (format {version}): upgrade imgvec")
+
+
+def _parsed(text: str) -> Any:
+    """Raises `ValueError` for whatever is not JSON: the text may be anybody's."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _remembered(data: Mapping[str, Any]) -> Remembered:
@@ -102,16 +110,32 @@ def is_made_from(remembered: Definition, given: Definition) -> bool:
 def incarnation(text: str) -> str:
     """The random bits of a description; empty if it has none."""
     try:
-        found = json.loads(text)["incarnation"]
+        found = _parsed(text)["incarnation"]
     except (ValueError, TypeError, KeyError):
         return ""
     return found if isinstance(found, str) else ""
 
 
+def further_vectors(text: str) -> list[str]:
+    """The names of the vectors beside `vector`; empty where the description has none."""
+    try:
+        return [*map(str, _parsed(text)["encoders"])]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def definition(text: str) -> Definition | None:
+    """The definition; None where the collection is not imgvec's, or a later one's."""
+    try:
+        return Definition.load(_parsed(text)["definition"])
+    except (ValueError, TypeError, KeyError, DefinitionError):
+        return None
+
+
 def companions(text: str) -> dict[str, str]:
     """The names of the companions, by kind; empty where the description has none."""
     try:
-        return {str(kind): str(name) for kind, name in json.loads(text)["companions"].items()}
+        return {str(kind): str(name) for kind, name in _parsed(text)["companions"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 

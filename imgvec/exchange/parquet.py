@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgvec.definition.description import further_vectors
 from imgvec.errors import MissingExtra, SourceError
 from imgvec.exchange.source import Chunk, Row, VectorSource
 from imgvec.sources.frames import arrow_rows
@@ -47,7 +48,8 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
     assert schema is not None
     name = _vector_column(path, schema, vector_column)
     dim = _dim(files, name, schema)
-    further = {each: _dim(files, each, schema) for each in _further(said) if each in schema.names}
+    text = None if said is None else said.decode(errors="replace")
+    further = {each: _dim(files, each, schema) for each in further_vectors(text or "") if each in schema.names}
 
     def chunks(size: int) -> Iterator[Chunk]:
         first = 0
@@ -62,14 +64,7 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
                     yield Chunk(first, vectors, _fields(batch, {name, *further}), problems, more)
                     first += batch.num_rows
 
-    return VectorSource(
-        path, rows, dim, chunks, description=said.decode() if said else None, further=further, copied=bool(said)
-    )
-
-
-def _further(description: bytes | None) -> list[str]:
-    """The names of the vectors beside `vector` that an export's collection had."""
-    return list(json.loads(description).get("encoders", ())) if description else []
+    return VectorSource(path, rows, dim, chunks, description=text or None, further=further, copied=bool(text))
 
 
 @contextmanager

@@ -13,7 +13,6 @@ It is made by the first write, after its owner, and dropped before it; until the
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -24,7 +23,7 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import description
-from imgvec.errors import BackendError, CollectionNotFound
+from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced
 from imgvec.milvus import described, names
 from imgvec.milvus.described import DESCRIPTION
 from imgvec.milvus.errors import translated
@@ -38,9 +37,6 @@ from imgvec.rows import ID, JOURNAL_FIELDS, KEY, VECTOR, RowField
 FORMAT = 1
 NAMES = "companions"
 """The property of an owner that holds the names by kind which its description does not."""
-
-_making = threading.Lock()
-"""One companion at a time is made in this process: on Milvus Lite there is no other."""
 
 T = TypeVar("T")
 
@@ -114,20 +110,21 @@ class Companion:
         return self._again(read)
 
     def _again(self, call: Callable[[], T]) -> T:
-        """The call, once more where the companion has gone since it was opened, and may have been made again."""
+        """The call, once more where the companion has gone since it was opened, or has been made again."""
         had = self._opened
         try:
             return call()
-        except CollectionNotFound:
+        except (CollectionNotFound, CollectionReplaced):
             if had is None:
                 raise
             self._opened = None
         return call()
 
     def _present(self) -> Store:
-        with _making:
-            found = self._opened or self._found()
-            return found or self._made()
+        if self._opened is not None:
+            return self._opened
+        with self._link.writing:  # on Milvus Lite nobody else makes it, or drops its owner, meanwhile
+            return self._found() or self._made()
 
     def _found(self) -> Store | None:
         named, of = _named(self._owner)
@@ -188,11 +185,14 @@ def free_name(link: Link, owner: str, kind: str) -> str:
 
 
 def drop_with(link: Link, owner: Store) -> None:
-    """Drop the companions of a collection that is about to be dropped."""
+    """Drop the companions of a collection that is about to be dropped.
+
+    A copy that a backup made under another name has the same description: then they stay for that.
+    """
     named, of = _named(owner)
-    for name in named.values():
-        now = _described(link, name)
-        if now is not None and owner_of(now) == of:
+    own = [name for name in named.values() if (now := _described(link, name)) is not None and owner_of(now) == of]
+    if own and _alive(link, of) == [owner.name]:
+        for name in own:
             _drop(link, name)
 
 
@@ -217,22 +217,21 @@ def _is_free(link: Link, name: str) -> bool:
     if now is None:
         return True
     of = owner_of(now)
-    if of is None or _is_alive(link, of):
+    if of is None or _alive(link, of):
         return False
     _drop(link, name)
     return True
 
 
-def _is_alive(link: Link, of: str) -> bool:
-    """Whether a collection has that incarnation."""
+def _alive(link: Link, of: str) -> list[str]:
+    """The names of the collections that have that incarnation."""
     while True:
         with translated("list the collections"):
-            found = link.client.list_collections(timeout=link.timeout)
-        told = [_described(link, name) for name in found]
-        if any(each is not None and described.incarnation(each).key == of for each in told):
-            return True
-        if None not in told:
-            return False
+            names_now = link.client.list_collections(timeout=link.timeout)
+        told = {name: _described(link, name) for name in names_now}
+        found = [name for name, now in told.items() if now is not None and described.incarnation(now).key == of]
+        if found or None not in told.values():
+            return found
         # one was renamed or dropped meanwhile: it may be that one
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
@@ -19,7 +20,10 @@ from imgvec.milvus.faults import CollectionFacts
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
 from imgvec.milvus.store import Store
-from imgvec.milvus.vector_index import create_index, former_key, put_back_lost
+from imgvec.milvus.vector_index import create_indexes, former_key, put_back_lost
+from imgvec.rows import VECTOR
+
+log = logging.getLogger(__name__)
 
 
 class Connection:
@@ -90,19 +94,24 @@ class Connection:
         )
         if self.has(name):
             raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
-        # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
-        with self.link.writing, translated(f"create the collection {name!r}"):
-            self.link.client.create_collection(name, schema=plan.schema, timeout=self.link.timeout, **plan.options)
+        # on Milvus Lite nobody opens it before it has its indexes
+        with self.link.writing:
+            # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
+            with translated(f"create the collection {name!r}"):
+                self.link.client.create_collection(name, schema=plan.schema, timeout=self.link.timeout, **plan.options)
+            return self._completed(name, plan)
+
+    def _completed(self, name: str, plan: schema.Plan) -> Store:
+        """The new collection with its indexes, loaded; if that fails, it is dropped."""
         try:
-            for index in plan.indexes:
-                create_index(self.link, name, index)
+            create_indexes(self.link, name, plan)
             store = self._store(name)
             self.link.came(name, store.incarnation.key)
             _check_read_back(store, plan)
             store.load()
         except BaseException:
             with suppress(*RAISED, BackendError):
-                if self.description(name) == description:  # not one that somebody else has made since
+                if self.description(name) == plan.description:  # not one that somebody else has made since
                     self.link.client.drop_collection(name, timeout=self.link.timeout)
             raise
         return store
@@ -159,9 +168,9 @@ class Connection:
         alias leads to it.
         """
         self.check_drop(store)
-        companions.drop_with(self.link, store)
         with self.link.writing, translated(f"drop {store.name!r}"):
             store.check_same()
+            companions.drop_with(self.link, store)
             with self.link.leaving(store.name, store.incarnation.key):
                 self.link.client.drop_collection(store.name, timeout=store.link.timeout)
 
@@ -210,10 +219,24 @@ class Connection:
         for vector in described.vector_names(found):
             index = self.link.describe_index(name, vector)
             if index is None:
-                put_back_lost(self.link, name, described.remembered(found).get(former_key(vector)), vector)
+                self._put_back(name, vector)
                 index = self.link.describe_index(name, vector)
             indexes[vector] = index
         return Store(self.link, described.read_schema(found, indexes), None if alias == name else alias)
+
+    def _put_back(self, name: str, vector: str) -> None:
+        """Ask for an index that a killed build has dropped, or that a killed `create` did not come to."""
+        found = self.link.describe(name)  # again: what an index was is remembered before it is dropped
+        former, definition = described.remembered(found).get(former_key(vector)), described.definition(found)
+        if former or definition is None:
+            put_back_lost(self.link, name, former, vector)
+            return
+        dims = described.dims(found)
+        text = described.description_of(found)
+        plan = schema.plan(definition, self.capabilities, dim=dims.pop(VECTOR), description=text, dims=dims)
+        log.warning("%s was not finished when it was made: making its indexes", name)
+        with self.link.writing:
+            create_indexes(self.link, name, plan)
 
 
 def _check_read_back(store: Store, plan: schema.Plan) -> None:

@@ -13,8 +13,8 @@ from pymilvus import DataType
 from imgvec import catalog
 from imgvec.catalog import Parameter
 from imgvec.catalog.vector_types import FLOATS_AND_INT8
-from imgvec.definition import Definition
-from imgvec.errors import BackendError, DefinitionError, QueryError
+from imgvec.definition import Definition, description
+from imgvec.errors import BackendError, QueryError
 from imgvec.filters import FieldType
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
@@ -90,14 +90,13 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
             raise BackendError(f"the collection {name!r} has no index of {each!r}: build one")
     vectors = {each: _vector_field(by_name[each], indexes[each] or {}) for each in vector_names(described)}
     first = vectors.pop(VECTOR)
-    description = description_of(described)
-    definition = _definition(description)
-    formats = _date_fields(definition) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
+    made_from = definition(described)
+    formats = _date_fields(made_from) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
     others = {VECTOR, FROM_IMAGE, *vectors}
     fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in others}
     return Schema(
         name=name,
-        description=description,
+        description=description_of(described),
         dim=first.dim,
         vector_type=first.vector_type,
         metric_type=first.metric_type,
@@ -110,7 +109,7 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
         remembered=remembered(described),
         noted=FROM_IMAGE in by_name,
         further=MappingProxyType(vectors),
-        most_views=definition.views.most if definition and definition.views else None,
+        most_views=made_from.views.most if made_from and made_from.views else None,
     )
 
 
@@ -144,6 +143,17 @@ def remembered(described: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
+def definition(described: Mapping[str, Any]) -> Definition | None:
+    """The definition that a collection was made from; None where it is not imgvec's, or a later one's."""
+    return description.definition(description_of(described))
+
+
+def dims(described: Mapping[str, Any]) -> dict[str, int]:
+    """The length of each vector by name, `vector` first."""
+    by_name = {each["name"]: each for each in described["fields"]}
+    return {name: int(by_name[name]["params"]["dim"]) for name in vector_names(described)}
+
+
 def description_of(described: Mapping[str, Any]) -> str:
     """The collection's description, from `describe_collection`, wherever the backend keeps it."""
     return str(described.get("description") or described.get("properties", {}).get(DESCRIPTION, ""))
@@ -160,14 +170,6 @@ def _typed(parameter: Parameter, value: Any) -> Any:
     if parameter.kind == "bool":
         return value.lower() == "true"
     return {"int": int, "float": float}.get(parameter.kind, str)(value)
-
-
-def _definition(description: str) -> Definition | None:
-    """None where the collection is not imgvec's, or a later one's."""
-    try:
-        return Definition.load(json.loads(description)["definition"])
-    except (ValueError, TypeError, KeyError, DefinitionError):
-        return None
 
 
 def _date_fields(definition: Definition | None) -> dict[str, tuple[str | None, int | None]]:

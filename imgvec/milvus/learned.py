@@ -64,9 +64,11 @@ class Learned:
     def write(self, key: str, arrays: Arrays) -> None:
         """Keep the arrays, all of them or none, in place of those that the key had.
 
-        Raises `UsageError` for arrays of objects, and for more than 256 MiB; `BackendError`, and then the former ones
-        are still there.
+        Raises `UsageError` for a key that is none, for arrays of objects, and for more than 256 MiB; `BackendError`,
+        and then the former ones are still there.
         """
+        if not 0 < len(key.encode(errors="replace")) <= MAX_ID_BYTES:
+            raise UsageError(f"{key!r} is not a key of 1 to {MAX_ID_BYTES} bytes")
         data = packed(arrays)
         if len(data) > MAX_BYTES:
             raise UsageError(f"{key}: {len(data):,} bytes are more than a collection keeps of one kind ({MAX_BYTES:,})")
@@ -89,12 +91,15 @@ class Learned:
         for _ in range(_TRIES):
             if (pointer := self._pointer(key)) is None:
                 return None
-            told = json.loads(pointer["data"])
-            text = self._text(pointer["generation"], told["parts"])
-            if text is not None:
-                data = base64.b64decode(text)
-                if hashlib.sha256(data).hexdigest() == told["sha256"]:
-                    return unpacked(data)
+            try:
+                told = json.loads(pointer["data"])
+                text = self._text(pointer["generation"], told["parts"])
+                if text is not None:
+                    data = base64.b64decode(text)
+                    if hashlib.sha256(data).hexdigest() == told["sha256"]:
+                        return unpacked(data)
+            except (ValueError, TypeError, KeyError):  # no write leaves such a pointer
+                break
             # another client has written meanwhile, and removed what this pointer named
         raise BackendError(f"{self._rows.name}: parts of what was learned as {key!r} are lost: learn it again")
 
@@ -151,8 +156,15 @@ def packed(arrays: Arrays) -> bytes:
 
 def unpacked(data: bytes) -> dict[str, NDArray[Any]]:
     """The reverse of `packed`."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+    # `np.load` takes `x.npy` for `x` where it has both
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {member.filename.removesuffix(".npy"): _array(archive, member) for member in archive.infolist()}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as file:
+        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return found
 
 
 def _part_id(generation: str, number: int) -> str:

@@ -60,7 +60,11 @@ class Link:
 
     @property
     def writing(self) -> AbstractContextManager[object]:
-        """On Milvus Lite no handle writes meanwhile: what one looked at first stays true until it has written."""
+        """On Milvus Lite no handle writes meanwhile: what one looked at first stays true until it has written.
+
+        Raises `BackendUnavailable` in a forked child, where whoever writes in the parent would be waited for for ever.
+        """
+        self.owner.check(f"the connection to {self.uri}")
         return self._lite.writing if self._lite else nullcontext()
 
     @contextmanager

@@ -27,7 +27,7 @@ class LiteFile:
     ours: bool
     """False if someone else in this process had it open before imgvec, and closes it."""
     users: int = 0
-    writing: threading.Lock = field(default_factory=threading.Lock)
+    writing: threading.RLock = field(default_factory=threading.RLock)
     """Milvus Lite takes one writer a collection, and does not check."""
     left: set[tuple[str, str]] = field(default_factory=set)
     """The names that collections had before they were dropped or renamed here, each with the collection's key.

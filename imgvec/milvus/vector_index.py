@@ -14,7 +14,7 @@ from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, Img
 from imgvec.milvus.described import index_info
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
-from imgvec.milvus.schema import IndexPlan, plan_index
+from imgvec.milvus.schema import IndexPlan, Plan, plan_index
 from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
 from imgvec.store import IndexInfo, IndexState
@@ -251,6 +251,13 @@ def put_back_lost(link: Link, name: str, former: Mapping[str, Any] | None, vecto
     lost = IndexPlan(vector, former["type"], former["params"], former["metric_type"], nested=nested)
     log.warning("%s lost its index of %s in a build that was killed: rebuilding %s", name, vector, lost.type)
     create_index(link, name, lost)
+
+
+def create_indexes(link: Link, name: str, plan: Plan) -> None:
+    """Ask for the indexes of a new collection that it lacks, that of `vector` last: where it is there, they all are."""
+    for index in reversed(plan.indexes):
+        if link.describe_index(name, index.field) is None:
+            create_index(link, name, index)
 
 
 def create_index(link: Link, name: str, wanted: IndexPlan, *, timeout: float | None = None) -> None:

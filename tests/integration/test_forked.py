@@ -97,6 +97,45 @@ print(json.dumps(answers))
     assert (answers[4], answers[6:]) == (None, [20, 1, 19])
 
 
+def test_a_child_that_is_forked_while_a_thread_writes(uri: str) -> None:
+    """What the thread holds at that moment nobody lets go of in the child."""
+    answers = said(
+        uri,
+        """
+import imgvec
+photos = opened()
+begun, done = threading.Event(), threading.Event()
+
+def write():
+    with photos.store.link.database.writing:
+        begun.set()
+        done.wait(120)
+
+writer = threading.Thread(target=write)
+writer.start()
+begun.wait()
+calls = [
+    lambda: photos.store.discard(["a"]),
+    lambda: photos.store.remember("a", {}),
+    lambda: photos.learned.write("a", {"x": np.ones(1)}),
+    lambda: imgvec.set_alias(photos, "prod"),
+    lambda: imgvec.drop_alias(photos, "prod"),
+    photos.drop,
+]
+answers = [child(call) for call in calls]
+done.set()
+writer.join()
+answers.append(photos.count())
+print(json.dumps(answers))
+""",
+    )
+    for answer in answers[:-1]:
+        assert answer is not None
+        assert answer.startswith("BackendUnavailable: the co")
+        assert "was opened before this process was forked" in answer
+    assert answers[-1] == 20
+
+
 def test_a_child_opens_its_own(uri: str) -> None:
     lite = "://" not in uri
     answers = said(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeEncoder
 from milvus_rows import FIELDS, definition, full_row, unit_vectors
 
+from imgvec.definition import description
 from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
-from imgvec.milvus import Connection, Store, connect
+from imgvec.milvus import Connection, Store, connect, schema, vector_index
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.progress import Progress
 from imgvec.store import IndexInfo
 
 ROWS, DIM = 2000, 16  # a segment below 1024 rows stays without an index
 HNSW = IndexInfo("HNSW", {"M": 8, "efConstruction": 80})
+INDEX = {"type": HNSW.type, "params": dict(HNSW.params)}
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +208,37 @@ def test_the_next_open_puts_back_what_a_killed_build_had_dropped(
         assert opened.index == HNSW
         opened.wait_until_indexed(60)
         assert nearest(opened, ef=200) == exact()
+
+
+@pytest.mark.parametrize("made", range(4))
+def test_the_next_open_finishes_what_a_killed_create_had_begun(backend: Connection, made: int) -> None:
+    definition_ = definition(fields={name: FIELDS[name] for name in ("album", "rank")}, index={"cpu": INDEX})
+    text = description.write(definition_, FakeEncoder(dim=DIM).binding)
+    plan = schema.plan(definition_, backend.capabilities, dim=DIM, description=text)
+    # a killed process does nothing after the index that it came to
+    backend.link.client.create_collection("begun", schema=plan.schema, **plan.options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_index, "create_index", _only(made, vector_index.create_index))
+        with suppress(MemoryError):
+            vector_index.create_indexes(backend.link, "begun", plan)
+    with connect(backend.uri) as other:
+        store = other.open("begun")
+        assert (store.index, store.metric_type) == (HNSW, "COSINE")
+        assert set(backend.link.client.list_indexes("begun")) == {"vector", "album", "rank"}
+        store.upsert([full_row("a", rank=7)], unit_vectors(1, DIM))
+        assert store.count("rank == 7") == 1
+        other.drop_opened(store)
+
+
+def _only(calls: int, call: Callable[..., None]) -> Callable[..., None]:
+    left = iter(range(calls))
+
+    def limited(*args: Any, **options: Any) -> None:
+        if next(left, None) is None:
+            raise MemoryError
+        call(*args, **options)
+
+    return limited
 
 
 def test_what_is_remembered_is_seen_by_every_client_and_forgotten(store: Store, uri: str) -> None:

@@ -146,6 +146,28 @@ def test_one_that_went_away_is_made_again(backend: Connection, owned: Callable[.
     assert (found.count(), found.get(["b"])) == (1, {"b": row("b")})
 
 
+def test_one_that_another_client_made_again_is_used(backend: Connection, owned: Callable[..., Store]) -> None:
+    """On a server it is another one by its number."""
+    store = owned("photos")
+    found = learned(backend, store)
+    found.upsert([row("a")])
+    backend.drop("photos__learned")
+    learned(backend, store).upsert([row("b")])
+    assert (found.get(["a", "b"]), found.count()) == ({"b": row("b")}, 1)
+    assert found.upsert([row("a")]) == 1
+
+
+def test_they_stay_for_a_copy_of_their_collection(backend: Connection, owned: Callable[..., Store]) -> None:
+    """A backup that is restored under another name has the same description."""
+    store = owned("photos")
+    learned(backend, store).upsert([row("a")])
+    copied = backend.create("copied", definition(), dim=8, description=store.description)
+    backend.drop_opened(copied)
+    assert learned(backend, store).get(["a"]) == {"a": row("a")}
+    backend.drop_opened(store)
+    assert not {"photos", "photos__learned"} & {*backend.collections()}
+
+
 def test_a_collection_whose_description_names_none(backend: Connection, owned: Callable[..., Store]) -> None:
     """Those of 0.1.0 do not, and have no random bits either."""
     former = json.loads(description.write(definition(), BINDING))

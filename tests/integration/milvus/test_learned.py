@@ -90,10 +90,21 @@ def test_a_new_generation_takes_the_place_of_the_former(opened: Open, backend: C
     assert same(opened().read("other"), arrays(5, rows=3))
 
 
+def test_arrays_whose_names_differ_by_an_ending(opened: Open) -> None:
+    named = {"x": np.zeros(2), "x.npy": np.ones(3), "a/b": np.float32(1), "": np.empty((0, 3))}
+    opened().write("projection", named)
+    assert same(opened().read("projection"), {name: np.asarray(array) for name, array in named.items()})
+    opened().write("projection", {})
+    assert opened().read("projection") == {}
+
+
 def test_what_is_not_kept(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     opened().write("projection", arrays(0))
     with pytest.raises(UsageError, match="array of objects"):
         opened().write("projection", {"x": np.array([{}])})
+    for key in ("", "k" * 65):
+        with pytest.raises(UsageError, match="not a key of 1 to 64 bytes"):
+            opened().write(key, arrays(1))
     monkeypatch.setattr(learned, "MAX_BYTES", 1000)
     with pytest.raises(UsageError, match="more than a collection keeps"):
         opened().write("projection", arrays(1))
@@ -142,8 +153,11 @@ def test_a_torn_generation_is_not_taken_for_arrays(opened: Open, backend: Connec
     with pytest.raises(BackendError, match="learn it again"):
         opened().read("projection")
     rows.delete([first["id"]])
-    with pytest.raises(BackendError, match="learn it again"):
-        opened().read("projection")
+    pointer = rows.get(["projection"])["projection"]
+    for told in (pointer["data"], "{", "[]", '{"parts": "x"}'):
+        rows.upsert([{**pointer, "id": "projection", "data": told}])
+        with pytest.raises(BackendError, match="learn it again"):
+            opened().read("projection")
     opened().write("projection", arrays(1))
     assert same(opened().read("projection"), arrays(1))
 

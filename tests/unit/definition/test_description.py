@@ -95,3 +95,13 @@ def test_a_later_format_is_refused(version: object) -> None:
 def test_what_imgvec_did_not_write(changes: dict[str, object]) -> None:
     with pytest.raises(CollectionNotFound, match="was not made by imgvec"):
         description.read("c", json.dumps({**json.loads(description.write(PHOTOS, BINDING)), **changes}))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", "5", "[" * 100_000, '{"imgvec":2,"definition":' + '{"a":' * 5000]
+)
+def test_whatever_a_description_is_it_is_read_without_harm(text: str) -> None:
+    with pytest.raises(CollectionNotFound, match="was not made by imgvec"):
+        description.read("c", text)
+    assert (description.incarnation(text), description.companions(text)) == ("", {})
+    assert (description.further_vectors(text), description.definition(text)) == ([], None)

@@ -102,6 +102,14 @@ def test_which_parquet_column_has_the_vectors(tmp_path: Path) -> None:
             open_source(tmp_path / "v.parquet", vector_column=column)
 
 
+@pytest.mark.parametrize("said", ["", "{", "[]", "null", "\xff", "[" * 100_000])
+def test_a_parquet_file_whose_note_of_its_origin_is_damaged(said: str, tmp_path: Path) -> None:
+    table = pa.table({"vector": pa.array([[1.0, 2.0]], pa.list_(pa.float32()))})
+    pq.write_table(table.replace_schema_metadata({b"imgvec": said.encode("latin-1")}), tmp_path / "v.parquet")
+    source = open_source(tmp_path / "v.parquet")
+    assert (source.rows, source.dim, dict(source.further), bool(source.description)) == (1, 2, {}, bool(said))
+
+
 def test_ids_and_metadata_beside(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", VECTORS)
     tags = [f"t;{i}" for i in range(ROWS)]
