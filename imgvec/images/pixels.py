@@ -89,6 +89,8 @@ def turned(seen: Decoded, orientation: int) -> Decoded:
 
 def check_image(image: Image.Image, uri: str, max_pixels: int) -> None:
     """Refuse by the header, before any pixel is decoded."""
+    if 0 in image.size:
+        raise UnreadableImage(uri, "broken", f"{image.width} x {image.height} pixels")
     areas = {"": image.size}
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # libtiff decodes a whole tile however little of it the image needs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -15,8 +16,10 @@ _WORDS: Mapping[Any, str] = {
     str: "a string",
     type(None): "None",
 }
+_SEVERAL: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "strings"}
 
 
+@cache
 def is_repeated(kind: Any) -> bool:
     """Whether the type is a sequence of any length, other than a string; an array is one value."""
     origin = get_origin(kind)
@@ -35,6 +38,7 @@ def number_type(kind: Any) -> Any:
     return found[0] if len(found) == 1 and found[0] in (int, float) else None
 
 
+@cache
 def is_mapping(kind: Any) -> bool:
     origin = get_origin(kind)
     return isinstance(origin, type) and issubclass(origin, Mapping)
@@ -45,40 +49,51 @@ def members(kind: Any) -> tuple[Any, ...]:
     return tuple(one for one in union_of(kind) if one is not type(None))
 
 
+@cache
 def union_of(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value has a type, as far as can be told without looking inside it."""
+    """Whether a value has a type: what is in a sequence or a tuple is looked at too, what an iterator gives is not."""
     if kind is Any:
         return True
     if len(union_of(kind)) > 1:
         return any(fits(value, one) for one in union_of(kind))
     if kind is None or kind is type(None):
         return value is None
-    origin = get_origin(kind) or kind
+    origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
-        return any(value == one and type(value) is type(one) for one in get_args(kind))
+        return any(type(value) is type(one) and value == one for one in inner)
     if origin is bool:
         return isinstance(value, bool)
     if origin in (int, float):
         return isinstance(value, Integral if origin is int else Real) and not isinstance(value, bool)
     if origin is Callable:
         return callable(value)
-    if origin is tuple:
-        length = len(get_args(kind))
-        return isinstance(value, Sequence) and (
-            is_repeated(kind) or (not isinstance(value, str) and len(value) == length)
-        )
+    if origin is tuple and not is_repeated(kind):
+        return isinstance(value, tuple | list) and len(value) == len(inner) and all(map(fits, value, inner))
+    if is_repeated(kind):
+        return isinstance(value, tuple if origin is tuple else origin) and _holds(value, inner)
     if not isinstance(origin, type):
         return True
     if issubclass(origin, os.PathLike):
         return isinstance(value, os.PathLike)
+    if is_mapping(kind) and inner == (str, str):
+        return isinstance(value, Mapping) and all(isinstance(each, str) for each in (*value, *value.values()))
     try:
         return isinstance(value, origin)
     except TypeError:  # a protocol, which cannot be asked
         return True
+
+
+def _holds(several: Iterable[Any], inner: tuple[Any, ...]) -> bool:
+    """Whether each one is of the type; a text alone is one of them, and bytes are no sequence of numbers."""
+    if isinstance(several, str):
+        return fits(several, inner[0])
+    if isinstance(several, bytes | bytearray | memoryview):
+        return False
+    return not isinstance(several, Sequence) or not inner or all(fits(one, inner[0]) for one in several)
 
 
 def _is_array(origin: type) -> bool:
@@ -90,12 +105,13 @@ def words_for(kind: Any) -> str:
     origin = get_origin(kind) or kind
     if origin is Literal:
         return " or ".join(repr(one) for one in get_args(kind))
-    if (numbers := number_type(kind)) is not None:
-        return f"a sequence of {'whole numbers' if numbers is int else 'numbers'}"
     if is_repeated(kind):
-        return "a sequence"
+        several = _SEVERAL.get(get_args(kind)[0])
+        return f"a sequence of {several}" if several else "a sequence"
+    if origin is tuple:
+        return f"({', '.join(map(words_for, get_args(kind)))})"
     if isinstance(origin, type) and _is_array(origin):
         return "an array"
     if is_mapping(kind):
-        return "a mapping"
+        return "a mapping of strings to strings" if get_args(kind) == (str, str) else "a mapping"
     return _WORDS.get(origin) or f"a {getattr(origin, '__name__', origin)}"

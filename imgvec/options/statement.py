@@ -6,7 +6,7 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Annotated, Any, NotRequired, Required, Self, get_args, get_origin
 
 from typing_extensions import get_type_hints
@@ -70,10 +70,8 @@ class Stated:
         plain: set[type] = {one for one in members if one in (bool, int, float, str, type(None))}
         if float in plain:
             plain.add(int)
-        if any(is_mapping(one) for one in members):
+        if any(is_mapping(one) and get_args(one) != (str, str) for one in members):
             plain.add(dict)
-        if any(is_repeated(one) for one in members):
-            plain.update((list, tuple))
         several = any(is_repeated(one) or get_origin(one) is tuple for one in members)
         return cls(name, kind, option, frozenset(plain), several, str in members, number_type(kind), required)
 
@@ -95,27 +93,33 @@ class Stated:
             return None  # "not given", whatever the type says
         fitting = type(value) in self.plain or fits(value, self.type)
         if fitting and self.numbers is not None and isinstance(value, Sequence):
-            fitting = all(fits(one, self.numbers) and self._within(one) for one in value)
+            fitting = all(map(self._within, value))
         if not fitting or not self._within(value):
             raise OptionError(self.name, f"{self.name} must be {self.wanted}, not {_short(value)}")
         return self.kept(value)
 
     def kept(self, value: Any) -> Any:
-        """A copy of anything the caller could change later; a single string becomes a tuple if several are allowed."""
+        """A copy of anything the caller could change later, with numbers as Python's own; a single string becomes a
+        tuple if several are allowed.
+        """
         if type(value) is dict:
-            return dict(value)
+            return {key: _python(each) for key, each in value.items()}
         if not self.is_sequence:
-            return value
+            return _python(value)
         if isinstance(value, str) and not self.takes_text:
             return (value,)
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(map(_python, value)) if isinstance(value, list | tuple) else value
 
     def _within(self, value: Any) -> bool:
         if isinstance(value, bool | str) or not isinstance(value, Real):
             return True
-        number, option = float(value), self.option
+        option = self.option
+        try:
+            number = float(value)
+        except OverflowError:  # an integer of hundreds of digits
+            return False
         return (
-            not math.isnan(number)
+            math.isfinite(number)
             and (option.at_least is None or number >= option.at_least)
             and (option.above is None or number > option.above)
             and (option.at_most is None or number <= option.at_most)
@@ -144,11 +148,24 @@ def stated(kind: type[Any]) -> Mapping[str, Stated]:
     return _STATED.setdefault(kind, types.MappingProxyType(found))
 
 
+def _python(value: Any) -> Any:
+    """A number as JSON and Milvus take it: NumPy's are refused by both."""
+    if type(value) in _OWN or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+_OWN = frozenset({int, float, bool, str, type(None)})
+
+
 def _origin(kind: Any) -> Any:
     """`get_origin`, which mypy takes for never one of these."""
     return get_origin(kind)
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -13,6 +14,8 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.images import DecodePolicy, FileReader, as_image, decode
+from imgvec.images.fetch import without_userinfo
+from imgvec.images.readers import path_trouble
 from imgvec.rows import BOX, VECTOR, VIEW
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
 from imgvec.search.stages import Stages
@@ -27,6 +30,8 @@ Picture: TypeAlias = ImageFile | ImageBytes | Pixels | Crop
 _PICTURES = (ImageFile, ImageBytes, Pixels, Crop)
 Leaf: TypeAlias = Picture | Text | StoredId | VectorQuery
 """A form that has a vector of its own."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 VANISHES = 1e-3
 """A mix is refused whose length is below this share of its weights': an encoder in bfloat16 is no more exact than that,
@@ -135,7 +140,7 @@ class FormEncoder:
         if isinstance(form, ImageBytes):
             return self._decoded(form.data, "<bytes>", min_side)
         if isinstance(form, ImageFile):
-            return self._file(Path(form.path), min_side)
+            return self._file(form, min_side)
         place = [] if self._store.most_views is None else [VIEW, BOX]
         row = self._store.get([form.id], output_fields=["uri", "content_hash", *place]).get(form.id)
         if row is None:
@@ -150,13 +155,19 @@ class FormEncoder:
             raise QueryError(f"the box {form.box} is not inside the picture, which is {image.width} x {image.height}")
         return image.crop(form.box)
 
-    def _file(self, path: Path, min_side: int | None) -> Image.Image:
+    def _file(self, form: ImageFile, min_side: int | None) -> Image.Image:
+        shown = str(form.path)
         try:
-            path = as_present(path)
+            path = as_present(Path(form.path))
+            if is_url(shown) and not os.path.lexists(path):
+                raise no_url(shown)
+            # a link that somebody names is meant; a reader itself follows none
+            real = os.path.realpath(path)
         except RuntimeError as exc:  # ~nobody
-            raise UnreadableImage(str(path), "missing", str(exc)) from exc
-        # a link that somebody names is meant; a reader itself follows none
-        return self._decoded(FileReader(path.resolve(), str(path)).read(self._max_bytes), str(path), min_side)
+            raise UnreadableImage(shown, "missing", str(exc)) from exc
+        except ValueError as exc:
+            raise UnreadableImage(shown, *path_trouble(exc)) from exc
+        return self._decoded(FileReader(real, str(path)).read(self._max_bytes), str(path), min_side)
 
     def _decoded(self, data: bytes, uri: str, min_side: int | None) -> Image.Image:
         return decode(data, uri=uri, max_pixels=self._max_pixels, min_side=min_side, policy=self._decoding).image
@@ -173,6 +184,16 @@ def as_present(path: Path) -> Path:
     except ValueError as exc:
         raise UnreadableImage(str(path), "unusable name", f"{exc}: spell it exactly") from exc
     return path if there == absolute else Path(there)
+
+
+def is_url(text: str) -> bool:
+    return _URL.match(text) is not None
+
+
+def no_url(text: str) -> QueryError:
+    """What to say of one: to fetch it for whoever asks would let him reach what only this machine can."""
+    url = without_userinfo(text)
+    return QueryError(f"{url!r} is a URL, and queries are not fetched: pass the path or the bytes of the image")
 
 
 def needs_encoder(forms: Sequence[Form]) -> bool:

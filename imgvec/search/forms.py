@@ -11,7 +11,6 @@ Code that passes on untrusted input must build forms, and never an `ImageFile` f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -35,6 +34,10 @@ class ImageFile:
     """An image file on this machine."""
 
     path: str | Path
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str | Path) or not str(self.path):
+            raise QueryError(f"ImageFile takes the path of an image, not {self.path!r}")
 
     def to_dict(self) -> dict[str, Any]:
         return {"image": str(self.path)}
@@ -82,6 +85,8 @@ class Text:
     def __post_init__(self) -> None:
         if not isinstance(self.words, str) or not self.words.strip():
             raise QueryError(f"Text takes a non-empty string, not {self.words!r}")
+        if not _is_unicode(self.words):
+            raise QueryError(f"Text takes Unicode text, not {self.words!r}")
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.words}
@@ -94,7 +99,7 @@ class StoredId:
     id: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not self.id:
+        if not isinstance(self.id, str) or not self.id or not _is_unicode(self.id):
             raise QueryError(f"StoredId takes the id of a row, not {self.id!r}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,13 +116,11 @@ class VectorQuery:
     vector: ArrayLike = field(repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            array = np.asarray(self.vector)
-        except ValueError as exc:
-            raise QueryError(f"not a vector: {exc}") from exc
+        array = as_array(self.vector, "vector")
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise QueryError(f"an array of {array.dtype} and shape {array.shape} is not a vector: give (dim,) numbers")
-        object.__setattr__(self, "vector", array.astype(np.float32))
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which no search takes
+            object.__setattr__(self, "vector", array.astype(np.float32))
 
     @property
     def array(self) -> NDArray[np.float32]:
@@ -141,7 +144,10 @@ class Crop:
     def __post_init__(self) -> None:
         if not isinstance(self.form, ImageFile | ImageBytes | Pixels | StoredId | Crop):
             raise QueryError(f"a {type(self.form).__name__} has no picture to crop")
-        box: tuple[Any, ...] = tuple(self.box)
+        try:
+            box: tuple[Any, ...] = tuple(self.box)
+        except TypeError:
+            raise QueryError(f"the box must be x0, y0, x1, y1 in whole pixels, not {self.box!r}") from None
         if len(box) != 4 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in box):
             raise QueryError(f"the box must be x0, y0, x1, y1 in whole pixels, not {box}")
         x0, y0, x1, y1 = (int(side) for side in box)
@@ -165,18 +171,43 @@ class Like:
     parts: Sequence[tuple[Form, float]]
 
     def __post_init__(self) -> None:
-        parts: tuple[tuple[Any, Any], ...] = tuple((form, weight) for form, weight in self.parts)
+        try:
+            parts: tuple[tuple[Any, Any], ...] = tuple((form, weight) for form, weight in self.parts)
+        except (TypeError, ValueError):
+            raise QueryError(f"Like takes (form, weight) pairs, not {self.parts!r}") from None
         if not parts:
             raise QueryError("Like takes at least one (form, weight)")
         for form, weight in parts:
             if not isinstance(form, FORMS):
                 raise QueryError(f"a {type(form).__name__} is not a query form: Like takes (form, weight) pairs")
-            if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight) or not weight:
+            if isinstance(weight, bool) or not isinstance(weight, Real) or not _is_weight(weight):
                 raise QueryError(f"the weight must be a number other than 0, not {weight!r}")
         object.__setattr__(self, "parts", tuple((form, float(weight)) for form, weight in parts))
 
     def to_dict(self) -> dict[str, Any]:
         return {"like": [{**form.to_dict(), "weight": weight} for form, weight in self.parts]}
+
+
+def as_array(value: Any, what: str = "query") -> NDArray[Any]:
+    """What NumPy makes of it, as it is; raises `QueryError` where it makes nothing of it."""
+    try:
+        return np.asarray(value)
+    except Exception as exc:  # of its own kind: a tensor that wants gradients, or lies on a GPU
+        raise QueryError(f"a {type(value).__name__} is not a {what}: {exc}") from exc
+
+
+def _is_unicode(text: str) -> bool:
+    """Bytes of a name or an argument that are not UTF-8 come as lone surrogates, which nothing can encode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_weight(number: Any) -> bool:
+    """Whether sums and squares of such weights are finite; NaN is none."""
+    return bool(0 < abs(number) <= 1e100)
 
 
 Form: TypeAlias = ImageFile | ImageBytes | Pixels | Text | StoredId | VectorQuery | Crop | Like

@@ -14,26 +14,22 @@ become a text search.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
-from imgvec.images.fetch import without_userinfo
-from imgvec.search.encoding import as_present
-from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery
+from imgvec.search.encoding import as_present, is_url, no_url
+from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery, as_array
 from imgvec.sources import IMAGE_SUFFIXES
 
 Query: TypeAlias = Form | str | Path | bytes | Image.Image | NDArray[Any] | Sequence[float]
 
 STORED = "id:"
 """What a text query begins with that names a stored row."""
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def guessed(query: Query) -> Form:
@@ -49,10 +45,7 @@ def guessed(query: Query) -> Form:
     if isinstance(query, str):
         return _of_text(query)
     kind = type(query).__name__
-    try:
-        array = np.asarray(query)
-    except ValueError as exc:
-        raise QueryError(f"a {kind} is not a query: {exc}") from exc
+    array = as_array(query)
     if array.ndim == 1 and array.dtype.kind in "fiu":
         return VectorQuery(array)
     if array.ndim in (2, 3):
@@ -62,7 +55,9 @@ def guessed(query: Query) -> Form:
 
 def all_guessed(queries: Iterable[Query]) -> list[Form]:
     """The forms of many queries; raises `QueryError` for one alone, which would be taken apart."""
-    if isinstance(queries, (*FORMS, str, bytes, bytearray, memoryview, Path, Image.Image)):
+    if isinstance(queries, (*FORMS, str, bytes, bytearray, memoryview, Path, Image.Image)) or not isinstance(
+        queries, Iterable
+    ):
         raise QueryError("search_many takes a sequence of queries; search takes one")
     return [guessed(query) for query in queries]
 
@@ -70,6 +65,8 @@ def all_guessed(queries: Iterable[Query]) -> list[Form]:
 def _of_text(text: str) -> Form:
     if text.startswith(STORED):
         return StoredId(text.removeprefix(STORED))
+    if not text:
+        raise QueryError("the query is empty")  # as a path it would be the working directory
     path = Path(text)
     try:
         path = as_present(path)
@@ -78,10 +75,8 @@ def _of_text(text: str) -> Form:
         is_path = False
     if is_path:
         return ImageFile(path)
-    if _URL.match(text):
-        # fetching one for whoever asks would let him reach what only this machine can
-        url = without_userinfo(text)
-        raise QueryError(f"{url!r} is a URL, and queries are not fetched: pass the path or the bytes of the image")
+    if is_url(text):
+        raise no_url(text)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise UnreadableImage(text, "missing", "no such file")
     return Text(text, guessed=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -54,7 +54,7 @@ class SearchOptions(TypedDict, total=False):
         bool, Option(False, help="Return every view that is found, instead of each picture once with its best view.")
     ]
     consistency_level: Annotated[
-        str | None,
+        Literal["Strong", "Bounded", "Session", "Eventually"] | None,
         Option(shell=False, help="Strong, Bounded, Session or Eventually; by default the collection's own level."),
     ]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
 
@@ -27,6 +29,7 @@ class Reading(TypedDict, total=False):
 class Work(Reading, total=False):
     limit: Annotated[int, Option(10, at_least=1, at_most=99, help="How many.")]
     share: Annotated[float | None, Option(above=0, below=1, help="What share.")]
+    weight: Annotated[float | None, python_only()]
     strict: Annotated[bool, Option(False, help="Stop at the first.")]
     engine: Annotated[Literal["local", "ray"], Option("local", help="Where.")]
     mapping: Annotated[Mapping[str, str] | None, Option(help="Column to field.")]
@@ -42,8 +45,8 @@ def work(**options: Unpack[Work]) -> Work:
 
 def test_what_is_not_given_has_its_default() -> None:
     assert work() == {
-        "root": None, "exclude": (), "limit": 10, "share": None, "strict": False, "engine": "local", "mapping": None,
-        "part": None, "where": None, "on_progress": None, "source": None,
+        "root": None, "exclude": (), "limit": 10, "share": None, "weight": None, "strict": False, "engine": "local",
+        "mapping": None, "part": None, "where": None, "on_progress": None, "source": None,
     }  # fmt: skip
     assert work(limit=3)["limit"] == 3
 
@@ -68,8 +71,21 @@ def test_options_of_another_typed_dict_are_inherited() -> None:
         ("share", float("nan"), "share must be .*, not nan$"),
         ("strict", 1, "strict must be True or False, not 1$"),
         ("engine", "spark", "engine must be 'local' or 'ray'"),
-        ("mapping", ["a"], "mapping must be a mapping or None"),
-        ("part", (1, 2, 3), "part must be "),
+        ("limit", 10**400, "limit must be a whole number, at least 1 and at most 99, not 1000"),
+        ("share", float("-inf"), "share must be .*, not -inf$"),
+        ("weight", float("inf"), "weight must be a number or None, not inf$"),
+        ("engine", np.zeros((2, 2)), "engine must be 'local' or 'ray', not array"),
+        ("mapping", ["a"], "mapping must be a mapping of strings to strings or None"),
+        ("mapping", {1: "a"}, "mapping must be a mapping of strings to strings or None, not {1: 'a'}$"),
+        ("mapping", {"a": None}, "mapping must be a mapping of strings"),
+        ("part", (1, 2, 3), r"part must be \(a whole number, a whole number\) or None, not \(1, 2, 3\)$"),
+        ("part", ("a", "b"), "part must be "),
+        ("part", (0.5, 2), "part must be "),
+        ("part", (True, 2), "part must be "),
+        ("part", b"ab", "part must be "),
+        ("exclude", [1], r"exclude must be a sequence of strings, not \[1\]$"),
+        ("exclude", ["a", None], "exclude must be a sequence of strings, not"),
+        ("exclude", b"ab", "exclude must be a sequence of strings, not b'ab'$"),
         ("root", 3, "root must be a string or a Path or None, not 3$"),
         ("exclude", 3, "exclude must be a sequence.*, not 3$"),
         ("on_progress", 3, "on_progress must be .*, not 3$"),
@@ -93,6 +109,25 @@ def test_values_that_an_option_cannot_have(name: str, value: Any, wanted: str) -
 )  # fmt: skip
 def test_values_that_it_can_have(name: str, value: Any) -> None:
     assert settled(Work, {name: value})[name] == value  # type: ignore[literal-required]
+
+
+def test_a_number_too_long_to_show() -> None:
+    with pytest.raises(OptionError, match=r"limit must be .*, not a number of thousands of digits$"):
+        work(limit=10**5000)
+
+
+def test_numbers_are_kept_as_python_has_them() -> None:
+    """JSON and Milvus refuse NumPy's, which is what a count or a row of a data frame is."""
+    given = {"limit": np.int64(3), "share": np.float32(0.5), "weight": Fraction(1, 4), "part": (np.int8(0), np.int8(2))}
+    options: Any = settled(Work, given)
+    assert json.loads(json.dumps(dict(options))) == {**options, "exclude": [], "part": [0, 2]}
+    assert [type(options[name]) for name in given] == [int, float, float, tuple]
+
+    class Free(TypedDict, total=False):
+        params: Annotated[Mapping[str, Any] | None, Option()]
+
+    assert type(settled(Free, {"params": {"ef": np.int64(64)}})["params"]["ef"]) is int  # type: ignore[index]
+    assert [type(one) for one in settled(Measured, {"label": "x", "k": [np.int64(1), 2]})["k"]] == [int, int]
 
 
 def test_an_unknown_option_is_a_type_error_that_says_which_was_meant() -> None:

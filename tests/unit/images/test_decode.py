@@ -255,6 +255,12 @@ class TestAsImage:
     def test_transparent_array_shows_white(self) -> None:
         assert np.array_equal(np.asarray(as_image(np.zeros((2, 2, 4), np.uint8)).image), np.full((2, 2, 3), 255))
 
+    def test_an_image_without_pixels_is_broken(self) -> None:
+        """Pillow makes them, and what resizes them divides by zero."""
+        with pytest.raises(UnreadableImage, match="0 x 5 pixels") as raised:
+            as_image(Image.new("RGB", (0, 5)))
+        assert raised.value.reason == "broken"
+
     @pytest.mark.parametrize(
         ("array", "says"),
         [

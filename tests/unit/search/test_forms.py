@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,36 @@ def test_an_image_file_of_nobodys_home(searcher: Searcher) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("a\0.jpg", "unusable name"), ("\ud800.jpg", "unusable name"), ("x" * 300 + ".jpg", "unusable name"),
+        ("loop.jpg", "not a regular file .a symbolic link"), ("gone.jpg", "missing"),
+    ],
+)  # fmt: skip
+def test_an_image_file_that_cannot_be_one(searcher: Searcher, tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "again.jpg")
+    (tmp_path / "again.jpg").symlink_to(tmp_path / "loop.jpg")
+    with pytest.raises(UnreadableImage, match=problem):
+        searcher.vectors([ImageFile(f"{tmp_path}/{name}")])
+
+
+def test_an_image_file_at_a_url_is_not_fetched(searcher: Searcher) -> None:
+    with pytest.raises(QueryError, match=r"'https://there/a\.jpg' is a URL, and queries are not fetched"):
+        searcher.vectors([ImageFile("https://me:secret@there/a.jpg")])
+
+
+def test_a_vector_beyond_float32_is_not_finite() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isinf(VectorQuery([1e300, 1.0]).array).tolist() == [True, False]
+
+
+class Unwilling:
+    def __array__(self, *_: object, **__: object) -> None:
+        raise RuntimeError("it wants gradients")
+
+
+@pytest.mark.parametrize(
     ("made", "problem"),
     [
         (lambda: Text(""), "Text takes a non-empty string"),
@@ -189,7 +220,7 @@ def test_an_image_file_of_nobodys_home(searcher: Searcher) -> None:
         (lambda: ImageBytes("x"), "ImageBytes takes bytes, not str"),  # type: ignore[arg-type]
         (lambda: VectorQuery([[1.0]]), r"shape \(1, 1\) is not a vector"),
         (lambda: VectorQuery(["a"]), "is not a vector"),
-        (lambda: VectorQuery([[1], [1, 2]]), "^not a vector: "),
+        (lambda: VectorQuery([[1], [1, 2]]), "^a list is not a vector: "),
         (lambda: Crop(Text("x"), (0, 0, 1, 1)), "a Text has no picture to crop"),  # type: ignore[arg-type]
         (lambda: Crop(VectorQuery([1.0]), (0, 0, 1, 1)), "no picture to crop"),  # type: ignore[arg-type]
         (lambda: Crop(ImageFile("x"), (0, 0, 1)), "must be x0, y0, x1, y1"),  # type: ignore[arg-type]
@@ -197,6 +228,18 @@ def test_an_image_file_of_nobodys_home(searcher: Searcher) -> None:
         (lambda: Crop(ImageFile("x"), (0, 0, 0, 1)), "0 <= x0 < x1 and 0 <= y0 < y1"),
         (lambda: Crop(ImageFile("x"), (0, 5, 1, 5)), "0 <= x0 < x1 and 0 <= y0 < y1"),
         (lambda: Crop(ImageFile("x"), (-1, 0, 1, 1)), "0 <= x0 < x1"),
+        (lambda: Crop(ImageFile("x"), None), "must be x0, y0, x1, y1 in whole pixels, not None"),  # type: ignore[arg-type]
+        (lambda: ImageFile(""), "ImageFile takes the path of an image, not ''"),
+        (lambda: ImageFile(b"a.jpg"), "ImageFile takes the path of an image"),  # type: ignore[arg-type]
+        (lambda: ImageFile(None), "ImageFile takes the path of an image, not None"),  # type: ignore[arg-type]
+        (lambda: Text("a\ud800"), r"Text takes Unicode text, not 'a\\ud800'"),
+        (lambda: StoredId("\udcff"), "StoredId takes the id of a row"),
+        (lambda: VectorQuery(Unwilling()), "an? Unwilling is not a vector: it wants gradients"),  # type: ignore[arg-type]
+        (lambda: Like(None), r"Like takes \(form, weight\) pairs, not None"),  # type: ignore[arg-type]
+        (lambda: Like([Text("x")]), r"Like takes \(form, weight\) pairs, not \[Text"),  # type: ignore[list-item]
+        (lambda: Like([(Text("x"), 1, 2)]), r"Like takes \(form, weight\) pairs"),  # type: ignore[list-item]
+        (lambda: Like([(Text("x"), 10**400)]), "the weight must be a number"),
+        (lambda: Like([(Text("x"), 1e300)]), "the weight must be a number"),
         (lambda: Like([]), "at least one"),
         (lambda: Like([("x", 1)]), "a str is not a query form"),  # type: ignore[list-item]
         (lambda: Like([(Text("x"), 0)]), "the weight must be a number other than 0, not 0"),

@@ -18,6 +18,11 @@ from imgvec.search.guessing import all_guessed, guessed
 from imgvec.search.searcher import Searcher
 
 
+class Unwilling:
+    def __array__(self, *_: object, **__: object) -> None:
+        raise RuntimeError("it wants gradients")
+
+
 def test_the_form_that_is_meant(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"x")
@@ -40,13 +45,31 @@ def test_what_can_be_no_file_is_a_text(name: str) -> None:
     assert guessed(name) == Text(name)
 
 
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("", "the query is empty"),  # as a path it is the working directory
+        (Unwilling(), "a Unwilling is not a query: it wants gradients"),
+        ([[1], [1, 2]], "a list is not a query: "),
+        (3, "a int is not a query: use a path"),
+        ("\udcff", "Text takes Unicode text"),
+        ("id:\ud800", "StoredId takes the id of a row"),
+    ],
+)
+def test_what_no_form_takes(query: Any, problem: str) -> None:
+    with pytest.raises(QueryError, match=problem):
+        guessed(query)
+
+
 def test_a_form_is_itself(tmp_path: Path) -> None:
     form = Like([(Text(str(tmp_path)), 1)])
     assert guessed(form) is form
     assert all_guessed([form, "x"]) == [form, Text("x")]
 
 
-@pytest.mark.parametrize("one", [Text("x"), StoredId("x"), Crop(ImageFile("x"), (0, 0, 1, 1)), bytearray(b"x")])
+@pytest.mark.parametrize(
+    "one", [Text("x"), StoredId("x"), Crop(ImageFile("x"), (0, 0, 1, 1)), bytearray(b"x"), None, 3]
+)
 def test_one_form_is_not_many(one: Any) -> None:
     with pytest.raises(QueryError, match="search_many takes a sequence of queries; search takes one"):
         all_guessed(one)
