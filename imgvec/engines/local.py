@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from typing_extensions import Unpack
 
-from imgvec.errors import MissingExtra, SourceError
 from imgvec.ingest import Job, RunOptions, ingest
 from imgvec.report import IngestReport
 from imgvec.sources import Item
@@ -28,14 +27,17 @@ class LocalEngine:
 
 
 class _UntilBroken:
-    """The records up to where the source ended early, and its error then: what came before is written first."""
+    """The records up to where the source ended early, and its error then: what came before is written first.
+
+    Of whatever kind the error is: a source may be the caller's own generator, or a plug-in's.
+    """
 
     def __init__(self, records: Iterable[Item]) -> None:
         self._records = records
-        self.error: SourceError | MissingExtra | None = None
+        self.error: Exception | None = None
 
     def __iter__(self) -> Iterator[Item]:
         try:
             yield from self._records
-        except (SourceError, MissingExtra) as exc:
+        except Exception as exc:  # noqa: BLE001  raised when the run is over
             self.error = exc

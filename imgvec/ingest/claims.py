@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any
 
+from imgvec.images import BytesReader
 from imgvec.sources import Again, Item, Record, record_id
+from imgvec.sources.records import is_given
 from imgvec.sources.seen import Seen, hash64
 
 REMEMBERED_URIS = 65_536
@@ -28,7 +31,7 @@ def claimed(items: Iterable[Item]) -> Iterator[Item]:
         if not isinstance(item, Record):
             yield item
             continue
-        mark = hash64(item.uri, _canonical(item.metadata))
+        mark = hash64(item.uri, _canonical(item.metadata), *_content(item))
         former = seen.claim(hash64(item.id), mark)
         from_uri = item.id == record_id(item.uri)
         if former is not None:
@@ -39,6 +42,19 @@ def claimed(items: Iterable[Item]) -> Iterator[Item]:
             if len(uris) > REMEMBERED_URIS:
                 del uris[next(iter(uris))]
         yield item
+
+
+def _content(record: Record) -> Iterator[str]:
+    """What tells pictures apart whose uri is made of the id that they were given with.
+
+    Pixels are not looked at: two pictures in memory are never taken for one.
+    """
+    if is_given(record.uri):
+        reader = record.reader
+        yield f"{hash(reader.data)}" if isinstance(reader, BytesReader) else f"picture {next(_numbers)}"
+
+
+_numbers = count()
 
 
 def _canonical(metadata: object) -> str:

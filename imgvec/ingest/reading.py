@@ -48,6 +48,8 @@ def loaded(
                 return record, record.reader.read(max_bytes)
             except UnreadableImage as exc:
                 return exc
+            except OSError as exc:  # of a caller's own reader, or a plug-in's
+                return UnreadableImage(record.uri, "read failed", str(exc) or type(exc).__name__)
 
     chunk: list[Loaded] = []
     size, started = 0, time.monotonic()

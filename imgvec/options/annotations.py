@@ -114,4 +114,7 @@ def words_for(kind: Any) -> str:
         return "an array"
     if is_mapping(kind):
         return "a mapping of strings to strings" if get_args(kind) == (str, str) else "a mapping"
-    return _WORDS.get(origin) or f"a {getattr(origin, '__name__', origin)}"
+    if known := _WORDS.get(origin):
+        return known
+    name = getattr(origin, "__name__", str(origin))
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

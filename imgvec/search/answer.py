@@ -47,10 +47,20 @@ class Hit:
         if not self.image_id:
             object.__setattr__(self, "image_id", self.id)
 
+    def __eq__(self, other: object) -> bool:
+        # a vector among the fields is an array, which has no truth value of its own
+        return self.to_dict() == other.to_dict() if isinstance(other, Hit) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.score, self.uri))
+
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the fields stand under `fields`, dates among them as the Unix milliseconds that are stored."""
+        """For JSON; the fields stand under `fields`, dates among them as the Unix milliseconds that are stored, and
+        vectors as lists.
+        """
         own = {name: getattr(self, name) for name in _COLUMNS}
-        return {**own, "box": None if self.box is None else [*self.box], "fields": dict(self.fields)}
+        fields = {name: each.tolist() if hasattr(each, "tolist") else each for name, each in self.fields.items()}
+        return {**own, "box": None if self.box is None else [*self.box], "fields": fields}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class Keeper:
                 raise SourceError(f"{path}: the content does not match its name; move it away")
         except OSError as exc:
             raise SourceError(f"{path}: cannot keep an image there: {exc.strerror or exc}") from exc
+        except ValueError as exc:  # a NUL, or half of a pair of UTF-16
+            raise SourceError(f"{self.folder!r}: cannot keep an image there: {exc}") from exc
         return str(path)
 
 

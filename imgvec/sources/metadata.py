@@ -163,9 +163,11 @@ def load_metadata(
     return Metadata(found, folder=str(folder), refused=refused, unclear=unclear)
 
 
-def _mapping_rows(metadata: Mapping[str, Any], on_bad: OnBad) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+def _mapping_rows(metadata: Mapping[Any, Any], on_bad: OnBad) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     for number, (path, fields) in enumerate(metadata.items(), 1):
-        if isinstance(fields, Mapping):
+        if not isinstance(path, str | os.PathLike):
+            on_bad("metadata", number, f"{path!r} is not a path")
+        elif isinstance(fields, Mapping):
             yield number, os.fspath(path), dict(fields)
         else:
             on_bad("metadata", number, f"the fields of {path!r} must be a mapping")

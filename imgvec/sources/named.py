@@ -33,6 +33,10 @@ def read_named(
 ) -> Item | PassedOver:
     """The image that `place` calls `text`, with `fields`; whether it is there shows when it is read."""
     name = text.strip()
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # JSON can write half of a pair of UTF-16
+        return UnreadableImage(without_userinfo(printable(name)), "unusable name", "it is not Unicode text")
     scheme = scheme_of(name)
     if scheme in ("http", "https"):
         if reading.excludes.match(name.partition("://")[2].partition("?")[0]):

@@ -89,9 +89,8 @@ class Reading:
         given = row.get(self.columns.id)
         if isinstance(given, bool) or not isinstance(given, str | int) or given == "":
             return UnreadableImage(uri, "metadata refused", f"`{self.columns.id}` must be a string or an integer")
-        size = len(str(given).encode("utf-8", "surrogatepass"))
-        if size > MAX_ID_BYTES:
-            return UnreadableImage(uri, "metadata refused", f"its id has {size} bytes, the limit is {MAX_ID_BYTES}")
+        if problem := id_trouble(str(given)):
+            return UnreadableImage(uri, "metadata refused", problem)
         return Record(str(given), uri, reader, fields)
 
     def is_mine(self, key: str) -> bool:
@@ -128,6 +127,17 @@ def _key(item: Record | UnreadableImage | PassedOver) -> str:
     return item.id if isinstance(item, Record) else record_id(item.uri)
 
 
+def id_trouble(id_: str) -> str | None:
+    """Why no row can have the id; None if one can."""
+    try:
+        size = len(id_.encode())
+    except UnicodeEncodeError:
+        return f"its id {printable(id_)} is not Unicode text"
+    if not size:
+        return "its id is empty"
+    return f"its id has {size} bytes, the limit is {MAX_ID_BYTES}" if size > MAX_ID_BYTES else None
+
+
 def name_trouble(uri: str) -> tuple[Reason, str] | None:
     """Reason and detail where `uri` cannot be stored."""
     try:
@@ -149,5 +159,8 @@ def absolute(path: str | Path) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Bytes of a name that are not UTF-8 as `\xNN`, so that it can be printed and stored."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    r"""Bytes of a name that are not UTF-8 as `\xNN`, other halves of a pair as `\uNNNN`: printed and stored as such."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # of JSON, whose escapes are no bytes
+        return text.encode("utf-8", "backslashreplace").decode()

@@ -50,6 +50,15 @@ class Notice:
     text: str
 
 
+GIVEN = "given://"
+"""How the uris of pictures begin that were given and not kept."""
+
+
+def is_given(uri: str) -> bool:
+    """Whether the uri is of a picture that was given and not kept."""
+    return uri.startswith(GIVEN)
+
+
 @dataclass(frozen=True, slots=True)
 class Again:
     """A record whose id was already used earlier in the source."""
@@ -57,14 +66,16 @@ class Again:
     id: str
     uri: str
     same: bool
-    """Whether it is the earlier one once more: the same uri with the same metadata."""
+    """Whether it is the earlier one once more: the same uri with the same metadata, and where the uri is made of the
+    id, with the same bytes."""
     first: str | None = None
     """The earlier one's uri; None if it came too long ago to be remembered."""
 
     def refusal(self, first: str | None) -> UnreadableImage:
         """Why it is not taken; `first` is the earlier one's uri, as far as it is known."""
         if first == self.uri:
-            detail = f"{first} is already in the source with different metadata; keep one of them"
+            other = "another picture or different metadata" if is_given(self.uri) else "different metadata"
+            detail = f"{first} is already in the source with {other}; keep one of them"
         else:
             other = first or "an image"
             detail = f"its id {self.id!r} is already used by {other}; ids must be unique"

@@ -14,7 +14,7 @@ from imgvec.images.fetch import without_userinfo
 from imgvec.images.readers import BytesReader
 from imgvec.sources.files import MAGIC, OTHER_SUFFIXES
 from imgvec.sources.passing import is_system
-from imgvec.sources.reading import Item, Reading
+from imgvec.sources.reading import Item, Reading, printable
 from imgvec.sources.records import EXCLUDED, SYSTEM, PassedOver
 
 #: What a list or a manifest may name besides http(s) and paths. Its lines may be a stranger's: they do not choose among
@@ -33,20 +33,21 @@ class ObjectReader:
 
     def read(self, max_bytes: int) -> bytes:
         """Raises `UnreadableImage`: missing, permission denied, not a regular file, read failed, empty, too large."""
+        shown = without_userinfo(self.url)
         try:
-            with _translated(self.url), open_object(self.url) as file:
+            with _translated(shown), open_object(self.url) as file:
                 data = file.read(max_bytes + 1)
         except (SourceError, MissingExtra) as exc:
-            raise UnreadableImage(self.url, "read failed", str(exc)) from exc
+            raise UnreadableImage(shown, "read failed", str(exc)) from exc
         except FileNotFoundError as exc:
-            raise UnreadableImage(self.url, "missing") from exc
+            raise UnreadableImage(shown, "missing") from exc
         except PermissionError as exc:
-            raise UnreadableImage(self.url, "permission denied", str(exc)) from exc
+            raise UnreadableImage(shown, "permission denied", str(exc)) from exc
         except IsADirectoryError as exc:
-            raise UnreadableImage(self.url, "not a regular file", "a folder") from exc
+            raise UnreadableImage(shown, "not a regular file", "a folder") from exc
         except OSError as exc:
-            raise UnreadableImage(self.url, "read failed", str(exc)) from exc
-        return BytesReader(data, self.url).read(max_bytes)
+            raise UnreadableImage(shown, "read failed", str(exc)) from exc
+        return BytesReader(data, shown).read(max_bytes)
 
 
 def open_object(url: str) -> BinaryIO:
@@ -60,6 +61,8 @@ def read_object(
     url: str, reading: Reading, fields: Mapping[str, Any] | None = None, row: Mapping[str, Any] | None = None
 ) -> Item:
     """The object at `url`; whether it is there shows when it is read."""
+    if _has_password(url):
+        return UnreadableImage(without_userinfo(printable(url)), "unusable name", _NO_USERINFO)
     return reading.image(url, ObjectReader(url), url, fields=fields, row=row)
 
 
@@ -117,14 +120,21 @@ def _is_taken(path: str, every_suffix: bool) -> bool:
     return bool(name) and not name.startswith(".") and (every_suffix or suffix not in OTHER_SUFFIXES)
 
 
+_NO_USERINFO = "a stored address must not contain a password"
+
+
+def _has_password(url: str) -> bool:
+    return re.match(r"[^/]*://[^/]*:[^/]*@", url) is not None
+
+
 def _filesystem(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0].lower()
     if "::" in url or scheme in _LOCAL:
         raise SourceError(
             f"{url}: chained and cached addresses are not supported; use the address of the object itself"
         )
-    if re.match(r"[^/]*://[^/]*:[^/]*@", url):
-        raise SourceError(f"{without_userinfo(url)}: a stored address must not contain a password")
+    if _has_password(url):
+        raise SourceError(f"{without_userinfo(url)}: {_NO_USERINFO}")
     try:
         import fsspec
     except ImportError as exc:

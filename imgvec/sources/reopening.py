@@ -11,11 +11,11 @@ from imgvec.images.fetch import without_userinfo
 from imgvec.images.readers import FileReader, content_hash
 from imgvec.sources import registry, remote
 from imgvec.sources.columns import Columns
-from imgvec.sources.given import is_given
 from imgvec.sources.guards import Guards
 from imgvec.sources.named import path_of, scheme_of
 from imgvec.sources.places import Place
 from imgvec.sources.reading import absolute, printable
+from imgvec.sources.records import is_given
 from imgvec.sources.remote import ObjectReader
 
 Roots = str | Path | Iterable[str | Path]
@@ -89,6 +89,10 @@ def _located(path: str, uri: str, roots: Roots | None) -> str:
     """Where the path leads, links resolved; raises `UnreadableImage` for what lies outside the roots."""
     if "\0" in path:
         raise UnreadableImage(_shown(uri), "unusable name", "it contains NUL")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise UnreadableImage(_shown(uri), "unusable name", "it is not Unicode text") from None
     is_absolute = path.startswith("/")
     if roots is None:
         if not is_absolute:

@@ -17,6 +17,7 @@ from imgvec.options import Option, documented, settled
 from imgvec.sources import files, registry, remote
 from imgvec.sources.braces import expand, has_braces
 from imgvec.sources.columns import Columns, FieldProblem, Fields
+from imgvec.sources.frames import Table
 from imgvec.sources.given import Given, read_given
 from imgvec.sources.gone import gone_from
 from imgvec.sources.guards import Guards
@@ -103,6 +104,13 @@ class Source:
     @documented(SourceOptions)
     def __init__(self, spec: Spec, **options: Unpack[SourceOptions]) -> None:
         """Raises `UsageError` for an invalid option; whether anything exists is checked when the source is read."""
+        if isinstance(spec, Table | Mapping | bytes | bytearray | memoryview) or not isinstance(
+            spec, str | Record | Iterable | Path
+        ):
+            raise UsageError(
+                f"a {type(spec).__name__} is not a source: give a path, a URL, or an iterable of paths, records and "
+                f"(id, picture, metadata)"
+            )
         object.__setattr__(self, "spec", spec)
         object.__setattr__(self, "options", settled(SourceOptions, options))
         check_encoding(self.options["name_encoding"])

@@ -25,7 +25,7 @@ from imgvec.errors import ImgvecError, WriteFailed
 from imgvec.images import BytesReader, content_hash
 from imgvec.ingest import Resources, claimed, claims, ingest
 from imgvec.report import IngestReport
-from imgvec.sources import Again, Item, Record, record_id
+from imgvec.sources import Again, Item, Record, Source, record_id
 from imgvec.sources.seen import Seen
 from imgvec.vectors import Vectors
 
@@ -91,6 +91,18 @@ class TestClaims:
         (_, again) = claimed([record("A", "/a", **one), record("A", "/a", **other)])
         assert isinstance(again, Again)
         assert again.same
+
+    def test_another_picture_of_an_id_is_not_the_first_one_again(self) -> None:
+        """The uri of a picture that was given is made of its id, so that it says nothing of the picture."""
+        given = [("A", b"x"), ("A", b"x"), ("A", b"y"), (None, b"x"), (None, b"y"), (None, b"x"), ("B", picture(1)),
+                 ("B", picture(2))]  # fmt: skip
+        found = [one for one in claimed(iter(Source(given))) if isinstance(one, Again)]
+        assert [(one.id, one.same) for one in found] == [
+            ("A", True), ("A", False), (record_id(f"given://{content_hash(b'x')}"), True), ("B", False),
+        ]  # fmt: skip
+        refusal = found[1].refusal("given://A")
+        assert refusal.reason == "given twice"
+        assert "given://A is already in the source with another picture or different metadata" in refusal.detail
 
     def test_values_that_differ_in_the_middle(self) -> None:
         other = np.arange(3000)

@@ -181,6 +181,17 @@ def test_as_json() -> None:
     assert whole["verdict"] == {"match": False, "false_match_rate": 0.01}
 
 
+def test_hits_with_their_vectors() -> None:
+    answer = ask(filled(2), output_fields=["vector"])
+    assert answer[0].fields["vector"].shape == (16,)
+    assert json.loads(json.dumps(answer.to_dict()))["hits"][0]["fields"]["vector"][0] == pytest.approx(1)
+    again = pickle.loads(pickle.dumps(answer))
+    assert again == answer
+    assert again[0] in answer
+    assert again != ask(filled(1), output_fields=["vector"])
+    assert len({*answer, *again}) == 2
+
+
 def test_as_a_data_frame() -> None:
     pytest.importorskip("pandas")
     store = filled(3)

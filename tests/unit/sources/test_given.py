@@ -6,10 +6,12 @@ import io
 import os
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pictures import picture
 from records import read_source
@@ -139,6 +141,10 @@ def test_options_of_a_source_hold_for_them_too() -> None:
     [
         (("a", np.zeros((2, 2, 7), np.uint8), {}), "not an image"),
         (("a" * 65, png(1), {}), "metadata refused"),
+        (("\ud800", png(1), {}), "metadata refused"),
+        (Record("", "camera/7", BytesReader(png(1), "camera/7"), {}), "metadata refused"),
+        (Record("\udcff", "camera/7", BytesReader(png(1), "camera/7"), {}), "metadata refused"),
+        (Record("a", "camera/\ud800", BytesReader(png(1), "camera"), {}), "unusable name"),
         (("a", b"", {}), "empty"),
         (("a", b"x" * 20_000, {}), "too large"),
     ],
@@ -161,6 +167,40 @@ def test_what_is_refused_is_named(given: Any, reason: str, kept: bool, tmp_path:
 def test_what_is_neither_is_a_wrong_call(given: Any) -> None:
     with pytest.raises(UsageError):
         read([given])
+
+
+@pytest.mark.parametrize("change", [{"id": 5}, {"uri": None}, {"uri": b"x"}, {"metadata": None}, {"metadata": ["a"]}])
+def test_a_record_of_other_types_is_a_wrong_call(change: dict[str, Any]) -> None:
+    record = replace(Record("a", "camera/7", BytesReader(png(1), "camera/7"), {}), **change)
+    with pytest.raises(UsageError, match="of a record must be"):
+        read([record])
+
+
+@pytest.mark.parametrize(
+    "spec", [5, None, b"x", bytearray(b"x"), {"a.jpg": {"n": 1}}, picture(1), pa.table({"path": ["a.jpg"]})]
+)
+def test_what_is_not_a_source(spec: Any) -> None:
+    with pytest.raises(UsageError, match=rf"^a {type(spec).__name__} is not a source: give a path"):
+        Source(spec)
+
+
+def test_an_id_as_numpy_and_data_frames_have_it() -> None:
+    (one,) = read([(np.int64(7), png(1))])
+    assert (one.id, one.uri) == ("7", "given://7")
+
+
+def test_metadata_whose_keys_are_not_strings_is_passed_over() -> None:
+    (said, one) = read_source([("a", png(1), {0: "x", None: 1, "n": 2})], field_problem=field_problem)
+    assert isinstance(one, Record)
+    assert isinstance(said, Notice)
+    assert one.metadata == {"n": 2}
+    assert "ignored columns: 0, None (a field name is" in said.text
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "\ud800"])
+def test_a_folder_that_none_can_be(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot keep an image there"):
+        read([("a", png(1), {})], keep=tmp_path / folder)
 
 
 def test_they_are_not_pruned() -> None:

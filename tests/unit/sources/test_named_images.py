@@ -60,12 +60,34 @@ def notices(source: object, **options: Any) -> list[str]:
             "unusable name",
             "a stored URL must not contain a user name or password",
         ),
+        (
+            "s3://me:pw@b/a.jpg",
+            "s3://b/a.jpg",
+            "unusable name",
+            "a stored address must not contain a password",
+        ),
         ("http://h/ .jpg", "http://h/ .jpg", "unusable name", "a URL must not contain spaces or control characters"),
     ],
 )  # fmt: skip
 def test_what_a_line_may_not_name(line: str, uri: str, reason: str, detail: str, tmp_path: Path) -> None:
     path = written(tmp_path, "l.txt", f"{line}\n")
     assert refused(path) == [(uri, reason, detail.format(folder=tmp_path))]
+
+
+@pytest.mark.parametrize(
+    "name", ["\\ud800.jpg", "http://h/\\ud800.jpg", "memory://b/\\udfff.jpg", "file:///\\ud800.jpg"]
+)
+def test_a_row_that_names_half_of_a_character_costs_itself_alone(name: str, tmp_path: Path) -> None:
+    """JSON can write one, and no file system and no network can have it."""
+    path = written(
+        tmp_path,
+        "m.jsonl",
+        f'{{"path": "{name}"}}\n{{"path": "a.jpg", "sku": "\\ud800"}}\n{{"path": "b.jpg", "sku": "b"}}\n',
+    )
+    assert refused(path, id_column="sku") == [
+        (name, "unusable name", "it is not Unicode text"),
+        (f"{tmp_path}/a.jpg", "metadata refused", "its id \\ud800 is not Unicode text"),
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["abfs", "abfss", "az", "gcs", "gs", "hf", "memory", "s3", "s3a", "S3"])

@@ -177,6 +177,18 @@ def test_no_scheme_that_a_list_may_not_name(uri: str) -> None:
     assert reason(uri, None) == "unusable name"
 
 
+@pytest.mark.parametrize("roots", [None, ["/there"]])
+@pytest.mark.parametrize("uri", ["\ud800.png", "/\ud800", "/there/a.tar!\ud800", "file:///\ud800"])
+def test_a_name_that_is_not_text(uri: str, roots: Any) -> None:
+    assert reason(uri, roots) in ("unusable name", "missing")
+
+
+def test_a_password_is_not_told() -> None:
+    with pytest.raises(UnreadableImage, match="must not contain a password") as raised:
+        reopen("s3://me:secret@b/a.png", ())
+    assert "secret" not in str(raised.value)
+
+
 def test_objects_in_a_store() -> None:
     fsspec = pytest.importorskip("fsspec", reason="the extra `remote` is not installed")
     store = fsspec.filesystem("memory")
