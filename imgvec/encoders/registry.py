@@ -80,11 +80,7 @@ def load_encoder(
     instead) and `EncoderError` for a device or dtype that cannot be used.
     """
     found = _find(spec, device, dtype, cache_dir)
-    encoder = found.call(found.kind.load)
-    if not isinstance(encoder, Encoder):
-        raise EncoderUnavailable(
-            f"{spec.model}: the kind {found.prefix!r} made a {type(encoder).__name__} instead of an encoder"
-        )
+    encoder = found.loaded()
     if _split(encoder.binding.model)[0] != found.prefix:
         raise EncoderUnavailable(
             f"{spec.model}: the kind {found.prefix!r} made an encoder called {encoder.binding.model!r}, a name "
@@ -121,9 +117,12 @@ def describe(model: str, revision: str | None = None) -> dict[str, Any]:
     Always `model`; raises `EncoderUnavailable` as `load_encoder` does.
     """
     found = _find(EncoderSpec(model, revision), "auto", "auto", None)
-    if found.kind.describe is not None:
-        return found.call(found.kind.describe)
-    return found.call(found.kind.load).binding.to_dict()
+    if found.kind.describe is None:
+        return found.loaded().binding.to_dict()
+    facts: Any = found.call(found.kind.describe)
+    if not isinstance(facts, dict):
+        raise EncoderUnavailable(f"{model}: the kind {found.prefix!r} described it by a {type(facts).__name__}")
+    return facts
 
 
 def prefixes() -> list[str]:
@@ -137,6 +136,15 @@ class _Found:
     point: EntryPoint
     kind: EncoderKind
     request: EncoderRequest
+
+    def loaded(self) -> Encoder:
+        encoder: Any = self.call(self.kind.load)
+        if not isinstance(encoder, Encoder):
+            made = type(encoder).__name__
+            raise EncoderUnavailable(
+                f"{self.request.spec.model}: the kind {self.prefix!r} made a {made} instead of an encoder"
+            )
+        return encoder
 
     def call(self, function: Callable[[EncoderRequest], R]) -> R:
         """The only place that runs a kind; any foreign exception becomes `EncoderUnavailable`."""
@@ -159,7 +167,7 @@ def _find(spec: EncoderSpec, device: str, dtype: str, cache_dir: Path | None) ->
         kind = point.load()
     except ModuleNotFoundError as exc:
         raise _missing(spec.model, point, exc) from exc
-    except (ImportError, AttributeError) as exc:
+    except Exception as exc:  # whatever its module raises
         raise EncoderUnavailable(f"{spec.model}: the plug-in {point.value} cannot be loaded: {exc}") from exc
     if not isinstance(kind, EncoderKind):
         raise EncoderUnavailable(f"{spec.model}: the plug-in {point.value} is not an EncoderKind")

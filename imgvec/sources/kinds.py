@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from imgvec.errors import UsageError
 from imgvec.sources.columns import Columns
 from imgvec.sources.guards import Guards
 from imgvec.sources.places import Place
@@ -36,3 +37,18 @@ class Kind:
     members: Callable[[Place], frozenset[str]] | None = None
     """The keys of all that the place holds, whether images or not, for pruning; None if nobody can know. Raises
     `SourceError` where the place cannot be read to its end."""
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for an ending or a scheme that would stand for other names than are meant."""
+        for ending in _several("endings", self.endings):
+            if ending != ending.lower() or not ending.startswith(".") or len(ending) < 2:
+                raise UsageError(f"an ending is in lower case and begins with a dot, unlike {ending!r}")
+        for scheme in _several("schemes", self.schemes):
+            if scheme != scheme.lower() or not scheme or ":" in scheme:
+                raise UsageError(f"a scheme is in lower case and without ://, unlike {scheme!r}")
+
+
+def _several(name: str, given: object) -> tuple[str, ...]:
+    if not isinstance(given, tuple) or not all(isinstance(one, str) for one in given):
+        raise UsageError(f"the {name} of a kind of source are a tuple of strings, not {given!r}")
+    return given

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from itertools import chain
 
 from imgvec.errors import SourceError
+from imgvec.sources.foreign import translated
 from imgvec.sources.kinds import Kind
 
 GROUP = "imgvec.sources"
@@ -44,7 +45,7 @@ def plug_ins() -> tuple[Kind, ...]:
             raise SourceError(f"{by} cannot be loaded: {exc}; repair or uninstall it") from exc
         if not isinstance(kind, Kind):
             raise SourceError(f"{by} is a {type(kind).__name__}, not an imgvec.sources.Kind: repair or uninstall it")
-        found.append(kind)
+        found.append(translated(kind, by))
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,16 @@ def _away(request: EncoderRequest) -> CallableEncoder:
 
 
 BROKEN, AWAY = EncoderKind(load=_broken), EncoderKind(load=_away)
+VAGUE = EncoderKind(load=load, describe=lambda request: [request])  # type: ignore[arg-type,return-value]
 
 
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """What packages would register."""
     asked.clear()
-    targets = {name.lower(): f"{__name__}:{name}" for name in ("CORNERS", "STRANGE", "NOTHING", "BROKEN", "AWAY")}
+    targets = {
+        name.lower(): f"{__name__}:{name}" for name in ("CORNERS", "STRANGE", "NOTHING", "BROKEN", "AWAY", "VAGUE")
+    }
     targets |= {
         "gone": "no_such_package.encoders:KIND [vision]",
         "typo": f"{__name__}:CORNRES",
@@ -102,6 +106,26 @@ def test_an_entry_point_adds_a_kind() -> None:
 def test_what_cannot_be_loaded_says_why(model: str, said: str) -> None:
     with pytest.raises(MissingExtra if model == "gone:one" else EncoderUnavailable, match=said):
         load_encoder(EncoderSpec(model))
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no GPU')", "def (", "import ctypes; ctypes.CDLL('/nowhere.so')"])
+def test_a_module_that_cannot_be_imported(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imgvec_sour.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("sour", "imgvec_sour:KIND", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [point])
+    for ask in (lambda: load_encoder(EncoderSpec("sour:one")), lambda: describe("sour:one")):
+        with pytest.raises(EncoderUnavailable, match="sour:one: the plug-in imgvec_sour:KIND cannot be loaded: "):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("nothing:one", "the kind 'nothing' made a str instead of an encoder"), ("vague:one", "described it by a list")],
+)
+def test_what_cannot_be_described_says_why(model: str, said: str) -> None:
+    with pytest.raises(EncoderUnavailable, match=said):
+        describe(model)
 
 
 @pytest.mark.parametrize("model", ["C:\\models\\vit", "https://host/model", "org/model", "a:b"])

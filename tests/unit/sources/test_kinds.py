@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pictures import picture
 
-from imgvec.errors import SourceError
+from imgvec.errors import SourceError, UnreadableImage
 from imgvec.sources import Record, Source, registry, reopen
 
 PLUG_IN = """
@@ -36,6 +36,9 @@ KIND = Kind(
     holds=lambda folder: os.path.exists(folder + "/album.index"),
 )
 """
+
+
+MADE = "from imgvec.sources import Kind\nKIND = Kind(name='b', read=lambda place, reading: iter([]), {})"
 
 
 @pytest.fixture
@@ -87,12 +90,50 @@ def test_without_the_distribution_they_are_a_file_and_a_folder(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("import nowhere_to_be_found", "cannot be loaded: No module named"), ("KIND = 5", "is a int, not an imgvec")],
+    [
+        ("import nowhere_to_be_found", "cannot be loaded: No module named"),
+        ("raise RuntimeError('no')", "cannot be loaded: no;"),
+        ("KIND = 5", "is a int, not an imgvec"),
+        (MADE.format("endings='.blob'"), "cannot be loaded: the endings of a kind of source are a tuple of strings"),
+        (MADE.format("endings=('blob',)"), "cannot be loaded: an ending is in lower case and begins with a dot"),
+        (MADE.format("endings=('.',)"), "cannot be loaded: an ending is in lower case"),
+        (MADE.format("endings=('.BLOB',)"), "cannot be loaded: an ending is in lower case"),
+        (MADE.format("schemes=('blob://',)"), "cannot be loaded: a scheme is in lower case and without ://"),
+    ],
 )
 def test_one_that_cannot_be_loaded_is_named(install: Path, tmp_path: Path, text: str, says: str) -> None:
     (install / "imgvec_blobs.py").write_text(text)
     with pytest.raises(SourceError, match=f"imgvec_blobs:KIND, which blobs adds as a kind of source, {says}"):
         iter(Source(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("read=lambda place, reading: 1 / 0", "failed: ZeroDivisionError: division by zero; repair or uninstall it"),
+        ("read=lambda place, reading: None", "failed: TypeError: 'NoneType' object is not iterable"),
+        ("read=lambda place, reading: iter(['a.jpg'])", "gave a str instead of a record"),
+    ],
+)
+def test_one_that_fails_is_named(install: Path, tmp_path: Path, text: str, says: str) -> None:
+    made = MADE.replace("read=lambda place, reading: iter([]), {}", f"endings=('.blob',), {text}")
+    (install / "imgvec_blobs.py").write_text(made)
+    (tmp_path / "x.blob").touch()
+    with pytest.raises(SourceError, match=f"x.blob: imgvec_blobs:KIND, which blobs adds as a kind of source, {says}"):
+        uris(tmp_path / "x.blob")
+
+
+@pytest.mark.parametrize("wrong", ["1 / 0", "'text'"])
+def test_one_whose_other_calls_fail_is_named_too(install: Path, tmp_path: Path, wrong: str) -> None:
+    calls = f"holds=lambda folder: {wrong}, reopen=lambda *_: {wrong}, members=lambda place: {wrong}"
+    (install / "imgvec_blobs.py").write_text(MADE.format(f"endings=('.blob',), {calls}"))
+    (tmp_path / "x.blob").touch()
+    says = "imgvec_blobs:KIND, which blobs adds as a kind of source, (failed: ZeroDivisionError|gave a str instead of)"
+    with pytest.raises(SourceError, match=f"{tmp_path}: {says}"):
+        uris(tmp_path)
+    with pytest.raises(UnreadableImage, match=says):
+        reopen(f"{tmp_path}/x.blob!0", None)
+    assert not Source(tmp_path / "x.blob").gone()(f"{tmp_path}/x.blob!0"), "nobody knows, so that nothing is deleted"
 
 
 def test_what_imgvec_reads_itself_asks_no_plug_in(install: Path, tmp_path: Path) -> None:
