@@ -19,6 +19,7 @@ from typing import Any, Protocol, Required, Self
 
 from typing_extensions import TypedDict, Unpack
 
+from imgvec.errors import QueryError
 from imgvec.filters import FieldType
 from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
@@ -58,6 +59,13 @@ class VectorField:
     def unit(self) -> bool:
         """Whether its vectors are of unit length."""
         return self.metric_type != "L2"
+
+
+def vector_named(name: str, vectors: Mapping[str, VectorField], collection: str) -> VectorField:
+    """The vector of that name, of those that the collection has; raises `QueryError`."""
+    if name not in vectors:
+        raise QueryError(f"{collection!r} has no vector {name!r} (vectors: {', '.join(vectors)})")
+    return vectors[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +207,25 @@ class Searches(Reads, Protocol):
 
 
 class Indexes(Searches, Protocol):
-    """A store whose vector index can be built and looked at."""
+    """A store whose vector indexes can be built and looked at."""
 
     def build_index(
-        self, type: str, params: Mapping[str, Any], *, timeout: float = ..., on_progress: OnProgress | None = None
+        self,
+        type: str,
+        params: Mapping[str, Any],
+        *,
+        timeout: float = ...,
+        on_progress: OnProgress | None = None,
+        vector: str = ...,
     ) -> float:
-        """Replace the vector index and load; returns the seconds from the request to the true end of building.
+        """Replace the index of `vector` and load; returns the seconds from the request to the true end of building.
 
         Raises `BackendError`, and then the former index is back.
         """
         ...
 
-    def index_state(self) -> IndexState:
-        """How far the vector index is, and whether it is loaded."""
+    def index_state(self, vector: str = ...) -> IndexState:
+        """How far the index of `vector` is, and whether it is loaded."""
         ...
 
 

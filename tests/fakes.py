@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -167,13 +168,22 @@ class FakeStore(Store):
         return sum(self.rows.pop(id_, None) is not None for id_ in ids)
 
     def build_index(
-        self, type: str, params: Mapping[str, Any], *, timeout: float = 1.0, on_progress: OnProgress | None = None
+        self,
+        type: str,
+        params: Mapping[str, Any],
+        *,
+        timeout: float = 1.0,
+        on_progress: OnProgress | None = None,
+        vector: str = "vector",
     ) -> float:
-        self.index = IndexInfo(type, params)
+        if vector == "vector":
+            self.index = IndexInfo(type, params)
+        else:
+            self.further[vector] = replace(self.further[vector], index=IndexInfo(type, params))
         Telling("build", on_progress)("indexing rows", self.count(), self.count())
         return 0.0
 
-    def index_state(self) -> IndexState:
+    def index_state(self, vector: str = "vector") -> IndexState:
         return IndexState("Finished", self.count(), 0, self.count(), loaded=True)
 
 

@@ -44,6 +44,17 @@ class Neighbours:
             scores[query, : len(kept)] = self.scores[query, kept]
         return Neighbours(ids, scores)
 
+    def once(self) -> Neighbours:
+        """Where several rows have one id, their picture's, each id by the best of them."""
+        ids, scores = [], np.full_like(self.scores, np.nan)
+        for query, found in enumerate(self.ids):
+            first: dict[str, int] = {}
+            for column, id_ in enumerate(found):
+                first.setdefault(id_, column)
+            ids.append(list(first))
+            scores[query, : len(first)] = self.scores[query, list(first.values())]
+        return Neighbours(ids, scores)
+
 
 class ExactSearch:
     """The `limit` nearest of the rows that are added, for many queries at once.
@@ -205,15 +216,16 @@ def nearest(
     filter: str = "",
     device: str = "auto",
     on_rows: Callable[[int], None] | None = None,
+    by: str = "id",
 ) -> Neighbours:
     """The `limit` nearest of a collection's rows, or of those that match, to each of (q, dim) queries.
 
-    The rows stream by once; `on_rows` gets how many did so far.
+    The rows stream by once; `on_rows` gets how many did so far. `by` is the field that stands for a row in the outcome.
     """
     search = ExactSearch(queries, limit=limit, metric_type=store.metric_type, device=device)
     seen = 0
-    for rows in store.scan(["vector"], filter):
-        search.add([row["id"] for row in rows], np.stack([row["vector"] for row in rows]))
+    for rows in store.scan(["vector", *([] if by == "id" else [by])], filter):
+        search.add([row[by] for row in rows], np.stack([row["vector"] for row in rows]))
         seen += len(rows)
         if on_rows:
             on_rows(seen)

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from imgvec.indexes.pictures import Ranked
 from imgvec.indexes.recall import Estimate
+from imgvec.rows import VECTOR
 
 Severity = Literal["error", "warning"]
 
@@ -56,13 +58,17 @@ class Verification:
     rows: int
     """Number of rows read."""
     recall: Estimate | None
-    """recall@`limit` of stored rows, with its 95 % interval; None if no row can be a query. An approximate index
+    """recall@`limit` for stored rows, with its 95 % interval; None if no row can be a query. An approximate index
     finds the neighbours of the rows that it holds more easily than those of other pictures: `tune` measures the latter.
     """
     findings: tuple[Finding, ...]
     checked: Mapping[str, int]
     """How many vectors, searches, probes and scores were looked at."""
     seconds: float
+    ranked: Ranked = "rows"
+    """What recall is of: of pictures in a collection of views, as a search by default finds them."""
+    vector: str = VECTOR
+    """The name of the vector that was looked at."""
 
     @property
     def ok(self) -> bool:

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import FilterError, QueryError
-from imgvec.indexes.exact import Neighbours, nearest
-from imgvec.indexes.recall import MARGIN, Estimate, estimate, recalls
+from imgvec.indexes import pictures
+from imgvec.indexes.exact import Neighbours
+from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import WHOLE, tolerance
 from imgvec.progress import Telling
 from imgvec.store import Found, Searches
 from imgvec.vectors import Vectors, has_direction, norms
+from imgvec.views import rows_to_ask
 
 Half = Literal["choice", "held out"]
 HALVES: tuple[Half, Half] = ("choice", "held out")
@@ -43,7 +45,9 @@ class Queries:
 
     vectors: Vectors
     own: Sequence[str] | None
-    """Where the queries are stored rows: their ids, which are not neighbours of themselves."""
+    """Where the queries are stored rows: their ids, or of views their pictures' ids. These are not among the hits."""
+    rows: Sequence[str] = ()
+    """The ids of the stored rows."""
 
     def half(self, which: Half) -> slice:
         middle = len(self.vectors) // 2
@@ -63,7 +67,7 @@ class Asked(Protocol):
     def limit(self) -> int: ...
     @property
     def asked(self) -> int:
-        """Hits that a search has to ask for."""
+        """Rows that a search has to ask for."""
 
     def size(self, which: Half) -> int:
         """How many queries that half has."""
@@ -89,7 +93,11 @@ class Questions:
 
     @property
     def asked(self) -> int:
-        """Hits to ask for, so that `limit` are left without the query's own row."""
+        return rows_to_ask(self._wanted, self.store.most_views)
+
+    @property
+    def _wanted(self) -> int:
+        """Hits to ask for, so that `limit` are left without the query's own."""
         return self.limit if self.queries.own is None else self.limit + 1
 
     def size(self, which: Half) -> int:
@@ -105,7 +113,7 @@ class Questions:
         found: list[Sequence[Found]] = []
         for start in range(0, len(vectors), _BATCH):
             part = vectors[start : start + _BATCH]
-            found += self.store.search(part, limit=self.asked, filter=self.filter, params=params)
+            found += pictures.found(self.store, part, limit=self._wanted, filter=self.filter, params=params)
         if self.queries.own is not None:
             pairs = zip(found, self.queries.own[half], strict=True)
             found = [[hit for hit in hits if hit.id != own][: self.limit] for hits, own in pairs]
@@ -130,7 +138,7 @@ def bounded(shares: NDArray[np.float64], confidence: float) -> Estimate:
 def latencies(
     store: Searches, vectors: Vectors, settings: Sequence[Mapping[str, Any]], calls: int, *, limit: int, filter: str
 ) -> list[Latency]:
-    """Time at least `calls` searches of one of the (n, dim) vectors with each of the settings.
+    """Time at least `calls` searches of one of the (n, dim) vectors with each of the settings, for `limit` hits.
 
     They take turns, so that whatever else the machine does slows all of them alike.
     """
@@ -140,7 +148,7 @@ def latencies(
             for number in range(start - _WARM_CALLS, start + _TURN):
                 query = vectors[number % len(vectors)][None]
                 began = time.perf_counter()
-                store.search(query, limit=limit, filter=filter, params=params)
+                pictures.found(store, query, limit=limit, filter=filter, params=params)
                 if number >= start:
                     timed.append(time.perf_counter() - began)
     return [_latency(timed) for timed in seconds]
@@ -168,10 +176,10 @@ def questions(
         stage = f"exact neighbours of {len(queries.vectors):,} queries among {among}"
         tell(stage, 0, rows)
         own = queries.own
-        exact = nearest(
+        exact = pictures.neighbours(
             store,
             queries.vectors,
-            limit=limit + MARGIN + (own is not None),
+            limit=limit + (own is not None),
             filter=filter_,
             device=device,
             on_rows=partial(_streamed, tell, stage, rows),
@@ -195,10 +203,11 @@ def check_rows(store: Searches, filters: Sequence[str]) -> None:
 
 def sampled(store: Searches, ids: Sequence[str]) -> Queries:
     """Stored rows as queries; those that no search can be made with are left out."""
-    rows = store.get(ids, with_vector=True)
-    usable = {id_: row["vector"] for id_, row in rows.items() if _usable(row["vector"])}
-    vectors = np.stack(list(usable.values())) if usable else np.empty((0, store.dim), np.float32)
-    return Queries(vectors.astype(np.float32, copy=False), list(usable))
+    name = pictures.key(store)
+    rows = store.get(ids, output_fields=[] if name == "id" else [name], with_vector=True)
+    usable = {id_: row for id_, row in rows.items() if _usable(row["vector"])}
+    vectors = np.array([row["vector"] for row in usable.values()], np.float32).reshape(len(usable), store.dim)
+    return Queries(vectors, [row.get(name, id_) for id_, row in usable.items()], list(usable))
 
 
 def shuffled(vectors: Vectors, seed: int) -> Queries:

@@ -16,6 +16,7 @@ from pathlib import Path
 from imgvec.errors import MissingExtra, TargetError, UsageError
 from imgvec.indexes.ladder import text
 from imgvec.indexes.tuned import Point, Tuned
+from imgvec.rows import VECTOR
 
 FORMATS = (".html", ".png")
 
@@ -92,7 +93,8 @@ def series(results: Sequence[Tuned]) -> list[Series]:
 
 def title(results: Sequence[Tuned]) -> str:
     first = results[0]
-    return f"{first.collection}: recall@{first.limit} against latency"
+    of = first.collection if first.vector == VECTOR else f"{first.collection} ({first.vector})"
+    return f"{of}: {first.measure} against latency"
 
 
 def page(results: Sequence[Tuned]) -> str:
@@ -251,7 +253,9 @@ def _tick_text(recall: float) -> str:
 
 
 def _x_label(results: Sequence[Tuned]) -> str:
-    return f"recall@{results[0].limit} (share of the exact {results[0].limit} nearest that are found)"
+    first = results[0]
+    what = " pictures" if first.ranked == "pictures" else ""
+    return f"{first.measure} (share of the exact {first.limit} nearest{what} that are found)"
 
 
 def _tip(each: Series, point: Point) -> str:

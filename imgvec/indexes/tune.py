@@ -22,6 +22,7 @@ from imgvec.errors import OptionError
 from imgvec.indexes.ladder import Cell, climb, grid, staircase, text
 from imgvec.indexes.measure import HALVES, Asked, Half, Latency, bounded, check_rows, questions, shuffled
 from imgvec.indexes.options import MeasureOptions, RecallOptions
+from imgvec.indexes.pictures import ranked
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.tuned import Choice, Point, Tuned
 from imgvec.indexes.unseen import Ask, Basis, Scratch, unseen
@@ -43,8 +44,9 @@ def tune(store: Searches, scratch: Scratch, **options: Unpack[MeasureOptions]) -
     like them that are not stored: `scratch` (`imgvec.scratch_copy`) makes a copy without them to measure on, and
     `on_notice` is told before that is filled (`imgvec.indexes.unseen` says why, and what is done with more than 100,000
     rows). Times are always the store's own. Each filter is measured against its own exact neighbours. `device` is where
-    those are computed. Raises `OptionError`, also where there are too few queries to show it, `QueryError` where there
-    are no rows, `FilterError` for a filter that no row matches.
+    those are computed. In a collection of views recall is that of pictures, as a search by default finds them
+    (`imgvec.indexes.pictures`). Raises `OptionError`, also where there are too few queries to show it, `QueryError`
+    where there are no rows, `FilterError` for a filter that no row matches.
     """
     wanted = settled(MeasureOptions, options)
     tell, queries = Telling("tune", wanted["on_progress"]), wanted["queries"]
@@ -107,6 +109,7 @@ class Tuning:
             grid=len(self._grid) * len(self._asked),
             seconds=time.perf_counter() - self._began,
             memory_bytes=self._kind.memory(self._rows, self._store.dim, width, build),
+            ranked=ranked(self._store),
         )
 
     def _cheapest(self, filters: Sequence[int]) -> Cell | None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from imgvec.errors import UsageError
 from imgvec.indexes.ladder import text
+from imgvec.indexes.pictures import Ranked
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis
+from imgvec.rows import VECTOR
 from imgvec.store import IndexInfo
 
 _BASES: Mapping[Basis, str] = {
@@ -81,6 +83,10 @@ class Tuned:
     memory_bytes: float
     """Of the index, as the catalogue estimates it."""
     build_seconds: float | None = None
+    ranked: Ranked = "rows"
+    """What recall is of: of pictures in a collection of views, as a search by default finds them."""
+    vector: str = VECTOR
+    """The name of the vector whose index it is."""
 
     @property
     def reached(self) -> bool:
@@ -101,14 +107,20 @@ class Tuned:
         """Under the slowest filter, of what was chosen or else was best."""
         return max((choice.applied or choice.best).p50_ms for choice in self.choices)
 
+    @property
+    def measure(self) -> str:
+        """What was measured, in words: recall@10."""
+        return f"{'picture ' if self.ranked == 'pictures' else ''}recall@{self.limit}"
+
     def summary(self) -> str:
         """The outcome, in one sentence."""
-        goal = f"recall@{self.limit} of {self.target:g}"
+        index = self.type if self.vector == VECTOR else f"{self.type} of {self.vector!r}"
+        goal = f"{self.measure} of {self.target:g}"
         if self.params is not None:
             setting = f" with {text(self.params)}" if self.params else ", with nothing to tune"
             worst = min((c.applied for c in self.choices if c.applied), key=lambda point: point.recall.low)
             return (
-                f"{self.type} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
+                f"{index} reaches {goal}{setting}: {worst.recall.mean:.4f}, at least {worst.recall.low:.4f} "
                 f"with {self.confidence:.0%} confidence, on {worst.recall.queries} held-out {_BASES[self.basis]}"
             )
         missed = [choice for choice in self.choices if choice.chosen is None] or self.choices
@@ -118,7 +130,7 @@ class Tuned:
         # seen often enough to hope for, and too seldom to promise
         few = "; more queries, or your own, may show that it does" if worst.recall.mean >= self.target else ""
         return (
-            f"no setting of {self.type} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
+            f"no setting of {index} reaches {goal}{where}: the best seen is {worst.recall.mean:.4f} (at least "
             f"{worst.recall.low:.4f}){setting}{few}"
         )
 

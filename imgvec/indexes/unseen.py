@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -44,6 +45,7 @@ _LEFT_OUT, _MOST_COPIES = 20, 10
 0.02 more at the same ef, so a copy that lacks much of the collection would flatter it."""
 _FEWEST = 2
 """Pictures that a copy lacks: one for each half of the queries."""
+_AT_ONCE = 1000
 _TAUGHT = 2
 """Times the queries: what a copy teaches is believed as far as it is measured, and there are rows enough."""
 
@@ -97,12 +99,7 @@ class Unseen:
 
 @contextmanager
 def unseen(
-    store: Searches,
-    scratch: Scratch,
-    number: int,
-    ask: Ask,
-    wanted: RecallOptions,
-    tell: Telling,
+    store: Searches, scratch: Scratch, number: int, ask: Ask, wanted: RecallOptions, tell: Telling
 ) -> Iterator[Unseen]:
     """`number` stored rows as queries to tune the store's own index by, for as long as the block.
 
@@ -189,6 +186,31 @@ def _firsts(pictures: Sequence[Sequence[str]]) -> list[str]:
     return [ids[0] for ids in pictures]
 
 
+def _stored(store: Searches, pictures: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
+    """Each picture as often as it is stored, and for each time its rows: all of its views, or the one row."""
+    for start in range(0, len(pictures), _AT_ONCE):
+        some = pictures[start : start + _AT_ONCE]
+        owners: Mapping[str, Mapping[str, Any]] = {}
+        if store.most_views is not None:
+            owners = store.get([id_ for ids in some for id_ in ids], output_fields=[IMAGE_ID])
+        for ids in some:
+            times: dict[str, list[str]] = {}
+            for id_ in ids:
+                times.setdefault(owners[id_][IMAGE_ID] if id_ in owners else id_, []).append(id_)
+            yield list(times.values())
+
+
+def _as_many(pictures: Iterator[list[list[str]]]) -> list[list[str]]:
+    """The rows of pictures, each as it is stored first: as many pictures as `COPIED` rows hold."""
+    kept, rows = [], 0
+    for first, *_ in pictures:
+        rows += len(first)
+        if rows > COPIED:
+            break
+        kept.append(first)
+    return kept
+
+
 def _copies(pictures: Sequence[Sequence[str]], number: int) -> int:
     """How many copies it takes that each lacks one row in `_LEFT_OUT`, to leave so many pictures out."""
     lacking, rows = sum(map(len, pictures[:number])), sum(map(len, pictures))
@@ -196,17 +218,12 @@ def _copies(pictures: Sequence[Sequence[str]], number: int) -> int:
 
 
 def _left_out(
-    store: Searches,
-    scratch: Scratch,
-    stack: ExitStack,
-    pictures: Sequence[Sequence[str]],
-    number: int,
-    tell: Telling,
+    store: Searches, scratch: Scratch, stack: ExitStack, pictures: Sequence[Sequence[str]], number: int, tell: Telling
 ) -> list[tuple[Indexes, Queries]]:
     """Copies, each with the queries that it lacks."""
     made, queries = [], sampled(store, _firsts(pictures)[:number])
     rows_of = {ids[0]: ids for ids in pictures[:number]}
-    own = list(queries.own or ())
+    own = list(queries.rows)
     copies = _copies(pictures, number)
     if len(pictures) < 2 * _FEWEST:
         raise OptionError(
@@ -248,22 +265,24 @@ def _carried(
 
     Neither the queries nor the rows of the copy have a twin, where the bytes tell.
     """
-    ids, name, built_with = _firsts(pictures), store.index.type, store.index.params
-    queries = sampled(store, _firsts([rows for rows in pictures if len(rows) == 1])[:sample])
+    name, built_with = store.index.type, store.index.params
+    alone = (same[0][0] for same in _stored(store, pictures) if len(same) == 1)
+    queries = sampled(store, list(islice(alone, sample)))
     number = _TAUGHT * len(queries.vectors)
-    strangers, kept = ids[:number], ids[number:][:COPIED]
+    strangers, kept = _firsts(pictures[:number]), _as_many(_stored(store, pictures[number:]))
     if len(kept) < number:
         raise OptionError(
             "queries",
-            f"{number:,} of {counted(len(ids), 'picture')} are too many to leave out of a copy: use fewer queries",
+            f"{number:,} of {counted(len(pictures), 'picture')} are too many to leave out of a copy: use fewer queries",
         )
-    tell(f"copying {len(kept):,} rows")
-    copy = stack.enter_context(scratch(only=kept))
+    rows = [id_ for ids in kept for id_ in ids]
+    tell(f"copying {len(rows):,} rows")
+    copy = stack.enter_context(scratch(only=rows))
     tell(f"{name}: building over the copy")
     copy.build_index(name, built_with, on_progress=tell.part(f"{name} over a copy"))
-    stored = ask(copy, sampled(copy, kept[:number]))
+    stored = ask(copy, sampled(copy, _firsts(kept[:number])))
     other = ask(copy, Queries(sampled(store, strangers).vectors, None))
-    cells = grid(catalog.index_type(name), built_with, rows=len(kept), limit=stored[0].asked)
+    cells = grid(catalog.index_type(name), built_with, rows=len(rows), limit=stored[0].asked)
     learned = [learned_at(cells, mine, theirs, wanted) for mine, theirs in zip(stored, other, strict=True)]
     # where few rows match, the copy may find all of them, and teaches nothing
     most = max(filter(None, learned), key=lambda easier: easier.log_odds, default=None)

@@ -15,6 +15,7 @@ from imgvec.catalog import INDEX_TYPES
 from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.findings import MEANINGS, Finding, Severity, Verification
 from imgvec.indexes.options import CheckOptions
+from imgvec.indexes.pictures import key, ranked
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.options import documented, settled
@@ -22,6 +23,7 @@ from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
+from imgvec.views import best_views, rows_to_ask
 
 _EXAMPLES = 3
 _INT8_TOLERANCE = 0.1
@@ -40,8 +42,10 @@ def verify(store: Indexes, filter: str = "", **options: Unpack[CheckOptions]) ->
     most generous parameters. The first `queries` of these searches are compared with exact search: their true
     neighbours, themselves left out, with `recall` as the least lower bound of recall@`limit`, and the scores of their
     hits. This is the recall of stored rows, whose neighbours an approximate index finds more easily than those of new
-    pictures: it reveals a broken index, but does not predict the recall of new pictures, which `tune` does. `params`
-    are the search parameters, by default the index's. Rows stream by twice, once without their vectors; memory holds a
+    pictures: it reveals a broken index, but does not predict the recall of new pictures, which `tune` does. In a
+    collection of views each search asks for the rows that hold `limit` + 1 pictures, as one by default does, and recall
+    is that of pictures, the query's own left out; all else is about rows. `params` are the search parameters, by
+    default the index's. Rows stream by twice, once without their vectors; memory holds a
     block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
     """
     return _Check(store, filter, settled(CheckOptions, options)).run()
@@ -53,6 +57,9 @@ class _Check:
         self._params = asked["params"] or {}
         self._tell = Telling("verify", asked["on_progress"])
         self._metric_type = store.metric_type
+        self._rows = rows_to_ask(self._limit + 1, store.most_views)
+        """To ask for: those that hold `limit` hits beside the query's own."""
+        self._key = key(store)
         self._counts: Counter[tuple[str, Severity]] = Counter()
         """Number of problems, by name and severity."""
         self._examples: dict[tuple[str, Severity], list[str]] = defaultdict(list)
@@ -62,22 +69,23 @@ class _Check:
         began, queries = time.monotonic(), self._asked["queries"]
         before = self._store.count(self._filter)
         listed, ids = self._sample(max(self._asked["probes"], queries), before)
-        ids, vectors = self._usable(ids)
+        ids, vectors, own = self._usable(ids)
         answers = self._searched(ids, vectors)
         self._look_for_missing(ids, vectors, answers)
         asked = answers[:queries]
         exact = ExactSearch(
             vectors[:queries],
-            limit=self._limit + 1,
+            limit=self._rows,
             metric_type=self._metric_type,
             device=self._asked["device"] or "auto",
         )
         rows, scores = self._stream(exact, vectors[:queries], asked, before)
         self._look_at_counts(before, listed, rows)
         compared = self._look_at_scores(vectors, asked, scores)
-        found = self._recall(ids[:queries], asked, scores, exact, rows)
+        found = self._recall(own[:queries], asked, scores, exact, rows)
         if (recall := self._asked["recall"]) is not None and found is not None and found.low < recall:
-            message = f"recall@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
+            what = "recall" if self._key == "id" else "picture recall"
+            message = f"{what}@{self._limit} is {found.mean:.4f}, at least {found.low:.4f} with 95 % confidence"
             more = "; more queries may show it" if found.mean >= recall else ""
             self._other.append(Finding("low recall", f"{message}, but {recall:g} is wanted{more}"))
         self._look_at_index(min(before, rows))
@@ -90,6 +98,7 @@ class _Check:
             findings=tuple(self._findings()),
             checked={"vectors": rows, "probes": len(ids), "queries": len(asked), "scores": compared},
             seconds=time.monotonic() - began,
+            ranked=ranked(self._store),
         )
 
     def _sample(self, size: int, total: int) -> tuple[int, list[str]]:
@@ -113,23 +122,31 @@ class _Check:
             self._tell("listing the rows", rows, max(rows, total))
         return rows, list(dict.fromkeys(kept.tolist()))
 
-    def _usable(self, ids: Sequence[str]) -> tuple[list[str], Vectors]:
-        """The sampled rows that can be searched with, and their vectors."""
-        rows = self._store.get(ids, with_vector=True)
+    def _usable(self, ids: Sequence[str]) -> tuple[list[str], Vectors, list[str]]:
+        """The sampled rows that can be searched with, their vectors, and what each is as a hit: row or picture."""
+        rows = self._store.get(ids, output_fields=self._keys, with_vector=True)
         there = [id_ for id_ in ids if id_ in rows]
         vectors = np.empty((len(there), self._store.dim), np.float32)
         for place, id_ in enumerate(there):
             vectors[place] = rows[id_]["vector"]
         lengths = norms(vectors)
         usable = has_direction(lengths) & (lengths < MAX_NORM)
-        return [id_ for id_, fits in zip(there, usable, strict=True) if fits], vectors[usable]
+        found = [id_ for id_, fits in zip(there, usable, strict=True) if fits]
+        return found, vectors[usable], [rows[id_].get(self._key, id_) for id_ in found]
+
+    @property
+    def _keys(self) -> list[str]:
+        """The fields to read with a row, beside its id."""
+        return [] if self._key == "id" else [self._key]
 
     def _searched(self, ids: Sequence[str], vectors: Vectors) -> list[Sequence[Found]]:
         """The hits of each sampled row, itself among them."""
         answers: list[Sequence[Found]] = []
         for start in range(0, len(ids), _SEARCHES_A_CALL):
             part = vectors[start : start + _SEARCHES_A_CALL]
-            answers += self._store.search(part, limit=self._limit + 1, filter=self._filter, params=self._params)
+            answers += self._store.search(
+                part, limit=self._rows, filter=self._filter, params=self._params, output_fields=self._keys
+            )
             self._tell("searching", len(answers), len(ids))
         return answers
 
@@ -139,7 +156,7 @@ class _Check:
         if not missing:
             return
         index = INDEX_TYPES.get(self._store.index.type)
-        limit = max(self._limit + 1, min(_GENEROUS, index.max_limit if index else _GENEROUS))
+        limit = max(self._rows, min(_GENEROUS, index.max_limit if index else _GENEROUS))
         params = {**self._params, **self._generous(limit)}
         for start in range(0, len(missing), _SEARCHES_A_CALL):
             places = missing[start : start + _SEARCHES_A_CALL]
@@ -174,11 +191,11 @@ class _Check:
             for rank, hit in enumerate(hits):
                 wanted[hit.id].append((query, rank))
         rows = 0
-        for batch in self._store.scan(["vector"], self._filter):
+        for batch in self._store.scan(["vector", *self._keys], self._filter):
             ids = [row["id"] for row in batch]
             vectors = np.stack([row["vector"] for row in batch])
             self._look_at_vectors(ids, vectors)
-            exact.add(ids, vectors)
+            exact.add([row[self._key] for row in batch], vectors)
             for place, id_ in enumerate(ids):
                 for query, rank in wanted.pop(id_, ()):
                     scores[query][rank] = true_scores(self._metric_type, queries[query], vectors[place][None])[0]
@@ -232,20 +249,23 @@ class _Check:
 
     def _recall(
         self,
-        ids: Sequence[str],
+        owns: Sequence[str],
         answers: Sequence[Sequence[Found]],
         scores: Sequence[NDArray[np.float64]],
         exact: ExactSearch,
         rows: int,
     ) -> Estimate | None:
         """recall@limit of the sampled rows, themselves left out; by true scores, not by those that Milvus gives."""
-        if not ids:
+        if not owns:
             return None
-        found = [
-            [Found(hit.id, hit.distance, float(score)) for hit, score in zip(hits, true, strict=True) if hit.id != own]
-            for own, hits, true in zip(ids, answers, scores, strict=True)
-        ]
-        shares = recalls(found, exact.neighbours().without(ids), self._limit, exact_scores=True)
+        found: list[list[Found]] = []
+        for own, hits, true in zip(owns, answers, scores, strict=True):
+            score_of = {hit.id: float(score) for hit, score in zip(hits, true, strict=True)}
+            ordered = hits if self._key == "id" else best_views(hits)
+            named = [(hit.fields.get(self._key, hit.id), hit) for hit in ordered]
+            found.append([Found(name, hit.distance, score_of[hit.id]) for name, hit in named if name != own])
+        nearest = exact.neighbours() if self._key == "id" else exact.neighbours().once()
+        shares = recalls(found, nearest.without(owns), self._limit, exact_scores=True)
         return estimate(shares, population=rows)
 
     def _look_at_index(self, rows: int) -> None:

@@ -14,11 +14,11 @@ from imgvec import catalog
 from imgvec.catalog import Parameter
 from imgvec.catalog.vector_types import FLOATS_AND_INT8
 from imgvec.definition import Definition, description
-from imgvec.errors import BackendError, QueryError
+from imgvec.errors import BackendError
 from imgvec.filters import FieldType
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
-from imgvec.store import IndexInfo, VectorField
+from imgvec.store import IndexInfo, VectorField, vector_named
 
 PROPERTY = "imgvec."
 """How the names of imgvec's own collection properties begin."""
@@ -57,10 +57,7 @@ class Schema:
 
     def vector(self, name: str = VECTOR) -> VectorField:
         """The vector of that name; raises `QueryError`."""
-        try:
-            return self.vectors[name]
-        except KeyError:
-            raise QueryError(f"{self.name!r} has no vector {name!r} (vectors: {', '.join(self.vectors)})") from None
+        return vector_named(name, self.vectors, self.name)
 
     def with_index(self, vector: str, index: IndexInfo) -> Schema:
         """The same with another index of that vector."""

@@ -9,7 +9,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,30 +42,40 @@ def scratch(
     *,
     without: Collection[str] = (),
     only: Sequence[str] | None = None,
+    vector: str | None = None,
 ) -> Iterator[Store]:
     """A store of the collection's rows, with its fields, and an index FLAT to begin with.
 
-    Those whose ids are in `without` are left out; `only` names those to copy, if not all. Rows are read and written in
+    Those whose ids are in `without` are left out; `only` names those to copy, if not all. Every vector is copied, or
+    the one called `vector` alone, which the copy calls `vector` then. Rows are read and written in
     batches, and what is written to the original meanwhile may be missing. The copy is dropped at the end; one that a
     killed process has left behind is dropped first. `collections list` shows none.
     """
     drop_leftovers(connection, store.name)
     name = f"{store.name[:220]}_scratch_{secrets.token_hex(4)}"
     exact = {"index": IndexChoice(cpu=IndexSection(type="FLAT"))}
-    further = {each: section.model_copy(update=exact) for each, section in definition.vectors.items()}
-    flat = definition.model_copy(update={**exact, "vectors": further})
-    made_by = {"scratch_of": store.name, "host": socket.gethostname(), "pid": os.getpid(), "made_at": time.time()}
+    source = {each: each for each in store.vectors} if vector is None else {VECTOR: vector}
+    sections = {each: definition.vector_fields[name].model_copy(update=exact) for each, name in source.items()}
+    flat = definition.model_copy(update={**exact, "vector": sections.pop(VECTOR).vector, "vectors": sections})
+    made_by = {
+        "scratch_of": store.name,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "made_at": time.time(),
+        # a copy of views is one too
+        "definition": flat.model_dump(exclude_defaults=True),
+    }
     _ours.add(name)
     try:
-        dims = {each: field.dim for each, field in store.vectors.items()}
+        dims = {each: store.vector(name).dim for each, name in source.items()}
         dim = dims.pop(VECTOR)
         copy = connection.create(name, flat, dim=dim, description=json.dumps(made_by), dims=dims)
         try:
-            for found in _rows(store, only):
+            for found in _rows(store, only, source.values()):
                 rows = [row for row in found if row["id"] not in without]
                 if not rows:
                     continue
-                vectors = {each: _vectors(rows, each, field) for each, field in store.vectors.items()}
+                vectors = {each: _vectors(rows, name, store.vector(name)) for each, name in source.items()}
                 copy.upsert(rows, vectors.pop(VECTOR), vectors)
             # not flushed: whoever builds on it does, and 2.3 lets a collection be flushed once in ten seconds
             yield copy
@@ -84,8 +94,8 @@ def _vectors(rows: Sequence[dict[str, Any]], name: str, field: VectorField) -> V
     return vectors
 
 
-def _rows(store: Store, only: Sequence[str] | None) -> Iterator[list[dict[str, Any]]]:
-    whole = ("*", *store.vectors, FROM_IMAGE)
+def _rows(store: Store, only: Sequence[str] | None, vectors: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
+    whole = ("*", *vectors, FROM_IMAGE)
     if only is None:
         yield from store.scan(whole, batch_size=_BATCH)
         return

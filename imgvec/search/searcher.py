@@ -17,11 +17,12 @@ from imgvec.rows import URI, VECTOR
 from imgvec.search.answer import Answer
 from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.forms import Form
-from imgvec.search.grouping import PLACE, best_views, count_pictures, hit, rows_to_ask
+from imgvec.search.grouping import PLACE, count_pictures, hit
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.stages import Stages
-from imgvec.store import Found, Searches
+from imgvec.store import Found, Searches, vector_named
 from imgvec.vectors import Vectors
+from imgvec.views import best_views, rows_to_ask
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -76,7 +77,7 @@ class Searcher:
             with stages("search"):
                 answers = self._store.search(
                     vectors,
-                    limit=wanted if grouped is None else rows_to_ask(wanted, grouped),
+                    limit=rows_to_ask(wanted, grouped),
                     filter=expression,
                     output_fields=self._output_fields(asked["output_fields"]),
                     params=asked["params"],
@@ -110,9 +111,7 @@ class Searcher:
         return vectors
 
     def _known(self, vector: str) -> str:
-        if vector not in self._store.vectors:
-            known = ", ".join(self._store.vectors)
-            raise QueryError(f"{self._store.name!r} has no vector {vector!r} (vectors: {known})")
+        vector_named(vector, self._store.vectors, self._store.name)
         return vector
 
     def _answer(self, request: Request, found: Sequence[Found], stages: Stages, count: Callable[[], int]) -> Answer:

@@ -172,5 +172,7 @@ def test_the_report_is_json() -> None:
         ],
         "checked": {"vectors": 3},
         "seconds": 0.5,
+        "ranked": "rows",
+        "vector": "vector",
     }
     assert {f.name for f in findings} <= MEANINGS.keys()
