@@ -9,7 +9,7 @@ import click
 from typing_extensions import Unpack
 
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
-from imgvec.cli.output import print_csv, print_json, print_table
+from imgvec.cli.output import named, print_csv, print_json, print_table
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.plurals import counted
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @filter_options
 @click.option("--compare", "other", metavar="NAME", help="Second collection to compare, on the same queries.")
 @click.option("--compare-uri", metavar="URI", help="Milvus URI of the second collection, if it is elsewhere.")
+@click.option("--compare-vector", metavar="NAME", help="Vector of the second collection, if it is another.")
 @output_option("table", "json", "csv")
 @click.pass_context
 def evaluate(
@@ -35,6 +36,7 @@ def evaluate(
     ranges: tuple[str, ...],
     other: str | None,
     compare_uri: str | None,
+    compare_vector: str | None,
     output: str,
     **options: Unpack[EvaluateOptions],
 ) -> None:
@@ -44,14 +46,16 @@ def evaluate(
     to search with images of your own. Prints precision@k (P), recall@k (R), mAP@k over the first k hits, nDCG@k and,
     with --exact, mAP over all rows: averaged over queries, averaged over classes, and for each class. In a collection
     with views, pictures take the place of rows, each ranked by its best view. --compare prints
-    both collections and their difference with a 95 % interval (paired bootstrap over the queries).
+    both collections and their difference with a 95 % interval (paired bootstrap over the queries); NAME itself with
+    --compare-vector compares two of its vectors.
     """
     import imgvec
 
     if bool(options["queries"]) != bool(options["query_labels"]):
         raise click.UsageError("--queries and --query-labels must be used together.")
-    if compare_uri and not other:
-        raise click.UsageError("--compare-uri needs --compare.")
+    for flag, value in (("--compare-uri", compare_uri), ("--compare-vector", compare_vector)):
+        if value and not other:
+            raise click.UsageError(f"{flag} needs --compare.")
     with ExitStack() as stack:
         collection = stack.enter_context(opened(ctx, name))
         options["where"] = combined(collection, options["where"], eq, ranges)
@@ -65,7 +69,7 @@ def evaluate(
             return
         second = stack.enter_context(_opened_at(ctx, other, compare_uri))
         with bar() as options["on_progress"]:
-            compared = imgvec.compare(collection, second, **options)
+            compared = imgvec.compare(collection, second, second_vector=compare_vector, **options)
         _tell(told)
         _print_comparison(compared, output)
 
@@ -124,7 +128,7 @@ def _print_evaluation(found: Evaluation, output: str) -> None:
     if output == "csv":
         print_csv(["over", "label", "queries", *found.measures], rows)
         return
-    click.echo(f"{found.collection}: {_ranked(found)}")
+    click.echo(f"{named(found.collection, found.vector)}: {_ranked(found)}")
     columns = ["mean over", "queries", *map(_short, found.measures)]
     print_table(
         columns,
@@ -160,8 +164,8 @@ def _print_comparison(found: Comparison, output: str) -> None:
     if output == "csv":
         print_csv(columns, rows)
         return
-    click.echo(f"first: {found.first.collection}: {_ranked(found.first)}")
-    click.echo(f"second: {found.second.collection}: {_ranked(found.second)}")
+    for which, each in (("first", found.first), ("second", found.second)):
+        click.echo(f"{which}: {named(each.collection, each.vector)}: {_ranked(each)}")
     # for each class, only the last (deepest) measure; -o csv has them all
     last = found.first.measures[-1]
     shown = [row for row in rows if row["over"] != "class" or row["measure"] == last]

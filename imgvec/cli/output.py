@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgvec.dates import iso
+from imgvec.rows import VECTOR
 
 if TYPE_CHECKING:
     from imgvec.filters import FieldType
+
+
+def named(collection: str, vector: str) -> str:
+    """A collection, and which of its vectors is spoken of where it is not the first."""
+    return collection if vector == VECTOR else f"{collection} ({vector})"
 
 
 def print_json(data: Any) -> None:

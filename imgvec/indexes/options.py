@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from imgvec.filters import Filter
 from imgvec.options import Option, python_only
+from imgvec.options.vector import VectorName
 from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
 
@@ -50,6 +51,7 @@ class CheckOptions(TypedDict, total=False):
 class VerifyOptions(CheckOptions, total=False):
     """The options of `imgvec.verify`."""
 
+    vector: VectorName
     where: Annotated[Filter | str | None, Option(shell=False, json_type=str | None, help="Check only matching rows.")]
 
 
@@ -81,6 +83,7 @@ class MeasureOptions(RecallOptions, total=False):
 class TuneOptions(RecallOptions, total=False):
     """The options of `imgvec.tune` and `imgvec.compare_indexes`."""
 
+    vector: VectorName
     queries: Annotated[
         Vectors | str | Path | int,
         # the command has the word `sample` for stored rows

@@ -80,12 +80,14 @@ def compare(
     second: Searched,
     *,
     queries: Mapping[str, Any] | None = None,
+    second_vector: str | None = None,
     **options: Unpack[JudgeOptions],
 ) -> Comparison:
     """Evaluate two collections, of two encoders, layers or indexes, on the queries that both have.
 
     Stored rows are matched by uri. Each collection ranks its own rows: where one has more of them, its task is harder.
-    The options are those of `evaluate`, and so are the errors.
+    `second_vector` is the one that the second is searched by, if not `vector` too. The options are those of `evaluate`,
+    and so are the errors.
     """
     wanted, among = settled(JudgeOptions, options), None
     if queries is None:
@@ -94,7 +96,8 @@ def compare(
         among = {row["uri"] for batch in store.scan(["id", "uri"], expression) for row in batch}
     one = evaluate(first, queries=queries, among=among, **wanted)
     # the first's sample, as far as it could be measured
-    other = evaluate(second, queries=queries, among=set(one.names), **altered(wanted, {"sample": None}))
+    given = {"sample": None, "vector": second_vector or wanted["vector"]}
+    other = evaluate(second, queries=queries, among=set(one.names), **altered(wanted, given))
     return paired(one, other)
 
 

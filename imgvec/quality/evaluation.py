@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from imgvec.by_vector import searches_by
 from imgvec.errors import OptionError, QueryError, UnreadableImage
 from imgvec.filters import render
 from imgvec.options import documented, settled
@@ -22,6 +23,7 @@ from imgvec.quality.gallery import Asked, Gallery, Searched
 from imgvec.quality.labels import Labels, given_labels, label_type
 from imgvec.quality.options import JudgeOptions
 from imgvec.quality.rankings import ExactRanking, IndexRanking, Ranking
+from imgvec.rows import VECTOR
 from imgvec.search.forms import ImageFile
 from imgvec.store import Searches
 from imgvec.vectors import Vectors
@@ -66,6 +68,8 @@ class Evaluation:
     """(queries, measures)."""
     ranked: Literal["rows", "pictures"] = "rows"
     """What `rows` counts, and queries are ranked against: pictures, each by its best view, in a collection of views."""
+    vector: str = VECTOR
+    """The name of the vector that pictures were ranked by."""
     left_out: int = 0
     """Queries to which no row is relevant; one of several labels counts once here."""
 
@@ -102,6 +106,7 @@ class Evaluation:
             "collection": self.collection,
             "label": self.label,
             "where": self.where,
+            "vector": self.vector,
             "ranking": self.ranking,
             "rows": self.rows,
             "ranked": self.ranked,
@@ -142,7 +147,7 @@ def evaluate(
 
     The collection's own search ranks, `max(k)` hits deep, with the search parameters `params`; or, with `exact`, matrix
     products rank every row, which adds `map` over the whole ranking. `where` narrows the rows, and with them the stored
-    rows that are queries.
+    rows that are queries. `vector` names the one to search by; its encoder encodes the images.
 
     Memory holds the ids, uris and labels of the rows, a few numbers a query, and blocks of vectors; for `exact` the
     vectors lie in a temporary file. Raises `OptionError`; `FilterError` where `label` is no such field; `QueryError` if
@@ -152,7 +157,7 @@ def evaluate(
     label, exact, ks = wanted["label"], wanted["exact"], tuple(sorted(set(wanted["k"])))
     if not ks:
         raise OptionError("k", "k is empty: give the numbers of hits to score")
-    tell, store = Telling("evaluate", wanted["on_progress"]), collection.store
+    tell, store = Telling("evaluate", wanted["on_progress"]), searches_by(collection.store, wanted["vector"])
     declared = label_type(label, store.fields, dynamic=store.dynamic)
     expression = render(wanted["where"], store.fields, dynamic=store.dynamic)
     with tempfile.TemporaryFile() as file:
@@ -179,9 +184,9 @@ def evaluate(
         for start in range(0, len(asked), step):
             block = asked[start : start + step]
             if queries is None:
-                block, vectors = _stored(collection, gallery, block)
+                block, vectors = _stored(store, gallery, block)
             else:
-                block, vectors, refused = _encoded(collection, block)
+                block, vectors, refused = _encoded(collection, wanted["vector"], block)
                 unreadable += refused
             for query, ranks in zip(block, ranking.ranks(block, vectors), strict=True):
                 values.append(metrics.measured(ranks, relevant[query], ks, whole=exact))
@@ -206,6 +211,7 @@ def evaluate(
         labels=tuple(query.labels for query in measured),
         values=np.array(values),
         ranked="pictures" if gallery.views else "rows",
+        vector=wanted["vector"],
         left_out=len(lone),
     )
 
@@ -232,26 +238,28 @@ def _sampled(asked: list[Asked], sample: int | None, seed: int) -> list[Asked]:
     return [asked[i] for i in np.sort(chosen)]
 
 
-def _stored(collection: Searched, gallery: Gallery, block: list[Asked]) -> tuple[list[Asked], Vectors]:
+def _stored(store: Searches, gallery: Gallery, block: list[Asked]) -> tuple[list[Asked], Vectors]:
     """The stored rows that are still there, and their vectors."""
     positions = [query.own[0] for query in block]
     if len(gallery.vectors):
         return block, gallery.query_vectors(positions)
     ids = [gallery.ids[position] for position in positions]
-    rows = collection.store.get(ids, with_vector=True)
+    rows = store.get(ids, with_vector=True)
     there = [(query, rows[id_]["vector"]) for query, id_ in zip(block, ids, strict=True) if id_ in rows]
-    vectors = np.array([vector for _, vector in there], np.float32).reshape(len(there), collection.store.dim)
+    vectors = np.array([vector for _, vector in there], np.float32).reshape(len(there), store.dim)
     return [query for query, _ in there], vectors
 
 
-def _encoded(collection: Searched, block: list[Asked]) -> tuple[list[Asked], Vectors, list[UnreadableImage]]:
+def _encoded(
+    collection: Searched, vector: str, block: list[Asked]
+) -> tuple[list[Asked], Vectors, list[UnreadableImage]]:
     """The images that can be read, their vectors, and the others' errors."""
     try:
-        return block, collection.vectors([ImageFile(query.name) for query in block]), []
+        return block, collection.vectors([ImageFile(query.name) for query in block], vector=vector), []
     except UnreadableImage as exc:
         if len(block) == 1:
-            return [], np.empty((0, collection.store.dim), np.float32), [exc]
-    parts = [_encoded(collection, [query]) for query in block]
+            return [], np.empty((0, collection.store.vectors[vector].dim), np.float32), [exc]
+    parts = [_encoded(collection, vector, [query]) for query in block]
     return (
         [query for read, _, _ in parts for query in read],
         np.concatenate([vectors for _, vectors, _ in parts]),

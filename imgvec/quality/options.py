@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from imgvec.filters import Filter
 from imgvec.options import Option, python_only
+from imgvec.options.vector import VectorName
 from imgvec.progress import OnProgress
 
 
@@ -22,6 +23,7 @@ class JudgeOptions(TypedDict, total=False):
             Option(metavar="FIELD", help="Field that holds the labels; with an array, one shared label is enough."),
         ]
     ]
+    vector: VectorName
     k: Annotated[
         Sequence[int],
         Option((1, 5, 10), at_least=1, flags=("-k",), metavar="K,…", help="Numbers of hits to score."),

@@ -50,6 +50,7 @@ class IndexRanking:
             where=self.wanted["where"],
             output_fields=[label],
             params=self.wanted["params"],
+            vector=self.wanted["vector"],
         )
         for query, hits in zip(queries, answers, strict=True):
             own = {self.gallery.ids[row] for row in query.own}

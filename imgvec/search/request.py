@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from imgvec.filters import Filter
 from imgvec.options import Option
-from imgvec.rows import VECTOR
+from imgvec.options.vector import VectorName
 
 if TYPE_CHECKING:
     from imgvec.search.forms import Form
@@ -20,9 +20,7 @@ class SearchOptions(TypedDict, total=False):
     """The options of `ImageCollection.search` and `search_many`."""
 
     limit: Annotated[int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits.")]
-    vector: Annotated[
-        str, Option(VECTOR, metavar="NAME", help="The vector to search by, where the collection has several.")
-    ]
+    vector: VectorName
     offset: Annotated[
         int,
         # Milvus's own offset is unstable over equal scores: the hits before it are fetched too, and cut off here

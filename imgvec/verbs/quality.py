@@ -24,7 +24,7 @@ def evaluate(collection: ImageCollection, **options: Unpack[EvaluateOptions]) ->
 
     Each stored picture is a query against all others; with views it asks by its whole view, and hits are pictures. Or
     `queries` are images' paths with their labels, or a folder whose images the file `query_labels` labels (CSV, JSON
-    lines or Parquet, with the columns path, and `label` or "label").
+    lines or Parquet, with the columns path, and `label` or "label"). `vector` names the one to search by.
     `imgvec.quality.evaluate` says what is measured, and what the other options are; what cannot be read is
     `unreadable` in the outcome, and `on_notice` is told of images without a label. Raises `UsageError`, `SourceError`,
     `FilterError`, `QueryError`.
@@ -37,14 +37,23 @@ def evaluate(collection: ImageCollection, **options: Unpack[EvaluateOptions]) ->
 
 
 @documented(EvaluateOptions)
-def compare(first: ImageCollection, second: ImageCollection, **options: Unpack[EvaluateOptions]) -> Comparison:
+def compare(
+    first: ImageCollection,
+    second: ImageCollection,
+    *,
+    second_vector: str | None = None,
+    **options: Unpack[EvaluateOptions],
+) -> Comparison:
     """Evaluate two collections, of two encoders, layers or indexes, on the queries that both have.
 
-    The options are those of `evaluate`, and so are the errors.
+    The options are those of `evaluate`, and so are the errors. Of the second one `second_vector` is searched by, if it
+    is another than of the first: `first` and `second` may then be one collection, whose two vectors are compared.
     """
     asked = settled(EvaluateOptions, options)
     images, refused = _labelled(asked)
-    found = quality.compare(first.pinned(), second.pinned(), queries=images, **taken(JudgeOptions, asked))
+    found = quality.compare(
+        first.pinned(), second.pinned(), queries=images, second_vector=second_vector, **taken(JudgeOptions, asked)
+    )
     return replace(found, first=replace(found.first, unreadable=(*refused, *found.first.unreadable)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -24,31 +25,32 @@ _ENCODED_AT_ONCE = 256
 
 
 def query_vectors(collection: ImageCollection, queries: str | Path, asked: TuneOptions) -> Vectors:
-    """(n, dim) vectors of an .npy file, or of a folder's images as the collection's encoder makes them.
+    """(n, dim) vectors of an .npy file, or of a folder's images as the encoder of `asked["vector"]` makes them.
 
     Of them `sample` at most; which ones is up to chance, the same each time: in a file that is sorted by class the
     first ones are of one class.
     `on_notice` is told of images that cannot be read. Raises `OptionError`, `SourceError`.
     """
-    most, on_notice = asked["sample"], asked["on_notice"]
+    most, on_notice, vector = asked["sample"], asked["on_notice"], asked["vector"]
+    dim = collection.store.vector(vector).dim
     if Path(queries).suffix == ".npy":
-        return _stored(Path(queries), collection.store.dim, most)
+        return _stored(Path(queries), dim, most)
     found = (each for each in Source(queries).read() if isinstance(each, Record))
     images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
     encoded: list[Vectors] = []
-    tell = Telling("tune", asked["on_progress"])
+    tell, encode = Telling("tune", asked["on_progress"]), partial(collection.vectors, vector=vector)
     while batch := list(islice(images, _ENCODED_AT_ONCE)):
         tell("encoding queries", sum(map(len, encoded)))
         try:
-            encoded.append(collection.vectors([ImageBytes(each.reader.read(limit)) for each in batch]))
+            encoded.append(encode([ImageBytes(each.reader.read(limit)) for each in batch]))
         except UnreadableImage:
             for each in batch:
                 try:
-                    encoded.append(collection.vectors([ImageBytes(each.reader.read(limit))]))
+                    encoded.append(encode([ImageBytes(each.reader.read(limit))]))
                 except UnreadableImage as exc:
                     if on_notice:
                         on_notice(f"{each.uri} cannot be used as a query: {exc.reason}")
-    return np.concatenate(encoded) if encoded else np.empty((0, collection.store.dim), np.float32)
+    return np.concatenate(encoded) if encoded else np.empty((0, dim), np.float32)
 
 
 def _stored(file: Path, dim: int, most: int) -> Vectors:

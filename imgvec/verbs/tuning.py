@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import Unpack
 
+from imgvec.by_vector import indexes_by
 from imgvec.collection import ImageCollection
 from imgvec.filters import Filter, render
 from imgvec.indexes.compare import Comparison, suggested
@@ -17,6 +19,7 @@ from imgvec.indexes.findings import Verification
 from imgvec.indexes.options import CheckOptions, MeasureOptions, RecallOptions, TuneOptions, VerifyOptions
 from imgvec.indexes.tune import tune as tuned
 from imgvec.indexes.tuned import Tuned
+from imgvec.indexes.unseen import Scratch
 from imgvec.indexes.verify import verify as verified
 from imgvec.options import documented, settled, taken
 from imgvec.progress import OnProgress
@@ -33,15 +36,17 @@ def verify(collection: ImageCollection, **options: Unpack[VerifyOptions]) -> Ver
     Looks at every stored vector, at the number of rows and their ids, searches for `probes` stored rows by their own
     vectors, and compares the hits and scores of `queries` of them with the true ones; `recall` is the least lower bound
     of their recall@`limit`, None for whatever it is. `params` go before the collection's search defaults. `device` is
-    where exact search runs, by default as the settings say. Memory holds a block of rows. Raises `OptionError`,
-    `QueryError`, `FilterError`.
+    where exact search runs, by default as the settings say. In a collection of views recall is that of pictures, as a
+    search by default finds them, and all else is about rows. Memory holds a block of rows. Raises `OptionError`,
+    `QueryError` (where there is no such `vector`, too), `FilterError`.
     """
     collection = collection.pinned()
     asked = settled(VerifyOptions, options)
     check = taken(CheckOptions, asked)
-    check["params"] = {**collection.search_defaults.params, **(asked["params"] or {})}
+    vector, store = asked["vector"], indexes_by(collection.store, asked["vector"])
+    check["params"] = {**collection.handle.target.search_defaults(vector).params, **(asked["params"] or {})}
     check["device"] = asked["device"] or _device(collection)
-    return verified(collection.store, _rendered(collection, asked["where"]), **check)
+    return replace(verified(store, _rendered(collection, asked["where"]), **check), vector=vector)
 
 
 @documented(TuneOptions)
@@ -51,14 +56,16 @@ def tune(collection: ImageCollection, **options: Unpack[TuneOptions]) -> Tuned:
     Pictures of your own are the best `queries`: a folder of images, an .npy file or an (n, dim) array of vectors, of
     which `sample` are taken at most; or how many stored rows stand for such, on a copy of the collection that lacks
     them (`imgvec.indexes.unseen` says why; `on_notice` is told before it is filled). The recall is reached without a
-    filter and under each of `where`. Nothing is changed: `apply_tuning` makes the outcome every client's default.
-    Raises `OptionError`, also where there are too few queries to show it, `QueryError` where there are no rows,
-    `FilterError` for a filter that no row matches.
+    filter and under each of `where`. In a collection of views it is that of pictures, at the depth at which a search by
+    default looks for them (`imgvec.indexes.pictures`). Nothing is changed: `apply_tuning` makes the outcome every
+    client's default. Raises `OptionError`, also where there are too few queries to show it, `QueryError` where there is
+    no such `vector` or there are no rows, `FilterError` for a filter that no row matches.
     """
     collection = collection.pinned()
     asked = settled(TuneOptions, options)
-    _wait_for_the_index(collection, asked["on_notice"])
-    return tuned(collection.store, partial(scratch_copy, collection), **_measured(collection, asked))
+    vector, store = asked["vector"], indexes_by(collection.store, asked["vector"])
+    _wait_for_the_index(collection, vector, asked["on_notice"])
+    return replace(tuned(store, _copies(collection, vector), **_measured(collection, asked)), vector=vector)
 
 
 @documented(TuneOptions)
@@ -75,13 +82,15 @@ def compare_indexes(
     """
     collection = collection.pinned()
     asked = settled(TuneOptions, options)
-    store = collection.store
+    vector, store = asked["vector"], indexes_by(collection.store, asked["vector"])
     builds = types if isinstance(types, Mapping) else suggested(store, types)
+    can = collection.store.capabilities
     for name in builds:
-        if lacks := store.capabilities.why_not(name):
-            raise store.capabilities.refusal(f"no {name} index ({lacks})", store.capabilities.index_types)
-    _wait_for_the_index(collection, asked["on_notice"])
-    return compared(store, partial(scratch_copy, collection), builds, **_measured(collection, asked))
+        if lacks := can.why_not(name):
+            raise can.refusal(f"no {name} index ({lacks})", can.index_types)
+    _wait_for_the_index(collection, vector, asked["on_notice"])
+    found = compared(store, _copies(collection, vector), builds, **_measured(collection, asked))
+    return replace(found, ranking=tuple(replace(each, vector=vector) for each in found.ranking))
 
 
 def apply_tuning(
@@ -91,7 +100,7 @@ def apply_tuning(
     on_progress: OnProgress | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> None:
-    """Make what `tune` or `compare_indexes` found the default of every client.
+    """Make what `tune` or `compare_indexes` found the default of every client that searches by that vector.
 
     Where it was measured on another index than the collection has, that index is built first: the
     collection cannot be searched meanwhile. Raises `UsageError` if no setting reached the recall, `BackendError`.
@@ -99,25 +108,31 @@ def apply_tuning(
     collection = collection.pinned()
     params = best.chosen()
     store = collection.store
-    if not best.is_of(store.index):
+    if not best.is_of(store.vector(best.vector).index):
         if on_notice and (danger := store.capabilities.danger(best.type)):
             on_notice(danger)
-        store.build_index(best.type, best.build, on_progress=on_progress)
+        store.build_index(best.type, best.build, on_progress=on_progress, vector=best.vector)
     lowest = min(choice.applied.recall.low for choice in best.choices if choice.applied)
     about = {
         "recall": best.target,
         "at_least": round(lowest, 4),
         "limit": best.limit,
+        "ranked": best.ranked,
         "queries": best.queries[1],
         "basis": best.basis,
         "filters": [choice.filter for choice in best.choices],
     }
-    set_search_defaults(collection, params, about=about)
+    set_search_defaults(collection, params, vector=best.vector, about=about)
 
 
-def _wait_for_the_index(collection: ImageCollection, on_notice: Callable[[str], None] | None) -> None:
+def _copies(collection: ImageCollection, vector: str) -> Scratch:
+    """With that vector alone: the others would only take time and memory."""
+    return partial(scratch_copy, collection, vector=vector)
+
+
+def _wait_for_the_index(collection: ImageCollection, vector: str, on_notice: Callable[[str], None] | None) -> None:
     """Rows that are not indexed are found without the index, and would be measured as if it found them."""
-    if collection.store.index_state().covers(collection.count()):
+    if collection.store.index_state(vector).covers(collection.count()):
         return
     if on_notice:
         on_notice("waiting until all rows are indexed, because Milvus finds the others without the index")

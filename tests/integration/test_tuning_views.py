@@ -13,13 +13,12 @@ from fakes import FakeEncoder
 from rows import numbered
 
 import imgvec
-from imgvec import ImageCollection, VectorQuery
+from imgvec import ImageCollection, VectorQuery, scratch_copy
 from imgvec.errors import QueryError
 from imgvec.indexes import unseen
 from imgvec.indexes.exact import nearest
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.milvus import Store
-from imgvec.milvus.scratch import scratch
 from imgvec.rows import view_id
 from imgvec.vectors import Vectors
 
@@ -131,11 +130,11 @@ def test_what_a_copy_of_some_pictures_teaches_is_carried_over(lite_uri: str, mon
     @contextmanager
     def copying(*given: Any, only: Sequence[str], **options: Any) -> Iterator[Store]:
         copied.append(list(only))
-        with scratch(*given, only=only, **options) as copy:
+        with scratch_copy(*given, only=only, **options) as copy:
             assert (copy.most_views, copy.count()) == (VIEWS, len(only))
             yield copy
 
-    monkeypatch.setattr("imgvec.verbs.tuning.scratch", copying)
+    monkeypatch.setattr("imgvec.verbs.tuning.scratch_copy", copying)
     with made(lite_uri, "IVF_FLAT", nlist=16) as photos:
         tuned = imgvec.tune(photos, recall=0.8, queries=150)
         assert (tuned.basis, tuned.queries) == ("carried over", (75, 75))

@@ -47,8 +47,8 @@ class Collection:
         self.store.upsert([{"id": f"{i:04}", "uri": f"/{i:04}", **row} for i, row in enumerate(rows)], vectors)
         self._searcher = Searcher(self.store, lambda _: self.encoder, max_pixels=10**7, max_bytes=10**7)
 
-    def vectors(self, queries: Iterable[Form]) -> Any:
-        return self._searcher.vectors(list(queries))
+    def vectors(self, queries: Iterable[Form], *, vector: str = "vector") -> Any:
+        return self._searcher.vectors(list(queries), vector)
 
     def search_many(self, queries: Iterable[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
         return self._searcher.search(list(queries), **options)

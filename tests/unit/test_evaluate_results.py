@@ -41,7 +41,7 @@ def test_an_evaluation_as_data() -> None:
     found = evaluate(three(), label="label", k=(1,), where=field("number") > 0)
     assert json.loads(json.dumps(found.to_dict())) == {
         "collection": "photos", "label": "label", "where": "number > 0", "ranking": "index", "rows": 4, "unlabelled": 1,
-        "ranked": "rows",
+        "ranked": "rows", "vector": "vector",
         "queries": 2, "left_out": 1, "without_relevant": {"b": 1}, "unreadable": [],
         "micro": {"precision@1": 1.0, "recall@1": 1.0, "map@1": 1.0, "ndcg@1": 1.0},
         "macro": {"precision@1": 1.0, "recall@1": 1.0, "map@1": 1.0, "ndcg@1": 1.0},
@@ -72,7 +72,9 @@ def test_what_is_asked_of_the_collection() -> None:
     evaluate(collection, label="label", k=(3, 1), where=where, params=params)
     [asked] = collection.searched
     # as deep as the largest k, and one more for the query's own row
-    assert asked == {"queries": 2, "limit": 4, "where": where, "output_fields": ["label"], "params": params}
+    assert asked == {
+        "queries": 2, "limit": 4, "where": where, "output_fields": ["label"], "params": params, "vector": "vector"
+    }  # fmt: skip
 
 
 def test_a_large_k_asks_for_fewer_queries_at_once() -> None:

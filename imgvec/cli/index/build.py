@@ -7,12 +7,16 @@ import click
 from imgvec.cli.index.parameters import typed
 from imgvec.cli.index.verify import print_verification
 from imgvec.cli.options import collection_option, notice, opened
+from imgvec.cli.output import named
 from imgvec.cli.progress import bar
+from imgvec.cli.stated import options_of
+from imgvec.options.vector import VectorOptions
 from imgvec.plurals import counted
 
 
 @click.command()
 @collection_option
+@options_of(VectorOptions)
 @click.option("--type", "type_", metavar="TYPE", help="Index type; see `imgvec index types`.")
 @click.option(
     "-p", "pairs", multiple=True, metavar="NAME=VALUE", help="Build parameter of TYPE, such as M=16; repeatable."
@@ -27,6 +31,7 @@ from imgvec.plurals import counted
 def build(
     ctx: click.Context,
     name: str,
+    vector: str,
     type_: str | None,
     pairs: tuple[str, ...],
     source: str | None,
@@ -34,7 +39,7 @@ def build(
     timeout: float,
     no_verify: bool,
 ) -> None:
-    """Rebuild the vector index of a collection.
+    """Rebuild a vector index of a collection.
 
     The index is --type with its -p, or comes from the definition in --from, or else from the collection's own
     definition. Anything the backend cannot build is refused before the old index is dropped, and a failed build puts
@@ -55,18 +60,19 @@ def build(
                 collection,
                 type_,
                 params,
+                vector=vector,
                 definition=source,
                 gpu=gpu,
                 timeout=timeout,
                 on_progress=on_progress,
                 on_notice=notice,
             )
-        built = collection.store.index
+        built = collection.store.vector(vector).index
         said = " ".join([built.type, *(f"{key}={value}" for key, value in built.params.items())])
-        click.echo(f"{name}: {said} built over {counted(collection.count(), 'row')} in {seconds:.1f} s")
+        click.echo(f"{named(name, vector)}: {said} built over {counted(collection.count(), 'row')} in {seconds:.1f} s")
         if not no_verify:
             # recall is reported only: whether it is enough is for `tune` to judge
-            found = imgvec.verify(collection, queries=100, probes=500, recall=None)
+            found = imgvec.verify(collection, vector=vector, queries=100, probes=500, recall=None)
             print_verification(found)
             if not found.ok:
                 ctx.exit(1)

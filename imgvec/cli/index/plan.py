@@ -14,8 +14,11 @@ from imgvec import catalog
 from imgvec.catalog import MAX_LIMIT
 from imgvec.cli.options import opened, output_option
 from imgvec.cli.output import print_json, print_table
+from imgvec.cli.stated import options_of
 from imgvec.indexes.plan import Proposal, size
 from imgvec.indexes.plan import plan as ranked
+from imgvec.options.vector import VectorOptions
+from imgvec.rows import VECTOR
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(B?)\Z", re.IGNORECASE)
 
@@ -36,6 +39,7 @@ def _bytes(text: str) -> int:
 @click.option(
     "-c", "--collection", "name", metavar="NAME", help="Take rows, dimension and vector type from this collection."
 )
+@options_of(VectorOptions)
 @click.option("--rows", type=click.IntRange(min=1), help="Number of vectors, now or later.")
 @click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), help="Dimension of the vectors.")
 @click.option(
@@ -84,6 +88,7 @@ def plan(
     ctx: click.Context,
     /,
     name: str | None,
+    vector: str,
     rows: int | None,
     dim: int | None,
     vector_type: str | None,
@@ -103,8 +108,10 @@ def plan(
         if dim or vector_type:
             raise click.UsageError("-c already determines --dim and --vector-type: leave them out.")
         with opened(ctx, name) as collection:
-            metric = collection.store.metric_type
-            proposals = imgvec.plan_index(collection, rows=rows, **wanted)
+            metric = collection.store.vector(vector).metric_type
+            proposals = imgvec.plan_index(collection, vector=vector, rows=rows, **wanted)
+    elif vector != VECTOR:
+        raise click.UsageError("--vector needs -c.")
     elif rows is None or dim is None:
         raise click.UsageError("Say what the index is for: use --rows and --dim, or -c.")
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from imgvec.cli.options import collection_option, opened, output_option
-from imgvec.cli.output import print_json
+from imgvec.cli.output import named, print_json
 from imgvec.plurals import counted
 
 _SOURCES = {
@@ -23,7 +23,7 @@ _SOURCES = {
 @output_option("text", "json")
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
-    """Show a collection's vector index: build progress and search parameters. It counts rows (views), not pictures."""
+    """Show a collection's vector indexes: build progress and search parameters. Counts rows (views), not pictures."""
     import imgvec
 
     with opened(ctx, name) as collection:
@@ -31,16 +31,24 @@ def status(ctx: click.Context, name: str, output: str) -> None:
     if output == "json":
         print_json(data)
         return
+    views = "" if data["pictures"] == data["rows"] else f", of {counted(data['pictures'], 'picture')}"
+    _print(name, data, f"{data['rows']:,}{views}")
+    for vector, of_vector in data["vectors"].items():
+        _print(named(name, vector), of_vector)
+
+
+def _print(of: str, data: Mapping[str, Any], rows: str = "") -> None:
+    """One vector's index; `rows` are said with the first."""
     search = data["search"]
-    click.echo(f"{name}: {data['type']} {_said(data['params'])}, {data['metric_type']}")
+    click.echo(f"{of}: {data['type']} {_said(data['params'])}, {data['metric_type']}")
     click.echo(
         f"  state: {data['state']}, {'loaded' if data['loaded'] else 'not loaded'}; {data['indexed_rows']:,} of "
         f"{counted(data['total_rows'], 'row')} indexed"
     )
     if again := data["rewritten_rows"]:
         click.echo(f"  the server has compacted {counted(again, 'row')} into new segments and is indexing them")
-    views = "" if data["pictures"] == data["rows"] else f", of {counted(data['pictures'], 'picture')}"
-    click.echo(f"  rows: {data['rows']:,}{views}")
+    if rows:
+        click.echo(f"  rows: {rows}")
     click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
     if search["about"]:
         click.echo(f"  chosen: {_said(search['about'])}")

@@ -10,7 +10,7 @@ import click
 from typing_extensions import Unpack
 
 from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
-from imgvec.cli.output import print_json, print_table
+from imgvec.cli.output import named, print_json, print_table
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.indexes.options import TuneOptions
@@ -58,8 +58,8 @@ def tune(
 
     The best queries are images of your own. Without them, stored rows are used. Because an index finds the neighbours
     of its own rows more easily than those of new images, a copy of the collection without these rows is made and
-    indexed first. In a collection with views, recall is that of rows, not pictures, and all views of a picture are left
-    out together.
+    indexed first. In a collection with views, recall is that of pictures as a search finds them, and all views of a
+    picture are left out together.
 
     The parameters are chosen on half of the queries and confirmed on the other half: recall must be at least --recall
     with 95 % confidence, without a filter and under each --where. If nothing reaches it, the best result is shown,
@@ -150,11 +150,11 @@ def _apply(collection: ImageCollection, best: Tuned, yes: bool) -> None:
     import imgvec
     from imgvec.indexes.ladder import text
 
-    index = collection.store.index
-    question = f"Replace the {index.type} index of {collection.name} by {best.type}?"
+    index, of = collection.store.vector(best.vector).index, named(collection.name, best.vector)
+    question = f"Replace the {index.type} index of {of} by {best.type}?"
     if not best.is_of(index) and not confirmed(question, yes):
         raise click.Abort
     with bar() as tell:
         imgvec.apply_tuning(collection, best, on_progress=tell, on_notice=notice)
     said = text(best.chosen()) or "no parameters"
-    click.echo(f"{collection.name}: the default is now {best.type} with {said}", err=True)
+    click.echo(f"{of}: the default is now {best.type} with {said}", err=True)

@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from imgvec.cli.index.parameters import typed
 from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
-from imgvec.cli.output import print_json
+from imgvec.cli.output import named, print_json
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.indexes.options import VerifyOptions
@@ -45,13 +45,13 @@ def verify(
 
     Checks every stored vector, the row count and the ids, searches for stored rows by their own vectors, and compares
     hits and scores with the exact ones. Names whatever is wrong, and exits with 1 if anything is. In a collection with
-    views, this is about rows, not pictures.
+    views, recall is that of pictures, and everything else is about rows.
     """
     import imgvec
     from imgvec.catalog import index_type
 
     with opened(ctx, name) as collection, bar() as options["on_progress"]:
-        options["params"] = typed(pairs, index_type(collection.store.index.type).search)
+        options["params"] = typed(pairs, index_type(collection.store.vector(options["vector"]).index.type).search)
         options["where"] = combined(collection, options["where"], eq, ranges)
         found = imgvec.verify(collection, **options)
     if output == "json":
@@ -68,10 +68,11 @@ def print_verification(found: Verification) -> None:
 
     kind = INDEX_TYPES.get(found.index.split()[0])
     exact = kind is not None and kind.family == "exact"
-    click.echo(f"{found.name}: {counted(found.rows, 'row')}, {found.index}")
+    click.echo(f"{named(found.name, found.vector)}: {counted(found.rows, 'row')}, {found.index}")
     if found.recall is not None:
         easier = "" if exact else " (new images are harder: `imgvec index tune` measures those)"
-        click.echo(f"  recall@{found.limit} of stored rows: {found.recall}{easier}")
+        what = "picture recall" if found.ranked == "pictures" else "recall"
+        click.echo(f"  {what}@{found.limit} of stored rows: {found.recall}{easier}")
     checked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
     click.echo(f"  checked: {checked}, in {found.seconds:.1f} s")
     for finding in found.findings:
