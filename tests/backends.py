@@ -1,7 +1,8 @@
-"""The three backends that the integration tests run against, as addresses that `ImageCollection` takes.
+"""The four backends that the integration tests run against, as addresses that `ImageCollection` takes.
 
     lite        Milvus Lite, a fresh file for every test
     server      a real Milvus server, from the `milvus` wheel; or the running one that IMGVEC_TEST_SERVER_URI names
+    cluster     a real Milvus cluster of ten processes, from the `milvus` wheel and Debian's etcd
     container   a real Milvus server in a container; the image is IMGVEC_TEST_MILVUS_IMAGE or the pinned official one
 
 A backend that cannot be had here skips its tests and says why; with IMGVEC_REQUIRE_ALL=1 (as in CI) it fails them.
@@ -18,14 +19,16 @@ from typing import Any, NoReturn
 
 import pytest
 import yaml
+from milvus_cluster import MilvusCluster, why_no_cluster
 from milvus_server import MilvusServer, why_unavailable
 
 COMPOSE_FILE = Path(__file__).parents[1] / "docker" / "compose.standalone.yaml"
 
-_servers = pytest.StashKey[list[MilvusServer]]()
+_servers = pytest.StashKey[list[MilvusServer | MilvusCluster]]()
 
 
-def _without(backend: str, reason: str) -> NoReturn:
+def without(backend: str, reason: str) -> NoReturn:
+    """Skip the test, or fail it where everything is required."""
     if os.environ.get("IMGVEC_REQUIRE_ALL") == "1":
         pytest.fail(f"{backend}: {reason} (IMGVEC_REQUIRE_ALL=1)", pytrace=False)
     pytest.skip(f"{backend}: {reason}")
@@ -55,6 +58,29 @@ def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Milvu
     """
     with _started_server(tmp_path / "milvus", request.config, **getattr(request, "param", {})) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[MilvusCluster]:
+    """The session's Milvus cluster with two query nodes. Its collections are shared: a test drops its own."""
+    with _started_cluster(tmp_path_factory.mktemp("cluster"), request.config) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MilvusCluster]:
+    """A started cluster for this test alone, whose roles it may kill and respawn.
+
+    Parametrised indirectly, it is made with those options of `MilvusCluster`.
+    """
+    with _started_cluster(tmp_path / "cluster", request.config, **getattr(request, "param", {})) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_uri(cluster: MilvusCluster) -> Iterator[str]:
+    """The address of the session's cluster. What a test creates is dropped after it."""
+    yield from _without_leftovers(cluster.uri)
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +138,7 @@ def pytest_runtest_makereport(
 def _started_server(directory: Path, config: pytest.Config, **options: Any) -> Iterator[MilvusServer]:
     """A running server that the failure report knows of."""
     if reason := why_unavailable():
-        _without("server", reason)
+        without("server", reason)
     known = config.stash.setdefault(_servers, [])
     with MilvusServer(directory, **options) as server:
         known.append(server)
@@ -122,12 +148,26 @@ def _started_server(directory: Path, config: pytest.Config, **options: Any) -> I
             known.remove(server)
 
 
+@contextmanager
+def _started_cluster(directory: Path, config: pytest.Config, **options: Any) -> Iterator[MilvusCluster]:
+    """A running cluster that the failure report knows of."""
+    if reason := why_no_cluster():
+        without("cluster", reason)
+    known = config.stash.setdefault(_servers, [])
+    with MilvusCluster(directory, **options) as cluster:
+        known.append(cluster)
+        try:
+            yield cluster
+        finally:
+            known.remove(cluster)
+
+
 def _have_image(image: str) -> None:
     """Skip, or fail where everything is required, unless a Docker engine answers and has `image` or can pull it."""
     if problem := _docker("version"):
-        _without("container", f"no Docker engine answers: {problem}")
+        without("container", f"no Docker engine answers: {problem}")
     if _docker("image", "inspect", image) and (problem := _docker("pull", "--quiet", image, patience=240)):
-        _without("container", f"no image {image}: {problem}")
+        without("container", f"no image {image}: {problem}")
 
 
 def _docker(*arguments: str, patience: float = 20) -> str | None:

@@ -10,9 +10,12 @@ import pytest
 from backends import (  # noqa: F401  fixtures, and the hook that shows a server's log
     any_backend_uri,
     backend_uri,
+    cluster,
+    cluster_uri,
     container_image,
     container_uri,
     lite_uri,
+    own_cluster,
     own_server,
     pytest_runtest_makereport,
     server_uri,

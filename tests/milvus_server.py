@@ -36,7 +36,9 @@ from typing import Self
 VERSION = "2.3.5"
 
 #: In the server's log: what is not a warning, and the frames of Go's stacks.
-_PASSED_OVER = re.compile(r'.*\] \[INFO\] \[|.*"level":"info"|\t|goroutine |created by |[\w./*()-]+\(.*\)$|$')
+_PASSED_OVER = re.compile(
+    r'.*\] \[(INFO|DEBUG)\] \[|I\d{8} |.*"level":"info"|\t|goroutine |created by |[\w./*()-]+\(.*\)$|$'
+)
 
 _ROLES = ("ROOTCOORD", "PROXY", "QUERYCOORD", "QUERYNODE", "INDEXNODE", "DATACOORD", "DATANODE")
 
@@ -76,7 +78,7 @@ class MilvusServer:
         self.settings = settings
         self.log = directory / "milvus.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._ports = _Ports()
+        self._ports = Ports()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -102,7 +104,7 @@ class MilvusServer:
             raise RuntimeError("the server is running already")
         if not self.log.exists():
             self._configure()
-        binaries = _unpacked_binaries()
+        binaries = unpacked_binaries()
         environment = os.environ | {
             "DEPLOY_MODE": "STANDALONE",
             "LD_LIBRARY_PATH": str(binaries),
@@ -175,11 +177,7 @@ class MilvusServer:
 
     def log_tail(self, lines: int = 30, width: int = 300) -> str:
         """The last `lines` warnings and errors of the server, cut to `width` characters and without Go's stacks."""
-        if not self.log.exists():
-            return ""
-        said = self.log.read_text(errors="replace").splitlines()
-        worth = (line[:width] for line in said if not _PASSED_OVER.match(line))
-        return "\n".join(deque(worth, maxlen=lines))
+        return log_tail(self.log, lines, width)
 
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -211,13 +209,21 @@ class MilvusServer:
         while time.monotonic() < deadline:
             if not self.running:
                 raise RuntimeError(f"the Milvus server ended while starting; its log:\n{self.log_tail()}")
-            if _healthy(self._ports.metrics):
+            if healthy(self._ports.metrics):
                 return
             time.sleep(0.1)
         raise RuntimeError(f"the Milvus server was not healthy after {self.patience} s; its log:\n{self.log_tail()}")
 
 
-class _Ports:
+def log_tail(log: Path, lines: int = 30, width: int = 300) -> str:
+    """The last `lines` warnings and errors in a Milvus log, cut to `width` characters and without Go's stacks."""
+    if not log.exists():
+        return ""
+    worth = (line[:width] for line in log.read_text(errors="replace").splitlines() if not _PASSED_OVER.match(line))
+    return "\n".join(deque(worth, maxlen=lines))
+
+
+class Ports:
     """Ports of 127.0.0.1 that nobody listened on when they were taken.
 
     They lie below the ephemeral range: while the server is down, a client that keeps knocking on an ephemeral port can
@@ -232,12 +238,12 @@ class _Ports:
     def take(self) -> int:
         while True:
             port = random.randrange(15_000, 32_000)
-            if port not in self._taken and _is_free(port):
+            if port not in self._taken and is_free(port):
                 self._taken.add(port)
                 return port
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         try:
             probe.bind(("", port))
@@ -246,7 +252,8 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _healthy(port: int) -> bool:
+def healthy(port: int) -> bool:
+    """Whether the Milvus process whose metrics port this is calls itself healthy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/healthz")
@@ -257,7 +264,7 @@ def _healthy(port: int) -> bool:
         connection.close()
 
 
-def _unpacked_binaries() -> Path:
+def unpacked_binaries() -> Path:
     """The folder of the wheel's binaries (240 MB), unpacked once per user and version."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgvec-test"
     folder = cache / f"milvus-{VERSION}"

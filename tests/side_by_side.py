@@ -5,7 +5,8 @@ timeouts. So there are two processes a processor, and the tests that wait longes
 
 A file's tests stay together, since they share what its module fixtures make. The files that need a Milvus server share
 `LANES` processes: each of these has a server of its own, as tests use fixed names and drop what they find left over,
-and an idle server costs a tenth of a processor and several hundred megabytes. All container tests share one container.
+and an idle server costs a tenth of a processor and several hundred megabytes. All container tests share one container,
+and all cluster tests one cluster.
 
 `@pytest.mark.alone` is for tests that measure seconds or memory: they come last, and each waits until no other test
 runs. Every other test holds a lock that it shares; one of these holds it alone.
@@ -44,6 +45,7 @@ _held = pytest.StashKey[IO[bytes]]()
 _FIRST = (
     "server",
     "container",
+    "cluster",
     "tests/integration/test_streams.py",
     "tests/integration/faults/",
     "tests/integration/engines/",  # Ray takes half a minute to start
@@ -160,7 +162,7 @@ def _lanes(items: list[pytest.Item]) -> dict[str, str]:
 
 def _group(item: pytest.Item, lanes: dict[str, str]) -> str:
     """What `item` must run together with."""
-    for name in ("alone", "container"):
+    for name in ("alone", "container", "cluster"):
         if item.get_closest_marker(name):
             return name
     return lanes[_file(item)] if _needs_server(item) else _file(item)
