@@ -26,6 +26,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     options/       options stated once, for Python, the command and JSON
     milvus/        the only room that imports pymilvus
     store.py       what a store promises: milvus.Store and the tests' fake inherit it
+    by_vector.py   a store as one of its vectors sees it;  views.py  the pictures whose views its rows are
     catalog/       every index type of Milvus, as data, a family a file
     definition/    what a collection is, from YAML, and what it remembers of that;  filters/  which rows are meant
     rows.py, vectors.py, progress.py, errors.py   the floor: every room stands on it, and it on none

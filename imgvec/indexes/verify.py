@@ -23,7 +23,7 @@ from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.store import Found, Indexes
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
-from imgvec.views import best_views, rows_to_ask
+from imgvec.views import MOST_ROWS, best_views, rows_to_ask
 
 _EXAMPLES = 3
 _INT8_TOLERANCE = 0.1
@@ -45,8 +45,8 @@ def verify(store: Indexes, filter: str = "", **options: Unpack[CheckOptions]) ->
     pictures: it reveals a broken index, but does not predict the recall of new pictures, which `tune` does. In a
     collection of views each search asks for the rows that hold `limit` + 1 pictures, as one by default does, and recall
     is that of pictures, the query's own left out; all else is about rows. `params` are the search parameters, by
-    default the index's. Rows stream by twice, once without their vectors; memory holds a
-    block of them. Raises `OptionError`, and `QueryError` for parameters of another index.
+    default the index's. Rows stream by twice, once without their vectors; memory holds a block of them. Raises
+    `OptionError`, and `QueryError` for parameters of another index and more pictures than Milvus gives rows for.
     """
     return _Check(store, filter, settled(CheckOptions, options)).run()
 
@@ -57,8 +57,9 @@ class _Check:
         self._params = asked["params"] or {}
         self._tell = Telling("verify", asked["on_progress"])
         self._metric_type = store.metric_type
-        self._rows = rows_to_ask(self._limit + 1, store.most_views)
-        """To ask for: those that hold `limit` hits beside the query's own."""
+        views = store.most_views
+        self._rows = self._limit + 1 if views is None else min(rows_to_ask(self._limit, views) + views, MOST_ROWS)
+        """To ask for: those that hold `limit` hits beside the query's own, as far as Milvus gives so many."""
         self._key = key(store)
         self._counts: Counter[tuple[str, Severity]] = Counter()
         """Number of problems, by name and severity."""
