@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from imgvec.errors import BackendError, CollectionNotFound, EncoderMismatch, WriteFailed
+from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced, EncoderMismatch, WriteFailed
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
 from imgvec.milvus.reading import READ_BATCH, Reader, among
 from imgvec.plurals import counted
-from imgvec.rows import FROM_IMAGE, ID, MAX_ID_BYTES, MAX_JSON_BYTES, VECTOR
+from imgvec.rows import FROM_IMAGE, ID, INGESTED_AT, MAX_ID_BYTES, MAX_JSON_BYTES, VECTOR
 from imgvec.vectors import Vectors, problem
 
 MAX_BATCH_BYTES = 16 * 2**20
@@ -128,8 +128,8 @@ class Writer:
                 with self._link.owning(f"write to {self._link.name!r}"):
                     sent = True
                     send(self._link.name, data, timeout=self._link.timeout)
-            except EncoderMismatch:
-                if sent:
+            except (EncoderMismatch, CollectionReplaced):
+                if sent and self._is_anothers():
                     self._take_back(data)
                 raise
             except CollectionNotFound:
@@ -160,19 +160,31 @@ class Writer:
                 self._link.client.delete(self._link.name, filter=among(part), timeout=self._link.timeout)
             self._link.deleted()
 
-    def _take_back(self, sent: Sequence[Mapping[str, Any]]) -> None:
-        """Delete rows that reached another encoder's collection, made while they were on their way; theirs stay.
+    def _is_anothers(self) -> bool:
+        """Whether the name is another collection's by now; where an alias was moved, it is not."""
+        try:
+            self._link.check_same()
+        except (EncoderMismatch, CollectionReplaced):
+            return True
+        except BackendError:
+            return False
+        return False
 
-        What a collection holds under those ids and with those very vectors came from here. A row of its own that was
-        overwritten is gone with it: its next ingest brings it again.
+    def _take_back(self, sent: Sequence[Mapping[str, Any]]) -> None:
+        """Delete rows that reached another collection, made while they were on their way; its own stay.
+
+        What it holds under those ids, with those very vectors and of that moment, came from here. A row of its own that
+        was overwritten is gone with it: its next ingest brings it again.
         """
         types = {name: field.vector_type for name, field in self._link.schema.vectors.items()}
         ours = {row[ID]: {name: codec.from_row(row[name], kind) for name, kind in types.items()} for row in sent}
+        moments = {row[ID]: row.get(INGESTED_AT) for row in sent}
+        stamp = [INGESTED_AT] if INGESTED_AT in self._link.schema.fields else []
         with translated(f"take back what reached another collection {self._link.name!r}"):
             found = self._link.client.query(
                 self._link.name,
                 filter=among(list(ours)),
-                output_fields=[ID, *types],
+                output_fields=[ID, *stamp, *types],
                 consistency_level="Strong",
                 timeout=self._link.timeout,
             )
@@ -180,7 +192,8 @@ class Writer:
                 row[ID]
                 for row in found
                 # a vector that the other collection has no field for lies in its dynamic field, or nowhere
-                if all(
+                if row.get(INGESTED_AT, moments[row[ID]]) == moments[row[ID]]
+                and all(
                     name not in row or np.array_equal(codec.from_row(row[name], kind), ours[row[ID]][name])
                     for name, kind in types.items()
                 )

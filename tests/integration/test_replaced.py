@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -228,6 +229,36 @@ def test_a_write_that_was_on_its_way_is_taken_back(server_uri: str, pictures: Pa
             assert (replaced.ingest(pictures).written, replaced.count()) == (10, 20)
             for path in pictures.rglob("*.jpg"):
                 assert replaced.search(path, limit=1)[0].score == pytest.approx(1, abs=1e-3)
+            replaced.drop()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("late", range(3))
+def test_a_write_of_views_that_was_on_its_way_is_taken_back(
+    server_uri: str, pictures: Path, encoder: FakeEncoder, late: int
+) -> None:
+    """To a collection of the same definition and encoder: the journal's first note, the rows, or its last note."""
+    definition = {**DEFINITION, "views": {"grid": 2}}
+    few = sorted(pictures.rglob("*.jpg"))
+    with made(server_uri, encoder, definition) as old:
+        old.ingest(few[:1])
+        client = old.store.link.client
+        send, new, calls = client.upsert, list[ImageCollection](), itertools.count()
+
+        def delayed(name: str, data: Any, **options: Any) -> Any:
+            if next(calls) == late:
+                dropped(server_uri)
+                new.append(made(server_uri, encoder, definition))
+                new[0].ingest(few[8:10])
+            return send(name, data, **options)
+
+        client.upsert = delayed
+        with pytest.raises(CollectionReplaced, match="open it again"):
+            old.ingest(few[1:4])
+        [replaced] = new
+        with replaced:
+            assert (replaced.count(), replaced.count_pictures()) == (10, 2)
+            assert (replaced.ingest(few).written, replaced.count()) == (18, 100)
             replaced.drop()
 
 
