@@ -58,7 +58,7 @@ def combined(
     """`--where`, `--eq` and `--range` combined with AND."""
     from imgvec.filters import Raw, equals_text, range_text
 
-    parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where else []
+    parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where is not None else []
     for option, pairs, of_text in (("--eq", eq, equals_text), ("--range", ranges, range_text)):
         for pair in pairs:
             name, sign, value = pair.partition("=")

@@ -47,6 +47,17 @@ def test_rows_are_deleted_by_filter(filled: str) -> None:
     assert "0 rows deleted" in imgvec("collections", "delete", "trip", "--eq", "album=album1", "--yes").stdout
 
 
+def test_an_empty_filter_is_an_error_as_in_python(filled: str) -> None:
+    """It is what a shell makes of a variable that is not set: it must not widen what is deleted, exported or counted."""
+    for words in (
+        ("collections", "delete", "trip", "--where", "", "--eq", "album=album0", "--yes"),
+        ("collections", "count", "trip", "--where", ""),
+        ("search", f"id:{stored_id(filled)}", "-c", "trip", "--where", ""),
+    ):
+        assert "the filter expression is empty" in imgvec(*words, status=1).stderr
+    assert imgvec("collections", "count", "trip").stdout == "20\n"
+
+
 def test_csv_keeps_every_digit_and_every_column(filled: str) -> None:
     out = imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "3", "-o", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(out)))
