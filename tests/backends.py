@@ -115,11 +115,13 @@ def backend_uri(request: pytest.FixtureRequest) -> Iterator[str]:
         "lite",
         pytest.param("server", marks=pytest.mark.server),
         pytest.param("container", marks=pytest.mark.container),
+        pytest.param("cluster", marks=pytest.mark.cluster),
     ]
 )
 def any_backend_uri(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Like `backend_uri`, and the container too."""
-    yield from _without_leftovers(request.getfixturevalue(f"{request.param}_uri"))
+    """Like `backend_uri`, and the container and the cluster too."""
+    uri = request.getfixturevalue(f"{request.param}_uri")
+    yield from [uri] if request.param == "cluster" else _without_leftovers(uri)  # `cluster_uri` drops them itself
 
 
 @pytest.hookimpl(wrapper=True)

@@ -220,10 +220,7 @@ class MilvusCluster:
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory)} | dict(environment)
-        # Milvus leaves a file named after its process id in the temporary folder, one after its role in the other.
-        temporary = self.directory / "tmp" / name
-        temporary.mkdir(exist_ok=True)
-        environment |= {"TMPDIR": str(temporary), "MILVUS_RUN_DIR": str(temporary)}
+        environment["TMPDIR"] = str(self.directory / "tmp")  # where Milvus leaves a file named after its process id
         self.pids[name] = self._keeper.start(
             name, command, cwd=self.directory, environment=environment, log=self.log(name)
         )

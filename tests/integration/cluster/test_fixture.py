@@ -149,8 +149,7 @@ def test_a_role_that_ends_while_starting_is_named_and_nothing_stays(tmp_path: Pa
     assert cluster.pids == {}
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
-def test_the_death_of_the_parent_leaves_nothing(tmp_path: Path, by: signal.Signals) -> None:
+def test_the_death_of_the_parent_leaves_nothing(tmp_path: Path) -> None:
     if reason := why_no_cluster():
         without("cluster", reason)
     parent = subprocess.Popen(
@@ -160,7 +159,7 @@ def test_the_death_of_the_parent_leaves_nothing(tmp_path: Path, by: signal.Signa
     assert parent.stdout is not None
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(_alive(pids)) == 10
-    parent.send_signal(by)
+    parent.kill()
     parent.wait(10)
     deadline = time.monotonic() + 10
     while (alive := _alive(pids)) and time.monotonic() < deadline:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
-import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
+from ray_nodes import ray_nodes
 
 from imgvec import ImageCollection
 from imgvec.definition import Definition
@@ -26,7 +24,6 @@ from imgvec.ingest import Job, Resources
 from imgvec.sources import Source
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
-TESTS = Path(__file__).parents[2]
 
 DEFINITION = {
     "encoder": {"model": "fake"},
@@ -41,36 +38,9 @@ RESOURCES = Resources(threads=2, max_pixels=10**7, max_bytes=10**7)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two nodes on this machine, whose workers find the tests' modules."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    # Ray's sockets lie in its temporary folder, and a socket's path holds 107 bytes: $TMPDIR may be too long for it.
-    with (
-        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder,
-        pytest.MonkeyPatch.context() as patch,
-        warnings.catch_warnings(),
-    ):
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS, TESTS.parent, Path(__file__).parent))))
-        warnings.simplefilter("ignore")  # Ray's own, of sockets and processes that it leaves open
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.setenv("RAY_gcs_server_port_wait_time_s", "120")
-        for last in (False, False, True):
-            made = Cluster()
-            try:
-                made.add_node(num_cpus=2, include_dashboard=False)
-                made.add_node(num_cpus=2)
-                break
-            except Exception:  # Ray gives its processes 30 s to start, which a machine at work may not keep
-                made.shutdown()
-                if last:
-                    raise
-        ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-            made.shutdown()
+    """Two nodes on this machine."""
+    with ray_nodes(2, Path(__file__).parent):
+        yield
 
 
 @pytest.fixture
