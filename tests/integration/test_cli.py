@@ -48,7 +48,7 @@ def test_rows_are_deleted_by_filter(filled: str) -> None:
 
 
 def test_an_empty_filter_is_an_error_as_in_python(filled: str) -> None:
-    """It is what a shell makes of a variable that is not set: it must not widen what is deleted, exported or counted."""
+    """It is what a shell makes of a variable that is not set: it must not widen what is deleted or counted."""
     for words in (
         ("collections", "delete", "trip", "--where", "", "--eq", "album=album0", "--yes"),
         ("collections", "count", "trip", "--where", ""),
