@@ -47,7 +47,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n'
         'addopts = "-n auto --dist loadscope --no-loadscope-reorder"\n'
-        'markers = ["alone", "server", "container"]\n'
+        'markers = ["alone", "server", "container", "cluster"]\n'
     )
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "conftest.py").write_text(_dedented(PLUGIN.format(tests=str(ROOT / "tests"))))
@@ -81,6 +81,16 @@ def test_without_paths_several_processes_run_and_what_measures_runs_alone(projec
     began, ended = times.pop("measured")
     assert len(times) == 12
     assert all(end <= began or start >= ended for start, end in times.values())
+
+
+@pytest.mark.slow
+def test_what_needs_the_cluster_shares_a_process(project: Path) -> None:
+    for file in ("d", "e"):
+        text = TESTS.format(file=file).replace("@pytest.mark", "@pytest.mark.cluster\n    @pytest.mark", 1)
+        (project / "tests" / f"test_{file}.py").write_text(_dedented(text))
+    workers = re.findall(r"\[(gw\d+)\].* PASSED tests/test_[de]\.py", _ran(project))
+    assert len(workers) == 8
+    assert len(set(workers)) == 1
 
 
 @pytest.mark.slow
