@@ -1,25 +1,27 @@
 """One of several processes that ingest a folder at once: `one_part.py URI NAME FOLDER METADATA RANK OF`.
 
-It says "ready" when it has opened the collection, waits for a line, and then says its report, as JSON.
+It is `imgvec ingest` with the tests' encoder. It says "ready" when all is imported, and waits for a line to begin.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 
 from fakes import FakeEncoder
 
-from imgvec import ImageCollection
+from imgvec import ImageCollection, filling, loading
+from imgvec.cli import main as command
 
 
 def main(uri: str, name: str, folder: str, metadata: str, rank: str, of: str) -> None:
-    with ImageCollection.open(name, uri=uri, encoder=FakeEncoder()) as photos:
+    # in place of the real one, which would look for weights
+    loading.loaded_encoder = filling.loaded_encoder = lambda *_: FakeEncoder()  # type: ignore[assignment,attr-defined]
+    with ImageCollection.open(name, uri=uri):  # which imports pymilvus
         print("ready", flush=True)
         sys.stdin.readline()
-        report = photos.ingest(folder, metadata=metadata, part=(int(rank), int(of)))
-        counts = ("seen", "written", "updated", "unchanged", "duplicates")
-        print(json.dumps({name: getattr(report, name) for name in counts} | {"refused": report.refused.total()}))
+    command(
+        ["--uri", uri, "ingest", folder, "-c", name, "--metadata", metadata, "--rank", rank, "--of", of, "-o", "json"]
+    )
 
 
 if __name__ == "__main__":
