@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from imgvec import errors as errors
     from imgvec.collection import ImageCollection
     from imgvec.definition import Definition
+    from imgvec.deployment import LoadOptions
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
     from imgvec.exchange.options import ExportOptions, ImportOptions
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from imgvec.search.request import SearchOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
+    from imgvec.verbs.deployment import load, release
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
     from imgvec.verbs.index import build_index, index_status, plan_index, scratch_copy, set_search_defaults
     from imgvec.verbs.names import drop_alias, rename, set_alias
@@ -79,6 +81,7 @@ _HOMES = {
     "IngestOptions": "imgvec.ingest",
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
+    "LoadOptions": "imgvec.deployment",
     "Pixels": "imgvec.search.forms",
     "Progress": "imgvec.progress",
     "SearchOptions": "imgvec.search.request",
@@ -103,7 +106,9 @@ _HOMES = {
     "field": "imgvec.filters",
     "import_vectors": "imgvec.verbs.exchange",
     "index_status": "imgvec.verbs.index",
+    "load": "imgvec.verbs.deployment",
     "plan_index": "imgvec.verbs.index",
+    "release": "imgvec.verbs.deployment",
     "rename": "imgvec.verbs.names",
     "set_alias": "imgvec.verbs.names",
     "scratch_copy": "imgvec.verbs.index",
@@ -128,6 +133,7 @@ __all__ = [
     "IngestOptions",
     "IngestReport",
     "Like",
+    "LoadOptions",
     "Pixels",
     "Progress",
     "SearchOptions",
@@ -153,7 +159,9 @@ __all__ = [
     "field",
     "import_vectors",
     "index_status",
+    "load",
     "plan_index",
+    "release",
     "rename",
     "scratch_copy",
     "set_alias",

@@ -45,6 +45,9 @@ class OpenOptions(TypedDict, total=False):
         Mapping[str, Encoder] | None, python_only(help="The same for further vectors, by the vector's name.")
     ]
     settings: Annotated[Settings | None, python_only(help="None reads them from the environment.")]
+    load: Annotated[
+        bool, python_only(True, help="Load it into memory. False leaves it as it is, and the first read loads it.")
+    ]
 
 
 class CreateOptions(OpenOptions, total=False):
@@ -74,7 +77,7 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
         if connection.has(name):
             if not asked["exist_ok"]:
                 raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
-            opened = _opened(connection, name, settings, encoders, given)
+            opened = _opened(connection, name, settings, encoders, given, load=asked["load"])
             if gpu and not opened.store.index.type.startswith("GPU_"):
                 raise DefinitionError(
                     f"the collection {name!r} already exists with a {opened.store.index.type} index: drop it "
@@ -82,7 +85,9 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
                 )
             return opened
         wanted = given or Definition.load(name if name in bundled() else "photos")
-        return _made(connection, name, wanted, settings, encoders, gpu=gpu, on_notice=asked["on_notice"])
+        return _made(
+            connection, name, wanted, settings, encoders, gpu=gpu, load=asked["load"], on_notice=asked["on_notice"]
+        )
     except BaseException:
         connection.close()
         raise
@@ -95,7 +100,7 @@ def open_parts(name: str, **options: Unpack[OpenOptions]) -> Opened:
     must_exist(settings)
     connection = connected(settings)
     try:
-        return _opened(connection, name, settings, _given(asked), None)
+        return _opened(connection, name, settings, _given(asked), None, load=asked["load"])
     except BaseException:
         connection.close()
         raise
@@ -131,6 +136,7 @@ def _made(
     given: Mapping[str, Encoder],
     *,
     gpu: bool,
+    load: bool,
     on_notice: Callable[[str], None] | None,
 ) -> Opened:
     device: Literal["cpu", "gpu"] = "gpu" if gpu else "cpu"
@@ -155,23 +161,49 @@ def _made(
     remembered = Remembered(wanted, bindings.pop(VECTOR), bindings)
     kinds = ["learned", *([PICTURES.name] if wanted.views else [])]
     text = description.write(wanted, remembered.binding, connection.companion_names(name, kinds), encoders=bindings)
-    store = connection.create(name, wanted, dim=dims.pop(VECTOR), description=text, device=device, dims=dims)
+    store = connection.create(name, wanted, dim=dims.pop(VECTOR), description=text, device=device, dims=dims, load=load)
     return Opened(connection, store, remembered, settings, encoders)
 
 
 def _opened(
-    connection: Connection, name: str, settings: Settings, given: Mapping[str, Encoder], wanted: Definition | None
+    connection: Connection,
+    name: str,
+    settings: Settings,
+    given: Mapping[str, Encoder],
+    wanted: Definition | None,
+    *,
+    load: bool,
 ) -> Opened:
-    store = connection.open(name)
+    store = connection.open(name, load=False)
     remembered = description.read(name, store.description)
-    if wanted is not None and not description.is_made_from(remembered.definition, wanted):
-        raise DefinitionError(
-            f"the collection {name!r} was made from another definition: omit the definition, or choose another name"
-        )
+    if wanted is not None:
+        _check_definition(name, store, remembered.definition, wanted)
     _check_names(name, remembered.bindings, given)
     for vector, encoder in given.items():
         description.check_binding(name, remembered.bindings[vector], encoder.binding, vector)
+    if load:
+        store.load()
     return Opened(connection, store, remembered, settings, given)
+
+
+def _check_definition(name: str, store: Store, made_from: Definition, given: Definition) -> None:
+    """Raise `DefinitionError` where `given` is another definition, or wants other replicas than are wanted now."""
+    now = {"replicas": store.deployment.number, "resource_groups": store.deployment.resource_groups}
+    made_from = made_from.model_copy(update=now)
+    if given.model_fields_set.isdisjoint(now):  # it says nothing of them
+        given = given.model_copy(update=now)
+    if description.is_made_from(made_from, given):
+        return
+    as_given = {"replicas": given.replicas, "resource_groups": given.resource_groups}
+    if description.is_made_from(made_from.model_copy(update=as_given), given):
+        groups = "".join(f" --resource-group {each}" for each in given.resource_groups)
+        raise DefinitionError(
+            f"the collection {name!r} is kept in other replicas than the definition says: change that with "
+            f"`imgvec collections load {name} --replicas {given.replicas}{groups}`, or omit the definition"
+        )
+    raise DefinitionError(
+        f"the collection {name!r} was made from another definition: omit the definition, or choose another name"
+    )
 
 
 def _settings(options: OpenOptions) -> Settings:

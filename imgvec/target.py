@@ -91,6 +91,7 @@ class Target:
             "pictures": self.count_pictures(),
             **self._described(VECTOR),
             "vectors": {vector: self._described(vector) for vector in self.remembered.encoders},
+            "deployment": store.loaded(),
             "fields": {name: str(kind) for name, kind in store.fields.items()},
             "definition": definition.model_dump(exclude_defaults=True),
         }

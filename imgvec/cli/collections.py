@@ -1,12 +1,16 @@
-"""`imgvec collections`: list, create, show, alias, rename, drop, count, delete; `exchange.py` has import and export."""
+"""`imgvec collections`: list, create, show, alias, rename, drop, count, delete.
+
+`deployment.py` has load and release, `exchange.py` import and export.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgvec.cli.deployment import load, release, said
 from imgvec.cli.exchange import export, import_
 from imgvec.cli.options import (
     combined,
@@ -22,6 +26,9 @@ from imgvec.cli.options import (
 )
 from imgvec.cli.output import print_json, print_table
 from imgvec.plurals import counted
+
+if TYPE_CHECKING:
+    from imgvec.collection import ImageCollection
 
 
 @click.group()
@@ -81,12 +88,14 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
         )
         with empty:
             click.echo(f"{name}: created, for vectors of dim {dim} made elsewhere")
+            _show_deployment(empty)
         return
     made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)
     with made as collection:
         click.echo(f"{name}: created, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
         for vector, binding in list(collection.bindings.items())[1:]:
             click.echo(f"  {vector}: vectors of {binding.model} (dim {binding.dim})")
+        _show_deployment(collection)
 
 
 @collections.command()
@@ -94,7 +103,7 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
 @output_option("text", "json")
 @click.pass_context
 def show(ctx: click.Context, name: str, output: str) -> None:
-    """Show the encoders, fields, indexes and row count of NAME."""
+    """Show the encoders, fields, indexes and row count of NAME, and what is loaded where."""
     with opened(ctx, name) as collection:
         data: dict[str, Any] = collection.describe()
     if output == "json":
@@ -110,9 +119,18 @@ def show(ctx: click.Context, name: str, output: str) -> None:
     for vector, of_vector in data["vectors"].items():
         click.echo(f"  further vector {vector}:")
         _show_vector(of_vector, "    ")
+    for line in said(data["deployment"]):
+        click.echo(f"  {line}")
     click.echo("  fields:")
     for field, kind in data["fields"].items():
         click.echo(f"    {field}: {kind}")
+
+
+def _show_deployment(collection: ImageCollection) -> None:
+    """What is loaded where; nothing on Milvus Lite, which has no other place."""
+    if collection.store.capabilities.cluster:
+        for line in said(collection.store.loaded()):
+            click.echo(f"  {line}")
 
 
 def _show_vector(data: Mapping[str, Any], indent: str) -> None:
@@ -220,5 +238,7 @@ def delete(
     click.echo(f"{name}: {counted(number, what)} deleted")
 
 
+collections.add_command(load)
+collections.add_command(release)
 collections.add_command(import_)
 collections.add_command(export)

@@ -82,10 +82,10 @@ def settings(ctx: click.Context) -> Settings:
     return Settings.load(**given)
 
 
-def opened(ctx: click.Context, name: str) -> ImageCollection:
+def opened(ctx: click.Context, name: str, *, load: bool = True) -> ImageCollection:
     from imgvec.collection import ImageCollection
 
-    return ImageCollection.open(name, settings=settings(ctx))
+    return ImageCollection.open(name, settings=settings(ctx), load=load)
 
 
 def notice(text: str) -> None:

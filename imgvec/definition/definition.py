@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from imgvec.definition.conversion import check_size, convert, is_missing
 from imgvec.definition.field_names import IDENTIFIER, MILVUS_WORDS, field_problem
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.problems import MisplacedError, describe
+from imgvec.definition.replicas import MOST_REPLICAS, groups_problem
 from imgvec.definition.sections import EncoderSection, ImagesSection, IndexChoice, Section, VectorSection, ViewsSection
 from imgvec.definition.shipped import bundled
 from imgvec.definition.values import is_absent, plain
@@ -41,8 +42,22 @@ class Definition(Section):
     """Further vectors of every row, by name; `encoder`, `vector` and `index` are those of the one named `vector`."""
     partition_key: str | None = None
     num_partitions: int | None = Field(default=None, ge=1, le=1024)
+    partition_key_isolation: bool = False
+    """An index for each value of the partition key: every search then names one value (`category == "shoes"`)."""
     num_shards: int = Field(default=1, ge=1, le=16)
+    """Streams that writes are spread over, by the hash of the id; never changed."""
+    replicas: int = Field(default=1, ge=1, le=MOST_REPLICAS)
+    """Copies in the memory of that many query nodes or groups of them: more searches, and one node may fail."""
+    resource_groups: tuple[str, ...] = ()
+    """Where the replicas are: none for Milvus's default group, one for all of them, or one for each."""
     consistency_level: ConsistencyLevel = "Bounded"
+
+    @field_validator("resource_groups", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each.strip() for each in value):
+            raise ValueError("must be a list of names")
+        return tuple(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -60,6 +75,14 @@ class Definition(Section):
                 raise MisplacedError("must be a declared VARCHAR or INT64 field that is not nullable", "partition_key")
         elif self.num_partitions is not None:
             raise MisplacedError("needs a partition_key", "num_partitions")
+        if self.partition_key_isolation:
+            if self.partition_key is None:
+                raise MisplacedError("needs a partition_key", "partition_key_isolation")
+            if unfit := {each.index.cpu.type for each in self.vector_fields.values()} - {"HNSW"}:
+                said = f"needs an HNSW index, not {', '.join(sorted(unfit))}"
+                raise MisplacedError(said, "partition_key_isolation")
+        if wrong := groups_problem(self.replicas, self.resource_groups):
+            raise MisplacedError(wrong, "resource_groups")
         check_names(self.vectors, self.fields, self.reserved)
         for name, vector in self.vector_fields.items():
             vector.check(*(() if name == VECTOR else ("vectors", name)))

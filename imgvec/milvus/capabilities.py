@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +29,12 @@ class Capabilities:
     gpu: bool | None
     """None if it cannot be known before a GPU index is tried."""
     partition_key: bool
+    cluster: bool = False
+    """Collections have shards, and are loaded in replicas on the query nodes of resource groups."""
+    live_replicas: bool = False
+    """The replicas of a loaded collection are changed while it is searched; else it is released for that."""
+    partition_key_isolation: bool = False
+    """An index of its own for each value of the partition key."""
     max_vectors: int = 1
     """Vector fields of one collection. A server has no number to ask for: what an administrator set lower, or higher,
     is not known."""
@@ -108,6 +114,17 @@ class Capabilities:
             f"with LOCALSTORAGE_PATH=data, or use FLAT, IVF_FLAT, SCANN or HNSW"
         )
 
+    def check_deployment(
+        self, *, replicas: int = 1, num_shards: int = 1, resource_groups: Sequence[str] = (), isolation: bool = False
+    ) -> None:
+        """Refuse by name what this backend would ignore; raises `UnsupportedByBackend`. Query nodes are not counted."""
+        asked = {"replicas": replicas > 1, "num_shards": num_shards > 1, "resource_groups": bool(resource_groups)}
+        if not self.cluster and (ignored := [name for name, is_asked in asked.items() if is_asked]):
+            one = "one replica of a collection, in one shard, and no resource groups"
+            raise self.refusal(f"{one}: leave out {' and '.join(ignored)}, or use a server")
+        if isolation and not self.partition_key_isolation:
+            raise self.refusal("no partition_key_isolation, which Milvus has from 2.5.4: leave it out")
+
     def refusal(self, lacks: str, accepted: list[str] | frozenset[str] = frozenset()) -> UnsupportedByBackend:
         """The error that says what this backend lacks and what it would accept."""
         instead = f": it accepts {', '.join(sorted(accepted))}" if accepted else ""
@@ -154,6 +171,11 @@ def capabilities(version_text: str) -> Capabilities:
         # before 2.4 an upsert hashes the primary key instead of the partition key, and a filter on that key then looks
         # in partitions where the rows are not (milvus#30607; seen on 2.3.5)
         partition_key=version >= (2, 4),
+        cluster=True,
+        # before, a load with another number is refused for a loaded collection (milvus#36417; seen on 2.3.5)
+        live_replicas=version >= (2, 4, 13),
+        # milvus#39245; the code was there from 2.4.6, for Zilliz Cloud alone
+        partition_key_isolation=version >= (2, 5, 4),
         # before 2.4 "multiple vector fields is not supported"
         max_vectors=MAX_VECTORS if version >= (2, 4) else 1,
         embedded="-lite" in version_text,

@@ -27,7 +27,7 @@ from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced
 from imgvec.milvus import described, names
 from imgvec.milvus.described import DESCRIPTION
 from imgvec.milvus.errors import translated
-from imgvec.milvus.link import Link
+from imgvec.milvus.link import CollectionLink, Link
 from imgvec.milvus.reading import SCAN_BATCH
 from imgvec.milvus.schema import IndexPlan
 from imgvec.milvus.store import Store
@@ -143,7 +143,8 @@ class Companion:
         if index is None:  # killed while it was made
             create_index(self._link, name, _INDEX)
             index = self._link.describe_index(name)
-        store = Store(self._link, described.read_schema(now, {VECTOR: index}))
+        # in as many replicas as its owner: a query node that fails must not take it away
+        store = Store(self._link, described.read_schema(now, {VECTOR: index}), like=self._owner.link)
         store.load()
         return store
 
@@ -194,6 +195,17 @@ def drop_with(link: Link, owner: Store) -> None:
     if own and _alive(link, of) == [owner.name]:
         for name in own:
             _drop(link, name)
+
+
+def links(link: Link, owner: Store) -> Iterator[CollectionLink]:
+    """The companions that a collection has, as they are to be loaded and released with it; opens none."""
+    named, of = _named(owner)
+    for name in named.values():
+        now, index = _described(link, name), None
+        if now is not None and owner_of(now) == of:
+            index = link.describe_index(name)
+        if now is not None and index is not None:
+            yield CollectionLink(link, described.read_schema(now, {VECTOR: index}), like=owner.link)
 
 
 def owner_of(now: Mapping[str, Any]) -> str | None:

@@ -11,10 +11,11 @@ from typing import Literal, Self
 from pymilvus.client.cache import GlobalCache
 
 from imgvec.definition import Definition
-from imgvec.errors import BackendError, CollectionExists, CollectionNotFound
+from imgvec.errors import BackendError, CollectionExists, CollectionNotFound, UnsupportedByBackend
 from imgvec.milvus import aliases, companions, described, names, schema
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.companions import Companion, Kind
+from imgvec.milvus.deployment import Deployment, lacking_nodes
 from imgvec.milvus.errors import RAISED, translated
 from imgvec.milvus.faults import CollectionFacts
 from imgvec.milvus.incarnation import Incarnation
@@ -81,6 +82,7 @@ class Connection:
         description: str,
         device: Literal["cpu", "gpu"] = "cpu",
         dims: Mapping[str, int] | None = None,
+        load: bool = True,
     ) -> Store:
         """Create the collection with its indexes and load it; if that fails, anything half made is dropped.
 
@@ -94,21 +96,24 @@ class Connection:
         )
         if self.has(name):
             raise CollectionExists(f"the collection {name!r} already exists: open it, or drop it first")
+        if lacking := lacking_nodes(self.link, Deployment.of(definition)):
+            raise UnsupportedByBackend(lacking)
         # on Milvus Lite nobody opens it before it has its indexes
         with self.link.writing:
             # outside the `try`: where somebody else was faster, the collection is theirs, and not to be dropped
             with translated(f"create the collection {name!r}"):
                 self.link.client.create_collection(name, schema=plan.schema, timeout=self.link.timeout, **plan.options)
-            return self._completed(name, plan)
+            return self._completed(name, plan, load=load)
 
-    def _completed(self, name: str, plan: schema.Plan) -> Store:
-        """The new collection with its indexes, loaded; if that fails, it is dropped."""
+    def _completed(self, name: str, plan: schema.Plan, *, load: bool) -> Store:
+        """The new collection with its indexes, loaded where asked; if that fails, it is dropped."""
         try:
             create_indexes(self.link, name, plan)
             store = self._store(name)
             self.link.came(name, store.incarnation.key)
             _check_read_back(store, plan)
-            store.load()
+            if load:
+                store.load()
         except BaseException:
             with suppress(*RAISED, BackendError):
                 if self.description(name) == plan.description:  # not one that somebody else has made since
@@ -116,17 +121,19 @@ class Connection:
             raise
         return store
 
-    def open(self, name: str) -> Store:
-        """Open a collection, or the one that an alias leads to, and load it; the store's name is its own.
+    def open(self, name: str, *, load: bool = True) -> Store:
+        """Open a collection, or the one that an alias leads to; the store's name is its own.
 
-        Raises `CollectionNotFound`, which suggests a similar name.
+        Without `load` it is left as it is, and the first read loads it. Raises `CollectionNotFound`, which suggests a
+        similar name.
         """
         names.check(name)
         try:
             store = self._store(name)
         except CollectionNotFound as exc:
             raise self._not_found(name) from exc
-        store.load()
+        if load:
+            store.load()
         return store
 
     def description(self, name: str) -> str:

@@ -16,6 +16,7 @@ from imgvec.catalog.vector_types import FLOATS_AND_INT8
 from imgvec.definition import Definition, description
 from imgvec.errors import BackendError
 from imgvec.filters import FieldType
+from imgvec.milvus.deployment import DEPLOYMENT, Deployment
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
 from imgvec.store import IndexInfo, VectorField, vector_named
@@ -39,6 +40,7 @@ class Schema:
     fields: Mapping[str, FieldType]
     dynamic: bool
     consistency_level: str
+    shards: int = 1
     partition_key: str | None = field(default=None)
     noted: bool = False
     """It has a column for `FROM_IMAGE`; one with a dynamic field keeps that note there, and has none of its own."""
@@ -49,6 +51,11 @@ class Schema:
     """What imgvec keeps with the collection besides; see `CollectionLink.remember`."""
     further: Mapping[str, VectorField] = field(default_factory=dict)
     """The vectors beside `vector`, by name."""
+
+    @property
+    def deployment(self) -> Deployment:
+        """How it is to be loaded, from when it was made or last changed."""
+        return Deployment.of_json(self.remembered.get(DEPLOYMENT))
 
     @property
     def vectors(self) -> dict[str, VectorField]:
@@ -101,6 +108,7 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
         fields=MappingProxyType(fields),
         dynamic=bool(described.get("enable_dynamic_field")),
         consistency_level=described.get("consistency_level_name", "Strong"),
+        shards=int(described.get("num_shards") or 1),
         partition_key=next((n for n, each in by_name.items() if each.get("is_partition_key")), None),
         incarnation=incarnation(described),
         remembered=remembered(described),

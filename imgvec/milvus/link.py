@@ -21,6 +21,7 @@ from pymilvus.exceptions import AmbiguousIndexName
 from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, CollectionReplaced
 from imgvec.milvus import described
 from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.deployment import DEPLOYMENT, Deployment
 from imgvec.milvus.described import PROPERTY, Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.forked import Owner
@@ -124,10 +125,14 @@ class CollectionLink:
     `alias` is the name that it was opened by, where that is an alias.
     """
 
-    def __init__(self, database: Link, schema: Schema, alias: str | None = None) -> None:
+    def __init__(
+        self, database: Link, schema: Schema, alias: str | None = None, *, like: CollectionLink | None = None
+    ) -> None:
         self.database, self.name, self.incarnation = database, schema.name, schema.incarnation
         self._key = schema.incarnation.key
         self.alias = alias
+        self._like = like
+        """It is loaded like that one, to which it belongs."""
         self.schema = schema
         """As of opening, of the last `refresh`, and of what was changed through here."""
         self.capabilities = database.capabilities
@@ -254,26 +259,22 @@ class CollectionLink:
         with self.changing(f"flush {self.name!r}"):
             self.client.flush(self.name, timeout=max(timeout, self.timeout))
 
-    def is_loaded(self) -> bool:
+    def load_state(self) -> LoadState:
         with translated(f"read whether {self.name!r} is loaded"):
-            state = self.client.get_load_state(self.name, timeout=self.timeout)["state"]
-            return bool(state == LoadState.Loaded)
+            state: LoadState = self.client.get_load_state(self.name, timeout=self.timeout)["state"]
+            return state
 
-    def load(self, timeout: float = LOAD_SECONDS) -> None:
-        """Load into memory what searches need, and wait for it; see `VectorIndex.load`."""
-        deadline = time.monotonic() + timeout
-        with translated(f"load {self.name!r}"):
-            # waiting in there would give each of its calls the whole time
-            # (Milvus Lite waits in any case: that is when it builds)
-            patience = max(self.timeout, timeout) if self.is_lite else self.timeout
-            self.client.load_collection(self.name, timeout=patience, _async=True)
-            while self.client.get_load_state(self.name, timeout=self.timeout)["state"] != LoadState.Loaded:
-                if time.monotonic() >= deadline:
-                    raise BackendUnavailable(f"{self.name!r} was not loaded within {timeout:g} s", retryable=True)
-                time.sleep(0.05)
+    def is_loaded(self) -> bool:
+        return bool(self.load_state() == LoadState.Loaded)
+
+    def deployment(self) -> Deployment:
+        """How the collection is to be loaded, as Milvus has it now; raises like `check_same`."""
+        if self._like is not None:
+            return self._like.deployment()
+        return Deployment.of_json(described.remembered(self.described()).get(DEPLOYMENT))
 
     def release(self) -> None:
-        """Free the memory that `load` took."""
+        """Free the memory that `replicas.load` took."""
         with translated(f"release {self.name!r}"):
             self.client.release_collection(self.name, timeout=self.timeout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,7 +16,8 @@ from imgvec.catalog import IndexType
 from imgvec.definition import Definition, FieldSection, IndexSection, VectorFieldSection
 from imgvec.errors import DefinitionError
 from imgvec.milvus.capabilities import Capabilities
-from imgvec.milvus.described import DESCRIPTION
+from imgvec.milvus.deployment import DEPLOYMENT, Deployment
+from imgvec.milvus.described import DESCRIPTION, PROPERTY
 from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR, VIEW_FIELDS, RowField
 
 
@@ -70,6 +72,12 @@ def check(
     if len(definition.vector_fields) > backend.max_vectors:
         had = f"{backend.max_vectors} vector field{'' if backend.max_vectors == 1 else 's'} in a collection"
         raise backend.refusal(f"{had}, and the definition has {', '.join(definition.vector_fields)}")
+    backend.check_deployment(
+        replicas=definition.replicas,
+        num_shards=definition.num_shards,
+        resource_groups=definition.resource_groups,
+        isolation=definition.partition_key_isolation,
+    )
     for name, each in definition.vector_fields.items():
         _plan_vector(name, each, backend, device, dim if name == VECTOR else dims.get(name))
     for name, declared in definition.fields.items():
@@ -102,8 +110,13 @@ def plan(
         "consistency_level": definition.consistency_level,
         "num_shards": definition.num_shards,
     }
-    if backend.kind == "lite":
-        options["properties"] = {DESCRIPTION: description}
+    properties: dict[str, str] = {DESCRIPTION: description} if backend.kind == "lite" else {}
+    if (wanted := Deployment.of(definition)) != Deployment():
+        properties[PROPERTY + DEPLOYMENT] = json.dumps(wanted.json)
+    if definition.partition_key_isolation:
+        properties["partitionkey.isolation"] = "true"
+    if properties:
+        options["properties"] = properties
     # a partition key makes filters on it faster and changes no result: where it does not work it is an ordinary field
     partition_key = definition.partition_key if backend.partition_key else None
     if partition_key and definition.num_partitions:

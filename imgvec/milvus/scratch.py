@@ -54,9 +54,12 @@ def scratch(
     drop_leftovers(connection, store.name)
     name = f"{store.name[:220]}_scratch_{secrets.token_hex(4)}"
     exact = {"index": IndexChoice(cpu=IndexSection(type="FLAT"))}
+    now = store.link.deployment()  # it is measured as the collection is searched
+    # isolation wants another index
+    loaded = {"replicas": now.number, "resource_groups": now.resource_groups, "partition_key_isolation": False}
     source = {each: each for each in store.vectors} if vector is None else {VECTOR: vector}
     sections = {each: definition.vector_fields[name].model_copy(update=exact) for each, name in source.items()}
-    flat = definition.model_copy(update={**exact, "vector": sections.pop(VECTOR).vector, "vectors": sections})
+    flat = definition.model_copy(update={**exact, **loaded, "vector": sections.pop(VECTOR).vector, "vectors": sections})
     made_by = {
         "scratch_of": store.name,
         "host": socket.gethostname(),

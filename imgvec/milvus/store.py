@@ -10,7 +10,9 @@ from typing_extensions import Unpack
 
 from imgvec import store
 from imgvec.filters import FieldType
+from imgvec.milvus import replicas
 from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.deployment import Deployment
 from imgvec.milvus.described import Schema
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
@@ -31,8 +33,10 @@ class Store(store.Store):
     which the same call may succeed later are `retryable`.
     """
 
-    def __init__(self, link: Link, schema: Schema, alias: str | None = None) -> None:
-        self.link = CollectionLink(link, schema, alias)
+    def __init__(
+        self, link: Link, schema: Schema, alias: str | None = None, *, like: CollectionLink | None = None
+    ) -> None:
+        self.link = CollectionLink(link, schema, alias, like=like)
         self._index = VectorIndex(self.link)
         self._reader = Reader(self.link, self._index.load)
         self._writer = Writer(self.link, self._reader)
@@ -100,6 +104,11 @@ class Store(store.Store):
     @property
     def consistency_level(self) -> str:
         return self.link.schema.consistency_level
+
+    @property
+    def deployment(self) -> Deployment:
+        """How it is to be loaded, as of opening or of the last `refresh`."""
+        return self.link.schema.deployment
 
     @property
     def remembered(self) -> Mapping[str, Mapping[str, Any]]:
@@ -233,6 +242,10 @@ class Store(store.Store):
     def release(self) -> None:
         """Free the memory that `load` took; the next read loads again."""
         self.link.release()
+
+    def loaded(self) -> dict[str, Any]:
+        """How it is to be loaded, and what is loaded where, for JSON; `replicas.told`."""
+        return replicas.told(self.link)
 
     def remember(self, key: str, value: Mapping[str, Any] | None) -> None:
         """Store a JSON object with the collection, for every client, also after a restart; None removes it."""

@@ -11,6 +11,7 @@ from typing import Any
 from pymilvus.grpc_gen.common_pb2 import UnexpectedError
 
 from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
+from imgvec.milvus import replicas
 from imgvec.milvus.described import index_info
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
@@ -65,7 +66,8 @@ class VectorIndex:
         try:
             started = self._replace(wanted)
             if link.is_lite:
-                link.load(timeout)  # what it has not built within the call it builds now; a failure is not mended
+                # what it has not built within the call it builds now; a failure is not mended
+                replicas.load(link, timeout)
             self.wait(rows, timeout, Telling("build", on_progress), started)
             seconds = time.monotonic() - started
             built = self._read_back(wanted)
@@ -145,7 +147,7 @@ class VectorIndex:
         never load again. So what does not load there gets all of its index files written again, once.
         """
         try:
-            self._link.load(timeout)
+            replicas.load(self._link, timeout)
         except BackendError as exc:
             if not self._link.is_lite or exc.code != UnexpectedError:
                 raise
@@ -154,11 +156,11 @@ class VectorIndex:
     def _mend(self, failure: BackendError, timeout: float) -> None:
         with _mending:
             try:
-                self._link.load(timeout)  # another thread has mended it, or the file was still being written
+                replicas.load(self._link, timeout)  # another thread has mended it, or the file was still being written
             except BackendError:
                 log.warning("%s; rebuilding its indexes", failure)
                 self._write_again()
-                self._link.load(timeout)
+                replicas.load(self._link, timeout)
 
     def _write_again(self) -> None:
         """Have Milvus Lite forget the files of all indexes; the next `load` builds and writes them."""

@@ -158,6 +158,7 @@ def index_status(collection: ImageCollection) -> dict[str, Any]:
         **_status(target, VECTOR),
         "rows": target.store.count(),
         "pictures": target.count_pictures(),
+        "deployment": target.store.loaded(),
         "vectors": {name: _status(target, name) for name in further},
     }
 

@@ -17,9 +17,9 @@ FLOOR = {"errors", "plurals", "progress", "rows", "vectors"}
 MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "__main__": {"cli"},
-    "verbs": {"by_vector", "catalog", "collection", "definition", "exchange", "filters", "indexes", "milvus", "options",
-              "quality", "retry", "search", "settings", "sources", "target"},
-    "cli": {"catalog", "collection", "database", "dates", "definition", "demo", "doctor", "encoders",
+    "verbs": {"by_vector", "catalog", "collection", "definition", "deployment", "exchange", "filters", "indexes",
+              "milvus", "options", "quality", "retry", "search", "settings", "sources", "target"},
+    "cli": {"catalog", "collection", "database", "dates", "definition", "demo", "deployment", "doctor", "encoders",
             "engines", "errors", "exchange", "filters", "images", "indexes", "ingest", "options", "pruning", "quality",
             "report", "search", "settings", "sources"},
     "demo": {"collection", "errors", "gallery", "images", "report", "search", "settings", "sources"},
@@ -33,6 +33,7 @@ MAY_IMPORT = {
                 "milvus", "opening", "options", "pruning", "report", "settings", "sources", "store"},
     "opening": {"database", "definition", "encoders", "loading", "milvus", "options", "settings"},
     "loading": {"definition", "encoders", "errors", "settings"},
+    "deployment": {"definition", "options"},
     "pruning": {"filters", "options", "sources"},
     "database": {"definition", "encoders", "errors", "milvus", "settings"},
     "quality": {"by_vector", "errors", "filters", "images", "options", "search", "store"},

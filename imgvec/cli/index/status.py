@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from imgvec.cli.deployment import said
 from imgvec.cli.options import collection_option, opened, output_option
 from imgvec.cli.output import named, print_json
 from imgvec.plurals import counted
@@ -23,7 +24,10 @@ _SOURCES = {
 @output_option("text", "json")
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
-    """Show a collection's vector indexes: build progress and search parameters. Counts rows (views), not pictures."""
+    """Show a collection's vector indexes: build progress, search parameters, and what is loaded where.
+
+    It counts rows (views), not pictures.
+    """
     import imgvec
 
     with opened(ctx, name) as collection:
@@ -33,6 +37,8 @@ def status(ctx: click.Context, name: str, output: str) -> None:
         return
     views = "" if data["pictures"] == data["rows"] else f", of {counted(data['pictures'], 'picture')}"
     _print(name, data, f"{data['rows']:,}{views}")
+    for line in said(data["deployment"]):
+        click.echo(f"  {line}")
     for vector, of_vector in data["vectors"].items():
         _print(named(name, vector), of_vector)
 
