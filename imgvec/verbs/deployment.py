@@ -17,9 +17,9 @@ def load(collection: ImageCollection, **options: Unpack[LoadOptions]) -> float:
 
     With `replicas` or `resource_groups` these are the collection's from now on: every client that loads it again loads
     it so. Where it is loaded otherwise, Milvus changes that during searches from 2.4.13; an older one releases it and
-    loads it again, and searches wait or fail meanwhile: 7 to 8 s for 20,000 rows on Milvus 2.3.5. No row is touched.
-    What fails leaves it loaded as before. Raises `OptionError`, `UsageError`, `UnsupportedByBackend` on Milvus Lite, or
-    where there are too few query nodes, `BackendError`.
+    loads it again. Searches then wait, fail or find nothing: for 7 to 8 s with 20,000 rows on Milvus 2.3.5. No row is
+    touched, and what fails leaves it loaded as before. Raises `OptionError`, `UsageError`, `UnsupportedByBackend` on
+    Milvus Lite, or where there are too few query nodes, `BackendError`.
     """
     collection = collection.pinned()
     asked = settled(LoadOptions, options)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgvec import Definition, ImageCollection
+from imgvec import ImageCollection
 
 SHARDS = 2
-REPLICAS = 2 if "replicas" in Definition.model_fields else 1
-ON_A_CLUSTER: dict[str, Any] = {"num_shards": SHARDS} | ({"replicas": REPLICAS} if REPLICAS > 1 else {})
+REPLICAS = 2
+ON_A_CLUSTER: dict[str, Any] = {"num_shards": SHARDS, "replicas": REPLICAS}
 """What a definition says for them."""
 
 
