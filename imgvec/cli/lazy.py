@@ -1,4 +1,4 @@
-"""A group whose commands are loaded when they are used."""
+"""Groups of commands: what was meant by a mistyped one is said, and commands can be loaded when they are used."""
 
 from __future__ import annotations
 
@@ -7,8 +7,23 @@ from typing import ClassVar
 
 import click
 
+from imgvec.meant import closest
 
-class LazyGroup(click.Group):
+
+class Group(click.Group):
+    """A mistyped command is answered with the one that was probably meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            close = closest(args[0], self.list_commands(ctx))
+            if close is not None:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {close!r}?")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """A command's file is loaded when the command is used: its options may need what others do without."""
 
     package: ClassVar[str]

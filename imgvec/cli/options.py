@@ -57,7 +57,9 @@ def combined(
 ) -> Filter | None:
     """`--where`, `--eq` and `--range` combined with AND."""
     from imgvec.filters import Raw, equals_text, range_text
+    from imgvec.meant import suggestion
 
+    fields = collection.store.fields
     parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where is not None else []
     for option, pairs, of_text in (("--eq", eq, equals_text), ("--range", ranges, range_text)):
         for pair in pairs:
@@ -65,7 +67,9 @@ def combined(
             if not sign:
                 form = "FIELD=VALUE" if option == "--eq" else "FIELD=A..B"
                 raise click.BadParameter(f"{pair!r} is not {form}", param_hint=option)
-            parts.append(of_text(name, value, collection.store.fields, dynamic=collection.store.dynamic))
+            parts.append(of_text(name, value, fields, dynamic=collection.store.dynamic))
+            if name not in fields and (meant := suggestion(name, fields)):
+                notice(f"no field {name!r}{meant} It is read as a key of the dynamic field.")
     if not parts:
         return None
     whole = parts[0]

@@ -53,8 +53,12 @@ def search(
         kinds = collection.store.fields
         short = answer.shortfall if output == "table" else None
     _print(answer, kinds, output)
-    if short is not None and short.reason == "index":
+    if short is None:
+        return
+    if short.reason == "index":
         notice(str(short))
+    elif short.reason == "rows" and not answer:
+        notice("no more rows match" if options["offset"] else "no rows match")
 
 
 def _form(query: str | None, image: str | None, text: str | None, stored: str | None) -> Form:

@@ -48,6 +48,8 @@ def _option(one: Stated) -> Callable[[F], F]:
         attributes["is_flag"] = True
     else:
         attributes["type"] = found
+        if isinstance(found, click.IntRange | click.FloatRange) and not attributes["metavar"]:
+            attributes["metavar"] = "N" if kind is int else "X"
         if default is not None and not isinstance(default, Sequence | Mapping):
             attributes["show_default"] = True
     if isinstance(default, str) and default:

@@ -132,12 +132,18 @@ class Definition(Section):
         except RecursionError:
             raise DefinitionError("is nested too deeply", source=source) from None
         except ValidationError as exc:
-            problems = [describe(error) for error in exc.errors()]
-        place, problem = problems[0]
-        if len(problems) > 1:
-            problem += "; also " + "; ".join(f"{'.'.join(p)}: {q}" for p, q in problems[1:])
-        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-        where = ".".join(part or "''" for part in place)
+            problems = [describe(error, cls) for error in exc.errors()]
+        found = []
+        for place, problem in problems:
+            line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+            found.append((line, ".".join(part or "''" for part in place), problem))
+        # a mistyped key before the key that is missing for it
+        found.sort(key=lambda each: (each[0] or 0, not each[2].startswith("unknown key")))
+        line, where, problem = found[0]
+        if further := found[1:]:
+            problem += "; also " + "; ".join(
+                f"{'' if number is None else f'line {number}: '}{at}: {said}" for number, at, said in further
+            )
         raise DefinitionError(problem, where=where, source=source, line=line)
 
     def row_fields(

@@ -149,7 +149,7 @@ def check_binding(name: str, bound: Binding, given: Binding, vector: str = VECTO
     # the same weights from another folder or commit are the same encoder: the fingerprint is what counts
     if set(differing) - {"model", "revision"}:
         said = ", ".join(
-            f"{field} {getattr(bound, field)!r} instead of {getattr(given, field)!r}" for field in differing
+            f"{field} {getattr(given, field)!r} instead of {getattr(bound, field)!r}" for field in differing
         )
         where = "" if vector == VECTOR else f" in {vector!r}"
         raise EncoderMismatch(

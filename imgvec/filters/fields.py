@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from imgvec.dates import Span, span
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import Path, Scalar
+from imgvec.meant import suggestion
 
 INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 FLOATS = {"FLOAT", "DOUBLE"}
@@ -130,11 +130,6 @@ class Fields:
         if dynamic_form and self.dynamic:
             message += f"; a key of the dynamic field is written {dynamic_form}"
         return FilterError(message)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def is_identifier(name: str) -> bool:

@@ -6,7 +6,8 @@ import re
 
 from imgvec.errors import FilterError
 from imgvec.filters.comparisons import Compare, Token, check_arithmetic, rewritten, unquoted
-from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference, suggestion
+from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference
+from imgvec.meant import suggestion
 
 _TOKEN = re.compile(
     r"""

@@ -61,7 +61,7 @@ class Capabilities:
             return None
         if self.kind == "lite":
             accepted = name in catalog.INDEX_TYPES
-            return "accepts the name, but searches by brute force" if accepted else "Milvus Lite has none"
+            return "accepts the name, but searches by brute force" if accepted else f"Milvus Lite has no {name}"
         entry = catalog.INDEX_TYPES.get(name) or catalog.SCALAR_INDEXES.get(name)
         later = catalog.LATER_PARAMETERS.get(name)
         since = entry.since if entry else later or catalog.VECTOR_TYPES[name][1]

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from imgvec.by_vector import searches_by
 from imgvec.errors import OptionError, QueryError, UnreadableImage
 from imgvec.filters import render
+from imgvec.meant import suggestion
 from imgvec.options import documented, settled
 from imgvec.plurals import counted
 from imgvec.progress import Telling
@@ -193,9 +194,12 @@ def evaluate(
             measured += block
             tell(f"queries of {collection.name}", min(start + step, len(asked)), len(asked))
     if not measured:
+        fields = collection.store.fields
+        unknown = "" if label in fields else f"; there is no field {label!r}{suggestion(label, fields)}"
         raise QueryError(
             f"no queries left to measure: {counted(len(gallery), 'row')}, {gallery.unlabelled:,} without {label}; "
             f"{counted(len(lone), 'query', 'queries')} without a relevant row, {len(unreadable):,} unreadable"
+            f"{unknown}"
         )
     return Evaluation(
         collection=collection.name,

@@ -197,7 +197,11 @@ class Answer(Sequence[Hit]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
     def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.hits[index]
+        try:
+            return self.hits[index]
+        except IndexError:
+            said = counted(len(self), "hit")
+            raise IndexError(f"there is no hit {index}: the answer has {said}, and its shortfall says why") from None
 
     def __repr__(self) -> str:
         best = f", best {self.hits[0].score:.4f}" if self.hits else ""

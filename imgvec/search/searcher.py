@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import Unpack
 
-from imgvec.errors import QueryError
+from imgvec.errors import OptionError, QueryError
 from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
@@ -74,7 +75,7 @@ class Searcher:
             expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
             wanted = asked["offset"] + asked["limit"]
             grouped = self._store.most_views if not asked["views"] else None
-            with stages("search"):
+            with stages("search"), _with_offset(asked["offset"], wanted):
                 answers = self._store.search(
                     vectors,
                     limit=rows_to_ask(wanted, grouped),
@@ -138,3 +139,14 @@ class Searcher:
                     raise QueryError(f"no field {name!r} to output (fields: {', '.join(known)})")
         place = () if self._store.most_views is None else PLACE
         return list(dict.fromkeys([*given, URI, *place]))
+
+
+@contextmanager
+def _with_offset(offset: int, wanted: int) -> Iterator[None]:
+    """A limit that is too high only together with the offset is said to be that."""
+    try:
+        yield
+    except OptionError as exc:
+        if exc.name != "limit" or not offset:
+            raise
+        raise OptionError("limit", f"limit + offset is {wanted:,}: {exc}") from exc

@@ -49,7 +49,7 @@ def build_index(
     store = collection.store
     store.vector(vector)
     if type is not None:
-        wanted = IndexSection(type=type, params=dict(params or {}))
+        wanted = IndexSection(type=catalog.index_type(type).name, params=dict(params or {}))
     else:
         wanted = _described(collection.definition if definition is None else Definition.load(definition), vector, gpu)
     if definition is not None:

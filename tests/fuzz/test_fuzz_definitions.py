@@ -161,7 +161,7 @@ def _check_line(error: DefinitionError, data: Any, file: Path) -> None:
     _check_file(error, file)
     _check_place(error, data)
     # what is missing has a line where the section that misses it has one
-    assert error.line is not None or not isinstance(data, dict) or "Field required" in str(error), error
+    assert error.line is not None or not isinstance(data, dict) or "is missing" in str(error), error
 
 
 def test_a_definition_is_kept_or_refused_by_its_place(fuzz: Fuzz, tally: Tally, made: Callable[[Any], None]) -> None:

@@ -72,6 +72,7 @@ def test_csv_keeps_every_digit_and_every_column(filled: str) -> None:
         (["ingest", "PICTURES", "-c", "trip", "--errors", "/nonexistent/e"], "/nonexistent/e"),
         (["ingest", "PICTURES", "-c", "trip", "--stats", "/nonexistent/s"], "/nonexistent/s"),
         (["ingest", "PICTURES", "-c", "trip", "--metadata", "/nonexistent/m.csv"], "/nonexistent/m.csv"),
+        (["ingest", "PICTURES", "-c", "trip", "--metadata", "/"], "/: cannot read the metadata: Is a directory"),
         (["ingest", "/nonexistent/photos", "-c", "another"], "no such file or folder"),
         (["search", "~nobody_at_all", "-c", "trip"], "fake"),
         (["search", "id:x", "-c", "tripp"], "trip"),
@@ -92,6 +93,29 @@ def test_errors_are_one_line_and_leave_nothing(
     assert "secret" not in result.output
     assert sorted(tmp_path.iterdir()) == before
     assert [row["name"] for row in json.loads(imgvec("collections", "list", "-o", "json").stdout)] == ["trip"]
+
+
+def test_what_was_meant(filled: str) -> None:
+    assert "No such command 'serach'. Did you mean 'search'?" in imgvec("serach", status=2).stderr
+    assert "No such command 'lst'. Did you mean 'list'?" in imgvec("collections", "lst", status=2).stderr
+    assert "No such command 'xyz'." in imgvec("index", "xyz", status=2).stderr
+    said = imgvec("collections", "count", "trip", "--eq", "albun=album0")
+    assert (said.stdout, said.stderr) == (
+        "0\n", "Note: no field 'albun', did you mean 'album'? It is read as a key of the dynamic field.\n"
+    )  # fmt: skip
+    assert imgvec("collections", "count", "trip", "--eq", "place=p1").stderr == ""
+    unknown = imgvec("evaluate", "-c", "trip", "--label", "albun", status=1).stderr
+    assert "20 without albun" in unknown
+    assert "there is no field 'albun', did you mean 'album'?" in unknown
+
+
+def test_a_search_that_finds_nothing_says_so(filled: str) -> None:
+    found = stored_id(filled)
+    nothing = imgvec("search", f"id:{found}", "-c", "trip", "--eq", "album=nowhere")
+    assert nothing.stderr == "Note: no rows match\n"
+    assert imgvec("search", f"id:{found}", "-c", "trip", "--offset", "50").stderr == "Note: no more rows match\n"
+    assert imgvec("search", f"id:{found}", "-c", "trip", "--eq", "album=nowhere", "-o", "json").stderr == ""
+    assert imgvec("search", f"id:{found}", "-c", "trip", "-k", "50").stderr == ""
 
 
 def test_a_wrong_parameter_is_a_usage_error(filled: str) -> None:

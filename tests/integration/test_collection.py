@@ -105,9 +105,15 @@ def test_ingest_search_filter_delete(photos: ImageCollection, pictures: Path) ->
     with pytest.raises(FilterError, match="alubm"):
         photos.search(path, where=field("alubm") == "x")
 
+    with pytest.raises(OptionError, match=r"^limit \+ offset is 16,390: limit must be from 1 to 16384"):
+        photos.search(path, limit=10, offset=16_380)
+
+    assert photos.get(hits[0].id) == photos.get([hits[0].id])
     assert photos.delete([hits[0].id, "nobody"]) == 1
     assert photos.count() == 19
-    assert photos.delete_where(field("rating") >= 15) >= 4
+    assert photos.delete(hits[1].id) == 1  # not the rows of its letters
+    assert photos.count() == 18
+    assert photos.delete_where(field("rating") >= 15) >= 3
     assert photos.count("rating >= 15") == 0
 
 
@@ -214,7 +220,7 @@ def test_reopening_remembers_everything(any_backend_uri: str, pictures: Path, en
 
 def test_another_encoder_is_refused_and_both_are_named(backend_uri: str, encoder: FakeEncoder) -> None:
     ImageCollection.create("trip", definition=DEFINITION, uri=backend_uri, encoder=encoder).close()
-    with pytest.raises(EncoderMismatch, match=r"fingerprint '0+' instead of '0+7'"):
+    with pytest.raises(EncoderMismatch, match=r"fingerprint '0+7' instead of '0+'"):
         ImageCollection.open("trip", uri=backend_uri, encoder=FakeEncoder(seed=7))
 
 
@@ -222,6 +228,9 @@ def test_a_misspelt_option_is_not_passed_over(tmp_path: Path, pictures: Path, en
     uri = str(tmp_path / "milvus.db")
     with pytest.raises(TypeError, match="no option 'defintion': did you mean 'definition'"):
         ImageCollection.create("trip", defintion=DEFINITION, uri=uri, encoder=encoder)  # type: ignore[call-arg]
+    for wrong in ("pypi:dinov2-small-11", print):
+        with pytest.raises(OptionError, match=r"^encoder must be an Encoder or None, not "):
+            ImageCollection.create("trip", uri=uri, encoder=wrong)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="exist_ok"):
         ImageCollection.create("trip", exist_ok="no", uri=uri, encoder=encoder)  # type: ignore[arg-type]
     assert not (tmp_path / "milvus.db").exists()

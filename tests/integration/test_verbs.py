@@ -13,7 +13,7 @@ from fakes import FakeEncoder
 import imgvec
 from imgvec import ImageCollection, Progress
 from imgvec.cli import main
-from imgvec.errors import CollectionNotFound, QueryError, UsageError
+from imgvec.errors import CollectionNotFound, DefinitionError, QueryError, UsageError
 
 DEFINITION = {
     "encoder": {"model": "fake"},
@@ -95,6 +95,8 @@ def _rows(number: int) -> list[dict[str, object]]:
 
 
 def test_the_index_from_python(filled: ImageCollection) -> None:
+    with pytest.raises(DefinitionError, match="'HSNW' is not an index type, did you mean 'HNSW'"):
+        imgvec.build_index(filled, "HSNW")
     told: list[Progress] = []
     assert imgvec.build_index(filled, "HNSW", {"M": 8, "efConstruction": 64}, on_progress=told.append) >= 0
     assert told[-1].work == "build"

@@ -24,7 +24,12 @@ from imgvec.plurals import counted
 @click.option("--from", "source", metavar="FILE|NAME", help="Use the index described in this definition.")
 @click.option("--gpu", is_flag=True, help="Use the definition's GPU index.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=3600, show_default=True, help="Seconds to wait for the build."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    default=3600,
+    show_default=True,
+    help="How long to wait for the build.",
 )
 @click.option("--no-verify", is_flag=True, help="Skip the check against exact search.")
 @click.pass_context

@@ -40,8 +40,8 @@ def _bytes(text: str) -> int:
     "-c", "--collection", "name", metavar="NAME", help="Take rows, dimension and vector type from this collection."
 )
 @options_of(VectorOptions)
-@click.option("--rows", type=click.IntRange(min=1), help="Number of vectors, now or later.")
-@click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), help="Dimension of the vectors.")
+@click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Number of vectors, now or later.")
+@click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), metavar="D", help="Dimension of the vectors.")
 @click.option(
     "--vector-type",
     type=click.Choice(list(catalog.VECTOR_TYPES)),
@@ -54,6 +54,7 @@ def _bytes(text: str) -> int:
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
+    metavar="X",
     default=0.95,
     show_default=True,
     help="Recall to reach: the share of the true nearest rows found.",
@@ -61,6 +62,7 @@ def _bytes(text: str) -> int:
 @click.option(
     "--filtered",
     type=click.FloatRange(0, 1, max_open=True),
+    metavar="X",
     default=0.0,
     show_default=True,
     help="Share of the rows that filters exclude.",
@@ -73,11 +75,18 @@ def _bytes(text: str) -> int:
     help="How often rows are added or changed.",
 )
 @click.option(
-    "-k", "--limit", type=click.IntRange(1, MAX_LIMIT), default=10, show_default=True, help="Hits per search."
+    "-k",
+    "--limit",
+    type=click.IntRange(1, MAX_LIMIT),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Hits per search.",
 )
 @click.option(
     "--replicas",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Copies of the collection to search in parallel.",
@@ -95,11 +104,12 @@ def plan(
     output: str,
     **wanted: Any,
 ) -> None:
-    """Rank the index types for a number of vectors or a collection, with memory, build cost and reasons.
+    """Rank the index types for a collection or a number of vectors.
 
-    With -c, index types that the backend lacks come last, with the reason; without it, no backend is contacted. -o yaml
-    prints the best proposal as sections of a definition. Sizes cover the vector field of one replica. The search
-    parameters are a starting point for `index tune`.
+    Shows the memory and build cost of each, and why it has its rank. With -c, index types that the backend lacks come
+    last, with the reason; without it, no backend is contacted. -o yaml prints the best proposal as sections of a
+    definition. Sizes cover the vector field of one replica. The search parameters are a starting point for `index
+    tune`.
     """
     metric = "COSINE"
     if name is not None:

@@ -24,9 +24,9 @@ _SOURCES = {
 @output_option("text", "json")
 @click.pass_context
 def status(ctx: click.Context, name: str, output: str) -> None:
-    """Show a collection's vector indexes: build progress, search parameters, and what is loaded where.
+    """Show build progress, search parameters, and what is loaded where.
 
-    It counts rows (views), not pictures.
+    Counts rows (views), not pictures.
     """
     import imgvec
 
@@ -57,9 +57,20 @@ def _print(of: str, data: Mapping[str, Any], rows: str = "") -> None:
         click.echo(f"  rows: {rows}")
     click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
     if search["about"]:
-        click.echo(f"  chosen: {_said(search['about'])}")
+        click.echo(f"  {_chosen(search['about'])}")
     if search["ignored"]:
         click.echo(f"  ignored: {search['ignored']}")
+
+
+def _chosen(about: Mapping[str, Any]) -> str:
+    """What is remembered of why these search parameters are the default."""
+    if "at_least" not in about:
+        return f"chosen: {_said(about)}"
+    filters = [f"under {where}" if where else "without a filter" for where in about["filters"]]
+    return (
+        f"chosen by `index tune` for recall@{about['limit']} of {about['recall']:g}: at least {about['at_least']:.4f} on "
+        f"{counted(about['queries'], 'query', 'queries')} ({about['basis']}), {', '.join(filters)}"
+    )
 
 
 def _said(values: Mapping[str, Any]) -> str:

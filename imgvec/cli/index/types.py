@@ -18,7 +18,10 @@ from imgvec.cli.output import print_json, print_table
 @output_option("table", "json")
 @click.pass_context
 def types(ctx: click.Context, output: str) -> None:
-    """List every index type: its vectors and parameters, and why this backend lacks it if it does."""
+    """List every index type, with its vectors and parameters.
+
+    If this backend lacks a type, says why.
+    """
     from imgvec.database import backend
 
     can = backend(settings(ctx))

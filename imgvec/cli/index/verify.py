@@ -41,7 +41,7 @@ def verify(
     output: str,
     **options: Unpack[VerifyOptions],
 ) -> None:
-    """Check Milvus's answers against an exact search over the stored vectors.
+    """Compare Milvus's answers with exact search.
 
     Checks every stored vector, the row count and the ids, searches for stored rows by their own vectors, and compares
     hits and scores with the exact ones. Names whatever is wrong, and exits with 1 if anything is. In a collection with

@@ -140,9 +140,9 @@ def test_the_commands(make: Make, run: Callable[..., Result], tmp_path: Path) ->
     picture(1).save(tmp_path / "1.jpg")
     first, _ = make("first"), make("second")
     first.ingest(tmp_path)
-    assert run("alias", "first", "live").stdout == "live: stands for first\n"
-    assert run("alias", "live", "shop").stdout == "shop: stands for first\n"
-    assert run("alias", "second", "shop").stdout == "shop: stands for second, moved from first\n"
+    assert run("alias", "first", "live").stdout == "live: now stands for first\n"
+    assert run("alias", "live", "shop").stdout == "shop: now stands for first\n"
+    assert run("alias", "second", "shop").stdout == "shop: now stands for second, moved from first\n"
     listed = {each["name"]: each["aliases"] for each in json.loads(run("list", "-o", "json").stdout)}
     assert listed == {"first": ["live"], "second": ["shop"]}
     assert ["first", "live"] in [line.split()[:2] for line in run("list").stdout.splitlines()]
@@ -153,7 +153,7 @@ def test_the_commands(make: Make, run: Callable[..., Result], tmp_path: Path) ->
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "'live' is an alias of 'first'" in refused.stderr
     assert "the alias live leads to 'first'" in run("drop", "first", "--yes").stderr
-    assert run("rename", "first", "third").stdout == "first: called third now\n"
+    assert run("rename", "first", "third").stdout == "first: now called third\n"
     assert run("count", "live").stdout == "1\n"
     assert "not an alias of 'third'" in run("alias", "third", "shop", "--drop").stderr
     assert run("alias", "third", "live", "--drop").stdout == "live: removed\n"

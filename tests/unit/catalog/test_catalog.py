@@ -126,7 +126,7 @@ def test_a_parameter_counts_with_what_the_index_was_built_with() -> None:
 
 
 def test_a_wrong_name_says_what_is_known() -> None:
-    with pytest.raises(DefinitionError, match=r"'HNWS' is not an index type \(known: FLAT, "):
+    with pytest.raises(DefinitionError, match=r"'HNWS' is not an index type, did you mean 'HNSW'\? \(known: FLAT, "):
         index_type("HNWS")
 
 

@@ -84,7 +84,7 @@ def test_what_is_refused(arguments: tuple[str, ...], problem: str) -> None:
 
 def test_help_says_what_was_stated() -> None:
     said = " ".join(str(run("--help")).split())
-    assert "-k, --limit INTEGER RANGE How many. [default: 10; x>=1]" in said
+    assert "-k, --limit N How many. [default: 10; x>=1]" in said
     assert "--min-score S Leave out what is less." in said
     assert "--engine [local|ray] Where. [default: local]" in said
 

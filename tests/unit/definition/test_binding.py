@@ -31,12 +31,12 @@ def test_the_same_weights_from_elsewhere(given: Binding) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"fingerprint": "f" * 32}, f"fingerprint '{'0' * 32}' instead of '{'f' * 32}'"),
-        ({"layer": 9}, "layer None instead of 9"),
-        ({"pooling": "mean"}, "pooling 'cls' instead of 'mean'"),
-        ({"image_size": 518}, "image_size 224 instead of 518"),
-        ({"dim": 64}, "dim 384 instead of 64"),
-        ({"model": "m", "dim": 64}, "model 'facebook/dinov2-small' instead of 'm', dim 384 instead of 64"),
+        ({"fingerprint": "f" * 32}, f"fingerprint '{'f' * 32}' instead of '{'0' * 32}'"),
+        ({"layer": 9}, "layer 9 instead of None"),
+        ({"pooling": "mean"}, "pooling 'mean' instead of 'cls'"),
+        ({"image_size": 518}, "image_size 518 instead of 224"),
+        ({"dim": 64}, "dim 64 instead of 384"),
+        ({"model": "m", "dim": 64}, "model 'm' instead of 'facebook/dinov2-small', dim 64 instead of 384"),
     ],
 )
 def test_what_makes_other_vectors(changes: dict[str, str], says: str) -> None:
@@ -76,7 +76,7 @@ def test_the_incarnation_of_a_description(text: str, bits: str) -> None:
 def test_every_vector_has_its_encoder() -> None:
     both = {"vector": BOUND, "texture": replace(BOUND, layer=6)}
     check_bindings("photos", both, dict(both))
-    with pytest.raises(EncoderMismatch, match=r"holds vectors of .* in 'texture', but .*: layer 6 instead of 9"):
+    with pytest.raises(EncoderMismatch, match=r"holds vectors of .* in 'texture', but .*: layer 9 instead of 6"):
         check_bindings("photos", both, {**both, "texture": replace(BOUND, layer=9)})
     with pytest.raises(EncoderMismatch, match=r"holds the vectors vector, texture, but these are vector$"):
         check_bindings("photos", both, {"vector": BOUND})

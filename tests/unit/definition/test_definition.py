@@ -96,7 +96,13 @@ def test_an_empty_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "line", "problem"),
     [
-        ("colour: red\n", "colour", 2, "unknown key"),
+        ("colour: red\n", "colour", 2, "unknown key (known: about, encoder, "),
+        ("feilds: {}\n", "feilds", 2, "unknown key (did you mean 'fields'?)"),
+        ("index:\n  cpu: {type: HNSW, parms: {}}\n", "index.cpu.parms", 3, "(did you mean 'params'?)"),
+        ("views: {gird: 2}\n", "views.gird", 2, "(did you mean 'grid'?)"),
+        ("fields:\n  a: {type: BOOL, defualt: true}\n", "fields.a.defualt", 3, "(did you mean 'default'?)"),
+        ("vectors:\n  t: {encoder: {modle: m}}\n", "vectors.t.encoder.modle", 3, "(did you mean 'model'?)"),
+        ("vector: {metric_type: cosine}\n", "vector.metric_type", 2, "must be 'COSINE', 'IP' or 'L2', not 'cosine'"),
         ("index:\n  cpu:\n    type: HNSW\n    params: {M: -5}\n", "index.cpu.params.M", 5, "from 2 to 2048"),
         ("index:\n  cpu: {type: HNSW, params: {nlist: 5}}\n", "index.cpu.params.nlist", 3, "not a build parameter"),
         ("index:\n  cpu: {type: HNSW, search: {nprobe: 5}}\n", "index.cpu.search.nprobe", 3, "not a search parameter"),
@@ -140,7 +146,7 @@ def test_mistakes_are_refused_with_their_place(tmp_path: Path, text: str, where:
 
 
 def test_every_mistake_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError, match=r"first: unknown key; also second: unknown key"):
+    with pytest.raises(DefinitionError, match=r":2: first: unknown key \(.*\); also line 3: second: unknown key"):
         load(tmp_path, MINIMAL + "first: 1\nsecond: 2\n")
 
 
@@ -150,8 +156,8 @@ def test_every_mistake_is_named(tmp_path: Path) -> None:
         ("", "is empty"),
         ("encoder: [", "is not YAML"),
         ("encoder: {model: a, model: b}", "encoder.model: given twice"),
-        ("- a\n- b\n", "valid dictionary"),
-        ("about: x\n", "encoder: Field required"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("about: x\n", "encoder: is missing"),
     ],
 )
 def test_files_that_are_no_definition(tmp_path: Path, text: str, problem: str) -> None:

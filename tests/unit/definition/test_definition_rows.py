@@ -126,5 +126,5 @@ def test_every_problem_is_said_the_first_with_its_place() -> None:
     with pytest.raises(DefinitionError) as raised:
         Definition.load(data)
     assert raised.value.where == "encoder.layers"
-    assert raised.value.problem.startswith("unknown key; also fields.a.type: ")
+    assert raised.value.problem.startswith("unknown key (did you mean 'layer'?); also fields.a.type: must be ")
     assert "; more: unknown key" in raised.value.problem

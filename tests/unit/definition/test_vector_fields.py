@@ -47,7 +47,7 @@ def test_it_is_remembered() -> None:
         ("  content_hash: {encoder: {model: m}}", "vectors.content_hash", 3, "is reserved"),
         ("  like: {encoder: {model: m}}", "vectors.like", 3, "is a word of Milvus's own"),
         ("  album: {encoder: {model: m}}\nfields: {album: {type: BOOL, nullable: true}}", "vectors.album", 3, "under "),
-        ("  t: {}", "vectors.t.encoder", 3, "Field required"),
+        ("  t: {}", "vectors.t.encoder", 3, "is missing"),
         ("  t: {encoder: {model: m}, size: 3}", "vectors.t.size", 3, "unknown key"),
         ("  t: {encoder: {model: m, layer: x}}", "vectors.t.encoder.layer", 3, "integer"),
         ("  t:\n    encoder: {model: m}\n    vector: {metric_type: HAMMING}", "vectors.t.vector.metric_type", 5, "COS"),

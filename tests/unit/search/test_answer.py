@@ -311,3 +311,11 @@ def test_options_are_keywords_of_the_methods(pictures: Path) -> None:
         assert "min_score: Leave out hits with a lower score" in (method.__doc__ or "")
     with pytest.raises(TypeError, match="did you mean 'limit'"):
         ask(filled(), limt=3)
+
+
+def test_a_hit_that_is_not_there() -> None:
+    [answer] = searcher(filled(0)).search([VectorQuery(np.ones(16))])
+    with pytest.raises(IndexError, match=r"^there is no hit 0: the answer has 0 hits, and its shortfall says why$"):
+        answer[0]
+    assert list(answer) == []
+    assert answer[:5] == ()
