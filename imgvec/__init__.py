@@ -2,7 +2,7 @@
 
     from imgvec import ImageCollection, field
 
-    photos = ImageCollection.create("photos", definition="photos", uri="./photos.db")
+    photos = ImageCollection.create("photos", definition="photos")  # in ./imgvec.db, or at uri=…
     photos.ingest("~/Pictures")
     answer = photos.search("query.jpg", where=field("width") >= 800)
 

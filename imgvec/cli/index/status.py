@@ -68,8 +68,8 @@ def _chosen(about: Mapping[str, Any]) -> str:
         return f"chosen: {_said(about)}"
     filters = [f"under {where}" if where else "without a filter" for where in about["filters"]]
     return (
-        f"chosen by `index tune` for recall@{about['limit']} of {about['recall']:g}: at least {about['at_least']:.4f} on "
-        f"{counted(about['queries'], 'query', 'queries')} ({about['basis']}), {', '.join(filters)}"
+        f"chosen by `index tune` for recall@{about['limit']} of {about['recall']:g}: at least {about['at_least']:.4f} "
+        f"on {counted(about['queries'], 'query', 'queries')} ({about['basis']}), {', '.join(filters)}"
     )
 
 
