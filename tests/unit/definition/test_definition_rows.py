@@ -126,6 +126,6 @@ def test_every_problem_is_said_the_first_with_its_place() -> None:
     with pytest.raises(DefinitionError) as raised:
         Definition.load(data)
     assert raised.value.where == "encoder.layers"
-    assert raised.value.problem.startswith("unknown key (did you mean 'layer'?); also more: unknown key (known: about, ")
+    assert raised.value.problem.startswith("unknown key (did you mean 'layer'?); also more: unknown key (known: about")
     assert "; fields.a.type: must be 'BOOL', " in raised.value.problem
     assert raised.value.problem.endswith(", not 'TEXT'")
