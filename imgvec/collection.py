@@ -216,18 +216,12 @@ class ImageCollection:
         return self.handle.vectors(all_guessed(queries), vector)
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
-        """Stored rows by id, with all of their vectors if `with_vector`; unknown ids are absent.
-
-        `ids` may be one id.
-        """
-        return self.handle.read(lambda target: target.get(_listed(ids), with_vector))
+        """Stored rows by id (one, or several), with all of their vectors if `with_vector`; unknown ids are absent."""
+        return self.handle.read(lambda target: target.get(ids, with_vector))
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Delete pictures, with all of their rows, by their ids or those of their rows; returns how many there were.
-
-        `ids` may be one id.
-        """
-        return self.handle.writing().pictures.delete(_listed(ids))
+        """Delete pictures, with all rows, by the ids (one, or several) of them or their rows; returns how many."""
+        return self.handle.writing().delete(ids)
 
     def delete_where(self, where: Filter | str) -> int:
         """Delete the pictures with a row that matches, and all of their rows; returns how many there were."""
@@ -253,8 +247,3 @@ class ImageCollection:
 
     def __repr__(self) -> str:
         return f"<ImageCollection {self.name!r} at {self.uri}, {self.binding.model}, dim {self.binding.dim}>"
-
-
-def _listed(ids: Sequence[str]) -> Sequence[str]:
-    """One id is a sequence too, but of letters, which are ids of nothing."""
-    return [ids] if isinstance(ids, str) else ids

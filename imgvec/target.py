@@ -68,6 +68,10 @@ class Target:
             return self.store.count(self.rendered(where))
         return self.pictures.count() if where is None else len(self.pictures.matching(self.rendered(where)))
 
+    def delete(self, ids: Sequence[str]) -> int:
+        """`ImageCollection.delete`."""
+        return self.pictures.delete(_listed(ids))
+
     def delete_where(self, where: Filter | str) -> int:
         """`ImageCollection.delete_where`."""
         return self.pictures.delete(self.pictures.matching(self.rendered(where)))
@@ -75,7 +79,7 @@ class Target:
     def get(self, ids: Sequence[str], with_vector: bool) -> dict[str, dict[str, Any]]:
         """`ImageCollection.get`."""
         further = self.remembered.encoders if with_vector else ()
-        return self.store.get(ids, output_fields=["*", *further], with_vector=with_vector)
+        return self.store.get(_listed(ids), output_fields=["*", *further], with_vector=with_vector)
 
     def rendered(self, where: Filter | str | None) -> str:
         """The Milvus expression of a filter; raises `FilterError`."""
@@ -116,3 +120,8 @@ class Target:
     def without_encoders(self) -> Target:
         """The same without the encoders' memory; queries that have begun keep theirs."""
         return Target(self.store, self.remembered, self._settings, {}, self.reopen)
+
+
+def _listed(ids: Sequence[str]) -> Sequence[str]:
+    """One id is a sequence too, but of letters, which are ids of nothing."""
+    return [ids] if isinstance(ids, str) else ids
