@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -112,6 +113,26 @@ def test_the_parts_of_the_night_are_those_of_its_workflow() -> None:
     wrong = subprocess.run(["bash", str(ROOT / ".ci" / "nightly"), "fuzz"], check=False, capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "--list" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("part", "server", "runs"),
+    [
+        ("bench-search", "MilvusServer", "tests/benchmarks/search.py"),
+        ("on-cluster", "MilvusCluster", "server and not nightly"),
+    ],
+)
+def test_the_night_starts_what_its_commands_need(tmp_path: Path, part: str, server: str, runs: str) -> None:
+    """A program on standard input would be lost: the commands have none."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\nprintf '%s ' \"$@\" >>{tmp_path}/called\ncat >>{tmp_path}/called\necho ';' >>{tmp_path}/called\n"
+    )
+    python.chmod(0o755)
+    environment = os.environ | {"IMGVEC_NIGHTLY_PYTHON": str(python)}
+    subprocess.run(["bash", str(ROOT / ".ci" / "nightly"), part], check=True, capture_output=True, env=environment)
+    called = (tmp_path / "called").read_text().split(";\n")
+    assert any(server in command and runs in command for command in called), called
 
 
 def test_every_test_by_night_has_a_part() -> None:
