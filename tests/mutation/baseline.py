@@ -26,7 +26,7 @@ LEFT_OUT = (
 )  # fmt: skip
 _MODULE = "module "
 """Before a module's name: what ran while its tests were collected."""
-MARKS = "not nightly and not server and not container and not weights and not gpu"
+MARKS = "not nightly and not server and not cluster and not container and not weights and not gpu"
 
 
 @dataclass(frozen=True)
