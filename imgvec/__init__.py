@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from imgvec.exchange.options import ExportOptions, ImportOptions
     from imgvec.filters import dynamic, field
     from imgvec.indexes.options import TuneOptions, VerifyOptions
+    from imgvec.indexes.workload import PlanOptions
     from imgvec.ingest import IngestOptions
     from imgvec.progress import Progress
     from imgvec.quality.options import EvaluateOptions
@@ -83,6 +84,7 @@ _HOMES = {
     "Like": "imgvec.search.forms",
     "LoadOptions": "imgvec.deployment",
     "Pixels": "imgvec.search.forms",
+    "PlanOptions": "imgvec.indexes.workload",
     "Progress": "imgvec.progress",
     "SearchOptions": "imgvec.search.request",
     "Settings": "imgvec.settings",

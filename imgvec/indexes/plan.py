@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from typing_extensions import Unpack
+
 from imgvec.indexes.candidates import SEEDED_ONCE_REACH, Candidate, candidates
 from imgvec.indexes.rules import CAGRA_SEEDS, GPU_DOCS, Reason, judged
-from imgvec.indexes.workload import SEGMENT_BYTES, Updates, Workload
+from imgvec.indexes.workload import SEGMENT_BYTES, PlanOptions, workload
+from imgvec.options import documented
 
 USABLE = 0.9
 """The share of a query node's memory that Milvus fills (`queryNode.overloadedMemoryThresholdPercentage`, 90)."""
@@ -60,30 +63,24 @@ class Proposal:
     points: int
 
 
+@documented(PlanOptions)
 def plan(
     rows: int,
     dim: int,
     *,
-    memory: int | None = None,
-    gpu_memory: int | None = None,
-    recall: float = 0.95,
-    filtered: float = 0.0,
-    updates: Updates = "rarely",
-    limit: int = 10,
     vector_type: str = "FLOAT_VECTOR",
-    replicas: int = 1,
     lacks: Mapping[str, str] = MappingProxyType({}),
+    **options: Unpack[PlanOptions],
 ) -> list[Proposal]:
     """Indexes for `rows` vectors of `dim` elements, best first.
 
-    `memory` is one query node's, `gpu_memory` one GPU's, in bytes; `filtered` the share of the rows that filters take
-    away. `lacks` maps the index types, vector types and search parameters that the backend lacks to the reason; such
-    types come last. Order: first what fits on one node and reaches the recall, by the rules' points; then what needs
-    several nodes, smallest first; then what cannot reach the recall. So less memory never puts a bigger index first.
-    Raises `DefinitionError` where a number cannot be.
+    `lacks` maps the index types, vector types and search parameters that the backend lacks to the reason; such types
+    come last. Order: first what fits on one node and reaches the recall, by the rules' points; then what needs several
+    nodes, smallest first; then what cannot reach the recall. So less memory never puts a bigger index first. Raises
+    `DefinitionError` where a number cannot be.
     """
-    workload = Workload(rows, dim, memory, gpu_memory, recall, filtered, updates, limit, vector_type, replicas)
-    found = [(each, _proposal(each, lacks)) for each in (_without(c, lacks) for c in candidates(workload))]
+    w = workload(rows, dim, vector_type, **options)
+    found = [(each, _proposal(each, lacks)) for each in (_without(c, lacks) for c in candidates(w))]
     found.sort(key=lambda pair: _rank(*pair))
     return [proposal for _, proposal in found]
 

@@ -1,13 +1,16 @@
-"""The workload of an index."""
+"""The workload of an index, and what can be told of it: each option stated once."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
+
+from typing_extensions import TypedDict, Unpack
 
 from imgvec.catalog import MAX_DIM, MAX_LIMIT, VECTOR_TYPES
-from imgvec.errors import DefinitionError
+from imgvec.errors import DefinitionError, OptionError
+from imgvec.options import Option, settled
 
 Updates = Literal["rarely", "daily", "always"]
 
@@ -15,39 +18,39 @@ SEGMENT_BYTES = 512 * 2**20
 """Milvus builds an index a sealed segment; `dataCoord.segment.maxSize` is 512 MB on 2.3, 1024 MB since 2.4."""
 
 
-@dataclass(frozen=True)
+class PlanOptions(TypedDict, total=False):
+    """What ranking the index types can be told of the use to come."""
+
+    memory: Annotated[
+        # the command reads sizes such as 8GiB
+        int | None, Option(above=0, shell=False, help="Bytes of one query node; None for as much as it takes.")
+    ]
+    gpu_memory: Annotated[int | None, Option(above=0, shell=False, help="Bytes of one GPU; None for no GPU.")]
+    recall: Annotated[
+        float, Option(0.95, above=0, at_most=1, help="Recall to reach: the share of the true nearest rows found.")
+    ]
+    filtered: Annotated[float, Option(0.0, at_least=0, below=1, help="Share of the rows that filters exclude.")]
+    updates: Annotated[Updates, Option("rarely", help="How often rows are added or changed.")]
+    limit: Annotated[
+        int, Option(10, at_least=1, at_most=MAX_LIMIT, flags=("-k", "--limit"), help="Hits per search.")
+    ]
+    replicas: Annotated[int, Option(1, at_least=1, help="Copies of the collection to search in parallel.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workload:
-    """The workload of an index; raises `DefinitionError` for an invalid number."""
+    """The workload of an index; made by `workload`, which checks it."""
 
     rows: int
     dim: int
-    memory: int | None = None
-    """Bytes of one query node; None for as much as it takes."""
-    gpu_memory: int | None = None
-    """Bytes of one GPU; None for no GPU."""
-    recall: float = 0.95
-    filtered: float = 0.0
-    """The share of the rows that the filters take away."""
-    updates: Updates = "rarely"
-    limit: int = 10
-    vector_type: str = "FLOAT_VECTOR"
-    replicas: int = 1
-
-    def __post_init__(self) -> None:
-        for name, fits, accepted in (
-            ("rows", self.rows >= 1, "at least 1"),
-            ("dim", 1 <= self.dim <= MAX_DIM, f"from 1 to {MAX_DIM}"),
-            ("memory", self.memory is None or self.memory > 0, "more than 0 bytes"),
-            ("gpu_memory", self.gpu_memory is None or self.gpu_memory > 0, "more than 0 bytes"),
-            ("recall", 0 < self.recall <= 1, "above 0 and at most 1"),
-            ("filtered", 0 <= self.filtered < 1, "at least 0 and below 1"),
-            ("updates", self.updates in get_args(Updates), "rarely, daily or always"),
-            ("limit", 1 <= self.limit <= MAX_LIMIT, f"from 1 to {MAX_LIMIT}"),
-            ("vector_type", self.vector_type in VECTOR_TYPES, f"one of {', '.join(VECTOR_TYPES)}"),
-            ("replicas", self.replicas >= 1, "at least 1"),
-        ):
-            if not fits:
-                raise DefinitionError(f"{name} must be {accepted}, not {getattr(self, name)!r}", where=name)
+    vector_type: str
+    memory: int | None
+    gpu_memory: int | None
+    recall: float
+    filtered: float
+    updates: Updates
+    limit: int
+    replicas: int
 
     @property
     def raw(self) -> float:
@@ -66,3 +69,19 @@ class Workload:
     def by_recall(self, *values: float) -> int:
         """The first, second, third or fourth value, for a recall up to 0.90, 0.95, 0.99, and above."""
         return int(values[sum(self.recall > bound for bound in (0.90, 0.95, 0.99))])
+
+
+def workload(rows: int, dim: int, vector_type: str = "FLOAT_VECTOR", **options: Unpack[PlanOptions]) -> Workload:
+    """So many vectors of that length and type, in that use; raises `DefinitionError` for what cannot be."""
+    for name, value, fits, accepted in (
+        ("rows", rows, rows >= 1, "at least 1"),
+        ("dim", dim, 1 <= dim <= MAX_DIM, f"from 1 to {MAX_DIM}"),
+        ("vector_type", vector_type, vector_type in VECTOR_TYPES, f"one of {', '.join(VECTOR_TYPES)}"),
+    ):
+        if not fits:
+            raise DefinitionError(f"{name} must be {accepted}, not {value!r}", where=name)
+    try:
+        asked = settled(PlanOptions, options)
+    except OptionError as exc:
+        raise DefinitionError(str(exc), where=exc.name) from exc
+    return Workload(rows=rows, dim=dim, vector_type=vector_type, **asked)

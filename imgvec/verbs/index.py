@@ -12,7 +12,7 @@ from imgvec.collection import ImageCollection
 from imgvec.definition import Definition, IndexSection
 from imgvec.errors import DefinitionError, UsageError
 from imgvec.indexes.plan import Proposal, plan
-from imgvec.indexes.workload import Updates
+from imgvec.indexes.workload import PlanOptions
 from imgvec.milvus import Store, defaults
 from imgvec.milvus.scratch import scratch
 from imgvec.progress import OnProgress
@@ -109,42 +109,22 @@ def set_search_defaults(
     defaults.write(collection.pinned().store, search, about or {}, vector)
 
 
+@documented(PlanOptions)
 def plan_index(
-    collection: ImageCollection,
-    *,
-    vector: str = VECTOR,
-    rows: int | None = None,
-    memory: int | None = None,
-    gpu_memory: int | None = None,
-    recall: float = 0.95,
-    filtered: float = 0.0,
-    updates: Updates = "rarely",
-    limit: int = 10,
-    replicas: int = 1,
+    collection: ImageCollection, *, vector: str = VECTOR, rows: int | None = None, **options: Unpack[PlanOptions]
 ) -> list[Proposal]:
     """The index types ranked for the vectors called `vector`, the best first, with memory, build cost and reasons.
 
     `rows` stands for those that will be there. In a collection of views `limit` counts rows: those of as many pictures
-    as a search is for. The others are those of `imgvec.indexes.plan.plan`, which ranks without a collection. What the
-    backend lacks comes last, and says why. Raises `DefinitionError` for an invalid number, `QueryError` where there is
-    no vector of that name.
+    as a search is for. `imgvec.indexes.plan.plan` ranks without a collection. What the backend lacks comes last, and
+    says why. Raises `DefinitionError` for an invalid number, `QueryError` where there is no vector of that name.
     """
     store = collection.pinned().store
     field = store.vector(vector)
     names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES, *catalog.LATER_PARAMETERS)
-    return plan(
-        rows or max(1, store.count()),
-        field.dim,
-        memory=memory,
-        gpu_memory=gpu_memory,
-        recall=recall,
-        filtered=filtered,
-        updates=updates,
-        limit=limit,
-        vector_type=field.vector_type,
-        replicas=replicas,
-        lacks={each: why for each in names if (why := store.capabilities.why_not(each))},
-    )
+    lacks = {each: why for each in names if (why := store.capabilities.why_not(each))}
+    rows = max(1, store.count()) if rows is None else rows
+    return plan(rows, field.dim, vector_type=field.vector_type, lacks=lacks, **options)
 
 
 def index_status(collection: ImageCollection) -> dict[str, Any]:

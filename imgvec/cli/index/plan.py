@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from imgvec import catalog
-from imgvec.catalog import MAX_LIMIT
 from imgvec.cli.options import opened, output_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.cli.stated import options_of
 from imgvec.indexes.plan import Proposal, size
 from imgvec.indexes.plan import plan as ranked
+from imgvec.indexes.workload import PlanOptions
 from imgvec.options.vector import VectorOptions
 from imgvec.rows import VECTOR
 
@@ -51,46 +51,7 @@ def _bytes(text: str) -> int:
     "--memory", type=_bytes, metavar="SIZE", help="Memory of one query node, such as 8GiB.  [default: unlimited]"
 )
 @click.option("--gpu-memory", type=_bytes, metavar="SIZE", help="Memory of one GPU on the server.  [default: no GPU]")
-@click.option(
-    "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="X",
-    default=0.95,
-    show_default=True,
-    help="Recall to reach: the share of the true nearest rows found.",
-)
-@click.option(
-    "--filtered",
-    type=click.FloatRange(0, 1, max_open=True),
-    metavar="X",
-    default=0.0,
-    show_default=True,
-    help="Share of the rows that filters exclude.",
-)
-@click.option(
-    "--updates",
-    type=click.Choice(["rarely", "daily", "always"]),
-    default="rarely",
-    show_default=True,
-    help="How often rows are added or changed.",
-)
-@click.option(
-    "-k",
-    "--limit",
-    type=click.IntRange(1, MAX_LIMIT),
-    metavar="N",
-    default=10,
-    show_default=True,
-    help="Hits per search.",
-)
-@click.option(
-    "--replicas",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Copies of the collection to search in parallel.",
-)
+@options_of(PlanOptions)
 @output_option("table", "json", "yaml")
 @click.pass_context
 def plan(
