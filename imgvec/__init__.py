@@ -137,6 +137,7 @@ __all__ = [
     "Like",
     "LoadOptions",
     "Pixels",
+    "PlanOptions",
     "Progress",
     "SearchOptions",
     "Settings",

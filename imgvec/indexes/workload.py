@@ -31,9 +31,7 @@ class PlanOptions(TypedDict, total=False):
     ]
     filtered: Annotated[float, Option(0.0, at_least=0, below=1, help="Share of the rows that filters exclude.")]
     updates: Annotated[Updates, Option("rarely", help="How often rows are added or changed.")]
-    limit: Annotated[
-        int, Option(10, at_least=1, at_most=MAX_LIMIT, flags=("-k", "--limit"), help="Hits per search.")
-    ]
+    limit: Annotated[int, Option(10, at_least=1, at_most=MAX_LIMIT, flags=("-k", "--limit"), help="Hits per search.")]
     replicas: Annotated[int, Option(1, at_least=1, help="Copies of the collection to search in parallel.")]
 
 

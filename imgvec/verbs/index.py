@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Unpack
+
 from imgvec import catalog
 from imgvec.collection import ImageCollection
 from imgvec.definition import Definition, IndexSection
@@ -15,6 +17,7 @@ from imgvec.indexes.plan import Proposal, plan
 from imgvec.indexes.workload import PlanOptions
 from imgvec.milvus import Store, defaults
 from imgvec.milvus.scratch import scratch
+from imgvec.options import documented
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
 from imgvec.target import Target

@@ -14,7 +14,7 @@ from imgvec.errors import DefinitionError
 from imgvec.indexes.candidates import candidates
 from imgvec.indexes.plan import Proposal, plan, size
 from imgvec.indexes.rules import RULES, judged
-from imgvec.indexes.workload import SEGMENT_BYTES, Workload
+from imgvec.indexes.workload import SEGMENT_BYTES, workload
 
 GIB = 2**30
 
@@ -130,7 +130,7 @@ def test_every_rule_has_its_case_and_its_source() -> None:
     asked = [{"dim": 384, **scenario} for scenario, _, _ in SCENARIOS] + [
         {"rows": 10**7, "dim": 384, "filtered": 0.9, "limit": 3000, "updates": "always", "gpu_memory": GIB}
     ]
-    held = {rule for scenario in asked for c in candidates(Workload(**scenario)) for rule in RULES if rule.holds(c)}
+    held = {rule for scenario in asked for c in candidates(workload(**scenario)) for rule in RULES if rule.holds(c)}
     assert held == set(RULES)
     assert all(rule.source and rule.says for rule in RULES)
 
@@ -225,7 +225,7 @@ def test_a_disk_index_pads_its_nodes_to_pages() -> None:
 
 
 def test_a_reason_comes_with_its_weight_first() -> None:
-    [flat] = [c for c in candidates(Workload(10**6, 384, filtered=0.97)) if c.kind.name == "FLAT" and c.reach == 1]
+    [flat] = [c for c in candidates(workload(10**6, 384, filtered=0.97)) if c.kind.name == "FLAT" and c.reach == 1]
     points, reasons = judged(flat)
     assert points == 70
     assert [reason.says[:4] for reason in reasons] == ["the ", "exac"]
@@ -236,11 +236,11 @@ def test_a_reason_comes_with_its_weight_first() -> None:
     [
         ({"rows": 0}, "rows must be at least 1, not 0"),
         ({"dim": 40_000}, "dim must be from 1 to 32768, not 40000"),
-        ({"recall": 1.1}, "recall must be above 0 and at most 1, not 1.1"),
-        ({"filtered": 1.0}, "filtered must be at least 0 and below 1, not 1.0"),
-        ({"updates": "hourly"}, "updates must be rarely, daily or always"),
-        ({"limit": 20_000}, "limit must be from 1 to 16384"),
-        ({"memory": 0}, "memory must be more than 0 bytes, not 0"),
+        ({"recall": 1.1}, "recall must be a number, more than 0 and at most 1, not 1.1"),
+        ({"filtered": 1.0}, "filtered must be a number, at least 0 and less than 1, not 1.0"),
+        ({"updates": "hourly"}, "updates must be .*rarely.*, not 'hourly'"),
+        ({"limit": 20_000}, "limit must be a whole number, at least 1 and at most 16384, not 20000"),
+        ({"memory": 0}, "memory must be .*, more than 0, not 0"),
         ({"vector_type": "FLOAT"}, "vector_type must be .*, not 'FLOAT'"),
     ],
 )
