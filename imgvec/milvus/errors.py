@@ -78,6 +78,10 @@ _LATER_TEXT = re.compile(
             "empty grpc client",
             "connection refused",
             "connection error",
+            # a proxy whose stream of a collection was closed beneath the write, as when the collection is dropped; the
+            # next call makes another, or finds no collection
+            "kafka producer is closed",
+            "producer already been closed",  # Pulsar's words
         )
     ),
     re.IGNORECASE,
