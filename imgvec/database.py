@@ -54,7 +54,13 @@ def backend(settings: Settings) -> Capabilities:
 
 
 def connected(settings: Settings) -> Connection:
-    return connect(settings.uri, token=settings.token, db_name=settings.db_name, timeout=settings.timeout)
+    return connect(
+        settings.uri,
+        token=settings.token,
+        db_name=settings.db_name,
+        timeout=settings.timeout,
+        retry_seconds=min(settings.read_retry_seconds, settings.retry_seconds),
+    )
 
 
 def settings_with(

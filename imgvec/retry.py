@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +15,13 @@ T = TypeVar("T")
 FIRST_WAIT = 0.2
 """Seconds before the second attempt; each further wait is up to twice as long."""
 LONGEST_WAIT = 10.0
+
+_here = threading.local()
+
+
+def under_retry() -> bool:
+    """Whether this thread is in a call that a `Retry` repeats: what is below need not, and would hide it."""
+    return bool(getattr(_here, "depth", 0))
 
 
 class Retry:
@@ -39,7 +47,7 @@ class Retry:
         bound = FIRST_WAIT
         while True:
             try:
-                return function()
+                return _marked(function)
             except BackendError as exc:
                 now = time.monotonic()
                 deadline = deadline or now + self._seconds
@@ -54,3 +62,11 @@ class Retry:
                         raise
                     time.sleep(min(left, 0.05))
                 bound = min(2 * bound, LONGEST_WAIT)
+
+
+def _marked(function: Callable[[], T]) -> T:
+    _here.depth = getattr(_here, "depth", 0) + 1
+    try:
+        return function()
+    finally:
+        _here.depth -= 1

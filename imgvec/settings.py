@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(default=60.0, ge=0)
     """How long an ingest retries while Milvus is busy, starting or unreachable, in seconds."""
 
+    read_retry_seconds: float = Field(default=10.0, ge=0)
+    """How long a search, or another read, of a server is repeated while Milvus is busy, starting or unreachable, in
+    seconds from its start; not longer than `retry_seconds`. 0 for never.
+    """
+
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     cache_dir: Path | None = None

@@ -13,7 +13,7 @@ A room asks for no more than it uses. Vectors are (n, dim) float32 in the order 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Required, Self
 
@@ -35,6 +35,20 @@ class Found:
     score: float
     """Higher is better: the distance for COSINE and IP; 1 - distance / 2 for L2, the cosine of unit vectors."""
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Nearest(list[Found]):
+    """What a search found for one vector, best first."""
+
+    def __init__(self, found: Iterable[Found] = (), *, complete: bool = True) -> None:
+        super().__init__(found)
+        self.complete = complete
+        """False if rows may be missing, as some of those who answer may not have all of theirs yet."""
+
+
+def is_complete(found: Sequence[Found]) -> bool:
+    """Whether nobody knows of a reason why rows should be missing."""
+    return getattr(found, "complete", True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +215,7 @@ class Searches(Reads, Protocol):
     def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> Sequence[Sequence[Found]]:
         """The nearest rows to each of (n, dim) queries: best first, equal scores in the order of their ids.
 
-        Raises `QueryError`.
+        Those that are `Nearest` say whether they are complete. Raises `QueryError`.
         """
         ...
 

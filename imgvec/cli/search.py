@@ -53,6 +53,8 @@ def search(
         kinds = collection.store.fields
         short = answer.shortfall if output == "table" else None
     _print(answer, kinds, output)
+    if not answer.complete:
+        notice("the answer may lack rows: the server's query nodes changed a moment ago; ask again in 30 s")
     if short is None:
         return
     if short.reason == "index":

@@ -18,28 +18,32 @@ _SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "gr
 _WRONG_DATABASE = 800
 
 
-def connect(uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0) -> Connection:
+def connect(
+    uri: str, *, token: SecretStr | None = None, db_name: str = "", timeout: float = 10.0, retry_seconds: float = 10.0
+) -> Connection:
     """Connect to a Milvus Lite file (a path that ends in `.db`) or to a server (`http(s)://host:port`).
 
-    `timeout` limits connecting and each later call, in seconds. A login in the URI (`http://user:password@host`) is
-    used if there is no token, and never shown. Raises `BackendUnavailable`, whose message says what is wrong and what
-    to do.
+    `timeout` limits connecting and each later call, in seconds; a server's reads are repeated within `retry_seconds`. A
+    login in the URI (`http://user:password@host`) is used if there is no token, and never shown. Raises
+    `BackendUnavailable`, whose message says what is wrong and what to do.
     """
     if "://" in uri and not uri.startswith("file://"):
-        return _connect_server(uri, token, db_name, timeout)
+        return _connect_server(uri, token, db_name, timeout, retry_seconds)
     if not uri.endswith(".db"):
         raise BackendUnavailable(
             f"{redacted(uri)!r} is neither a Milvus Lite file (a path that ends in .db) nor a server (http://host:port)"
         )
     lite = open_lite(uri)
     try:
-        return _opened(lite.uri, uri, SecretStr(""), db_name, timeout, lite)
+        return _opened(lite.uri, uri, SecretStr(""), db_name, timeout, retry_seconds, lite)
     except BaseException:
         lite.release()
         raise
 
 
-def _connect_server(uri: str, token: SecretStr | None, db_name: str, timeout: float) -> Connection:
+def _connect_server(
+    uri: str, token: SecretStr | None, db_name: str, timeout: float, retry_seconds: float
+) -> Connection:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
@@ -57,11 +61,17 @@ def _connect_server(uri: str, token: SecretStr | None, db_name: str, timeout: fl
         login = [unquote(part) for part in (parts.username, parts.password) if part]
         token = SecretStr(":".join(login))
     database = db_name or unquote(parts.path.strip("/").split("/")[0])
-    return _opened(bare, bare, token or SecretStr(""), database, timeout, None)
+    return _opened(bare, bare, token or SecretStr(""), database, timeout, retry_seconds, None)
 
 
 def _opened(
-    address: str, shown: str, token: SecretStr, db_name: str, timeout: float, lite: LiteFile | None
+    address: str,
+    shown: str,
+    token: SecretStr,
+    db_name: str,
+    timeout: float,
+    retry_seconds: float,
+    lite: LiteFile | None,
 ) -> Connection:
     client = None
     try:
@@ -77,7 +87,9 @@ def _opened(
         )
         version = client.get_server_version(timeout=timeout)
         client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
-        return Connection(Link(client, shown, capabilities(version), timeout=timeout, lite=lite))
+        return Connection(
+            Link(client, shown, capabilities(version), timeout=timeout, retry_seconds=retry_seconds, lite=lite)
+        )
     except RAISED as exc:
         if client:
             client.close()

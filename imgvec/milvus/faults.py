@@ -200,7 +200,7 @@ FAULTS = (
     Fault(
         "milvus#37364",
         "for up to 10 s after a query node comes back, searches may find too few rows, or none, without an error",
-        "ask again where an answer comes short soon after a restart",
+        "look at the answer's `complete`: imgvec asks again meanwhile, and says where rows may still be missing",
         f"{_MILVUS}/issues/37364",
         (2, 0),
         ((2, 4, 17), (2, 5)),  # milvus#37610, and #36549 before 2.5

@@ -26,6 +26,7 @@ from imgvec.milvus.described import PROPERTY, Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.forked import Owner
 from imgvec.milvus.lite import LiteFile
+from imgvec.milvus.repeating import repeated
 from imgvec.rows import VECTOR
 
 LOAD_SECONDS = 600.0
@@ -35,7 +36,8 @@ _OWN_WRITES_SECONDS = 10.0
 
 
 class Link:
-    """A client of one Milvus database. `timeout` is the time in seconds that a call may take."""
+    """A client of one Milvus database. `timeout` is the time in seconds that a call may take, `retry_seconds` that in
+    which a read that fails for the moment is repeated."""
 
     def __init__(
         self,
@@ -44,9 +46,10 @@ class Link:
         capabilities: Capabilities,
         *,
         timeout: float = 10.0,
+        retry_seconds: float = 10.0,
         lite: LiteFile | None = None,
     ) -> None:
-        self.uri, self.capabilities, self.timeout = uri, capabilities, timeout
+        self.uri, self.capabilities, self.timeout, self.retry_seconds = uri, capabilities, timeout, retry_seconds
         self._given, self._lite = client, lite
         self.owner = Owner()
         self._closed = False
@@ -101,9 +104,13 @@ class Link:
 
     def describe(self, name: str, *, timeout: float | None = None) -> Mapping[str, Any]:
         """A collection as Milvus describes it; raises `CollectionNotFound`."""
-        with translated(f"read the description of the collection {name!r}"):
-            found: Mapping[str, Any] = self.client.describe_collection(name, timeout=timeout or self.timeout)
-            return found
+
+        def call() -> Mapping[str, Any]:
+            with translated(f"read the description of the collection {name!r}"):
+                found: Mapping[str, Any] = self.client.describe_collection(name, timeout=timeout or self.timeout)
+                return found
+
+        return call() if self._lite else repeated(call, self.retry_seconds, hedged=False)
 
     def describe_index(
         self, name: str, vector: str = VECTOR, *, timeout: float | None = None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal
 
 from pymilvus import DataType
 
-from imgvec import catalog
-from imgvec.errors import BackendError, CollectionReplaced, DefinitionError, EncoderMismatch, OptionError, QueryError
+from imgvec.errors import (
+    BackendError,
+    BackendUnavailable,
+    CollectionReplaced,
+    EncoderMismatch,
+    QueryError,
+)
 from imgvec.filters.fields import text_literal
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns, Scoring
@@ -16,8 +23,11 @@ from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
+from imgvec.milvus.members import SETTLED, Standing, Watch
+from imgvec.milvus.repeating import repeated, together
+from imgvec.milvus.search_params import SearchParams
 from imgvec.rows import ID, VECTOR
-from imgvec.store import Found, IndexInfo, NearestOf, check_keywords
+from imgvec.store import Found, Nearest, NearestOf, check_keywords
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000
@@ -27,47 +37,8 @@ _LITE_PAGE = 16_384
 _ANSWER_BYTES = 32 * 2**20
 """What one call's answer is kept to, by an estimate."""
 _NOT_LOADED = 101
-
-T = TypeVar("T")
-
-
-class SearchParams:
-    """The search parameters of one vector index on one backend."""
-
-    def __init__(self, index: IndexInfo, backend: Capabilities) -> None:
-        self._kind = catalog.INDEX_TYPES.get(index.type)
-        self._max_limit = backend.max_limit
-        known = self._kind.search if self._kind else ()
-        self._lacks = {p.name: why for p in known if p.since and (why := backend.why_not(p.name))}
-        # refine_k is for an index that was built with refine
-        defaults = {
-            p.name: p.default
-            for p in known
-            if p.default is not None and p.name != "refine_k" and p.name not in self._lacks and p.counts(index.params)
-        }
-        if "nprobe" in defaults and "nlist" in index.params:
-            defaults["nprobe"] = min(int(defaults["nprobe"]), int(index.params["nlist"]))
-        self._defaults = defaults
-
-    def checked(self, given: Mapping[str, Any] | None, limit: int) -> dict[str, Any]:
-        """What to send for `limit` hits: the catalogue's defaults, so that both backends search alike, and `given`.
-
-        Those that Milvus wants no smaller than the limit are raised to it. Raises `QueryError`.
-        """
-        if not 1 <= limit <= self._max_limit:
-            raise OptionError("limit", f"limit must be from 1 to {self._max_limit}, not {limit}")
-        params = {**self._defaults, **(given or {})}
-        if self._kind is None:
-            return params
-        if lacking := next((name for name in params if name in self._lacks), None):
-            raise QueryError(f"{lacking} {self._lacks[lacking]}")
-        try:
-            self._kind.check_search(params)
-            raised = self._kind.search_params(params, limit=limit)
-            self._kind.check_search(raised, limit=limit)
-        except DefinitionError as exc:
-            raise QueryError(exc.problem) from exc
-        return raised
+_ASKED_AT_MOST = 4
+"""Times that one answer is asked for while the members of the replicas change."""
 
 
 class Searching:
@@ -87,12 +58,21 @@ class Reader:
     def __init__(self, link: CollectionLink, load: Callable[[], None]) -> None:
         self._link, self._load = link, load
         self._searching: tuple[Schema, dict[str, Searching]] = (link.schema, {})
+        # Milvus Lite has no members
+        self._watch = None if link.is_lite else Watch(lambda: link.client.describe_replica(link.name, timeout=2.0))
 
     def count(self, filter: str = "") -> int:
         """`Store.count`."""
+        self._look()
+        counted = self._counted(filter)
+        if self._standing() is Standing.CHANGED:  # a new member counts too few, never too many
+            counted = max(counted, *together(partial(self._counted, filter), _ASKED_AT_MOST - 1))
+        return counted
+
+    def _counted(self, filter: str) -> int:
         return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
 
-    def search(self, vectors: Vectors, asked: NearestOf) -> list[list[Found]]:
+    def search(self, vectors: Vectors, asked: NearestOf) -> list[Nearest]:
         """`Store.search`."""
         check_keywords(asked)
         vector, limit = asked.get("vector", VECTOR), asked["limit"]
@@ -115,12 +95,51 @@ class Reader:
         columns = Columns(asked.get("output_fields", ()), self._link.schema)
         bytes_a_query = max(limit * columns.row_bytes, field.dim * 4)
         step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
-        answers: list[list[Found]] = []
+        answers: list[Nearest] = []
         for start in range(0, len(vectors), step):
             data = codec.to_query(vectors[start : start + step], field.vector_type)
-            hits = self._reading(self._link.client.search, data=data, output_fields=columns.names, **options)
-            answers += [searching.scoring.found(each, columns) for each in hits]
+
+            def ask(data: list[Any] = data) -> list[list[Found]]:
+                hits = self._reading("search", data=data, output_fields=columns.names, **options)
+                return [searching.scoring.found(each, columns) for each in hits]
+
+            answers += self._whole(ask, limit)
         return answers
+
+    def _whole(self, ask: Callable[[], list[list[Found]]], limit: int) -> list[Nearest]:
+        """The answers, asked for again where the members of the replicas may not have all rows.
+
+        A new member only leaves rows out, so the best of several answers are never worse than one of them. But all may
+        be of one such member: what is given while members change is never called complete.
+        """
+        self._look()
+        answers = ask()
+        standing = self._standing()
+        if standing is Standing.SETTLED:
+            return [Nearest(each) for each in answers]
+        several = self._watch is not None and self._watch.several
+        if standing is Standing.CHANGED and several:
+            # at once, since one after another they go to whoever is idle: the member that has nothing to look through
+            for again in together(ask, _ASKED_AT_MOST - 1):
+                answers = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
+        elif standing is Standing.CHANGED or several or any(len(each) < limit for each in answers):
+            for _ in range(_ASKED_AT_MOST - 1):
+                again = ask()
+                best = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
+                agreed = all(_ids(a) == _ids(b) == _ids(c) for a, b, c in zip(answers, again, best, strict=True))
+                answers = best
+                if agreed:
+                    break
+        complete = standing is not Standing.CHANGED and self._standing() is not Standing.CHANGED
+        return [Nearest(each, complete=complete) for each in answers]
+
+    def _look(self) -> None:
+        """Begin to look at the members of the replicas, beside the call that follows."""
+        if self._watch is not None:
+            self._watch.look()
+
+    def _standing(self) -> Standing:
+        return Standing.SETTLED if self._watch is None else self._watch.standing()
 
     def search_params(self, given: Mapping[str, Any] | None, limit: int, vector: str = VECTOR) -> dict[str, Any]:
         """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
@@ -151,8 +170,11 @@ class Reader:
         found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(unique), step):
             missing, level = unique[start : start + step], self._link.level(consistency_level)
+            self._look()
             # a server may hide a row for the moment in which it is replaced, so what is missing is asked for again
-            for _ in range(1 if self._link.is_lite else 2):
+            for turn in range(1 if self._link.is_lite else _ASKED_AT_MOST):
+                if turn > 1 and self._standing() is not Standing.CHANGED:
+                    break
                 for row in self._query(among(missing), asked, consistency_level=level):
                     found[row[ID]] = columns.of(row)
                 missing = [each for each in missing if each not in found]
@@ -173,23 +195,37 @@ class Reader:
         # Milvus says of it is said of the caller's own words
         self.count(filter)
         last: str | None = None
-        while rows := self._query(
-            after(last, filter),
-            columns.names,
-            limit=page,
-            # without these two a page is not the smallest ids that are left
-            iterator="True",
-            reduce_stop_for_best="True",
-        ):
+        while rows := self._page(after(last, filter), columns.names, page):
             self._link.check_same()  # afterwards: then the page was this collection's
             last = rows[-1][ID]
             for start in range(0, len(rows), batch_size):
                 yield [columns.of(row) for row in rows[start : start + batch_size]]
 
+    def _page(self, expression: str, output_fields: list[str], limit: int) -> list[dict[str, Any]]:
+        """The first rows that match; one that may lack some is asked for again once the members have settled."""
+        deadline = time.monotonic() + 2 * SETTLED
+        while True:
+            self._look()
+            rows = self._query(
+                expression,
+                output_fields,
+                limit=limit,
+                # without these two a page is not the smallest ids that are left
+                iterator="True",
+                reduce_stop_for_best="True",
+            )
+            if self._standing() is not Standing.CHANGED:
+                return rows
+            if time.monotonic() > deadline:
+                raise BackendUnavailable(
+                    f"the query nodes of {self._link.name!r} keep changing: rows could be missing", retryable=True
+                )
+            time.sleep(0.5)
+
     def _query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
         return list(
             self._reading(
-                self._link.client.query,
+                "query",
                 filter=expression,
                 output_fields=output_fields,
                 timeout=self._link.timeout,
@@ -197,17 +233,22 @@ class Reader:
             )
         )
 
-    def _reading(self, call: Callable[..., T], **options: Any) -> T:
-        """The call's answer; a collection that someone released meanwhile is loaded again, once."""
-        answer = self._answer(call, **options)
+    def _reading(self, method: Literal["search", "query"], **options: Any) -> Any:
+        """The call's answer; one that fails for the moment is repeated."""
+        if self._watch is None:
+            answer = self._answer(method, **options)
+        else:
+            seconds, several = self._link.database.retry_seconds, self._watch.several
+            answer = repeated(partial(self._answer, method, **options), seconds, hedged=several)
         self._link.check_there()
         return answer
 
-    def _answer(self, call: Callable[..., T], **options: Any) -> T:
+    def _answer(self, method: str, **options: Any) -> Any:
+        """The call's answer; a collection that someone released meanwhile is loaded again, once."""
         doing = f"read from {self._link.name!r}"
         try:
             with translated(doing):
-                return call(self._link.name, **options)
+                return getattr(self._link.client, method)(self._link.name, **options)
         except BackendError as exc:
             if exc.code != _NOT_LOADED:
                 if not exc.retryable:
@@ -215,7 +256,7 @@ class Reader:
                 raise
         self._load()
         with translated(doing):
-            return call(self._link.name, **options)
+            return getattr(self._link.client, method)(self._link.name, **options)
 
     def _say_if_replaced(self, failure: BackendError) -> None:
         """A read that failed may have asked another collection for what it does not have: say that instead."""
@@ -225,6 +266,16 @@ class Reader:
             raise exc from failure
         except BackendError:
             return
+
+
+def merged(one: Sequence[Found], other: Sequence[Found], limit: int) -> list[Found]:
+    """The best of two answers to one question; of a row in both, what the second says."""
+    rows = {each.id: each for each in (*one, *other)}
+    return sorted(rows.values(), key=lambda each: (-each.score, each.id))[:limit]
+
+
+def _ids(found: Sequence[Found]) -> list[str]:
+    return [each.id for each in found]
 
 
 def among(ids: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
-from imgvec.store import Found, IndexInfo, IndexState, NearestOf, VectorField
+from imgvec.store import IndexInfo, IndexState, Nearest, NearestOf, VectorField
 from imgvec.vectors import Vectors
 
 
@@ -153,7 +153,7 @@ class Store(store.Store):
         """Delete the rows with those ids; returns how many there were."""
         return self._writer.delete(ids)
 
-    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[list[Found]]:
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
         """The nearest rows to each of (n, dim) float32 vectors: best first, equal scores in the order of their ids.
 
         `NearestOf` says what may be asked; parameters that Milvus wants no smaller than the limit are raised to it.

@@ -130,6 +130,11 @@ class Answer(Sequence[Hit]):
     Milvus, and `total`. The answers of one `search_many` share them."""
     collection: str = field(default="", compare=False)
     """Which collection answered, by its own name: behind an alias that was moved it is another one."""
+    complete: bool = field(default=True, compare=False)
+    """False if rows may be missing although the index reached them: the query nodes of the server changed within the
+    last 30 s, and one that has just come may not have all of its rows. Ask again later. Hits that are there are right.
+    A client that began within 30 s after such a change does not know of it.
+    """
     found: int = field(default=0, compare=False)
     """How many hits there were, including those before `offset` and below `min_score`."""
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
@@ -165,6 +170,7 @@ class Answer(Sequence[Hit]):
             "collection": self.collection,
             "hits": [hit.to_dict() for hit in self.hits],
             "groups": [group.to_dict() for group in self.groups],
+            "complete": self.complete,
             "shortfall": None if short is None else short.to_dict(),
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},

@@ -21,7 +21,7 @@ from imgvec.search.forms import Form
 from imgvec.search.grouping import PLACE, count_pictures, hit
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.stages import Stages
-from imgvec.store import Found, Searches, vector_named
+from imgvec.store import Found, Searches, is_complete, vector_named
 from imgvec.vectors import Vectors
 from imgvec.views import best_views, rows_to_ask
 
@@ -88,14 +88,15 @@ class Searcher:
             if encoded:
                 # afterwards, so that nothing can come between: the answer was of the collection the encoder is for
                 self._store.check_same()
+        complete = [is_complete(found) for found in answers]
         if grouped is None:
             count = cache(partial(self._store.count, expression))
         else:
             count = cache(partial(count_pictures, self._store, expression, grouped))
             answers = [best_views(found)[:wanted] for found in answers]
         return [
-            self._answer(Request(form, asked, expression), found, stages, count)
-            for form, found in zip(forms, answers, strict=True)
+            self._answer(Request(form, asked, expression), found, whole, stages, count)
+            for form, found, whole in zip(forms, answers, complete, strict=True)
         ]
 
     def vectors(self, forms: Sequence[Form], vector: str = VECTOR) -> Vectors:
@@ -115,7 +116,9 @@ class Searcher:
         vector_named(vector, self._store.vectors, self._store.name)
         return vector
 
-    def _answer(self, request: Request, found: Sequence[Found], stages: Stages, count: Callable[[], int]) -> Answer:
+    def _answer(
+        self, request: Request, found: Sequence[Found], complete: bool, stages: Stages, count: Callable[[], int]
+    ) -> Answer:
         views = self._store.most_views is not None
         hits = [hit(one, views=views) for one in found[request.options["offset"] :]]
         least = request.options["min_score"]
@@ -124,6 +127,7 @@ class Searcher:
             tuple(one for one in hits if least is None or one.score >= least),
             seconds=dict(stages.seconds),
             collection=self._store.name,
+            complete=complete,
             found=len(found),
             count_rows=count,
             picture=self._picture,

@@ -30,12 +30,13 @@ _IMAGE = "width:160px;height:160px;object-fit:contain;background:#8882;border-ra
 def html(answer: Answer) -> str:
     """What Jupyter shows for an answer; whatever a uri or field holds is text in it."""
     short = "" if answer.shortfall is None else f"; {answer.shortfall}"
+    lacking = "" if answer.complete else "; rows may be missing, ask again in 30 s"
     more = f"; showing the first {SHOWN}" if len(answer) > SHOWN else ""
     picture = _thumbnails(answer)
     figures = "".join(_figure(hit, picture(hit)) for hit in answer[:SHOWN])
     asked = ", ".join(f"{kind} {value}" for kind, value in answer.request.form.to_dict().items())
     number = "1 hit" if len(answer) == 1 else f"{len(answer):,} hits"
-    said = escape(f"{number} for {asked}{short}{more}")
+    said = escape(f"{number} for {asked}{short}{lacking}{more}")
     return f'<div><p>{said}</p><div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div></div>'
 
 

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "workers": set(),
     "retry": {"errors"},
     "search": {"encoders", "errors", "filters", "images", "options", "sources", "store", "views"},
-    "milvus": {"catalog", "definition", "errors", "filters", "store"},
+    "milvus": {"catalog", "definition", "errors", "filters", "retry", "store"},
     "definition": {"catalog", "dates", "encoders", "errors", "filters"},
     "dates": set(),
     "encoders": {"errors", "forked"},

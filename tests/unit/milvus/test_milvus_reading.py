@@ -14,6 +14,7 @@ from imgvec.filters import FieldType
 from imgvec.milvus import answers, reading
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.described import Schema
+from imgvec.milvus.search_params import SearchParams
 from imgvec.store import IndexInfo
 
 
@@ -84,7 +85,7 @@ def test_output_fields_as_both_backends_take_them(asked: list[str], sent: list[s
 
 def test_search_parameters_start_from_the_catalogue() -> None:
     def sent(index: str, given: dict[str, Any] | None = None, limit: int = 10, **built: Any) -> dict[str, Any]:
-        return reading.SearchParams(IndexInfo(index, built), capabilities("v2.6.24")).checked(given, limit)
+        return SearchParams(IndexInfo(index, built), capabilities("v2.6.24")).checked(given, limit)
 
     assert sent("HNSW") == {"ef": 64}
     assert sent("HNSW", limit=100) == {"ef": 100}
@@ -118,12 +119,12 @@ def test_search_parameters_start_from_the_catalogue() -> None:
 def test_cagra_is_sent_what_its_server_knows(
     version: str, built: dict[str, Any], given: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    params = reading.SearchParams(IndexInfo("GPU_CAGRA", built), capabilities(version))
+    params = SearchParams(IndexInfo("GPU_CAGRA", built), capabilities(version))
     assert params.checked(given, 10) == sent
 
 
 def test_a_parameter_that_the_server_would_ignore_is_refused() -> None:
-    params = reading.SearchParams(IndexInfo("GPU_CAGRA", {}), capabilities("v2.6.19-gpu"))
+    params = SearchParams(IndexInfo("GPU_CAGRA", {}), capabilities("v2.6.19-gpu"))
     with pytest.raises(QueryError, match=r"^num_random_samplings needs Milvus 2\.6\.20, this is 2\.6\.19$"):
         params.checked({"num_random_samplings": 8}, 10)
 
@@ -151,7 +152,7 @@ def test_what_the_picture_filled_is_shown_to_who_asks_for_it_alone(dynamic: bool
 
 def test_a_misspelt_keyword_of_a_search_is_a_type_error() -> None:
     """What is asked goes down as one value: a `filter` that nobody looks at would find every row."""
-    link: Any = SimpleNamespace(schema=schema(), capabilities=SimpleNamespace(max_limit=100))
+    link: Any = SimpleNamespace(schema=schema(), capabilities=SimpleNamespace(max_limit=100), is_lite=True)
     vectors = np.eye(4, dtype=np.float32)
     for store in (
         reading.Reader(link, lambda: None).search,

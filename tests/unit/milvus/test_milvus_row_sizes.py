@@ -12,8 +12,9 @@ from test_milvus_writing import SCHEMA
 
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
-from imgvec.milvus import answers, reading, writing
+from imgvec.milvus import answers, writing
 from imgvec.milvus.capabilities import capabilities
+from imgvec.milvus.search_params import SearchParams
 from imgvec.rows import FROM_IMAGE
 from imgvec.store import IndexInfo
 
@@ -133,7 +134,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
 
 @pytest.mark.parametrize("limit", [0, 101, -1])
 def test_a_limit_that_the_backend_does_not_take(limit: int) -> None:
-    params = reading.SearchParams(IndexInfo("FLAT", {}), replace(capabilities("v2.6.24"), max_limit=100))
+    params = SearchParams(IndexInfo("FLAT", {}), replace(capabilities("v2.6.24"), max_limit=100))
     with pytest.raises(QueryError, match=rf"^limit must be from 1 to 100, not {limit}$"):
         params.checked(None, limit)
     assert params.checked(None, 1) == params.checked(None, 100) == {}

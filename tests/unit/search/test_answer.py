@@ -15,9 +15,11 @@ import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
 from PIL import Image
+from typing_extensions import Unpack
 
 from imgvec import Answer, Hit, Pixels, StoredId, Text, VectorQuery, field
 from imgvec.errors import BackendError, SourceError, UnreadableImage
+from imgvec.filters import FieldType
 from imgvec.images.edits import thumbnail
 from imgvec.options import settled
 from imgvec.search import shown
@@ -25,6 +27,8 @@ from imgvec.search.answer import Group, Shortfall, Verdict
 from imgvec.search.encoding import Reopen
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.searcher import Searcher
+from imgvec.store import Nearest, NearestOf
+from imgvec.vectors import Vectors
 
 
 def filled(rows: int = 6) -> FakeStore:
@@ -42,6 +46,28 @@ def searcher(store: FakeStore, reopen: Reopen | None = None, **options: Any) -> 
 
 def ask(store: FakeStore, reopen: Reopen | None = None, **options: Any) -> Answer:
     return searcher(store, reopen).search([StoredId("0")], **options)[0]
+
+
+class Changing(FakeStore):
+    """Does not vouch for the second of its answers."""
+
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
+        found = super().search(vectors, **asked)
+        return [Nearest(each, complete=i != 1) for i, each in enumerate(found)]
+
+
+@pytest.mark.parametrize("most_views", [None, 3])
+def test_an_answer_that_may_lack_rows_says_so(most_views: int | None) -> None:
+    store = filled()
+    place = {"view": "whole", "box": [], "at_ms": 0}
+    changing = Changing(rows={id_: {**row, "image_id": id_, **place} for id_, row in store.rows.items()})
+    changing.most_views = most_views
+    changing.fields = {**store.fields, **dict.fromkeys(("image_id", *place), FieldType("VARCHAR"))}
+    one, two, three = searcher(changing).search([StoredId(each) for each in "012"], limit=2)
+    assert (one.complete, two.complete, three.complete) == (True, False, True)
+    assert (one.to_dict()["complete"], two.to_dict()["complete"]) == (True, False)
+    assert "rows may be missing" in shown.html(two)
+    assert "rows may be missing" not in shown.html(one)
 
 
 def test_it_is_a_sequence_of_hits() -> None:
