@@ -57,6 +57,8 @@ class Watch:
         self._members: Members | None = None
         self._first_at = self._changed_at = self._looked_at = -float("inf")
         self._sure = False
+        self._sealed: set[tuple[tuple[int, ...], str]] = set()
+        """The shards that have had sealed segments: a replica's nodes, and the channel."""
         self._looking = False
         self.several = False
         """There is more than one replica, as far as known."""
@@ -113,15 +115,16 @@ class Watch:
         if not groups:
             return self._members
         self.several = len(groups) > 1
-        shards = [
-            (group_nodes, shard.channel_name, shard.shard_leader, bool(shard.shard_nodes))
-            for group in groups
-            for group_nodes in [tuple(sorted(group.group_nodes))]
-            for shard in group.shards
-        ]
-        if not all(leader > 0 and nodes for _, _, leader, nodes in shards):
+        shards = [(tuple(sorted(group.group_nodes)), shard) for group in groups for shard in group.shards]
+        # Nodes hold sealed segments: before the first is sealed a shard has none, and that is nothing to wait for
+        # (on a new collection, and on one that nobody has flushed). One that had some and has none has lost them.
+        self._sealed |= {(nodes, shard.channel_name) for nodes, shard in shards if shard.shard_nodes}
+        if not all(
+            shard.shard_leader > 0 and (shard.shard_nodes or (nodes, shard.channel_name) not in self._sealed)
+            for nodes, shard in shards
+        ):
             return _SOME_LACK
-        return frozenset(shards)
+        return frozenset((nodes, shard.channel_name, shard.shard_leader) for nodes, shard in shards)
 
     def _note(self, found: Members | None, began: float) -> None:
         self._looked_at = began

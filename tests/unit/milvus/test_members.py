@@ -111,6 +111,18 @@ def test_a_released_collection_has_not_changed_its_members(clock: Callable[[floa
         assert standing(watch) is Standing.SETTLED
 
 
+def test_a_new_collection_has_all_of_its_members_before_anything_is_sealed(clock: Callable[[float], None]) -> None:
+    milvus = Milvus(group(4, lacks=True), group(5, lacks=True))
+    watch = Watch(milvus)
+    assert standing(watch) is Standing.NEW
+    for now in [(group(4), group(5, lacks=True)), (group(4), group(5))]:  # one replica sees the first flush before both
+        milvus.now = now
+        clock(1)
+        assert standing(watch) is Standing.NEW
+    clock(30)
+    assert standing(watch) is Standing.SETTLED
+
+
 def test_reads_share_a_look(clock: Callable[[float], None]) -> None:
     milvus = Milvus(group(4))
     watch = Watch(milvus)
