@@ -31,6 +31,7 @@ _LATER = {
     103: "collection not fully loaded",
     202: "partition not fully loaded",
     401: "replica not available",
+    500: "channel not found",  # by a node that has just given the shard away, or not yet taken it
     503: "channel not available",
     601: "segment not loaded",
     901: "node not found",
