@@ -31,7 +31,6 @@ _LATER = {
     103: "collection not fully loaded",
     202: "partition not fully loaded",
     401: "replica not available",
-    500: "channel not found",  # by a node that has just given the shard away, or not yet taken it
     503: "channel not available",
     601: "segment not loaded",
     901: "node not found",
@@ -76,6 +75,7 @@ _LATER_TEXT = re.compile(
             "service not ready",
             "can not find client of node",  # a proxy's first reads at once, right after a start
             "on all shard leaders",
+            "channel not found",  # by a node that has just given the shard away
             "empty grpc client",
             "connection refused",
             "connection error",

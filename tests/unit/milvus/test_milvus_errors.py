@@ -116,6 +116,9 @@ def test_missing_collections_and_logins_have_their_own_error() -> None:
         "attempt #0: " + "x" * 500 + ": channel not available",
         # Milvus 2.3.5 on a cluster, a write while the collection is dropped
         "kafka producer is closed",
+        # the same, a search while the collection is released and loaded again
+        "failed to search/query delegator 15 for channel by-dev-_11_4v1: fail to Search, QueryNode ID=15, "
+        "reason=channel not found[channel=by-dev-_11_4v1]",
     ],
 )
 def test_a_component_that_the_server_cannot_reach_is_a_reason_to_try_again(said: str) -> None:
