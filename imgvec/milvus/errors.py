@@ -75,7 +75,9 @@ _LATER_TEXT = re.compile(
             "service not ready",
             "can not find client of node",  # a proxy's first reads at once, right after a start
             "on all shard leaders",
-            "channel not found",  # by a node that has just given the shard away
+            # by a node that has just given the shard away
+            "channel not found",
+            r"QueryNode ID=\d+, reason=collection not found",
             "empty grpc client",
             "connection refused",
             "connection error",

@@ -226,7 +226,10 @@ def test_prune_deletes_the_rows_of_files_that_are_gone(imgvec: Command, clothing
 
 
 def test_doctor_and_encoders(imgvec: Command) -> None:
-    findings = {one["subject"]: one for one in json.loads(imgvec("doctor", "-o", "json"))}
+    done = imgvec.run("doctor", "-o", "json")
+    # a server of 2.3.5 has known faults, which doctor calls wrong
+    assert done.returncode == (1 if imgvec.uri.startswith("http") else 0), done.stderr
+    findings = {one["subject"]: one for one in json.loads(done.stdout)}
     assert findings["milvus"]["state"] == "ok"
     assert "HNSW" in findings["index types"]["said"]
     assert any(row["model"] == "pypi:dinov2-small-11" for row in imgvec.json("encoders", "list"))

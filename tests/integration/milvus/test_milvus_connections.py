@@ -252,7 +252,7 @@ class TestServer:
         rows, vectors = [full_row(f"{number}") for number in range(10)], unit_vectors(10, 8)
         patient.create("c", definition(fields=FIELDS), dim=8, description="").upsert(rows, vectors)
         # in all a pause must be shorter than the server's lease of 10 s
-        connection = connect(guarded.uri, token=self.LOGIN, timeout=1)
+        connection = connect(guarded.uri, token=self.LOGIN, timeout=1, retry_seconds=0)
         store = connection.open("c")
         calls: list[Callable[[], object]] = [
             lambda: connect(guarded.uri, token=self.LOGIN, timeout=1),

@@ -119,6 +119,8 @@ def test_missing_collections_and_logins_have_their_own_error() -> None:
         # the same, a search while the collection is released and loaded again
         "failed to search/query delegator 15 for channel by-dev-_11_4v1: fail to Search, QueryNode ID=15, "
         "reason=channel not found[channel=by-dev-_11_4v1]",
+        "failed to search/query delegator 15 for channel by-dev-_11_4v1: fail to Search, QueryNode ID=15, "
+        "reason=collection not found[collection=470729419517407538]",
     ],
 )
 def test_a_component_that_the_server_cannot_reach_is_a_reason_to_try_again(said: str) -> None:
