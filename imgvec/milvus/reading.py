@@ -39,6 +39,8 @@ _ANSWER_BYTES = 32 * 2**20
 _NOT_LOADED = 101
 _ASKED_AT_MOST = 4
 """Times that one answer is asked for while the members of the replicas change."""
+_MERGED_SECONDS = 2.5
+"""After which an answer is given as it is while members change, and called incomplete: it need not wait for more."""
 
 
 class Searching:
@@ -112,6 +114,7 @@ class Reader:
         A new member only leaves rows out, so the best of several answers are never worse than one of them. But all may
         be of one such member: what is given while members change is never called complete.
         """
+        until = time.monotonic() + _MERGED_SECONDS
         self._look()
         answers = ask()
         standing = self._standing()
@@ -120,7 +123,7 @@ class Reader:
         several = self._watch is not None and self._watch.several
         if standing is Standing.CHANGED and several:
             # at once, since one after another they go to whoever is idle: the member that has nothing to look through
-            for again in together(ask, _ASKED_AT_MOST - 1):
+            for again in together(ask, _ASKED_AT_MOST - 1, max(0.0, until - time.monotonic())):
                 answers = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
         elif standing is Standing.CHANGED or several or any(len(each) < limit for each in answers):
             for _ in range(_ASKED_AT_MOST - 1):

@@ -41,13 +41,21 @@ def repeated(function: Callable[[], T], seconds: float, *, hedged: bool) -> T:
     return _hedged(function, deadline) if hedged else _alone(function, deadline)
 
 
-def together(function: Callable[[], T], times: int) -> list[T]:
-    """What so many calls at once give, without those that fail; the last error where all do."""
+def together(function: Callable[[], T], times: int, patience: float | None = None) -> list[T]:
+    """What so many calls at once give, without those that fail; the last error where all do.
+
+    Those that have not answered after `patience` seconds are not waited for.
+    """
+    until = None if patience is None else time.monotonic() + patience
     outcomes: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
     for _ in range(times):
         in_a_thread(lambda: _put(function, outcomes))
     found, failure = [], None
-    for given, failed in (outcomes.get() for _ in range(times)):
+    for _ in range(times):
+        try:
+            given, failed = outcomes.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            break
         if failed is None:
             found.append(given)
         else:

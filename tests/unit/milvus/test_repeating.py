@@ -132,3 +132,19 @@ def test_calls_together_give_what_is_good_of_them() -> None:
     assert together(Calls(BUSY, "good"), 3) == ["good", "good"]
     with pytest.raises(BackendUnavailable):
         together(Calls(BUSY), 2)
+
+
+def test_those_that_do_not_answer_are_not_waited_for() -> None:
+    turns = iter((0.0, 5.0, 5.0))
+    lock = threading.Lock()
+
+    def call() -> str:
+        with lock:
+            wait = next(turns)
+        time.sleep(wait)
+        return "answer"
+
+    began = time.monotonic()
+    assert together(call, 3, 0.3) == ["answer"]
+    assert time.monotonic() - began < 2
+    assert together(lambda: "answer", 2) == ["answer"] * 2
