@@ -156,7 +156,7 @@ class Loaded:
         photos.store.upsert = upsert  # type: ignore[method-assign]  # in place of the real one
         try:
             photos.ingest(folder)
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  every error is counted
             with self._lock:
                 self.seen.ingest_failed.append(repr(exc)[:300])
 

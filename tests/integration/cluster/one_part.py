@@ -15,7 +15,7 @@ from imgvec.cli import main as command
 
 def main(uri: str, name: str, folder: str, metadata: str, rank: str, of: str) -> None:
     # in place of the real one, which would look for weights
-    loading.loaded_encoder = filling.loaded_encoder = lambda *_: FakeEncoder()  # type: ignore[attr-defined]
+    loading.loaded_encoder = filling.loaded_encoder = lambda *_: FakeEncoder()  # type: ignore[attr-defined]  # not its own name
     with ImageCollection.open(name, uri=uri):  # which imports pymilvus
         print("ready", flush=True)
         sys.stdin.readline()

@@ -100,7 +100,10 @@ def check_answers(photos: ImageCollection, exact: Exact) -> None:
     same(photos.search(StoredId(some), limit=K), exact.nearest(exact.vectors[some], K))
 
     few = (field("album") == "album3") & (field("rating") >= 60)
-    is_one = lambda row: row["album"] == "album3" and row["rating"] >= 60  # noqa: E731
+
+    def is_one(row: Any) -> bool:
+        return bool(row["album"] == "album3" and row["rating"] >= 60)
+
     for query, answer in zip(QUERIES, photos.search_many(forms, limit=K, where=few), strict=True):
         same(answer, exact.nearest(query, K, is_one))
     assert photos.count(few) == sum(map(is_one, exact.rows.values()))
