@@ -12,7 +12,7 @@ from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of
 from imgvec.milvus.link import Link
-from imgvec.milvus.lite import LiteFile, open_lite
+from imgvec.milvus.lite import LiteFile, open_lite, refuse_beside_the_parents
 
 _SCHEMES = {"http": "http", "https": "https", "tcp": "http", "grpc": "http", "grpcs": "https"}
 _WRONG_DATABASE = 800
@@ -27,6 +27,7 @@ def connect(
     login in the URI (`http://user:password@host`) is used if there is no token, and never shown. Raises
     `BackendUnavailable`, whose message says what is wrong and what to do.
     """
+    refuse_beside_the_parents(redacted(uri))
     if "://" in uri and not uri.startswith("file://"):
         return _connect_server(uri, token, db_name, timeout, retry_seconds)
     if not uri.endswith(".db"):

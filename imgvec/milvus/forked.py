@@ -26,5 +26,5 @@ class Owner:
     def _refuse(self, what: str) -> NoReturn:
         raise BackendUnavailable(
             f"{what} was opened before this process was forked and cannot be used here: open it again in this "
-            f"process (a Milvus Lite file only after the parent has closed it)"
+            f"process (if it is a Milvus Lite file, close it before forking)"
         )

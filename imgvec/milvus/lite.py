@@ -54,6 +54,21 @@ _parents: list[object] = []
 """What a forked child has of its parent's databases: kept, since whatever closed them would write into their files."""
 
 
+def refuse_beside_the_parents(shown: str) -> None:
+    """Raise `BackendUnavailable` in a child that was forked while its parent had a database open.
+
+    The parent's server threads were inside gRPC at that moment, and gRPC then leaves the child's poller as it was: a
+    connection or a server in the child aborts the process now and then (gRPC 1.85: "skipping fork() handlers", then a
+    failed check in ev_epoll1_linux.cc).
+    """
+    if _parents:
+        raise BackendUnavailable(
+            f"cannot open {shown}: this process was forked while its parent had a Milvus Lite database open, after "
+            "which gRPC cannot be used in it. Close what is open before forking, or start children with "
+            "multiprocessing's spawn or forkserver"
+        )
+
+
 def open_lite(location: str) -> LiteFile:
     """Open or create the database at a path; `BackendUnavailable` says why it cannot be."""
     path = Path(location.removeprefix("file://")).expanduser().resolve()  # Milvus Lite refuses a dangling link
@@ -85,8 +100,7 @@ def _leave_to_the_parent_at_fork() -> None:
 def _left_to_the_parent() -> None:
     """In a forked child: the files belong to the parent, whose threads serve them.
 
-    Milvus Lite closes what is open when a process exits, and that must not be the parent's database; a child that opens
-    the same file is told, by the file's lock, that another process has it.
+    Milvus Lite closes what is open when a process exits, and that must not be the parent's database.
     """
     global _lock
     from milvus_lite.server_manager import server_manager_instance

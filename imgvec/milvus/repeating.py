@@ -130,7 +130,7 @@ def in_a_thread(job: Callable[[], Any]) -> None:
         work = _idle.pop()
     except IndexError:
         work = queue.SimpleQueue()
-        threading.Thread(target=_serve, args=(work,), name="imgvec-read", daemon=True).start()
+        threading.Thread(target=_serve, args=(work,), name="imgvec-hedge", daemon=True).start()
     work.put(job)
 
 

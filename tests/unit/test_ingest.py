@@ -39,9 +39,9 @@ def run(source: Any, store: FakeStore, encoder: FakeEncoder, **options: Any) -> 
 
 
 def running() -> list[threading.Thread]:
-    """Threads of an ingest; those of a real encoder's own stay as long as the process."""
+    """Threads of an ingest; a real encoder's own stay as long as the process, those of a server's reads for a while."""
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("imgvec")]
-    return [thread for thread in ours if not thread.name.startswith("imgvec-encode_")]
+    return [thread for thread in ours if not thread.name.startswith(("imgvec-encode_", "imgvec-hedge"))]
 
 
 def adds_up(report: IngestReport) -> bool:
