@@ -79,6 +79,7 @@ _LATER_TEXT = re.compile(
             "channel not found",
             r"QueryNode ID=\d+, reason=collection not found",
             "empty grpc client",
+            r"find no available \w+coord",  # one that has just died, or is not registered yet
             "connection refused",
             "connection error",
             # a proxy whose stream of a collection was closed beneath the write, as when the collection is dropped; the

@@ -258,8 +258,15 @@ class Reader:
                     self._say_if_replaced(exc)
                 raise
         self._load()
-        with translated(doing):
-            return getattr(self._link.client, method)(self._link.name, **options)
+        try:
+            with translated(doing):
+                return getattr(self._link.client, method)(self._link.name, **options)
+        except BackendError as exc:
+            if exc.code != _NOT_LOADED:
+                raise
+            # a query coordinator that has just begun does not know yet what is loaded
+            said = f"Milvus is not ready to {doing}: it has just loaded the collection, and says that it is not loaded"
+            raise BackendUnavailable(said, code=exc.code, retryable=True) from exc
 
     def _say_if_replaced(self, failure: BackendError) -> None:
         """A read that failed may have asked another collection for what it does not have: say that instead."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import FakeStore
+from pymilvus.exceptions import MilvusException
 
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
@@ -162,3 +163,23 @@ def test_a_misspelt_keyword_of_a_search_is_a_type_error() -> None:
             store(vectors, {"limit": 1, "zeal": 1, "filer": "x > 1"})  # type: ignore[typeddict-unknown-key]
         with pytest.raises(TypeError, match=r"^search wants a limit$"):
             store(vectors, {"filter": "x > 1"})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(("answers", "loads"), [(["not loaded"], 1), (["not loaded", "not loaded"], 1)])
+def test_what_was_just_loaded_and_is_called_not_loaded_is_asked_again(answers: list[str], loads: int) -> None:
+    """A query coordinator that has just begun does not know yet what is loaded."""
+    given, loaded = iter(answers), []
+
+    def query(_name: str, **_options: Any) -> list[dict[str, Any]]:
+        if next(given, "rows") == "not loaded":
+            raise MilvusException(code=101, message="collection not loaded[collection=1]")
+        return [{"count(*)": 7}]
+
+    link = SimpleNamespace(
+        is_lite=False, name="c", schema=schema(), timeout=1.0, level=str, check_there=lambda: None,
+        client=SimpleNamespace(query=query, describe_replica=lambda *_, **__: []),
+        database=SimpleNamespace(retry_seconds=5.0),
+    )  # fmt: skip
+    reader = reading.Reader(link, load=lambda: loaded.append(1))  # type: ignore[arg-type]  # what of it a count uses
+    assert reader.count() == 7
+    assert len(loaded) == loads
