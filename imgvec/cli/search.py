@@ -10,20 +10,26 @@ from typing_extensions import Unpack
 
 from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option
 from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
+from imgvec.cli.questions import box, mix_options, question
 from imgvec.cli.stated import options_of
 from imgvec.search.request import SearchOptions
 
 if TYPE_CHECKING:
     from imgvec.filters import FieldType
     from imgvec.search.answer import Answer
-    from imgvec.search.forms import Form
 
 
 @click.command()
 @click.argument("query", required=False)
-@click.option("--image", metavar="FILE", help="Search by this image file, instead of QUERY.")
-@click.option("--text", metavar="WORDS", help="Search by these words, instead of QUERY, even if a file has that name.")
-@click.option("--id", "stored", metavar="ID", help="Search by this stored row, instead of QUERY.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="Search by this image file; repeatable.")
+@click.option(
+    "--text", "texts", multiple=True, metavar="WORDS", help="Search by these words, even if a file has that name."
+)
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Search by this stored row; repeatable.")
+@mix_options
+@click.option(
+    "--crop", callback=box, metavar="X,Y,W,H", help="Search by this part of the picture: pixels from its top left."
+)
 @collection_option
 @options_of(SearchOptions)
 @filter_options
@@ -32,9 +38,12 @@ if TYPE_CHECKING:
 def search(
     ctx: click.Context,
     query: str | None,
-    image: str | None,
-    text: str | None,
-    stored: str | None,
+    images: tuple[str, ...],
+    texts: tuple[str, ...],
+    ids: tuple[str, ...],
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
+    crop: tuple[int, int, int, int] | None,
     name: str,
     eq: tuple[str, ...],
     ranges: tuple[str, ...],
@@ -44,9 +53,10 @@ def search(
     """Find the images most similar to QUERY.
 
     QUERY is the path of an image, id:HEX for a stored row, or text if the collection's encoder supports it. In scripts
-    use --image, --text or --id, so that nothing is guessed.
+    use --image, --text or --id, so that nothing is guessed. Several of these are mixed, with --like and --unlike by
+    weight: --like B.jpg:0.5 counts half as much as QUERY.
     """
-    form = _form(query, image, text, stored)
+    form = question(query, images, texts, ids, like, unlike, crop)
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], eq, ranges)
         answer = collection.search(form, **options)
@@ -61,21 +71,6 @@ def search(
         notice(str(short))
     elif short.reason == "rows" and not answer:
         notice("no more rows match" if options["offset"] else "no rows match")
-
-
-def _form(query: str | None, image: str | None, text: str | None, stored: str | None) -> Form:
-    """The query: exactly one of the four."""
-    from imgvec.search.forms import ImageFile, StoredId, Text
-    from imgvec.search.guessing import guessed
-
-    given = [one for one in (query, image, text, stored) if one is not None]
-    if len(given) != 1:
-        raise click.UsageError("Give exactly one of QUERY, --image, --text and --id.")
-    if query is not None:
-        return guessed(query)
-    if image is not None:
-        return ImageFile(image)
-    return Text(text) if text is not None else StoredId(given[0])
 
 
 def _print(answer: Answer, kinds: Mapping[str, FieldType], output: str) -> None:

@@ -7,12 +7,13 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from pictures import picture
 
-from imgvec import ImageCollection, Like, Source, Text, VectorQuery
+from imgvec import Crop, ImageCollection, ImageFile, Like, Source, StoredId, Text, VectorQuery
 from imgvec.cli import main
 
 DEFINITION = {"encoder": {"model": "fake"}, "fields": {"album": {"type": "VARCHAR", "max_length": 64, "default": ""}}}
@@ -154,12 +155,56 @@ def test_a_form_is_named_where_a_guess_will_not_do(
     assert "missing" in imgvec("search", "--image", "a blue dress", "-c", "trip", status=1).stderr
 
 
-@pytest.mark.parametrize("words", [[], ["x", "--text", "y"], ["--image", "x", "--id", "y"]])
-def test_one_query_is_asked_for(filled: str, words: list[str]) -> None:
-    assert (
-        "Give exactly one of QUERY, --image, --text and --id."
-        in imgvec("search", *words, "-c", "trip", status=2).stderr
-    )
+def test_a_query_is_asked_for(filled: str) -> None:
+    assert "Give QUERY, --image, --text, --id or --like." in imgvec("search", "-c", "trip", status=2).stderr
+
+
+def scored(photos: ImageCollection, form: Like | Crop) -> list[tuple[str, float]]:
+    return [(hit.id, pytest.approx(hit.score, abs=1e-6)) for hit in photos.search(form, limit=5)]
+
+
+def test_several_queries_are_mixed_by_weight(filled: str, pictures: Path, with_texts: FakeEncoder) -> None:
+    """Against NumPy too: the unit vectors times their weights, added up."""
+    a, b, c = (str(pictures / "album0" / f"0{i}.jpg") for i in (0, 2, 4))
+    id_ = stored_id(filled)
+    asked = {
+        (a, "--like", f"{b}:0.5", "--unlike", c): [(ImageFile(a), 1), (ImageFile(b), 0.5), (ImageFile(c), -1)],
+        ("--like", f"id:{id_}:2", "--unlike", "at night:.25"): [(StoredId(id_), 2), (Text("at night"), -0.25)],
+        ("--text", "16:9", "--image", a): [(ImageFile(a), 1), (Text("16:9"), 1)],
+        ("--image", a, "--image", b, "--id", id_): [(ImageFile(a), 1), (ImageFile(b), 1), (StoredId(id_), 1)],
+    }
+    with ImageCollection.open("trip", uri=filled) as photos:
+        rows = [row for some in photos.store.scan(["id", "vector"]) for row in some]
+        expected = {}
+        for words, parts in asked.items():
+            vectors = photos.vectors([form for form, _ in parts]).astype(np.float64)
+            mix = np.sum([w * v for (_, w), v in zip(parts, vectors, strict=True)], axis=0)
+            scores = [float(row["vector"] @ mix / np.linalg.norm(mix)) for row in rows]
+            best = sorted(zip([-score for score in scores], [row["id"] for row in rows], strict=True))[:5]
+            expected[words] = [(id_, pytest.approx(-less, abs=1e-5)) for less, id_ in best]
+            assert scored(photos, Like(parts)) == expected[words]
+    for words, best in expected.items():
+        found = json.loads(imgvec("search", *words, "-c", "trip", "-k", "5", "-o", "json").stdout)
+        assert [(hit["id"], hit["score"]) for hit in found] == best
+
+
+def test_a_part_of_a_picture_is_cut_out_by_its_corner_and_size(
+    filled: str, pictures: Path, with_texts: FakeEncoder
+) -> None:
+    path = pictures / "album0" / "04.jpg"
+    with ImageCollection.open("trip", uri=filled) as photos:
+        expected = [hit.id for hit in photos.search(Crop(ImageFile(path), (10, 5, 40, 25)), limit=5)]
+        whole = [hit.id for hit in photos.search(path, limit=5)]
+        of_stored = photos.search(Crop(StoredId(whole[0]), (10, 5, 40, 25)), limit=5)
+    assert hits(path, "--crop", "10,5,30,20") == hits("--image", path, "--crop", "10,5,30,20") == expected != whole
+    assert hits("--id", whole[0], "--crop", "10,5,30,20") == [hit.id for hit in of_stored]
+    assert "is not inside the picture" in imgvec("search", path, "-c", "trip", "--crop", "0,0,9000,9", status=1).stderr
+    for wrong in ("1,2,3", "0,0,0,5", "-1,0,5,5", "a,b,c,d", "0,0,2.5,5"):
+        said = imgvec("search", path, "-c", "trip", "--crop", wrong, status=2).stderr
+        assert f"'{wrong}' is not X,Y,W,H in whole pixels" in said
+    one = "--crop takes exactly one picture"
+    assert one in imgvec("search", "--text", "x", "-c", "trip", "--crop", "0,0,9,9", status=2).stderr
+    assert one in imgvec("search", path, "--image", path, "-c", "trip", "--crop", "0,0,9,9", status=2).stderr
 
 
 def test_a_text_is_a_text_through_every_door(

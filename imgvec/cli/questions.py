@@ -1,0 +1,89 @@
+"""What `imgvec search` and `imgvec recommend` ask with: words of the command line to forms."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from imgvec.search.forms import Form
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WEIGHTED = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
+_SIDES = 4
+
+
+def mix_options(command: F) -> F:
+    """`--like` and `--unlike`, as texts; see `weighted`."""
+    like = click.option(
+        "--like",
+        multiple=True,
+        metavar="WHAT[:WEIGHT]",
+        help="Also similar to this: a path, id:HEX or text, with a weight behind if it is not 1; repeatable.",
+    )
+    unlike = click.option(
+        "--unlike",
+        multiple=True,
+        metavar="WHAT[:WEIGHT]",
+        help="And unlike this; repeatable.",
+    )
+    return like(unlike(command))
+
+
+def weighted(text: str) -> tuple[Form, float]:
+    """What `PATH`, `id:HEX` or words mean as a form, and its weight: the number behind the last colon, else 1.
+
+    A file of that whole name is meant as it is, whatever it ends in; write `:1` behind words and ids that end so.
+    """
+    from imgvec.search.guessing import STORED, guessed
+
+    found = _WEIGHTED.fullmatch(text)
+    if found is None or found[1] + ":" == STORED or os.path.lexists(os.path.expanduser(text)):  # noqa: PTH111
+        return guessed(text), 1.0
+    return guessed(found[1]), float(found[2])
+
+
+def question(
+    query: str | None,
+    images: Sequence[str],
+    texts: Sequence[str],
+    ids: Sequence[str],
+    like: Sequence[str],
+    unlike: Sequence[str],
+    crop: tuple[int, int, int, int] | None,
+) -> Form:
+    """One form of all that was given: a mix where there are several. Raises `click.UsageError`, `QueryError`."""
+    from imgvec.search.forms import Crop, ImageFile, Like, StoredId, Text
+    from imgvec.search.guessing import guessed
+
+    forms: list[Form] = [] if query is None else [guessed(query)]
+    forms += [*map(ImageFile, images), *map(Text, texts), *map(StoredId, ids)]
+    if crop is not None:
+        places = [i for i, form in enumerate(forms) if isinstance(form, ImageFile | StoredId)]
+        if len(places) != 1:
+            raise click.UsageError("--crop takes exactly one picture: QUERY, --image or --id.")
+        form, (x, y, width, height) = forms[places[0]], crop
+        forms[places[0]] = Crop(form, (x, y, x + width, y + height))  # type: ignore[arg-type]  # as was asked above
+    parts = [(form, 1.0) for form in forms] + [weighted(each) for each in like]
+    parts += [(form, -weight) for form, weight in map(weighted, unlike)]
+    if not parts:
+        raise click.UsageError("Give QUERY, --image, --text, --id or --like.")
+    return forms[0] if forms and len(parts) == 1 else Like(parts)
+
+
+def box(_ctx: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, ...] | None:
+    """`X,Y,W,H` as four numbers: a Click callback."""
+    if given is None:
+        return None
+    try:
+        sides = tuple(int(part) for part in given.split(","))
+    except ValueError:
+        sides = ()
+    if len(sides) != _SIDES or min(sides) < 0 or min(sides[2:]) < 1:
+        raise click.BadParameter(f"{given!r} is not X,Y,W,H in whole pixels, like 120,40,260,260", param=parameter)
+    return sides
