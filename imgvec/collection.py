@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -26,8 +26,9 @@ from imgvec.options import documented, settled
 from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
 from imgvec.rows import VECTOR
+from imgvec.search import many
 from imgvec.search.answer import Answer, Hit
-from imgvec.search.guessing import Query, all_guessed, guessed
+from imgvec.search.guessing import Query, all_guessed, each_guessed, guessed
 from imgvec.search.request import SearchOptions
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec, reopen
@@ -205,6 +206,23 @@ class ImageCollection:
     def search_many(self, queries: Iterable[Query], **options: Unpack[SearchOptions]) -> list[Answer]:
         """`search` for many queries at once: one pass through the encoder, one call to Milvus; answers in order."""
         return self.handle.search(all_guessed(queries), options)
+
+    @documented(SearchOptions)
+    def search_each(self, queries: Iterable[Query] | Source, **options: Unpack[SearchOptions]) -> Iterator[Answer]:
+        """`search` for any number of queries, or for the pictures of a `Source` (a folder, a list, an archive, …).
+
+        Gives the answers in order, in batches of up to 256 and in bounded memory. A query that cannot be asked, because
+        its picture is broken or its row is gone, has an answer without hits that carries the `error`. Raises what
+        concerns all queries: `OptionError`, `FilterError`, `SourceError`, `EncoderError`, `BackendError`.
+        """
+        asked = settled(SearchOptions, options)
+        if isinstance(queries, Source):
+            found = queries.read(guards=filling.guards(self.settings))
+            wanted = many.of_source(found, self.settings.max_file_bytes)
+        else:
+            wanted = each_guessed(queries)
+        ask = partial(self.handle.search_but_failed, options=asked)
+        return many.each_answer(wanted, ask, lambda each: many.without_answer(each, asked, self.name))
 
     @property
     def search_defaults(self) -> SearchDefaults:

@@ -22,7 +22,9 @@ from imgvec.milvus import Connection, Store, scratch
 from imgvec.rows import VECTOR
 from imgvec.search.answer import Answer
 from imgvec.search.encoding import dims, needs_encoder
+from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
+from imgvec.search.many import answers_but_failed
 from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
@@ -108,6 +110,11 @@ class Handle:
         """`Searcher.search`, of the target that the forms fit."""
         vector = options.get("vector", VECTOR)
         return self._asked(forms, vector, lambda searcher: searcher.search(forms, **options))
+
+    def search_but_failed(self, forms: Sequence[Form], failed: Failed, options: SearchOptions) -> list[Answer]:
+        """`answers_but_failed`, likewise."""
+        vector = options.get("vector", VECTOR)
+        return self._asked(forms, vector, lambda searcher: answers_but_failed(searcher, forms, failed, options))
 
     def vectors(self, forms: Sequence[Form], vector: str = VECTOR) -> Vectors:
         """`Searcher.vectors`, likewise."""

@@ -5,6 +5,8 @@
     guessing   a form from what a Python caller or the command line gives; nothing else guesses
     encoding   forms to vectors
     searcher   vectors to Milvus, and its hits to answers
+    many       any number of queries, in batches
+    failing    those that cannot be asked
     answer     hits, and what they are worth
     shown      an answer as HTML, for a notebook
 

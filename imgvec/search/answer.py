@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from imgvec.errors import BackendError
+from imgvec.errors import BackendError, ImgvecError
 from imgvec.plurals import counted
 from imgvec.rows import ViewKind
 from imgvec.search.request import Request
@@ -135,6 +135,8 @@ class Answer(Sequence[Hit]):
     last 30 s, and one that has just come may not have all of its rows. Ask again later. Hits that are there are right.
     A client that began within 30 s after such a change does not know of it.
     """
+    error: ImgvecError | None = field(default=None, compare=False)
+    """Why there are no hits: the query could not be asked. Only `search_each` gives such answers; others raise it."""
     found: int = field(default=0, compare=False)
     """How many hits there were, including those before `offset` and below `min_score`."""
     count_rows: Callable[[], int] | None = field(default=None, compare=False)
@@ -148,6 +150,8 @@ class Answer(Sequence[Hit]):
 
         Matching rows are counted only when this is read, because counting can take longer than the search.
         """
+        if self.error is not None:
+            return None
         asked, got = self.request.options["limit"], len(self.hits)
         if got >= asked:
             return None
@@ -168,6 +172,7 @@ class Answer(Sequence[Hit]):
         return {
             "request": self.request.to_dict(),
             "collection": self.collection,
+            "error": None if self.error is None else str(self.error),
             "hits": [hit.to_dict() for hit in self.hits],
             "groups": [group.to_dict() for group in self.groups],
             "complete": self.complete,

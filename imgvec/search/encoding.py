@@ -17,11 +17,12 @@ from imgvec.images import DecodePolicy, FileReader, as_image, decode
 from imgvec.images.fetch import without_userinfo
 from imgvec.images.readers import path_trouble
 from imgvec.rows import BOX, VECTOR, VIEW
+from imgvec.search.failing import Failed, Noting
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
 from imgvec.search.stages import Stages
 from imgvec.sources import present
 from imgvec.store import Reads
-from imgvec.vectors import MIN_NORM, Vectors
+from imgvec.vectors import MIN_NORM, Vectors, problem
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -36,6 +37,9 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 VANISHES = 1e-3
 """A mix is refused whose length is below this share of its weights': an encoder in bfloat16 is no more exact than that,
 so what is left is noise."""
+
+PIXELS_AT_ONCE = 2**26
+"""Of decoded pictures that wait for the encoder, at 3 bytes each; one picture may have more."""
 
 
 class Reopen(Protocol):
@@ -72,19 +76,32 @@ class FormEncoder:
         self._encoder = encoder
         self._max_pixels, self._max_bytes, self._decoding = max_pixels, max_bytes, decoding
 
-    def vectors(self, forms: Sequence[Form], stages: Stages, vector: str = VECTOR) -> tuple[Vectors, bool]:
+    def vectors(
+        self, forms: Sequence[Form], stages: Stages, vector: str = VECTOR, failed: Failed | None = None
+    ) -> tuple[Vectors, bool]:
         """(n, dim) float32 vectors in the order of the forms, and whether the encoder made any of them.
 
         They are of the kind of the stored `vector` of that name: its encoder's, its stored rows', its length.
 
         Every picture goes through the encoder in its batches, whatever form it is part of, and so does every text.
-        Raises `QueryError` and `UnreadableImage`.
+        Raises `QueryError` and `UnreadableImage`. Where `failed` is given, that is told of the forms that cannot be
+        asked; they have no row, and what remains is what Milvus takes.
         """
+        owners = [number for number, form in enumerate(forms) for _ in _leaves(form)]
         leaves = [leaf for form in forms for leaf in _leaves(form)]
-        found = self._leaf_vectors(leaves, stages, vector)
-        if any(isinstance(form, Like) for form in forms):
-            rows = iter(found)
-            found = np.stack([_mixed(form, rows) for form in forms])
+        noting = Noting(failed, owners)
+        found = self._leaf_vectors(leaves, stages, vector, noting)
+        if failed is not None or any(isinstance(form, Like) for form in forms):
+            rows, dim = iter(found), found.shape[1]
+            mixed = np.zeros((len(forms), dim), np.float32)
+            for number, form in enumerate(forms):
+                own = [next(rows) for _ in _leaves(form)]
+                with noting.of(number):
+                    if failed is None or number not in failed:
+                        mixed[number] = _mixed(form, iter(own))
+                        if failed is not None and (wrong := problem(mixed[number : number + 1], dim, unit=False)):
+                            raise QueryError(wrong.replace("vector 0", "the vector"))
+            found = mixed if not failed else np.delete(mixed, list(failed), axis=0)
         return found, needs_encoder(forms)
 
     def stored_picture(self, row: Mapping[str, Any], min_side: int | None) -> Image.Image:
@@ -96,40 +113,57 @@ class FormEncoder:
         data = self._reopen(row["uri"], hashed=row.get("content_hash") or None)
         return self._decoded(data, row["uri"], min_side)
 
-    def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages, vector: str) -> Vectors:
+    def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages, vector: str, noting: Noting) -> Vectors:
+        """(leaves, dim); the rows of what failed hold anything."""
         dim = self._store.vectors[vector].dim
-        vectors = np.empty((len(leaves), dim), np.float32)
+        vectors = np.zeros((len(leaves), dim), np.float32)
         pictures = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, _PICTURES)}
         texts = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, Text)}
         stored = {i: leaf.id for i, leaf in enumerate(leaves) if isinstance(leaf, StoredId)}
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, VectorQuery):
-                vectors[i] = _checked(leaf, dim)
+                with noting(i):
+                    vectors[i] = _checked(leaf, dim)
         if stored:
             with stages("lookup"):
-                vectors[list(stored)] = self._stored(list(stored.values()), vector)
-        if pictures or texts:
-            with stages("load"):
-                encoder = self._encoder(vector)
-            if texts and not encoder.supports_text:
-                raise _without_text(next(iter(texts.values())), encoder.binding.model)
-        if pictures:
-            with stages("decode"):
-                side = max(self._least_side, encoder.binding.image_size)
-                images = [self._image(leaf, side) for leaf in pictures.values()]
+                rows = self._store.get(list(stored.values()), output_fields=[vector])
+            for i, id_ in stored.items():
+                with noting(i):
+                    if id_ not in rows:
+                        raise _no_row(id_)
+                    vectors[i] = rows[id_][vector]
+        if not pictures and not texts:
+            return vectors
+        with stages("load"):
+            encoder = self._encoder(vector)
+        if not encoder.supports_text:
+            for i, leaf in texts.items():
+                with noting(i):
+                    raise _without_text(leaf, encoder.binding.model)
+            texts = {}
+        for some, images in self._decoded_some(pictures, stages, noting, encoder.binding.image_size):
             with stages("encode"):
-                vectors[list(pictures)] = encoder.encode_images(images)
+                vectors[some] = encoder.encode_images(images)
         if texts:
             with stages("encode"):
                 vectors[list(texts)] = encoder.encode_texts([leaf.words for leaf in texts.values()])
         return vectors
 
-    def _stored(self, ids: list[str], vector: str) -> Vectors:
-        rows = self._store.get(ids, output_fields=[vector])
-        for id_ in ids:
-            if id_ not in rows:
-                raise _no_row(id_)
-        return np.stack([rows[id_][vector] for id_ in ids])
+    def _decoded_some(
+        self, pictures: Mapping[int, Picture], stages: Stages, noting: Noting, side: int
+    ) -> Iterator[tuple[list[int], list[Image.Image]]]:
+        """The pictures with their numbers, as many at once as `PIXELS_AT_ONCE` allows."""
+        numbers, images, pixels = list[int](), list[Image.Image](), 0
+        for number, picture in pictures.items():
+            with stages("decode"), noting(number):
+                images.append(self._image(picture, max(self._least_side, side)))
+                numbers.append(number)
+                pixels += images[-1].width * images[-1].height
+            if pixels >= PIXELS_AT_ONCE:
+                yield numbers, images
+                numbers, images, pixels = [], [], 0
+        if images:
+            yield numbers, images
 
     def _image(self, form: Picture | StoredId, min_side: int | None) -> Image.Image:
         """Upright and RGB; whole, whatever its size, where `min_side` is None."""
@@ -138,7 +172,7 @@ class FormEncoder:
         if isinstance(form, Pixels):
             return as_image(form.image, max_pixels=self._max_pixels, policy=self._decoding).image
         if isinstance(form, ImageBytes):
-            return self._decoded(form.data, "<bytes>", min_side)
+            return self._decoded(form.data, form.name or "<bytes>", min_side)
         if isinstance(form, ImageFile):
             return self._file(form, min_side)
         place = [] if self._store.most_views is None else [VIEW, BOX]

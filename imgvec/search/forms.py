@@ -48,6 +48,8 @@ class ImageBytes:
     """The bytes of an image file."""
 
     data: bytes = field(repr=False)
+    name: str = field(default="", compare=False)
+    """What errors call it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes | bytearray | memoryview):
@@ -55,7 +57,7 @@ class ImageBytes:
         object.__setattr__(self, "data", bytes(self.data))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"bytes": len(self.data)}
+        return {"bytes": len(self.data), **({"name": self.name} if self.name else {})}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ become a text search.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.search.encoding import as_present, is_url, no_url
+from imgvec.search.failing import Unasked, Wanted
 from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery, as_array
 from imgvec.sources import IMAGE_SUFFIXES
 
@@ -55,11 +56,33 @@ def guessed(query: Query) -> Form:
 
 def all_guessed(queries: Iterable[Query]) -> list[Form]:
     """The forms of many queries; raises `QueryError` for one alone, which would be taken apart."""
+    _check_several(queries, "search_many")
+    return [guessed(query) for query in queries]
+
+
+def each_guessed(queries: Iterable[Query]) -> Iterator[Wanted]:
+    """The forms of any number of queries, each guessed in its turn: a path or a text that cannot be asked is told of.
+
+    Raises `QueryError` for what is none at all, and at once for one alone.
+    """
+    _check_several(queries, "search_each")
+    return map(_guessed_or_not, queries)
+
+
+def _guessed_or_not(query: Query) -> Wanted:
+    try:
+        return guessed(query)
+    except (QueryError, UnreadableImage) as exc:
+        if isinstance(query, str | Path) and str(query):
+            return Unasked(ImageFile(query), exc)
+        raise
+
+
+def _check_several(queries: Iterable[Query], method: str) -> None:
     if isinstance(queries, (*FORMS, str, bytes, bytearray, memoryview, Path, Image.Image)) or not isinstance(
         queries, Iterable
     ):
-        raise QueryError("search_many takes a sequence of queries; search takes one")
-    return [guessed(query) for query in queries]
+        raise QueryError(f"{method} takes a sequence of queries; search takes one")
 
 
 def _of_text(text: str) -> Form:

@@ -17,6 +17,7 @@ from imgvec.options import altered, settled
 from imgvec.rows import URI, VECTOR
 from imgvec.search.answer import Answer
 from imgvec.search.encoding import FormEncoder, Reopen
+from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
 from imgvec.search.grouping import PLACE, count_pictures, hit
 from imgvec.search.request import Request, SearchOptions
@@ -99,18 +100,31 @@ class Searcher:
             for form, found, whole in zip(forms, answers, complete, strict=True)
         ]
 
-    def vectors(self, forms: Sequence[Form], vector: str = VECTOR) -> Vectors:
+    def vectors(
+        self,
+        forms: Sequence[Form],
+        vector: str = VECTOR,
+        *,
+        stages: Stages | None = None,
+        failed: Failed | None = None,
+    ) -> Vectors:
         """(n, dim) float32 vectors of the forms, in their order, to search by `vector` with.
 
-        Raises `QueryError` and `UnreadableImage`.
+        Raises `QueryError` and `UnreadableImage`. Where `failed` is given, that is told of the forms that cannot be
+        asked; they have no row.
         """
         vector = self._known(vector)
         if not forms:
-            return np.empty((0, self._store.vectors[vector].dim), np.float32)
-        vectors, encoded = self._forms.vectors(forms, Stages(), vector)
+            return np.empty((0, self.store.vectors[vector].dim), np.float32)
+        vectors, encoded = self._forms.vectors(forms, stages or Stages(), vector, failed)
         if encoded:
-            self._store.check_same()
+            self.store.check_same()
         return vectors
+
+    @property
+    def store(self) -> Searches:
+        """What it searches."""
+        return self._store
 
     def _known(self, vector: str) -> str:
         vector_named(vector, self._store.vectors, self._store.name)

@@ -1,0 +1,106 @@
+"""Answers on stdout, and on stderr what they lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgvec.cli.options import notice
+from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
+from imgvec.plurals import counted
+
+if TYPE_CHECKING:
+    from imgvec.collection import ImageCollection
+    from imgvec.filters import FieldType
+    from imgvec.search.answer import Answer
+
+    Kinds = Mapping[str, FieldType]
+    Row = dict[str, Any]
+
+
+def print_answer(collection: ImageCollection, answer: Answer, output: str) -> None:
+    """One answer, as `table`, `json`, `csv` or `paths`."""
+    kinds = collection.store.fields
+    short = answer.shortfall if output == "table" else None  # before anything is printed: it may be counted
+    if output == "paths":
+        print_paths(hit.uri for hit in answer)
+    elif output == "json":
+        print_json(_rows(answer, kinds))
+    elif output == "csv":
+        _print_csv(_rows(answer, kinds), [])
+    else:
+        _print_table(answer, kinds)
+    _tell_incomplete(answer.complete)
+    if short is None:
+        return
+    if short.reason == "index":
+        notice(str(short))
+    elif short.reason == "rows" and not answer:
+        notice("no more rows match" if answer.request.options["offset"] else "no rows match")
+
+
+def print_answers(collection: ImageCollection, answers: Iterable[Answer], output: str) -> None:
+    """Many answers, each with its query: printed as they come, but for CSV, whose header needs all of them.
+
+    JSON is a list of objects with `query`, `error` and `hits`. What could not be asked is named on stderr.
+    """
+    kinds = collection.store.fields
+    asked, failed, complete = 0, 0, True
+    gathered: list[Row] = []
+    for answer in answers:
+        asked, complete = asked + 1, complete and answer.complete
+        query = _name(answer)
+        if answer.error is not None:
+            failed += 1
+            notice(str(answer.error))
+        if output == "json":
+            shown = {"query": query, "error": answer.error and str(answer.error), "hits": _rows(answer, kinds)}
+            click.echo(("[\n" if asked == 1 else ",\n") + json.dumps(shown), nl=False)
+        elif output == "csv":
+            gathered += ({"query": query, **row} for row in _rows(answer, kinds))
+        elif output == "paths":
+            print_paths(hit.uri for hit in answer)
+        elif answer.error is None:
+            click.echo(query)
+            _print_table(answer, kinds)
+    if output == "json":
+        click.echo("\n]" if asked else "[]")
+    elif output == "csv":
+        _print_csv(gathered, ["query"])
+    _tell_incomplete(complete)
+    if failed:
+        notice(f"{failed:,} of {counted(asked, 'query', 'queries')} could not be asked")
+
+
+def _name(answer: Answer) -> str:
+    """The query of a source: its path, or its place in an archive."""
+    said = answer.request.form.to_dict()
+    return str(said.get("image", said.get("name", "")))
+
+
+def _rows(answer: Answer, kinds: Kinds) -> list[Row]:
+    return [{**hit.to_dict(), "fields": with_dates(hit.fields, kinds)} for hit in answer]
+
+
+def _print_csv(rows: Sequence[Row], before: Sequence[str]) -> None:
+    place = ["image_id", "view", "box", "at_ms"] if any(row["box"] for row in rows) else []
+    own = [*before, "id", "score", "distance", "uri", *place]
+    # a dynamic field may be called like one of these
+    columns = {name: f"fields.{name}" if name in own else name for row in rows for name in row["fields"]}
+    named = ({**row, **{columns[name]: value for name, value in row["fields"].items()}} for row in rows)
+    print_csv([*own, *columns.values()], named)
+
+
+def _print_table(answer: Answer, kinds: Kinds) -> None:
+    dated = [name for name, kind in kinds.items() if kind.is_date and name != "ingested_at"]
+    shorter = ({**{name: row["fields"].get(name) for name in dated}, **row} for row in _rows(answer, kinds))
+    box = ["box"] if any(hit.box for hit in answer) else []
+    print_table(["score", *dated, "uri", *box, "id"], shorter)
+
+
+def _tell_incomplete(complete: bool) -> None:
+    if not complete:
+        notice("the answer may lack rows: the server's query nodes changed a moment ago; ask again in 30 s")
