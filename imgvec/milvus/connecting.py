@@ -11,6 +11,7 @@ from imgvec.errors import BackendError, BackendUnavailable
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of
+from imgvec.milvus.forked import calling
 from imgvec.milvus.link import Link
 from imgvec.milvus.lite import LiteFile, open_lite, refuse_beside_the_parents
 
@@ -76,18 +77,19 @@ def _opened(
 ) -> Connection:
     client = None
     try:
-        client = MilvusClient(
-            address,
-            token=token.get_secret_value(),
-            db_name=db_name,
-            timeout=timeout,
-            # a shared one would be reused by address: https:// after http:// would go in plain text
-            dedicated=True,
-            # gRPC would send what is meant for this process to a proxy that the environment names
-            grpc_options={"grpc.enable_http_proxy": 0} if lite else {},
-        )
-        version = client.get_server_version(timeout=timeout)
-        client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
+        with calling():
+            client = MilvusClient(
+                address,
+                token=token.get_secret_value(),
+                db_name=db_name,
+                timeout=timeout,
+                # a shared one would be reused by address: https:// after http:// would go in plain text
+                dedicated=True,
+                # gRPC would send what is meant for this process to a proxy that the environment names
+                grpc_options={"grpc.enable_http_proxy": 0} if lite else {},
+            )
+            version = client.get_server_version(timeout=timeout)
+            client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
         return Connection(
             Link(client, shown, capabilities(version), timeout=timeout, retry_seconds=retry_seconds, lite=lite)
         )

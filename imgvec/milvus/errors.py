@@ -21,6 +21,7 @@ from pymilvus.exceptions import (
 from pymilvus.grpc_gen import common_pb2
 
 from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, FilterError, ImgvecError
+from imgvec.milvus.forked import calling
 
 #: merr codes that mean: not now, the same request may succeed later; with the text that merr gives them.
 _LATER = {
@@ -108,10 +109,11 @@ _RETRIED_IN_VAIN = "Retry timeout"
 def translated(doing: str) -> Iterator[None]:
     """Raise what the block's calls of pymilvus raise as a `BackendError` that says what was being done.
 
-    `doing` completes "Milvus failed to …". imgvec's own errors pass.
+    `doing` completes "Milvus failed to …". imgvec's own errors pass. A fork waits for the block, as `calling` says.
     """
     try:
-        yield
+        with calling():
+            yield
     except ImgvecError:
         raise
     except RAISED as exc:

@@ -20,6 +20,7 @@ from typing import Any
 from pymilvus.exceptions import MilvusException
 
 from imgvec.milvus.errors import RAISED, milvus_code
+from imgvec.milvus.forked import calling
 from imgvec.milvus.repeating import in_a_thread
 
 SETTLED = 30.0
@@ -101,7 +102,8 @@ class Watch:
     def _found(self) -> Members | None:
         """None where Milvus cannot say; what it last said still holds if it says so again."""
         try:
-            groups = self._describe()
+            with calling():
+                groups = self._describe()
         except MilvusException as exc:
             code = milvus_code(exc)
             if code in _LACKING:
