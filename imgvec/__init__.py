@@ -14,6 +14,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
     collection.py  ImageCollection: rows in, hits out;  opening.py, filling.py  what making, ingest and prune do
+    kept.py        the projections that a collection keeps in Milvus
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     quality/       how good the hits are, by labels
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
@@ -59,8 +60,10 @@ if TYPE_CHECKING:
     from imgvec.sources import Source, SourceOptions
     from imgvec.verbs.deployment import load, release
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
+    from imgvec.verbs.fitting import fit_projection
     from imgvec.verbs.index import build_index, index_status, plan_index, scratch_copy, set_search_defaults
     from imgvec.verbs.names import drop_alias, rename, set_alias
+    from imgvec.verbs.projecting import projected_copy
     from imgvec.verbs.quality import compare, evaluate
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
 
@@ -106,10 +109,12 @@ _HOMES = {
     "evaluate": "imgvec.verbs.quality",
     "export_vectors": "imgvec.verbs.exchange",
     "field": "imgvec.filters",
+    "fit_projection": "imgvec.verbs.fitting",
     "import_vectors": "imgvec.verbs.exchange",
     "index_status": "imgvec.verbs.index",
     "load": "imgvec.verbs.deployment",
     "plan_index": "imgvec.verbs.index",
+    "projected_copy": "imgvec.verbs.projecting",
     "release": "imgvec.verbs.deployment",
     "rename": "imgvec.verbs.names",
     "set_alias": "imgvec.verbs.names",
@@ -160,10 +165,12 @@ __all__ = [
     "evaluate",
     "export_vectors",
     "field",
+    "fit_projection",
     "import_vectors",
     "index_status",
     "load",
     "plan_index",
+    "projected_copy",
     "release",
     "rename",
     "scratch_copy",

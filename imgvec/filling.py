@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import Unpack
 
-from imgvec import pruning
+from imgvec import kept, pruning
 from imgvec.database import lite_file
 from imgvec.definition import description
 from imgvec.engines import LocalEngine
@@ -37,6 +37,7 @@ from imgvec.store import Writes
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
+    from imgvec.encoders.protocol import Encoder
 
 
 def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -> IngestReport:
@@ -80,10 +81,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             views=views(collection),
             store_factory=None if alone else partial(opened_store, *there),
             journal_factory=None if alone or opened.journal is None else partial(opened_journal, *there),
-            encoder_factories={
-                vector: partial(loaded_encoder, collection.name, binding, collection.settings, vector)
-                for vector, binding in collection.bindings.items()
-            },
+            encoder_factories={} if is_local else _encoder_factories(collection),
         )
         report = engine.ingest(job, **taken(RunOptions, chosen))
     if on_notice and not report.interrupted:
@@ -139,6 +137,16 @@ def views(collection: ImageCollection) -> Views | None:
     return None if wanted is None or journal is None else Views(Grid(wanted.grid), journal)
 
 
+def _encoder_factories(collection: ImageCollection) -> dict[str, Callable[[], Encoder]]:
+    """What loads each encoder in another process, which is given the projection that the collection keeps."""
+    return {
+        vector: partial(
+            loaded_encoder, collection.name, binding, collection.settings, vector, kept.kept(collection.store, binding)
+        )
+        for vector, binding in collection.bindings.items()
+    }
+
+
 def as_source(source: Source | Spec) -> Source:
     """What is given as a `Source`."""
     return source if isinstance(source, Source) else Source(source)
@@ -151,13 +159,17 @@ def guards(settings: Settings) -> Guards:
 
 def resources(collection: ImageCollection) -> Resources:
     """What the settings give an ingest."""
-    settings = collection.settings
+    return resources_of(collection.settings, collection.definition.images.sixteen_bit)
+
+
+def resources_of(settings: Settings, sixteen_bit: Literal["auto", "full"] | int = "auto") -> Resources:
+    """What the settings give an ingest that reads pictures of 16 bits so."""
     return Resources(
         threads=settings.threads,
         max_pixels=settings.max_pixels,
         max_bytes=settings.max_file_bytes,
         processes=settings.decode_processes,
-        decoding=DecodePolicy(settings.formats, collection.definition.images.sixteen_bit),
+        decoding=DecodePolicy(settings.formats, sixteen_bit),
         retry_seconds=settings.retry_seconds,
     )
 

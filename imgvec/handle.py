@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from imgvec import kept
 from imgvec.definition import description
 from imgvec.definition.description import Remembered
+from imgvec.encoders.projected import ProjectedEncoder
 from imgvec.encoders.protocol import Binding, Encoder
 from imgvec.errors import BackendError, CollectionNotFound, EncoderError, EncoderMismatch, ImgvecError
 from imgvec.milvus import Connection, Store, scratch
@@ -202,17 +204,18 @@ class Handle:
         if store.incarnation == known.store.incarnation:  # renamed, or moved back
             return self._made(store, known.remembered, known.encoders.loaded)
         remembered = description.read(store.name, store.description)
-        return self._made(store, remembered, self._fitting(store.name, remembered.bindings))
+        return self._made(store, remembered, self._fitting(store, remembered.bindings))
 
-    def _fitting(self, name: str, bindings: Mapping[str, Binding]) -> dict[str, Encoder]:
-        """The encoders that are at hand and make that collection's vectors."""
+    def _fitting(self, store: Store, bindings: Mapping[str, Binding]) -> dict[str, Encoder]:
+        """The encoders that are at hand and make that collection's vectors, with or without a projection behind."""
         at_hand = [*self._given.values(), *self._target.encoders.loaded.values()]
+        at_hand += [encoder.inner for encoder in at_hand if isinstance(encoder, ProjectedEncoder)]
         found: dict[str, Encoder] = {}
         for vector, binding in bindings.items():
             for encoder in at_hand:
-                with suppress(EncoderMismatch):
-                    description.check_binding(name, binding, encoder.binding)
-                    found.setdefault(vector, encoder)
+                if vector not in found:
+                    with suppress(EncoderError):  # another one, or its projection is not there
+                        found[vector] = kept.behind(store, vector, binding, encoder)
         return found
 
     def _made(self, store: Store, remembered: Remembered, encoders: Mapping[str, Encoder]) -> Target:

@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable, Mapping
 
 from imgvec.definition import Definition, EncoderSection, description
+from imgvec.encoders.projection import Projection
 from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
 from imgvec.errors import DefinitionError, EncoderUnavailable, QueryError
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 
 
-def loaded_encoder(name: str, binding: Binding, settings: Settings, vector: str = VECTOR) -> Encoder:
-    """The encoder that the collection `name` remembers for that vector.
+def loaded_encoder(
+    name: str, binding: Binding, settings: Settings, vector: str = VECTOR, projection: Projection | None = None
+) -> Encoder:
+    """The encoder that the collection `name` remembers for that vector; `projection` is what the collection keeps.
 
     Raises `EncoderUnavailable` and `EncoderMismatch`.
     """
@@ -26,7 +29,11 @@ def loaded_encoder(name: str, binding: Binding, settings: Settings, vector: str 
     from imgvec.encoders import load_encoder
 
     loaded = load_encoder(
-        EncoderSpec.from_binding(binding), device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir
+        EncoderSpec.from_binding(binding),
+        device=settings.device,
+        dtype=settings.dtype,
+        cache_dir=settings.cache_dir,
+        projection=projection,
     )
     description.check_binding(name, binding, loaded.binding, vector)
     return loaded
@@ -67,9 +74,16 @@ class Encoders:
     """The encoders of one collection by the vector's name, each loaded when it is first needed."""
 
     def __init__(
-        self, name: str, bindings: Mapping[str, Binding], settings: Settings, loaded: Mapping[str, Encoder]
+        self,
+        name: str,
+        bindings: Mapping[str, Binding],
+        settings: Settings,
+        loaded: Mapping[str, Encoder],
+        kept: Callable[[Binding], Projection | None],
     ) -> None:
         self._name, self._bindings, self._settings = name, bindings, settings
+        self._kept = kept
+        """Gives the projection that the collection keeps for a binding."""
         self._loaded = dict(loaded)
         # one each: loading takes seconds, and need not hold up searches by the others
         self._locks = {vector: threading.Lock() for vector in bindings}
@@ -85,5 +99,7 @@ class Encoders:
             raise QueryError(f"{self._name!r} has no vector {vector!r} (vectors: {', '.join(self._bindings)})")
         with self._locks[vector]:
             if vector not in self._loaded:
-                self._loaded[vector] = loaded_encoder(self._name, self._bindings[vector], self._settings, vector)
+                binding = self._bindings[vector]
+                behind = [projection] if (projection := self._kept(binding)) is not None else []
+                self._loaded[vector] = loaded_encoder(self._name, binding, self._settings, vector, *behind)
             return self._loaded[vector]

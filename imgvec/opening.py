@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import SecretStr
 from typing_extensions import TypedDict, Unpack
 
+from imgvec import kept
 from imgvec.database import connected, must_exist, settings_with
 from imgvec.definition import Definition, bundled, description
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Encoder
-from imgvec.errors import CollectionExists, CollectionReplaced, DefinitionError, UsageError
+from imgvec.errors import BackendError, CollectionExists, CollectionReplaced, DefinitionError, UsageError
 from imgvec.loading import check_lengths, first_encoder
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.companions import PICTURES, Companion
@@ -152,7 +154,7 @@ def _made(
         on_notice(danger)
     _check_names(name, wanted.vector_fields, given)
     encoders = {
-        vector: given.get(vector) or first_encoder(each.encoder, settings, on_notice)
+        vector: kept.to_keep(given.get(vector) or first_encoder(each.encoder, settings, on_notice))
         for vector, each in wanted.vector_fields.items()
     }
     bindings = {vector: encoder.binding for vector, encoder in encoders.items()}
@@ -162,6 +164,12 @@ def _made(
     kinds = ["learned", *([PICTURES.name] if wanted.views else [])]
     text = description.write(wanted, remembered.binding, connection.companion_names(name, kinds), encoders=bindings)
     store = connection.create(name, wanted, dim=dims.pop(VECTOR), description=text, device=device, dims=dims, load=load)
+    try:
+        kept.keep(connection, store, encoders)
+    except BaseException:
+        with suppress(BackendError):
+            connection.drop_opened(store)
+        raise
     return Opened(connection, store, remembered, settings, encoders)
 
 
@@ -179,11 +187,12 @@ def _opened(
     if wanted is not None:
         _check_definition(name, store, remembered.definition, wanted)
     _check_names(name, remembered.bindings, given)
-    for vector, encoder in given.items():
-        description.check_binding(name, remembered.bindings[vector], encoder.binding, vector)
+    encoders = {
+        vector: kept.behind(store, vector, remembered.bindings[vector], encoder) for vector, encoder in given.items()
+    }
     if load:
         store.load()
-    return Opened(connection, store, remembered, settings, given)
+    return Opened(connection, store, remembered, settings, encoders)
 
 
 def _check_definition(name: str, store: Store, made_from: Definition, given: Definition) -> None:

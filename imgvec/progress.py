@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Work: TypeAlias = Literal["ingest", "import", "export", "build", "verify", "tune", "compare", "evaluate"]
+Work: TypeAlias = Literal[
+    "ingest", "import", "export", "build", "verify", "tune", "compare", "evaluate", "fit", "project"
+]
 """The kinds of long-running work, by verb."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from imgvec import kept
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Encoder
 from imgvec.filters import Filter, render
@@ -33,7 +35,7 @@ class Target:
     ) -> None:
         self.store, self.remembered = store, remembered
         self._settings = settings
-        self.encoders = Encoders(store.name, remembered.bindings, settings, encoders)
+        self.encoders = Encoders(store.name, remembered.bindings, settings, encoders, partial(kept.kept, store))
         self.reopen = reopen
         self.journal = Companion(store.link.database, store, PICTURES) if remembered.definition.views else None
         """What is kept of each picture, where pictures have several rows."""

@@ -26,7 +26,7 @@ COMMANDS = {
     "collections": "List, create, inspect, fill and delete collections.",
     "demo": "Try everything at once on Milvus Lite, and write the results to an HTML page.",
     "doctor": "Check what is reachable, what it supports and what is wrong; exits with 1 if anything is.",
-    "encoders": "List the models that make vectors, and show how each is used.",
+    "encoders": "List the models that make vectors, show how each is used, and fit projections.",
     "evaluate": "Measure search quality against labels.",
     "index": "Choose, build, verify and tune the vector index.",
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",

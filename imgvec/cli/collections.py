@@ -1,6 +1,6 @@
 """`imgvec collections`: list, create, show, alias, rename, drop, count, delete.
 
-`deployment.py` has load and release, `exchange.py` import and export.
+`deployment.py` has load and release, `exchange.py` import and export, `projecting.py` fit-projection.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from imgvec.cli.options import (
     yes_option,
 )
 from imgvec.cli.output import print_json, print_table
+from imgvec.cli.projecting import fit_projection
 from imgvec.plurals import counted
 
 if TYPE_CHECKING:
@@ -244,3 +245,4 @@ collections.add_command(load)
 collections.add_command(release)
 collections.add_command(import_)
 collections.add_command(export)
+collections.add_command(fit_projection)

@@ -1,17 +1,21 @@
-"""`imgvec encoders`: list, show."""
+"""`imgvec encoders`: list, show, fit-projection."""
 
 from __future__ import annotations
 
 import click
+from typing_extensions import Unpack
 
 from imgvec.cli.lazy import Group
-from imgvec.cli.options import output_option
+from imgvec.cli.options import output_option, settings
 from imgvec.cli.output import print_json, print_table
+from imgvec.cli.progress import bar
+from imgvec.cli.stated import options_of
+from imgvec.encoders.options import FitOptions
 
 
 @click.group(cls=Group)
 def encoders() -> None:
-    """List the models that make vectors, and show how each is used."""
+    """List the models that make vectors, show how each is used, and fit projections."""
 
 
 @encoders.command("list")
@@ -47,3 +51,26 @@ def show(model: str, output: str) -> None:
         return
     for key, value in data.items():
         click.echo(f"{key}: {value}")
+
+
+@encoders.command("fit-projection")
+@click.argument("source")
+@click.argument("out")
+@click.option("--model", metavar="MODEL", help="Fit to the vectors that MODEL makes of the pictures in SOURCE.")
+@options_of(FitOptions)
+@click.pass_context
+def fit_projection(ctx: click.Context, source: str, out: str, model: str | None, **options: Unpack[FitOptions]) -> None:
+    """Fit a linear map to vectors, and write it to OUT (.safetensors or .npz).
+
+    SOURCE is a file of vectors (.npy, Parquet, a Faiss index) or, with --model, a source of pictures. A definition
+    names OUT as its encoder's projection; the collection then keeps it, and does not need the file again. To project
+    what a collection stores, use `collections fit-projection`.
+    """
+    import imgvec
+
+    with bar() as on_progress:
+        projection = imgvec.fit_projection(
+            source, model=model, settings=settings(ctx), on_progress=on_progress, **options
+        )
+    projection.save(out)
+    click.echo(f"{out}: projects {projection.width} to {projection.dim} dimensions")

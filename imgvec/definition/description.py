@@ -146,8 +146,10 @@ def check_binding(name: str, bound: Binding, given: Binding, vector: str = VECTO
     `vector` is the one that they are about.
     """
     differing = [field for field in bound.to_dict() if getattr(bound, field) != getattr(given, field)]
-    # the same weights from another folder or commit are the same encoder: the fingerprint is what counts
-    if set(differing) - {"model", "revision"}:
+    # the same weights from another folder or commit are the same encoder: the fingerprint is what counts; and so is the
+    # same projection, from a file or kept with the collection
+    same = {"model", "revision"} | ({"projection"} if bound.projection_digest == given.projection_digest else set())
+    if set(differing) - same:
         said = ", ".join(
             f"{field} {getattr(given, field)!r} instead of {getattr(bound, field)!r}" for field in differing
         )

@@ -13,7 +13,6 @@ from imgvec.encoders.devices import choose_device, choose_dtype
 from imgvec.encoders.huggingface import HuggingFaceEncoder
 from imgvec.encoders.lastlayer import read_class_token_only
 from imgvec.encoders.loading import choose_pooling, load_config, load_model, load_preprocessing, load_tokenizer
-from imgvec.encoders.projection import load_named
 from imgvec.encoders.protocol import Binding
 from imgvec.encoders.readout import ImageReadout, truncate
 from imgvec.encoders.registry import EncoderRequest
@@ -38,7 +37,6 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
     preprocessing = load_preprocessing(checkpoint)
     if spec.image_size is not None:
         preprocessing = preprocessing.with_size(spec.image_size)
-    projection, projection_name = load_named(spec.projection) if spec.projection else (None, None)
 
     model = load_model(checkpoint, config, pooling, number, attention_for(on, number))
     layer = truncate(model, spec.layer)
@@ -47,12 +45,6 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
         read_class_token_only(readout.vision)
     readout = readout.to(on).eval()
     dim = _width(readout, preprocessing.image_size, on, checkpoint.model)
-    if projection is not None:
-        if len(projection.mean) != dim:
-            raise EncoderUnavailable(
-                f"{spec.projection}: projects {len(projection.mean)} dimensions, the model has {dim}"
-            )
-        dim = projection.matrix.shape[1]
     text, no_text = None, ""
     if family.text and (pooling != "features" or layer is not None):
         no_text = f"{checkpoint.model}: images share a space with text only with pooling `features` on the last layer"
@@ -70,7 +62,6 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
         pooling=pooling,
         image_size=preprocessing.image_size,
         dim=dim,
-        projection=projection_name,
     )
     return HuggingFaceEncoder(
         readout,
@@ -79,7 +70,6 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
         device=on,
         text=text,
         no_text=no_text,
-        projection=projection,
         cache_dir=request.cache_dir,
     )
 

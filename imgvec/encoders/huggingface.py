@@ -16,7 +16,7 @@ from imgvec import forked
 from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
 from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
-from imgvec.encoders.projection import Projection
+from imgvec.encoders.projection import unit
 from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.encoders.readout import ImageReadout
 from imgvec.encoders.text import TextReadout
@@ -24,7 +24,7 @@ from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.encoders.turns import Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
 from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
-from imgvec.vectors import Vectors, has_direction
+from imgvec.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,9 @@ class HuggingFaceEncoder:
         device: torch.device,
         text: TextReadout | None = None,
         no_text: str = "",
-        projection: Projection | None = None,
         cache_dir: Path | None = None,
     ) -> None:
-        self._readout, self._preprocessing, self._text, self._projection = readout, preprocessing, text, projection
+        self._readout, self._preprocessing, self._text = readout, preprocessing, text
         self._no_text = no_text
         self.binding = binding
         self.device, self.dtype = device, readout.dtype
@@ -197,21 +196,7 @@ class HuggingFaceEncoder:
             torch.cuda.empty_cache()
 
     def _unit(self, vectors: Vectors) -> Vectors:
-        """Normalise, project, normalise: a projection is fitted on the encoder's own unit vectors."""
-        vectors = _normalised(vectors, self.binding.model)
-        if self._projection is not None:
-            vectors = _normalised(self._projection(vectors), self.binding.model)
-        return np.ascontiguousarray(vectors)
+        return np.ascontiguousarray(unit(vectors, self.binding.model))
 
     def _none(self) -> Vectors:
         return np.empty((0, self.binding.dim), np.float32)
-
-
-def _normalised(vectors: Vectors, model: str) -> Vectors:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # A NaN or an infinity makes the norm not finite too; float32 squares overflow only from 1e19 on.
-    wrong = np.flatnonzero(~has_direction(norms))
-    if wrong.size:
-        raise EncoderError(f"{model}: vectors at {wrong[:10].tolist()} are zero or not finite")
-    unit: Vectors = vectors / norms
-    return unit

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.errors import EncoderUnavailable
-from imgvec.vectors import Vectors
+from imgvec.encoders.moments import Moments
+from imgvec.errors import EncoderError, EncoderUnavailable
+from imgvec.vectors import Vectors, has_direction
+
+LEARNED = "learned:projection"
+"""The name, before `@` and the digest, of one that is kept with a collection in Milvus (`imgvec/kept.py`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +52,77 @@ class Projection:
             raise EncoderUnavailable(f"{path} is not a projection with arrays mean and matrix: {exc}") from exc
 
     @classmethod
-    def fit_pca(cls, vectors: Vectors, dim: int, *, whiten: bool = False) -> Projection:
-        """The `dim` directions of greatest variance of (n, width) vectors; `whiten` scales each to variance 1.
+    def pca(
+        cls,
+        mean: NDArray[np.floating[Any]],
+        covariance: NDArray[np.floating[Any]],
+        dim: int,
+        *,
+        power: float = 0.0,
+        shrinkage: float = 0.0,
+    ) -> Projection:
+        """The `dim` directions of greatest variance of a covariance (width, width), each scaled by its variance.
 
-        Principal component analysis by the eigenvectors of the covariance matrix, computed in float64.
+        Direction i, an eigenvector of eigenvalue λᵢ, is divided by (λᵢ + shrinkage · m)^power, where m is the mean of
+        the `dim` greatest eigenvalues: power 0 is plain PCA, ½ whitens, and what lies between is the "attenuated"
+        whitening of Mukundan, Tolias, Bursuc, Jégou and Chum, "Understanding and Improving Kernel Local Descriptors"
+        (arXiv:1811.11147). To add a share of the mean variance is the ridge form of shrinking a covariance to a
+        multiple of the identity (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+        matrices", J. Multivariate Analysis 88, 2004) but for a common factor, which unit vectors do not show; their
+        optimal share holds for the covariance, not for what a search makes of it, so it is given. In float64.
         """
+        eigenvalues, eigenvectors = np.linalg.eigh(covariance.astype(np.float64))
+        variances, directions = np.maximum(eigenvalues[::-1][:dim], 0), eigenvectors[:, ::-1][:, :dim]
+        # An eigenvector's sign is arbitrary: the largest component is made positive, so that a fit can be repeated.
+        directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(dim)])
+        if power:
+            shrunk = variances + shrinkage * variances.mean()
+            directions = directions / np.maximum(shrunk, np.finfo(np.float64).tiny) ** power
+        return cls(mean.astype(np.float32), np.ascontiguousarray(directions, dtype=np.float32))
+
+    @classmethod
+    def fit_pca(cls, vectors: Vectors, dim: int, *, whiten: bool = False) -> Projection:
+        """`pca` of (n, width) vectors; `whiten` scales each direction to variance 1."""
         n, width = vectors.shape
         if not 1 <= dim <= min(width, n - 1):
             raise ValueError(f"{n} vectors of width {width} have at most {min(width, n - 1)} components, not {dim}")
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        centred = vectors.astype(np.float64) - mean
-        eigenvalues, eigenvectors = np.linalg.eigh(centred.T @ centred / (n - 1))
-        variances, directions = eigenvalues[::-1][:dim], eigenvectors[:, ::-1][:, :dim]
-        # An eigenvector's sign is arbitrary: the largest component is made positive, so that a fit can be repeated.
-        directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(dim)])
-        if whiten:
-            directions = directions / np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
-        return cls(mean.astype(np.float32), np.ascontiguousarray(directions, dtype=np.float32))
+        moments = Moments(width)
+        moments.add(vectors)
+        return cls.pca(moments.mean, moments.covariance, dim, power=0.5 if whiten else 0.0)
+
+    @classmethod
+    def orthogonal(cls, width: int, dim: int, *, seed: int = 0) -> Projection:
+        """`dim` orthonormal directions of `width`, drawn evenly from all such (Haar).
+
+        The Q of a Gaussian matrix, with the signs of R's diagonal (Mezzadri, "How to generate random matrices from the
+        classical compact groups", Notices of the AMS 54, 2007). Needs no vectors; lengths and angles are kept as by the
+        lemma of Johnson and Lindenstrauss (1984).
+        """
+        q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, dim)))
+        directions = q * np.sign(np.diagonal(r))
+        return cls(np.zeros(width, np.float32), np.ascontiguousarray(directions, dtype=np.float32))
+
+    @classmethod
+    def truncation(cls, width: int, dim: int) -> Projection:
+        """The first `dim` of `width` elements, for models trained so that these are vectors of their own (Kusupati et
+        al., "Matryoshka Representation Learning", arXiv:2205.13147).
+        """
+        return cls(np.zeros(width, np.float32), np.eye(width, dim, dtype=np.float32))
+
+    @property
+    def width(self) -> int:
+        """Of the vectors that it takes."""
+        return len(self.mean)
+
+    @property
+    def dim(self) -> int:
+        """Of the vectors that it makes."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def learned_name(self) -> str:
+        """What it is called where it is kept with a collection."""
+        return f"{LEARNED}@{self.digest()}"
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors or .npz file, by the name's ending."""
@@ -93,8 +152,21 @@ def load_named(name: str) -> tuple[Projection, str]:
     file, at, wanted = name.rpartition("@")
     if not (at and len(wanted) == 32 and set(wanted) <= set("0123456789abcdef")):
         file, wanted = name, ""
+    if file == LEARNED:
+        raise EncoderUnavailable(f"{name} is kept with its collection: open that, or save the projection to a file")
     projection = Projection.load(file)
     digest = projection.digest()
     if wanted not in ("", digest):
         raise EncoderUnavailable(f"{file}: the projection's digest is {digest}, not {wanted}: the file was replaced")
     return projection, f"{Path(file).expanduser().resolve()}@{digest}"
+
+
+def unit(vectors: Vectors, model: str) -> Vectors:
+    """(n, dim) vectors of `model` scaled to length 1; raises `EncoderError` for those without a direction."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # A NaN or an infinity makes the norm not finite too; float32 squares overflow only from 1e19 on.
+    wrong = np.flatnonzero(~has_direction(norms))
+    if wrong.size:
+        raise EncoderError(f"{model}: vectors at {wrong[:10].tolist()} are zero or not finite")
+    scaled: Vectors = vectors / norms
+    return scaled

@@ -37,7 +37,18 @@ class Binding:
     dim: int
     normalize: bool = True
     projection: str | None = None
-    """`FILE@DIGEST` of the linear projection (`projection.py`), if there is one."""
+    """The linear projection behind the encoder (`projection.py`), if there is one: `FILE@DIGEST`, or
+    `learned:projection@DIGEST` where the collection keeps it."""
+
+    @property
+    def projection_digest(self) -> str | None:
+        """Which projection it is, wherever it is kept."""
+        return None if self.projection is None else self.projection.rpartition("@")[2]
+
+    @property
+    def keeps_projection(self) -> bool:
+        """Whether the projection is kept with the collection."""
+        return self.projection is not None and self.projection.startswith("learned:")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

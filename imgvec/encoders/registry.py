@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+from imgvec.encoders.projected import ProjectedEncoder
+from imgvec.encoders.projection import Projection, load_named
 from imgvec.encoders.protocol import Encoder, EncoderSpec
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderUnavailable, ImgvecError, MissingExtra
@@ -70,23 +72,34 @@ class EncoderKind:
 
 
 def load_encoder(
-    spec: EncoderSpec, *, device: str = "auto", dtype: str = "auto", cache_dir: Path | None = None
+    spec: EncoderSpec,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_dir: Path | None = None,
+    projection: Projection | None = None,
 ) -> Encoder:
     """Load the encoder that `spec.model` names, of whichever kind.
 
     `device` is `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `dtype` `auto`, `fp32`, `bf16`, `fp16`; `cache_dir` where models
     of a package index are kept (None: the platform's cache folder). Neither device nor dtype is part of the binding:
-    vectors agree to a cosine of 0.999. Raises `EncoderUnavailable` (`ModelUnreachable` where another model may be taken
-    instead) and `EncoderError` for a device or dtype that cannot be used.
+    vectors agree to a cosine of 0.999. A projection that `spec` names goes behind the encoder, whatever its kind;
+    `projection` is the one that a collection keeps under that name. Raises `EncoderUnavailable` (`ModelUnreachable`
+    where another model may be taken instead) and `EncoderError` for a device or dtype that cannot be used.
     """
-    found = _find(spec, device, dtype, cache_dir)
+    name = None
+    if projection is not None:
+        name = projection.learned_name
+    elif spec.projection:  # before the weights, which take longer
+        projection, name = load_named(spec.projection)
+    found = _find(replace(spec, projection=None), device, dtype, cache_dir)
     encoder = found.loaded()
     if _split(encoder.binding.model)[0] != found.prefix:
         raise EncoderUnavailable(
             f"{spec.model}: the kind {found.prefix!r} made an encoder called {encoder.binding.model!r}, a name "
             f"that no collection could load again"
         )
-    return encoder
+    return encoder if projection is None or name is None else ProjectedEncoder(encoder, projection, name)
 
 
 def load_with_fallback(
