@@ -27,6 +27,7 @@ from side_by_side import (  # noqa: F401  hooks
     pytest_configure,
     pytest_configure_node,
     pytest_runtest_protocol,
+    pytest_runtest_teardown,
     pytest_unconfigure,
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,

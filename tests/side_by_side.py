@@ -39,6 +39,11 @@ _SECONDS = {
 }
 """What a test on the server takes, roughly, in the files where it is not some four seconds."""
 
+_SHARED = {"server": "server_uri", "container": "container_uri", "cluster": "cluster"}
+"""The session's fixture behind the groups of each name."""
+
+_grouped = pytest.StashKey[dict[str, str]]()
+_made = pytest.StashKey[dict[str, list[tuple[pytest.FixtureDef[Any], Any]]]]()
 _lock = pytest.StashKey[Path]()
 _held = pytest.StashKey[IO[bytes]]()
 
@@ -68,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         config.stash[_held] = Path(worker["lock"]).open("rb")  # noqa: SIM115  until pytest_unconfigure
+        config.pluginmanager.register(_Made())
     elif config.getoption("dist", "no") != "no":
         handle, name = tempfile.mkstemp(prefix="imgvec-tests-", suffix=".lock")
         os.close(handle)
@@ -119,7 +125,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     lanes = _lanes(items)
     target = _groups_beside(Path(config.stash[_held].name))
     own = target.with_suffix(f".{os.getpid()}")
-    own.write_text(json.dumps({item.nodeid: _group(item, lanes) for item in items}))
+    groups = config.stash[_grouped] = {item.nodeid: _group(item, lanes) for item in items}
+    own.write_text(json.dumps(groups))
     own.replace(target)  # every process writes the same
     items.sort(key=_place)
 
@@ -134,6 +141,34 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         fcntl.flock(held, fcntl.LOCK_UN)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End a server after the last test of its group: idle it costs the other processes a tenth of a processor."""
+    yield
+    groups = item.config.stash.get(_grouped, None)
+    if groups is None or nextitem is None:
+        return
+    kind, following = (groups[each.nodeid].split()[0] for each in (item, nextitem))
+    if kind in _SHARED and kind != following:
+        # another test that needs it makes it again
+        for fixture, request in item.config.stash.setdefault(_made, {}).pop(_SHARED[kind], []):
+            fixture.finish(request)
+
+
+class _Made:
+    """Remembers the servers that the session has made.
+
+    A plugin: pytest asks no conftest.py below the root about what belongs to the session.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: Any) -> Iterator[None]:
+        if fixturedef.scope == "session" and fixturedef.argname in _SHARED.values():
+            made = request.config.stash.setdefault(_made, {})
+            made.setdefault(fixturedef.argname, []).append((fixturedef, request))
+        return (yield)
 
 
 def _file(item: pytest.Item) -> str:

@@ -94,6 +94,43 @@ def test_what_needs_the_cluster_shares_a_process(project: Path) -> None:
     assert len(set(workers)) == 1
 
 
+CLUSTER = """
+    import pathlib, time
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def cluster():
+        log = pathlib.Path(__file__).with_name("cluster.log")
+        with log.open("a") as file:
+            file.write(f"{time.time()}\\n")
+        yield
+        with log.open("a") as file:
+            file.write(f"{time.time()}\\n")
+"""
+
+
+@pytest.mark.slow
+def test_a_server_ends_after_the_last_test_of_its_group(project: Path) -> None:
+    """And is made again, should another test want it."""
+    with (project / "tests" / "conftest.py").open("a") as file:
+        file.write(_dedented(CLUSTER))
+    marked = TESTS.replace("@pytest.mark", "@pytest.mark.cluster\n    @pytest.mark", 1)
+    wanting = marked.replace("(n, words)", "(cluster, n, words)") + ALONE.replace("measured()", "measured(cluster)", 1)
+    (project / "tests" / "test_d.py").write_text(_dedented(wanting.format(file="d")))
+    (project / "tests" / "test_a.py").write_text(_dedented(TESTS.format(file="a")))
+    _ran(project, "-n", "1")
+    began, ended, again, last = map(float, (project / "tests" / "cluster.log").read_text().split())
+    times = {path.stem: tuple(map(float, path.read_text().split())) for path in project.glob("tests/*.ran")}
+    assert len(times) == 17
+    for name, (start, end) in times.items():
+        if name.startswith("d-"):
+            assert began <= start < end <= ended
+        elif name == "measured":
+            assert again <= start < end <= last
+        else:
+            assert ended <= start < end <= again
+
+
 @pytest.mark.slow
 def test_with_a_path_the_run_stays_in_this_process(project: Path) -> None:
     said = _ran(project, "tests/test_a.py")
