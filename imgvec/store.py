@@ -24,6 +24,9 @@ from imgvec.filters import FieldType
 from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
 
+MOST_HITS = 16_384
+"""That Milvus gives to one query; by some indexes it gives fewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -40,8 +43,10 @@ class Found:
 class Nearest(list[Found]):
     """What a search found for one vector, best first."""
 
-    def __init__(self, found: Iterable[Found] = (), *, complete: bool = True) -> None:
+    def __init__(self, found: Iterable[Found] = (), *, complete: bool = True, cut: bool = False) -> None:
         super().__init__(found)
+        self.cut = cut
+        """Whether rows below the `min_score` that was asked for were left out."""
         self.complete = complete
         """False if rows may be missing, as some of those who answer may not have all of theirs yet."""
 
@@ -49,6 +54,11 @@ class Nearest(list[Found]):
 def is_complete(found: Sequence[Found]) -> bool:
     """Whether nobody knows of a reason why rows should be missing."""
     return getattr(found, "complete", True)
+
+
+def is_cut(found: Sequence[Found]) -> bool:
+    """Whether rows that score less than asked for were left out, so that nobody knows whether there are any."""
+    return getattr(found, "cut", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,8 @@ class VectorField:
     metric_type: str
     """COSINE, IP or L2; a search always uses it."""
     index: IndexInfo
+    most_hits: int = MOST_HITS
+    """That one search by that index gives."""
 
     @property
     def unit(self) -> bool:
@@ -195,6 +207,9 @@ class NearestOf(TypedDict, total=False):
     """The search parameters of that vector's index, on top of its defaults."""
     consistency_level: str | None
     """None for the collection's."""
+    min_score: float | None
+    """Rows with a lower score are not wanted: they are left out where that is cheaper for the backend, and come where
+    it is not."""
     vector: str
     """The name of the vector to compare by, whose `dim`, metric and index it is; the main one's if left out."""
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from imgvec.errors import QueryError
 from imgvec.rows import IMAGE_ID
-from imgvec.store import Found
+from imgvec.store import MOST_HITS, Found
 
-MOST_ROWS = 16_384
+MOST_ROWS = MOST_HITS
 """That Milvus gives to one query."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
 from imgvec.rows import FROM_IMAGE, ID
@@ -59,6 +61,14 @@ class Scoring:
         self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
             vector.metric_type, (1.0, 0.0)
         )
+
+    def radius(self, least: float) -> float:
+        """The distance at which Milvus's range search begins to leave out, which is not yet where the score is `least`.
+
+        Milvus leaves out what is at the distance itself, and compares in float32.
+        """
+        distance = (least - self._offset) / self._slope
+        return distance - float(np.copysign(1e-5 * (1 + abs(distance)), self._slope))
 
     def found(self, hits: Any, columns: Columns) -> list[Found]:
         """One query's hits, best first, equal scores in the order of their ids."""

@@ -19,7 +19,7 @@ from imgvec.filters import FieldType
 from imgvec.milvus.deployment import DEPLOYMENT, Deployment
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
-from imgvec.store import IndexInfo, VectorField, vector_named
+from imgvec.store import MOST_HITS, IndexInfo, VectorField, vector_named
 
 PROPERTY = "imgvec."
 """How the names of imgvec's own collection properties begin."""
@@ -60,7 +60,8 @@ class Schema:
     @property
     def vectors(self) -> dict[str, VectorField]:
         """Every vector by name, `vector` first."""
-        return {VECTOR: VectorField(self.dim, self.vector_type, self.metric_type, self.index), **self.further}
+        most = most_hits(self.index.type)
+        return {VECTOR: VectorField(self.dim, self.vector_type, self.metric_type, self.index, most), **self.further}
 
     def vector(self, name: str = VECTOR) -> VectorField:
         """The vector of that name; raises `QueryError`."""
@@ -70,7 +71,8 @@ class Schema:
         """The same with another index of that vector."""
         if vector == VECTOR:
             return replace(self, index=index)
-        return replace(self, further={**self.further, vector: replace(self.further[vector], index=index)})
+        changed = replace(self.further[vector], index=index, most_hits=most_hits(index.type))
+        return replace(self, further={**self.further, vector: changed})
 
 
 def vector_names(described: Mapping[str, Any]) -> list[str]:
@@ -119,7 +121,19 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
 
 
 def _vector_field(described: Mapping[str, Any], index: Mapping[str, Any]) -> VectorField:
-    return VectorField(int(described["params"]["dim"]), described["type"].name, index["metric_type"], index_info(index))
+    return VectorField(
+        int(described["params"]["dim"]),
+        described["type"].name,
+        index["metric_type"],
+        index_info(index),
+        most_hits(index["index_type"]),
+    )
+
+
+def most_hits(index_type: str) -> int:
+    """That one search by such an index gives."""
+    known = catalog.INDEX_TYPES.get(index_type)
+    return known.max_limit if known else MOST_HITS
 
 
 def incarnation(described: Mapping[str, Any]) -> Incarnation:

@@ -27,7 +27,7 @@ from imgvec.milvus.members import SETTLED, Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.search_params import SearchParams
 from imgvec.rows import ID, VECTOR
-from imgvec.store import Found, Nearest, NearestOf, check_keywords
+from imgvec.store import Found, Nearest, NearestOf, VectorField, check_keywords
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000
@@ -36,6 +36,8 @@ READ_BATCH = 8192
 _LITE_PAGE = 16_384
 _ANSWER_BYTES = 32 * 2**20
 """What one call's answer is kept to, by an estimate."""
+_RANGED_FROM = 1000
+"""The limit from which a range search is quicker where few rows score enough."""
 _NOT_LOADED = 101
 _ASKED_AT_MOST = 4
 """Times that one answer is asked for while the members of the replicas change."""
@@ -82,6 +84,8 @@ class Reader:
         field = searching.field
         if wrong := problem(vectors, field.dim, unit=False):
             raise QueryError(wrong)
+        least = asked.get("min_score")
+        ranged = least is not None and self._is_ranged(field, limit)
         options = {
             "anns_field": vector,
             "schema": searching.wire,
@@ -89,7 +93,10 @@ class Reader:
             "limit": limit,
             "search_params": {
                 "metric_type": field.metric_type,
-                "params": searching.params.checked(asked.get("params"), limit),
+                "params": {
+                    **searching.params.checked(asked.get("params"), limit),
+                    **({"radius": searching.scoring.radius(least)} if ranged and least is not None else {}),
+                },
             },
             "consistency_level": self._link.level(asked.get("consistency_level")),
             "timeout": self._link.timeout,
@@ -106,7 +113,18 @@ class Reader:
                 return [searching.scoring.found(each, columns) for each in hits]
 
             answers += self._whole(ask, limit)
+        for each in answers:
+            each.cut = ranged
         return answers
+
+    def _is_ranged(self, field: VectorField, limit: int) -> bool:
+        """Whether Milvus's range search leaves out low scores rightly and sooner than who asked can.
+
+        By an index that is not exact it finds less: of the 0.05 % of 12,000 rows nearest to a query HNSW found 56 % on
+        2.3.5, where the same `ef` without a range found 89 %. Milvus Lite only looks at five times as many rows. What
+        it saves is rows sent for nothing: 109 ms became 12 ms at a limit of 12,000, but 7 ms became 9 ms at one of 10.
+        """
+        return field.index.type == "FLAT" and not self._link.is_lite and limit >= _RANGED_FROM
 
     def _whole(self, ask: Callable[[], list[list[Found]]], limit: int) -> list[Nearest]:
         """The answers, asked for again where the members of the replicas may not have all rows.

@@ -91,15 +91,18 @@ class Shortfall:
     """Why an answer has fewer hits than requested."""
 
     missing: int
-    """How many."""
-    reason: Literal["min_score", "rows", "index"] | None
-    """`min_score` cut hits off; no more `rows` match; or more rows match, but the `index` did not reach them. None if
-    the backend could not say how many rows match. Where hits are pictures, so are what is counted.
+    """How many hits, or groups where these were asked for."""
+    reason: Literal["min_score", "candidates", "collapse", "rows", "index"] | None
+    """`min_score` cut hits off; there are more, but not among the `candidates`; hits were left out by `collapse`; no
+    more `rows` match; or more rows match, but the `index` did not reach them. None if the backend could not say how
+    many rows match. Where hits are pictures, so are what is counted.
     """
 
     def __str__(self) -> str:
         said = {
             "min_score": "the others are below min_score",
+            "candidates": "there are no more among the candidates: ask for more of them with candidates",
+            "collapse": "the others are too similar to these",
             "rows": "no more rows match",
             "index": "more rows match, but the index did not reach them: widen the search with params, or tune the "
             "index",
@@ -109,6 +112,17 @@ class Shortfall:
 
     def to_dict(self) -> dict[str, Any]:
         return {"missing": self.missing, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What Milvus was asked for one answer."""
+
+    calls: int
+    rows: int
+    """In all of these calls together."""
+    cut: bool
+    """Whether Milvus itself left out rows below `min_score`; else they came, and were left out here."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,12 +136,12 @@ class Answer(Sequence[Hit]):
     request: Request
     hits: tuple[Hit, ...]
     groups: tuple[Group, ...] = ()
-    """Where the request asked for groups; the hits are theirs."""
+    """Where the request asked for groups, best first; the hits are theirs, one group after another."""
     verdict: Verdict | None = None
     """None for a collection that was not calibrated."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Of the whole call, by stage: `lookup` of stored rows, `load` of the encoder, `decode`, `encode`, `search` in
-    Milvus, and `total`. The answers of one `search_many` share them."""
+    Milvus, `after` that here, and `total`. The answers of one `search_many` share them."""
     collection: str = field(default="", compare=False)
     """Which collection answered, by its own name: behind an alias that was moved it is another one."""
     complete: bool = field(default=True, compare=False)
@@ -138,9 +152,13 @@ class Answer(Sequence[Hit]):
     error: ImgvecError | None = field(default=None, compare=False)
     """Why there are no hits: the query could not be asked. Only `search_each` gives such answers; others raise it."""
     found: int = field(default=0, compare=False)
-    """How many hits there were, including those before `offset` and below `min_score`."""
-    count_rows: Callable[[], int] | None = field(default=None, compare=False)
-    """Asks how many rows match, or pictures where hits are these."""
+    """How many hits or groups there were, including those before `offset`."""
+    ended: Literal["min_score", "candidates", "collapse"] | None = field(default=None, compare=False)
+    """What kept the list of hits from being longer, where it was not the rows and the index."""
+    asked: Asked | None = field(default=None, compare=False)
+    """What Milvus was asked."""
+    count_rows: Callable[[], int | None] | None = field(default=None, compare=False)
+    """Asks how many rows match, or pictures, or groups, where hits are these; None if that cannot be asked."""
     picture: Callable[[Mapping[str, Any], int | None], Image] | None = field(default=None, compare=False)
     """Reopens the picture of a row, for a notebook: upright, RGB, and scaled down if a side is given."""
 
@@ -152,19 +170,21 @@ class Answer(Sequence[Hit]):
         """
         if self.error is not None:
             return None
-        asked, got = self.request.options["limit"], len(self.hits)
-        if got >= asked:
+        options = self.request.options
+        missing = options["limit"] - len(self.groups if options["group_by"] else self.hits)
+        if missing <= 0:
             return None
-        offset = self.request.options["offset"]
-        if got < max(0, self.found - offset):
-            return Shortfall(asked - got, "min_score")
+        if self.ended is not None:
+            return Shortfall(missing, self.ended)
         try:
             rows = None if self.count_rows is None else self.count_rows()
         except BackendError:  # the hits are there all the same
             rows = None
         if rows is None:
-            return Shortfall(asked - got, None)
-        return Shortfall(asked - got, "rows" if rows <= max(offset, self.found) else "index")
+            return Shortfall(missing, None)
+        if rows <= max(options["offset"], self.found):
+            return Shortfall(missing, "rows")
+        return Shortfall(missing, "min_score" if self.asked and self.asked.cut else "index")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

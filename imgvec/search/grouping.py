@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from imgvec.rows import AT_MS, BOX, IMAGE_ID, URI, VIEW
 from imgvec.search.answer import Hit
 from imgvec.store import Found, Searches
@@ -11,9 +13,9 @@ PLACE = (IMAGE_ID, VIEW, BOX, AT_MS)
 """The fields that say of which part of which picture a row is."""
 
 
-def hit(found: Found, *, views: bool) -> Hit:
-    """A row as a hit; `views` says that rows are views."""
-    fields = dict(found.fields)
+def hit(found: Found, *, views: bool, hidden: Set[str] = frozenset()) -> Hit:
+    """A row as a hit without its `hidden` fields; `views` says that rows are views."""
+    fields = {name: value for name, value in found.fields.items() if name not in hidden}
     uri = fields.pop(URI, "")
     if not views:
         return Hit(found.id, found.score, uri, fields, found.distance, found.id)

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 class SearchOptions(TypedDict, total=False):
     """The options of `ImageCollection.search` and `search_many`."""
 
-    limit: Annotated[int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits.")]
+    limit: Annotated[
+        int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits, or of groups with group_by.")
+    ]
     vector: VectorName
     offset: Annotated[
         int,
         # Milvus's own offset is unstable over equal scores: the hits before it are fetched too, and cut off here
-        Option(0, at_least=0, help="Number of hits to skip."),
+        Option(0, at_least=0, help="Number of hits, or groups, to skip."),
     ]
     where: Annotated[
         Filter | str | None,
@@ -36,6 +38,44 @@ class SearchOptions(TypedDict, total=False):
     ]
     min_score: Annotated[
         float | None, Option(metavar="S", help="Leave out hits with a lower score; 1 is the same picture.")
+    ]
+    group_by: Annotated[
+        Sequence[str] | None,
+        Option(metavar="FIELD", help="Group hits that share the value of this field; several: of all of them."),
+    ]
+    group_size: Annotated[int, Option(1, at_least=1, help="Maximum number of hits of each group.")]
+    strict_group_size: Annotated[
+        bool, Option(False, help="Look on until each group has group_size hits, or no more rows match.")
+    ]
+    collapse: Annotated[
+        float | None,
+        Option(
+            at_most=1, metavar="S", help="Leave out hits that are at least so similar to a better hit; 1 is a copy."
+        ),
+    ]
+    diversity: Annotated[
+        float | None,
+        Option(
+            at_least=0,
+            at_most=1,
+            help="Prefer hits that differ from each other (maximal marginal relevance): 0 keeps the order of scores, 1 "
+            "looks at differences alone.",
+        ),
+    ]
+    order_by: Annotated[
+        str | None,
+        Option(
+            metavar="FIELD", help="Order the candidates by this field instead of by score; -FIELD from the greatest."
+        ),
+    ]
+    candidates: Annotated[
+        int,
+        Option(
+            200,
+            at_least=1,
+            at_most=16_384,
+            help="Best hits from which collapse, diversity and order_by choose.",
+        ),
     ]
     output_fields: Annotated[
         Sequence[str] | None, Option(shell=False, help="Fields to return with each hit; by default all scalar fields.")

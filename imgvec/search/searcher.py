@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +15,18 @@ from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
 from imgvec.rows import URI, VECTOR
-from imgvec.search.answer import Answer
+from imgvec.search.afterwork import AfterWork, Outcome
+from imgvec.search.answer import Answer, Asked, Group
+from imgvec.search.counts import Counts
 from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
-from imgvec.search.grouping import PLACE, count_pictures, hit
+from imgvec.search.grouping import PLACE, hit
+from imgvec.search.ranking import Ask, Ranking, Told, both, together
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.stages import Stages
-from imgvec.store import Found, Searches, is_complete, vector_named
+from imgvec.store import Found, Searches, vector_named
 from imgvec.vectors import Vectors
-from imgvec.views import best_views, rows_to_ask
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -58,46 +60,57 @@ class Searcher:
         self._picture = None if reopen is None else self._forms.stored_picture
 
     def search(self, forms: Sequence[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
-        """The answer to each form, hits best first, equal scores in the order of their ids.
+        """The answer to each form: hits best first, equal scores in the order of their ids, unless options say else.
 
-        Of a collection of views the hits are its pictures, each with its best view, unless `views` asks for these.
-
-        All pictures go through the encoder in its batches, and all vectors to Milvus in one call. Raises `OptionError`,
+        What the options mean together is said by `imgvec.search.afterwork`. Of a collection of views the hits are its
+        pictures, each with its best view, unless `views` asks for these. All pictures go through the encoder in its
+        batches, and all vectors to Milvus in one call, but for those that need a deeper look. Raises `OptionError`,
         `QueryError`, `UnreadableImage`, `FilterError`.
         """
         given = settled(SearchOptions, options)
         vector = self._known(given["vector"])
         asked = altered(given, {"params": {**self._defaults(vector), **(given["params"] or {})}})
+        work = AfterWork.of(asked, self._store)
         if not forms:
             return []
         stages = Stages()
         with stages("total"):
             vectors, encoded = self._forms.vectors(forms, stages, vector)
             expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
-            wanted = asked["offset"] + asked["limit"]
-            grouped = self._store.most_views if not asked["views"] else None
-            with stages("search"), _with_offset(asked["offset"], wanted):
-                answers = self._store.search(
-                    vectors,
-                    limit=rows_to_ask(wanted, grouped),
-                    filter=expression,
-                    output_fields=self._output_fields(asked["output_fields"]),
-                    params=asked["params"],
-                    consistency_level=asked["consistency_level"],
-                    vector=vector,
-                )
+            ranking = Ranking(
+                self._store.vectors[vector].most_hits,
+                None if asked["views"] else self._store.most_views,
+                asked["min_score"],
+            )
+            shown = self._output_fields(asked["output_fields"])
+            fields = list(dict.fromkeys([*shown, *work.fields]))
+
+            def nearest(places: Sequence[int], ask: Ask) -> Sequence[Sequence[Found]]:
+                with stages("search"), _with_offset(asked["offset"], work.wanted):
+                    return self._store.search(
+                        vectors if len(places) == len(vectors) else vectors[[*places]],
+                        limit=ask.limit,
+                        filter=both(expression, ask.beside),
+                        output_fields=fields,
+                        params=asked["params"],
+                        consistency_level=asked["consistency_level"],
+                        min_score=asked["min_score"],
+                        vector=vector,
+                    )
+
+            outcomes = together([work.of_query(ranking) for _ in forms], nearest)
             if encoded:
                 # afterwards, so that nothing can come between: the answer was of the collection the encoder is for
                 self._store.check_same()
-        complete = [is_complete(found) for found in answers]
-        if grouped is None:
-            count = cache(partial(self._store.count, expression))
-        else:
-            count = cache(partial(count_pictures, self._store, expression, grouped))
-            answers = [best_views(found)[:wanted] for found in answers]
+        if work.grouping or work.bounded:
+            stages.rest("after", "total")
+        hidden = frozenset(fields).difference(shown)
+        counts = Counts(self._store, expression, ranking.most_views)
         return [
-            self._answer(Request(form, asked, expression), found, whole, stages, count)
-            for form, found, whole in zip(forms, answers, complete, strict=True)
+            self._answer(
+                Request(form, asked, expression), outcome, told, stages, partial(counts, outcome, work), hidden
+            )
+            for form, (outcome, told) in zip(forms, outcomes, strict=True)
         ]
 
     def vectors(
@@ -131,18 +144,26 @@ class Searcher:
         return vector
 
     def _answer(
-        self, request: Request, found: Sequence[Found], complete: bool, stages: Stages, count: Callable[[], int]
+        self,
+        request: Request,
+        outcome: Outcome,
+        told: Told,
+        stages: Stages,
+        count: Callable[[], int | None],
+        hidden: Set[str],
     ) -> Answer:
         views = self._store.most_views is not None
-        hits = [hit(one, views=views) for one in found[request.options["offset"] :]]
-        least = request.options["min_score"]
+        hits = {found.id: hit(found, views=views, hidden=hidden) for found in outcome.hits}
         return Answer(
             request,
-            tuple(one for one in hits if least is None or one.score >= least),
+            tuple(hits.values()),
+            tuple(Group(value, tuple(hits[each.id] for each in members)) for value, members in outcome.groups),
             seconds=dict(stages.seconds),
             collection=self._store.name,
-            complete=complete,
-            found=len(found),
+            complete=told.complete,
+            found=outcome.found,
+            ended=outcome.ended,
+            asked=Asked(told.calls, told.rows, told.cut),
             count_rows=count,
             picture=self._picture,
         )

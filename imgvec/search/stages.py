@@ -7,7 +7,8 @@ from types import TracebackType
 
 
 class Stages:
-    """Seconds by stage, of one call: lookup (stored rows), load (the encoder), decode, encode, search (Milvus)."""
+    """Seconds by stage, of one call: lookup (stored rows), load (the encoder), decode, encode, search (Milvus), after
+    (grouping, diversity and order of what it found)."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -15,6 +16,10 @@ class Stages:
     def __call__(self, stage: str) -> _Stage:
         """What a stage is done within: `with stages("decode"): …`."""
         return _Stage(self.seconds, stage)
+
+    def rest(self, stage: str, whole: str) -> None:
+        """Give the stage what no other stage took of the whole."""
+        self.seconds[stage] = max(0.0, 2 * self.seconds[whole] - sum(self.seconds.values()))
 
 
 class _Stage:

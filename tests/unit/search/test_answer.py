@@ -110,7 +110,7 @@ def test_it_carries_what_was_asked() -> None:
     assert answer.request.expression == 'album == "a0"'
     assert answer.request.to_dict() == {
         "query": {"text": "x"}, "limit": 2, "offset": 0, "params": {"ef": 128, "seed": 1}, "where": 'album == "a0"',
-        "vector": "vector", "views": False,
+        "vector": "vector", "views": False, "group_size": 1, "strict_group_size": False, "candidates": 200,
     }  # fmt: skip
 
 
@@ -126,7 +126,8 @@ def test_the_store_is_asked_with_the_params_of_the_request(monkeypatch: pytest.M
     engine = Searcher(store, lambda _: FakeEncoder(), max_pixels=1, max_bytes=1, defaults=lambda _: {"ef": 64})
     engine.search([StoredId("0")], params={"nprobe": 8}, consistency_level="Strong", limit=3, offset=2)
     assert asked[0]["params"] == {"ef": 64, "nprobe": 8}
-    assert (asked[0]["consistency_level"], asked[0]["limit"]) == ("Strong", 5)
+    # one more than is needed: it tells whether the last score goes on
+    assert (asked[0]["consistency_level"], asked[0]["limit"]) == ("Strong", 6)
 
 
 class TestShortfall:
@@ -197,6 +198,9 @@ def test_as_json() -> None:
         "params": {},
         "vector": "vector",
         "views": False,
+        "group_size": 1,
+        "strict_group_size": False,
+        "candidates": 200,
     }
     assert [hit["id"] for hit in data["hits"]] == ["0", "1"]
     assert data["shortfall"] == {"missing": 1, "reason": "rows"}
