@@ -36,7 +36,7 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
     _tell_incomplete(answer.complete)
     if short is None:
         return
-    if short.reason == "index":
+    if short.reason in ("index", "candidates", "collapse"):
         notice(str(short))
     elif short.reason == "rows" and not answer:
         notice("no more rows match" if answer.request.options["offset"] else "no rows match")
@@ -95,10 +95,12 @@ def _print_csv(rows: Sequence[Row], before: Sequence[str]) -> None:
 
 
 def _print_table(answer: Answer, kinds: Kinds) -> None:
+    grouped = [name for name in answer.request.options["group_by"] or () if name not in ("id", "uri", "score")]
     dated = [name for name, kind in kinds.items() if kind.is_date and name != "ingested_at"]
-    shorter = ({**{name: row["fields"].get(name) for name in dated}, **row} for row in _rows(answer, kinds))
+    named = [*dict.fromkeys([*grouped, *dated])]
+    shorter = ({**{name: row["fields"].get(name) for name in named}, **row} for row in _rows(answer, kinds))
     box = ["box"] if any(hit.box for hit in answer) else []
-    print_table(["score", *dated, "uri", *box, "id"], shorter)
+    print_table(["score", *named, "uri", *box, "id"], shorter)
 
 
 def _tell_incomplete(complete: bool) -> None:

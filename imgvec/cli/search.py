@@ -30,6 +30,7 @@ from imgvec.search.request import SearchOptions
 @options_of(SearchOptions)
 @filter_options
 @output_option("table", "json", "csv", "paths")
+@click.option("--profile", is_flag=True, help="Say on stderr what Milvus did, what was done here, and the seconds.")
 @click.pass_context
 def search(
     ctx: click.Context,
@@ -45,6 +46,7 @@ def search(
     eq: tuple[str, ...],
     ranges: tuple[str, ...],
     output: str,
+    profile: bool,
     **options: Unpack[SearchOptions],
 ) -> None:
     """Find the images most similar to QUERY.
@@ -57,11 +59,16 @@ def search(
     given = (query is not None, images, texts, ids, like, unlike, crop is not None)
     if queries is not None and any(given):
         raise click.UsageError("--queries takes the place of the other queries.")
+    if queries is not None and profile:
+        raise click.UsageError("--profile is of one query.")
     form = None if queries is not None else question(query, images, texts, ids, like, unlike, crop)
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], eq, ranges)
         if form is not None:
-            print_answer(collection, collection.search(form, **options), output)
+            answer = collection.search(form, **options)
+            print_answer(collection, answer, output)
+            if profile:
+                click.echo(str(answer.profile), err=True)
             return
         from imgvec.sources import Source
 

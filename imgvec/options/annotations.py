@@ -9,6 +9,8 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin
 
+from imgvec.errors import ImgvecError
+
 _WORDS: Mapping[Any, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -84,6 +86,8 @@ def fits(value: Any, kind: Any) -> bool:
     try:
         return isinstance(value, origin)
     except TypeError:  # a protocol, which cannot be asked
+        return True
+    except ImgvecError:  # Python 3.11 reads each property of a protocol, and one refuses: it is there
         return True
 
 

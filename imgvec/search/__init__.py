@@ -5,6 +5,10 @@
     guessing   a form from what a Python caller or the command line gives; nothing else guesses
     encoding   forms to vectors
     searcher   vectors to Milvus, and its hits to answers
+    ranking    how deep Milvus's ranking is looked up
+    afterwork  what becomes of the ranking, in one order: cut, collapse, group, diversify, order, slice
+    group_by   groups;  diversity  near-duplicates and maximal marginal relevance
+    counts     why an answer has fewer hits than asked for;  profile  how it came about
     many       any number of queries, in batches
     failing    those that cannot be asked
     answer     hits, and what they are worth

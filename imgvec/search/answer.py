@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from imgvec.search.forms import Box
+    from imgvec.search.profile import Profile
 
 _COLUMNS = ("id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability")
 
@@ -123,6 +124,8 @@ class Asked:
     """In all of these calls together."""
     cut: bool
     """Whether Milvus itself left out rows below `min_score`; else they came, and were left out here."""
+    views: bool = False
+    """Whether its rows are views of pictures."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -200,6 +203,13 @@ class Answer(Sequence[Hit]):
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
         }
+
+    @property
+    def profile(self) -> Profile:
+        """What Milvus did, what was done here, how many rows were asked for, and the seconds by stage."""
+        from imgvec.search.profile import profile
+
+        return profile(self, views=self.asked is not None and self.asked.views)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per hit: its own columns, then one per field; a field whose name is already taken becomes

@@ -163,7 +163,7 @@ class Searcher:
             complete=told.complete,
             found=outcome.found,
             ended=outcome.ended,
-            asked=Asked(told.calls, told.rows, told.cut),
+            asked=Asked(told.calls, told.rows, told.cut, views),
             count_rows=count,
             picture=self._picture,
         )

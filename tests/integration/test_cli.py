@@ -119,6 +119,23 @@ def test_a_search_that_finds_nothing_says_so(filled: str) -> None:
     assert imgvec("search", f"id:{found}", "-c", "trip", "-k", "50").stderr == ""
 
 
+def test_groups_diversity_and_order(filled: str) -> None:
+    asked = ("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "2")
+    grouped = imgvec(*asked, "--group-by", "album", "--group-size", "3", "--strict-group-size")
+    assert [line.split()[1] for line in grouped.stdout.splitlines() if ".jpg" in line or ".png" in line] in (
+        ["album0"] * 3 + ["album1"] * 3, ["album1"] * 3 + ["album0"] * 3
+    )  # fmt: skip
+    hits = json.loads(imgvec(*asked, "--collapse", "0.99", "--diversity", "1", "-o", "json").stdout)
+    plain = json.loads(imgvec(*asked, "-o", "json").stdout)
+    assert hits[0]["id"] == plain[0]["id"]
+    assert hits[1]["score"] < plain[1]["score"]
+    said = imgvec(*asked, "--order-by=-width", "--profile", "-o", "paths").stderr.splitlines()
+    assert said[1] == "here:      order_by"
+    few = imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "9", "--collapse", "-1").stderr
+    assert few == "Note: 8 fewer than asked for: the others are too similar to these\n"
+    assert "--profile is of one query" in imgvec("search", "--queries", ".", "-c", "trip", "--profile", status=2).stderr
+
+
 def test_a_wrong_parameter_is_a_usage_error(filled: str) -> None:
     assert "is not a valid value" in imgvec("search", "id:x", "-c", "trip", "-p", "ef=[", status=2).stderr
     assert "KEY=VALUE" in imgvec("search", "id:x", "-c", "trip", "-p", "ef", status=2).stderr

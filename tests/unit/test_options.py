@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict, Unpack
 
 from imgvec.errors import OptionError
+from imgvec.exchange import NoEncoder, unbound_binding
+from imgvec.opening import CreateOptions
 from imgvec.options import Option, altered, documented, json_model, python_only, settled, stated, taken
 
 
@@ -279,3 +281,9 @@ def test_an_array_is_one_value() -> None:
     assert settled(Measured, {"label": "x", "rows": rows})["rows"] is rows
     with pytest.raises(OptionError, match="rows must be an array or a whole number, not"):
         settled(Measured, {"label": "x", "rows": [[1.0]]})
+
+
+def test_what_stands_in_an_encoders_place_is_one() -> None:
+    """Its properties refuse, and Python 3.11 reads them to see whether it has them."""
+    stand_in = NoEncoder(unbound_binding(8))
+    assert settled(CreateOptions, {"encoder": stand_in})["encoder"] is stand_in

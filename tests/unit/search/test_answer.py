@@ -349,3 +349,36 @@ def test_a_hit_that_is_not_there() -> None:
         answer[0]
     assert list(answer) == []
     assert answer[:5] == ()
+
+
+def test_the_profile_says_what_was_done_where() -> None:
+    answer = ask(filled(), limit=2, offset=1, group_by="album", min_score=0.5, where="album != 'x'", order_by="album")
+    profile = answer.profile
+    assert profile.pushed == ("nearest rows", "where")
+    assert profile.client == ("min_score", "group_by", "order_by", "offset")
+    assert (profile.calls, profile.rows) == (1, 201)
+    assert profile.seconds.keys() == {"lookup", "search", "after", "total"}
+    assert profile.to_dict()["client"] == [*profile.client]
+    assert str(profile).splitlines()[:3] == [
+        "by Milvus: nearest rows, where",
+        "here:      min_score, group_by, order_by, offset",
+        "asked for: 201 rows in 1 call",
+    ]
+    assert ask(filled(), limit=2).profile.client == ()
+    assert "here:      nothing" in str(ask(filled(), limit=2).profile)
+
+
+def test_what_milvus_left_out_itself_is_below_min_score_and_not_missed_by_the_index() -> None:
+    class Ranged(FakeStore):
+        def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
+            least = asked.get("min_score")
+            assert least is not None
+            found = super().search(vectors, **asked)
+            return [Nearest([row for row in each if row.score >= least], cut=True) for each in found]
+
+    store = Ranged(rows=filled().rows)
+    answer = ask(store, limit=6, min_score=0.97)
+    assert answer.shortfall == Shortfall(6 - len(answer), "min_score")
+    assert answer.profile.pushed == ("nearest rows", "min_score")
+    assert answer.profile.client == ()
+    assert ask(store, limit=7, min_score=-1).shortfall == Shortfall(1, "rows")

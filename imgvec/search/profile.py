@@ -1,0 +1,71 @@
+"""How an answer came about: what Milvus did, what was done here, and how long each took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from imgvec.plurals import counted
+
+if TYPE_CHECKING:
+    from imgvec.search.answer import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How an answer came about."""
+
+    pushed: tuple[str, ...]
+    """Options that Milvus saw to."""
+    client: tuple[str, ...]
+    """Options that were seen to here, in that order."""
+    calls: int
+    """Searches of Milvus for this answer."""
+    rows: int
+    """Asked for in all of them together."""
+    seconds: Mapping[str, float]
+    """By stage; see `Answer.seconds`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "pushed": [*self.pushed],
+            "client": [*self.client],
+            "calls": self.calls,
+            "rows": self.rows,
+            "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"by Milvus: {', '.join(self.pushed)}",
+                f"here:      {', '.join(self.client) or 'nothing'}",
+                f"asked for: {counted(self.rows, 'row')} in {counted(self.calls, 'call')}",
+                f"seconds:   {', '.join(f'{stage} {spent:.4f}' for stage, spent in self.seconds.items())}",
+            ]
+        )
+
+
+def profile(answer: Answer, *, views: bool) -> Profile:
+    """How the answer came about; `views` says that its rows are views, of which it gives the best of each picture."""
+    options, asked = answer.request.options, answer.asked
+    cut = options["min_score"] is not None
+    pushed = asked is not None and asked.cut
+    # in the order of imgvec.search.afterwork
+    done = {
+        "views": views and not options["views"],
+        "min_score": cut and not pushed,
+        "collapse": options["collapse"] is not None,
+        "group_by": bool(options["group_by"]),
+        "diversity": bool(options["diversity"]),
+        "order_by": options["order_by"] is not None,
+        "offset": options["offset"] > 0,
+    }
+    return Profile(
+        ("nearest rows", *(["where"] if answer.request.expression else []), *(["min_score"] if cut and pushed else [])),
+        tuple(name for name, is_done in done.items() if is_done),
+        asked.calls if asked else 0,
+        asked.rows if asked else 0,
+        answer.seconds,
+    )
