@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
+    from imgvec.search.recommending import Recommendation
     from imgvec.search.request import SearchOptions
+    from imgvec.search.strategies import RecommendOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
     from imgvec.verbs.deployment import load, release
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from imgvec.verbs.names import drop_alias, rename, set_alias
     from imgvec.verbs.projecting import projected_copy
     from imgvec.verbs.quality import compare, evaluate
+    from imgvec.verbs.recommendation import recommend, refine
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
 
 __version__ = "0.1.0"
@@ -89,6 +92,8 @@ _HOMES = {
     "Pixels": "imgvec.search.forms",
     "PlanOptions": "imgvec.indexes.workload",
     "Progress": "imgvec.progress",
+    "RecommendOptions": "imgvec.search.strategies",
+    "Recommendation": "imgvec.search.recommending",
     "SearchOptions": "imgvec.search.request",
     "Settings": "imgvec.settings",
     "Source": "imgvec.sources",
@@ -115,6 +120,8 @@ _HOMES = {
     "load": "imgvec.verbs.deployment",
     "plan_index": "imgvec.verbs.index",
     "projected_copy": "imgvec.verbs.projecting",
+    "recommend": "imgvec.verbs.recommendation",
+    "refine": "imgvec.verbs.recommendation",
     "release": "imgvec.verbs.deployment",
     "rename": "imgvec.verbs.names",
     "set_alias": "imgvec.verbs.names",
@@ -144,6 +151,8 @@ __all__ = [
     "Pixels",
     "PlanOptions",
     "Progress",
+    "RecommendOptions",
+    "Recommendation",
     "SearchOptions",
     "Settings",
     "Source",
@@ -171,6 +180,8 @@ __all__ = [
     "load",
     "plan_index",
     "projected_copy",
+    "recommend",
+    "refine",
     "release",
     "rename",
     "scratch_copy",

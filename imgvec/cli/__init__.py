@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "Measure search quality against labels.",
     "index": "Choose, build, verify and tune the vector index.",
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",
+    "recommend": "Find images like some examples and unlike others.",
     "search": "Find the images most similar to QUERY.",
 }
 """Command names and their lines in `imgvec --help`; each is an object in the module of the same name."""

@@ -24,6 +24,10 @@ from imgvec.search.request import SearchOptions
     "--crop", callback=box, metavar="X,Y,W,H", help="Search by this part of the picture: pixels from its top left."
 )
 @click.option(
+    "--relevant", multiple=True, metavar="ID", help="Closer to this hit of an earlier answer (Rocchio); repeatable."
+)
+@click.option("--irrelevant", multiple=True, metavar="ID", help="Further from this hit, which is left out; repeatable.")
+@click.option(
     "--queries", metavar="SOURCE", help="Search by each picture of a folder, list, archive or another source instead."
 )
 @collection_option
@@ -41,6 +45,8 @@ def search(
     like: tuple[str, ...],
     unlike: tuple[str, ...],
     crop: tuple[int, int, int, int] | None,
+    relevant: tuple[str, ...],
+    irrelevant: tuple[str, ...],
     queries: str | None,
     name: str,
     eq: tuple[str, ...],
@@ -56,14 +62,22 @@ def search(
     weight: --like B.jpg:0.5 counts half as much as QUERY. With --queries, pictures that cannot be read are named, and
     the others get their answers.
     """
-    given = (query is not None, images, texts, ids, like, unlike, crop is not None)
+    given = (query is not None, images, texts, ids, like, unlike, crop is not None, relevant, irrelevant)
     if queries is not None and any(given):
         raise click.UsageError("--queries takes the place of the other queries.")
     if queries is not None and profile:
         raise click.UsageError("--profile is of one query.")
     form = None if queries is not None else question(query, images, texts, ids, like, unlike, crop)
+    if form is not None and (relevant or irrelevant):
+        from imgvec.search.feedback import rocchio
+
+        form = rocchio(form, relevant, irrelevant)
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], eq, ranges)
+        if irrelevant:
+            from imgvec.search.examples import others_than
+
+            options["where"] = others_than(irrelevant, options["where"], collection.store)
         if form is not None:
             answer = collection.search(form, **options)
             print_answer(collection, answer, output)

@@ -11,6 +11,8 @@
     counts     why an answer has fewer hits than asked for;  profile  how it came about
     many       any number of queries, in batches
     failing    those that cannot be asked
+    examples, liked, recommending, best    what is like some examples, and unlike others
+    feedback   the next question, by what was said of an answer
     answer     hits, and what they are worth
     shown      an answer as HTML, for a notebook
 

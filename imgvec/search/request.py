@@ -13,6 +13,7 @@ from imgvec.options import Option
 from imgvec.options.vector import VectorName
 
 if TYPE_CHECKING:
+    from imgvec.search.examples import Examples
     from imgvec.search.forms import Form
 
 
@@ -101,7 +102,7 @@ class SearchOptions(TypedDict, total=False):
 class Request:
     """One question, as it was asked."""
 
-    form: Form
+    form: Form | Examples
     options: SearchOptions
     """All options with defaults filled in; `params` is merged over the collection's own."""
     expression: str = ""

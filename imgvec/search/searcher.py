@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,12 @@ class Searcher:
     def store(self) -> Searches:
         """What it searches."""
         return self._store
+
+    def over(self, store: Searches) -> Searcher:
+        """The same, that searches another view of its rows."""
+        other = copy(self)
+        other._store = store
+        return other
 
     def _known(self, vector: str) -> str:
         vector_named(vector, self._store.vectors, self._store.name)

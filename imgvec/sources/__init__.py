@@ -12,7 +12,7 @@ from imgvec.sources.frames import Table
 from imgvec.sources.given import Given, read_given
 from imgvec.sources.guards import Guards
 from imgvec.sources.kinds import Kind
-from imgvec.sources.metadata import Metadata, load_metadata
+from imgvec.sources.metadata import PATH_COLUMNS, Metadata, load_metadata, table_rows
 from imgvec.sources.names import present
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
@@ -23,6 +23,7 @@ from imgvec.sources.source import Source, SourceOptions, Spec
 __all__ = [
     "IMAGE_SUFFIXES",
     "LINK",
+    "PATH_COLUMNS",
     "Again",
     "Columns",
     "Found",
@@ -45,4 +46,5 @@ __all__ = [
     "read_given",
     "record_id",
     "reopen",
+    "table_rows",
 ]

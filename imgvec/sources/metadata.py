@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -186,16 +185,23 @@ def _with_paths(
 
 
 def _file_rows(file: Path, wanted: Sequence[str], on_bad: OnBad) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    with_paths = partial(_with_paths, wanted=wanted, where=str(file), on_bad=on_bad)
+    return _with_paths(table_rows(file, wanted, on_bad), wanted, str(file), on_bad)
+
+
+def table_rows(file: Path, wanted: Sequence[str], on_bad: OnBad) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The rows of a CSV, JSON-lines or Parquet file with their numbers, as cells by column; or what is wrong with one.
+
+    A CSV has one of the columns `wanted`, however it is capitalized. Raises `SourceError`.
+    """
     if _is_parquet(file):
-        yield from with_paths(parquet_rows(file))
+        yield from parquet_rows(file)
         return
     try:
         # utf-8-sig: spreadsheet programs begin a UTF-8 file with a byte order mark.
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             where = str(file)
             is_json = _is_json(file, lines)
-            yield from with_paths(
+            yield from (
                 json_rows(where, lines, on_bad=on_bad) if is_json else csv_rows(where, lines, wanted, on_bad=on_bad)
             )
     except OSError as exc:

@@ -1,0 +1,48 @@
+"""`imgvec recommend`."""
+
+from __future__ import annotations
+
+import click
+from typing_extensions import Unpack
+
+from imgvec.cli.answers import print_answer
+from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option
+from imgvec.cli.questions import mix_options, weighted
+from imgvec.cli.stated import options_of
+from imgvec.search.strategies import RecommendOptions
+
+
+@click.command()
+@collection_option
+@mix_options
+@options_of(RecommendOptions)
+@filter_options
+@output_option("table", "json", "csv", "paths")
+@click.pass_context
+def recommend(
+    ctx: click.Context,
+    name: str,
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
+    eq: tuple[str, ...],
+    ranges: tuple[str, ...],
+    output: str,
+    **options: Unpack[RecommendOptions],
+) -> None:
+    """Find images like some examples and unlike others.
+
+    Examples are given by --like and --unlike, or as a table of what somebody likes by --user: a CSV with a column id
+    or path, and perhaps weight (a number, below 0 for what is disliked) or like (yes or no). None of them is in the
+    answer.
+    """
+    import imgvec
+
+    if not like and not unlike and options["user"] is None:
+        raise click.UsageError("Give --like, --unlike or --user.")
+    options["on_notice"] = notice
+    with opened(ctx, name) as collection:
+        options["where"] = combined(collection, options["where"], eq, ranges)
+        answer = imgvec.recommend(collection, map(weighted, like), map(weighted, unlike), **options)
+        print_answer(collection, answer, output)
+    if not answer.certain:
+        notice(f"only the {answer.compared:,} rows most like the examples were compared: others may belong here too")
