@@ -28,7 +28,6 @@ from typing_extensions import Unpack
 from imgvec.rows import VECTOR
 from imgvec.store import Found, Nearest, NearestOf, Searches, check_keywords, is_complete
 from imgvec.vectors import Vectors
-from imgvec.views import MOST_ROWS
 
 MOST_CANDIDATES = 10_000
 """Rows of all lists together; an answer of more rows looks at as many as it has, for each example."""
@@ -58,9 +57,13 @@ class ByBest:
         """(p, dim) and (n, dim), p at least 1."""
         self._store, self._positive, self._negative = store, positive, negative
         self.certain = True
-        """Whether no row that was not looked at can belong into what the last search gave."""
-        self.compared = 0
-        """Rows that the last search compared with all examples."""
+        """Whether no row that was not looked at can belong into what searches gave."""
+        self._seen = set[str]()
+
+    @property
+    def compared(self) -> int:
+        """Rows that were compared with all examples."""
+        return len(self._seen)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -77,7 +80,7 @@ class ByBest:
 
     def _nearest(self, asked: NearestOf) -> Nearest:
         limit = asked["limit"]
-        most = max(limit, min(MOST_ROWS, MOST_CANDIDATES // len(self._positive)))
+        most = max(limit, min(self._most_hits(asked), MOST_CANDIDATES // len(self._positive)))
         depth = min(most, max(FIRST_DEPTH, 2 * limit))
         known = _Compared(self._store, self._positive, self._negative, asked)
         while True:
@@ -91,13 +94,17 @@ class ByBest:
             ordered = sorted(best, key=lambda id_: (-best[id_], id_))
             certain = [id_ for id_ in ordered if best[id_] > unseen]
             wanted = known.wanted(certain, limit)
-            self.certain = len(wanted) >= limit or unseen == -np.inf
-            if self.certain or depth >= most:
+            is_certain = len(wanted) >= limit or unseen == -np.inf
+            if is_certain or depth >= most:
                 break
             depth = min(most, _DEEPER * depth)
         rows = wanted if len(wanted) >= limit else known.ranked(ordered)
-        self.compared = len(known)
+        self.certain = self.certain and is_certain
+        self._seen |= known.ids
         return Nearest(rows[:limit], complete=complete)
+
+    def _most_hits(self, asked: NearestOf) -> int:
+        return self._store.vectors[asked.get("vector", VECTOR)].most_hits
 
 
 class _Compared:
@@ -113,8 +120,10 @@ class _Compared:
         self._found: dict[str, Found | None] = {}
         """None for a row that has gone meanwhile."""
 
-    def __len__(self) -> int:
-        return len(self._found)
+    @property
+    def ids(self) -> set[str]:
+        """Of all of them."""
+        return set(self._found)
 
     def wanted(self, ids: Sequence[str], limit: int) -> list[Found]:
         """Of the rows in the order of their best match the first `limit`, or some more, that are on the positive
