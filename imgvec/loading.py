@@ -47,7 +47,13 @@ def first_encoder(section: EncoderSection, settings: Settings, on_notice: Callab
     from imgvec.encoders import load_with_fallback
 
     spec = EncoderSpec(
-        section.model, section.revision, section.layer, section.pooling, section.image_size, section.projection
+        section.model,
+        section.revision,
+        section.layer,
+        section.pooling,
+        section.image_size,
+        section.projection,
+        section.purpose,
     )
     encoder, fell_back = load_with_fallback(
         spec, section.fallback, device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir

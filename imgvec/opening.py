@@ -60,6 +60,9 @@ class CreateOptions(OpenOptions, total=False):
         python_only(help="A YAML file, a bundled definition's name, or a mapping."),
     ]
     gpu: Annotated[bool, python_only(False, help="Build the definition's GPU index.")]
+    projection: Annotated[
+        bool, python_only(True, help="False leaves out every projection that the definition or its purpose means.")
+    ]
     exist_ok: Annotated[
         bool, python_only(False, help="Open an existing collection, unless its definition is a different one.")
     ]
@@ -73,6 +76,8 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
     asked = settled(CreateOptions, options)
     definition, encoders, gpu = asked["definition"], _given(asked), asked["gpu"]
     given = None if definition is None else Definition.load(definition)
+    if given is not None and not asked["projection"]:
+        given = given.without_projections()
     settings = _settings(asked)
     connection = connected(settings)
     try:
@@ -85,8 +90,15 @@ def create_parts(name: str, **options: Unpack[CreateOptions]) -> Opened:
                     f"the collection {name!r} already exists with a {opened.store.index.type} index: drop it "
                     f"first, or omit gpu"
                 )
+            if not asked["projection"] and any(each.projection for each in opened.remembered.bindings.values()):
+                raise DefinitionError(
+                    f"the collection {name!r} already exists with a projection: drop it first, or omit that there is "
+                    f"to be none"
+                )
             return opened
         wanted = given or Definition.load(name if name in bundled() else "photos")
+        if not asked["projection"]:
+            wanted = wanted.without_projections()
         return _made(
             connection, name, wanted, settings, encoders, gpu=gpu, load=asked["load"], on_notice=asked["on_notice"]
         )

@@ -19,6 +19,7 @@ from imgvec.cli.options import (
     definition_option,
     filter_options,
     gpu_option,
+    no_projection_option,
     notice,
     opened,
     output_option,
@@ -66,6 +67,7 @@ def list_(ctx: click.Context, output: str) -> None:
 @click.argument("name")
 @definition_option
 @gpu_option
+@no_projection_option
 @click.option(
     "--dim",
     type=click.IntRange(1, 32_768),
@@ -73,7 +75,9 @@ def list_(ctx: click.Context, output: str) -> None:
     help="Store vectors of D dimensions made elsewhere; no encoder.",
 )
 @click.pass_context
-def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim: int | None) -> None:
+def create(
+    ctx: click.Context, name: str, definition: str | None, gpu: bool, no_projection: bool, dim: int | None
+) -> None:
     """Create an empty collection called NAME.
 
     With --dim it holds vectors made elsewhere, and can be searched by vector or by stored id.
@@ -92,7 +96,14 @@ def create(ctx: click.Context, name: str, definition: str | None, gpu: bool, dim
             click.echo(f"{name}: created, for vectors of dim {dim} made elsewhere")
             _show_deployment(empty)
         return
-    made = ImageCollection.create(name, definition=definition, gpu=gpu, settings=settings(ctx), on_notice=notice)
+    made = ImageCollection.create(
+        name,
+        definition=definition,
+        gpu=gpu,
+        projection=not no_projection,
+        settings=settings(ctx),
+        on_notice=notice,
+    )
     with made as collection:
         click.echo(f"{name}: created, for vectors of {collection.binding.model} (dim {collection.binding.dim})")
         for vector, binding in list(collection.bindings.items())[1:]:

@@ -18,6 +18,7 @@ from imgvec.cli.options import (
     confirmed,
     definition_option,
     gpu_option,
+    no_projection_option,
     notice,
     output_option,
     settings,
@@ -44,6 +45,7 @@ class _Stated(SourceOptions, IngestOptions, total=False):
 @collection_option
 @definition_option
 @gpu_option
+@no_projection_option
 @options_of(IngestOptions)
 @options_of(SourceOptions)
 @click.option(
@@ -87,6 +89,7 @@ def ingest(
     name: str,
     definition: str | None,
     gpu: bool,
+    no_projection: bool,
     rank: int | None,
     parts: int | None,
     engine_name: str,
@@ -151,7 +154,13 @@ def ingest(
         except OSError as exc:
             raise SourceError(f"{metadata}: cannot read the metadata: {exc.strerror}") from exc
     with ImageCollection.create(
-        name, definition=definition, gpu=gpu, exist_ok=True, settings=settings(ctx), on_notice=notice
+        name,
+        definition=definition,
+        gpu=gpu,
+        projection=not no_projection,
+        exist_ok=True,
+        settings=settings(ctx),
+        on_notice=notice,
     ) as collection:
         countable = part is None and images.is_listed_fast
 

@@ -22,6 +22,11 @@ definition_option = click.option(
     help="Definition of a new collection: a YAML file, or photos, products or faces.",
 )
 gpu_option = click.option("--gpu", is_flag=True, help="Give a new collection the definition's GPU index.")
+no_projection_option = click.option(
+    "--no-projection",
+    is_flag=True,
+    help="Keep a new collection's vectors as the encoder makes them, whatever the definition says.",
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 

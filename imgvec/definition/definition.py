@@ -103,6 +103,15 @@ class Definition(Section):
         first = VectorFieldSection.model_construct(encoder=self.encoder, vector=self.vector, index=self.index)
         return {VECTOR: first, **self.vectors}
 
+    def without_projections(self) -> Self:
+        """The same with the vectors as the encoders make them."""
+        without = {"projection": "none"}
+        further = {
+            name: each.model_copy(update={"encoder": each.encoder.model_copy(update=without)})
+            for name, each in self.vectors.items()
+        }
+        return self.model_copy(update={"encoder": self.encoder.model_copy(update=without), "vectors": further})
+
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Definition) -> Definition:
         """Load a definition from a YAML file, the name of a bundled one, or a mapping; raises `DefinitionError`."""

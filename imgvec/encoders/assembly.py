@@ -37,6 +37,9 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
     preprocessing = load_preprocessing(checkpoint)
     if spec.image_size is not None:
         preprocessing = preprocessing.with_size(spec.image_size)
+    own = preprocessing
+    if spec.fit == "resize":
+        preprocessing = preprocessing.whole()
 
     model = load_model(checkpoint, config, pooling, number, attention_for(on, number))
     layer = truncate(model, spec.layer)
@@ -62,6 +65,7 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
         pooling=pooling,
         image_size=preprocessing.image_size,
         dim=dim,
+        fit=None if preprocessing is own else spec.fit,
     )
     return HuggingFaceEncoder(
         readout,

@@ -68,6 +68,17 @@ class Preprocessing:
             return replace(self, resize=side)
         return replace(self, resize=round(self.resize * side / self.crop), crop=side)
 
+    def whole(self) -> Preprocessing:
+        """The same without a crop: the whole picture is resized to the square.
+
+        Raises `EncoderUnavailable` for a processor of a kind that is not known.
+        """
+        if self.processor is not None:
+            raise EncoderUnavailable(f"{type(self.processor).__name__} cannot be told to resize the whole picture")
+        if self.squash and self.crop is None:
+            return self
+        return replace(self, resize=self.image_size, squash=True, crop=None, crop_pct=None)
+
     def prepare(self, image: Image.Image) -> Pixels:
         """(3, image_size, image_size) uint8, C-contiguous."""
         if image.mode != "RGB":

@@ -148,10 +148,20 @@ class Projection:
 
 
 def load_named(name: str) -> tuple[Projection, str]:
-    """A projection by `FILE` or `FILE@DIGEST`, and its full name; raises `EncoderUnavailable` if the digest differs."""
+    """A projection by `FILE` or `shipped:NAME`, either perhaps with `@DIGEST`, and its full name.
+
+    Raises `EncoderUnavailable` if the digest differs.
+    """
     file, at, wanted = name.rpartition("@")
     if not (at and len(wanted) == 32 and set(wanted) <= set("0123456789abcdef")):
         file, wanted = name, ""
+    if file.startswith("shipped:"):
+        from imgvec.encoders.purposes import shipped  # which stands on this
+
+        projection = shipped(file.partition(":")[2])
+        if wanted not in ("", digest := projection.digest()):
+            raise EncoderUnavailable(f"{file}: its digest is {digest} in this release of imgvec, not {wanted}")
+        return projection, f"{file}@{digest}"
     if file == LEARNED:
         raise EncoderUnavailable(f"{name} is kept with its collection: open that, or save the projection to a file")
     projection = Projection.load(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from PIL import Image
 from imgvec.vectors import Vectors
 
 Pixels = NDArray[np.uint8]
+Purpose: TypeAlias = Literal["copies", "classes"]
+"""What a collection is for (`purposes.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,9 @@ class Binding:
     normalize: bool = True
     projection: str | None = None
     """The linear projection behind the encoder (`projection.py`), if there is one: `FILE@DIGEST`, or
-    `learned:projection@DIGEST` where the collection keeps it."""
+    `learned:projection@DIGEST` where the collection keeps it, or `shipped:NAME@DIGEST`."""
+    fit: str | None = None
+    """`resize` where the whole picture becomes the square, and not the crop of the model's own processor."""
 
     @property
     def projection_digest(self) -> str | None:
@@ -70,7 +74,12 @@ class EncoderSpec:
     pooling: str | None = None
     image_size: int | None = None
     projection: str | None = None
-    """A projection file (`projection.py`); with `@DIGEST` after it, that file must have that digest."""
+    """A projection file (`projection.py`), or `shipped:NAME`; with `@DIGEST` after it, it must have that digest. `none`
+    for none, whatever the purpose."""
+    purpose: Purpose | None = None
+    """Chooses the fit, and the projection that is shipped for the model, where these are not given."""
+    fit: str | None = None
+    """`resize` makes the whole picture the square; None is as the model's own processor does."""
 
     @classmethod
     def from_binding(cls, binding: Binding) -> EncoderSpec:
@@ -82,6 +91,7 @@ class EncoderSpec:
             pooling=binding.pooling,
             image_size=binding.image_size,
             projection=binding.projection,
+            fit=binding.fit,
         )
 
 

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 from imgvec.encoders.projected import ProjectedEncoder
 from imgvec.encoders.projection import Projection, load_named
 from imgvec.encoders.protocol import Encoder, EncoderSpec
+from imgvec.encoders.purposes import NONE, settled_spec
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderUnavailable, ImgvecError, MissingExtra
 
@@ -87,7 +88,7 @@ def load_encoder(
     `projection` is the one that a collection keeps under that name. Raises `EncoderUnavailable` (`ModelUnreachable`
     where another model may be taken instead) and `EncoderError` for a device or dtype that cannot be used.
     """
-    name = None
+    spec, name = settled_spec(spec), None
     if projection is not None:
         name = projection.learned_name
     elif spec.projection:  # before the weights, which take longer
@@ -112,15 +113,17 @@ def load_with_fallback(
 ) -> tuple[Encoder, bool]:
     """`load_encoder`, or the model `fallback` if the first one cannot be reached; the second value says which was used.
 
-    The fallback takes over the image size and nothing else, since layers and poolings differ between models. Weights
-    that are reached and broken, refused or incomplete are an error all the same.
+    The fallback takes over the image size, the purpose and that there is to be no projection, and nothing else, since
+    layers and poolings differ between models. Weights that are reached and broken, refused or incomplete are an error
+    all the same.
     """
     try:
         return load_encoder(spec, device=device, dtype=dtype, cache_dir=cache_dir), False
     except ModelUnreachable:
         if fallback is None or fallback == spec.model:
             raise
-    other = EncoderSpec(fallback, image_size=spec.image_size)
+    without = spec.projection if spec.projection == NONE else None
+    other = EncoderSpec(fallback, image_size=spec.image_size, purpose=spec.purpose, projection=without)
     return load_encoder(other, device=device, dtype=dtype, cache_dir=cache_dir), True
 
 

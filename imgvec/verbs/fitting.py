@@ -17,11 +17,12 @@ from imgvec.encoders.moments import Moments
 from imgvec.encoders.options import FitOptions
 from imgvec.encoders.projection import Projection
 from imgvec.encoders.protocol import Encoder, EncoderSpec
+from imgvec.encoders.purposes import POWERS
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.exchange import VectorSource, open_source
 from imgvec.ingest import Job
-from imgvec.options import documented, settled
+from imgvec.options import altered, documented, settled
 from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
@@ -57,7 +58,10 @@ def fit_projection(
         if model is not None:
             raise UsageError("a collection's stored vectors are used as they are: omit the model")
         source = source.pinned()
-        return fit(_of_batches(_stored(source.store, vector), tell, source.store.count()), **asked)
+        store, purpose = source.store, source.definition.vector_fields[vector].encoder.purpose
+        if asked["power"] is None and purpose is not None:
+            asked = altered(asked, {"power": POWERS[purpose]})
+        return fit(_of_batches(_stored(store, vector), tell, store.count()), **asked)
     if model is not None:
         return fit(_of_pictures(source, model, settings or Settings.load(), on_progress), **asked)
     if isinstance(source, np.ndarray):

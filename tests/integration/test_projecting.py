@@ -18,7 +18,15 @@ from imgvec import ImageCollection, ImageFile, StoredId, VectorQuery
 from imgvec.cli import main
 from imgvec.encoders.projected import ProjectedEncoder
 from imgvec.encoders.projection import Projection
-from imgvec.errors import CollectionExists, CollectionNotFound, EncoderMismatch, EncoderUnavailable, UsageError
+from imgvec.encoders.protocol import EncoderSpec
+from imgvec.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    DefinitionError,
+    EncoderMismatch,
+    EncoderUnavailable,
+    UsageError,
+)
 from imgvec.rows import CONTENT_HASH, view_ids
 from imgvec.settings import Settings
 from imgvec.vectors import Vectors
@@ -316,3 +324,42 @@ def test_the_commands(lite_uri: str, pictures: Path, tmp_path: Path) -> None:
             assert (made.count(), made.binding.dim) == (60, dim)
             assert expected in (None, made.binding.projection)
     assert run("collections", "fit-projection", "photos", "x", "--projection", str(out), "--dim", "3").exit_code != 0
+
+
+def test_without_a_projection_whatever_the_definition_says(lite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[EncoderSpec] = []
+
+    def load(spec: EncoderSpec, _fallback: str | None, **_: Any) -> tuple[Any, bool]:
+        asked.append(spec)
+        projection = Projection.truncation(16, 3)
+        if spec.projection == "none":
+            return FakeEncoder(), False
+        return ProjectedEncoder(FakeEncoder(), projection, f"/maps/a.npz@{projection.digest()}"), False
+
+    monkeypatch.setattr("imgvec.encoders.load_with_fallback", load, raising=False)
+    definition = {**DEFINITION, "encoder": {"model": "fake", "purpose": "copies", "projection": "/maps/a.npz"}}
+    with ImageCollection.create("with", definition=definition, uri=lite_uri) as made:
+        assert (made.binding.dim, made.binding.keeps_projection) == (3, True)
+    with ImageCollection.create("bare", definition=definition, uri=lite_uri, projection=False) as made:
+        assert (made.binding.dim, made.binding.projection) == (16, None)
+    assert [(spec.purpose, spec.projection) for spec in asked] == [("copies", "/maps/a.npz"), ("copies", "none")]
+    with ImageCollection.create("bare", definition=definition, uri=lite_uri, projection=False, exist_ok=True) as made:
+        assert made.binding.dim == 16
+    with pytest.raises(DefinitionError, match="already exists with a projection"):
+        ImageCollection.create("with", uri=lite_uri, projection=False, exist_ok=True)
+
+    file = Path(lite_uri).with_name("d.yaml")
+    file.write_text("encoder: {model: fake, projection: /maps/a.npz}\n", encoding="utf-8")
+    done = CliRunner().invoke(
+        main, ["--uri", lite_uri, "collections", "create", "third", "--definition", str(file), "--no-projection"]
+    )
+    assert "(dim 16)" in done.output
+
+
+def test_the_purpose_chooses_the_power(lite_uri: str, pictures: Path) -> None:
+    for purpose, power in (("copies", 0.5), ("classes", 0.25)):
+        definition = {**DEFINITION, "encoder": {"model": "fake", "purpose": purpose}, "views": {"grid": 2}}
+        with ImageCollection.create(purpose, definition=definition, uri=lite_uri, encoder=FakeEncoder()) as made:
+            made.ingest(pictures)  # 300 rows
+            assert imgvec.fit_projection(made).digest() == imgvec.fit_projection(made, power=power).digest()
+            assert imgvec.fit_projection(made).digest() != imgvec.fit_projection(made, power=0.1).digest()

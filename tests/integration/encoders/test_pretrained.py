@@ -17,11 +17,15 @@ import pytest
 import torch
 from PIL import Image
 
+from imgvec import ImageCollection
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, load_with_fallback, pypi, weights
+from imgvec.encoders.protocol import Purpose
+from imgvec.encoders.purposes import shipped
 from imgvec.encoders.pypi import PYPI_MODELS
 from imgvec.encoders.streams import processors
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.errors import EncoderUnavailable
+from imgvec.settings import Settings
 
 pytestmark = pytest.mark.weights
 NAME = "dinov2-small-11"
@@ -70,7 +74,33 @@ def test_the_binding_is_the_pinned_one(exact: HuggingFaceEncoder) -> None:
         "dim": 384,
         "normalize": True,
         "projection": None,
+        "fit": None,
     }
+
+
+@pytest.mark.parametrize(("purpose", "fit"), [("copies", "resize"), ("classes", None)])
+def test_a_purpose_puts_its_map_behind(
+    purpose: Purpose, fit: str | None, exact: HuggingFaceEncoder, cache_dir: Path, tmp_path: Path
+) -> None:
+    """By a definition, remembered and loaded again, against NumPy; the shorter vectors find an edited copy."""
+    definition = {"encoder": {"model": MODEL, "purpose": purpose}, "index": {"cpu": {"type": "FLAT"}}}
+    settings = Settings.load(uri=str(tmp_path / "a.db"), device="cpu", dtype="fp32", cache_dir=cache_dir)
+    names = list(GOLDEN)
+    for name in names:
+        photo(name).save(tmp_path / f"{name}.png")
+    with ImageCollection.create("photos", definition=definition, settings=settings) as photos:
+        photos.ingest(tmp_path)
+        assert (photos.binding.dim, photos.binding.fit) == (256, fit)
+        assert str(photos.binding.projection).startswith(f"shipped:{NAME}/{purpose}@")
+    with ImageCollection.open("photos", settings=settings) as photos:
+        vectors = photos.vectors([photo(name) for name in names])
+        edited = photos.search(photo("chelsea").transpose(Image.Transpose.FLIP_LEFT_RIGHT), limit=1)
+    assert Path(edited[0].uri).stem == "chelsea"
+    if fit is None:
+        projection = shipped(f"{NAME}/{purpose}")
+        expected = (exact.encode_images([photo(name) for name in names]) - projection.mean) @ projection.matrix
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(vectors, expected, atol=1e-3)
 
 
 def test_bfloat16_agrees_on_real_photos(exact: HuggingFaceEncoder, cache_dir: Path, test_data: Path) -> None:

@@ -80,7 +80,7 @@ def test_what_a_definition_is_without_a_word() -> None:
     }  # fmt: skip
     assert plain.encoder.model_dump() == {
         "model": "m", "revision": None, "fallback": None, "layer": None, "pooling": None, "image_size": None,
-        "projection": None,
+        "projection": None, "purpose": None,
     }  # fmt: skip
     assert plain.images.sixteen_bit == "auto"
     assert (plain.vector.type, plain.vector.metric_type) == ("FLOAT_VECTOR", "COSINE")
