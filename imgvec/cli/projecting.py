@@ -17,7 +17,9 @@ from imgvec.plurals import counted
 @click.argument("name")
 @click.argument("new")
 @options_of(VectorOptions)
-@click.option("--projection", metavar="FILE", help="Take this one instead of fitting one.")
+@click.option(
+    "--projection", metavar="FILE|NAME", help="Take this one instead of fitting one: a file, or shipped:MODEL/PURPOSE."
+)
 @options_of(FitOptions)
 @click.pass_context
 def fit_projection(

@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from imgvec.collection import ImageCollection
 from imgvec.encoders.options import FitOptions
 from imgvec.encoders.projected import ProjectedEncoder
-from imgvec.encoders.projection import Projection
+from imgvec.encoders.projection import Projection, load_named
 from imgvec.encoders.protocol import Encoder
 from imgvec.errors import UsageError
 from imgvec.exchange import NoEncoder
@@ -42,12 +42,13 @@ def projected_copy(
 ) -> ImageCollection:
     """Make the collection `name` of the same rows, with the vectors called `vector` projected; reads no picture.
 
-    The projection is fitted to them (`fit_projection`, with its options), unless one or a file of one is given. It is
-    kept with the new collection in Milvus, and every client that opens that has it behind the encoder. Definition,
-    rows, views and further vectors are the same; the index is the definition's, so tune it anew. Of rows written
-    meanwhile some may be missing: an ingest of the source adds them, and passes over the others. When `compare` says
-    that it is better, let `set_alias` lead there. Raises `UsageError`, `CollectionExists`, `EncoderUnavailable`; then,
-    and when it is interrupted, nothing of the new collection is left.
+    The projection is fitted to them (`fit_projection`, with its options), unless one is given: itself, a file of one,
+    or the name of one that comes with imgvec, such as `shipped:dinov2-small-11/classes`. It is kept with the new
+    collection in Milvus, and every client that opens that has it behind the encoder. Definition, rows, views and
+    further vectors are the same; the index is the definition's, so tune it anew. Of rows written meanwhile some may be
+    missing: an ingest of the source adds them, and passes over the others. When `compare` says that it is better, let
+    `set_alias` lead there. Raises `UsageError`, `CollectionExists`, `EncoderUnavailable`; then, and when it is
+    interrupted, nothing of the new collection is left.
     """
     collection = collection.pinned()
     store, definition = collection.store, collection.definition
@@ -63,7 +64,7 @@ def projected_copy(
     elif options:
         raise UsageError(f"a projection that is given is not fitted: omit {', '.join(options)}")
     elif not isinstance(projection, Projection):
-        projection = Projection.load(projection)
+        projection, _ = load_named(str(projection))
     encoders: dict[str, Encoder] = {each: NoEncoder(binding) for each, binding in collection.bindings.items()}
     encoders[vector] = ProjectedEncoder(encoders[vector], projection, projection.learned_name)
     gpu = definition.index.gpu is not None and store.index.type.startswith("GPU_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from imgvec.cli import main
 from imgvec.encoders.projected import ProjectedEncoder
 from imgvec.encoders.projection import Projection
 from imgvec.encoders.protocol import EncoderSpec
+from imgvec.encoders.purposes import shipped
 from imgvec.errors import (
     CollectionExists,
     CollectionNotFound,
@@ -27,6 +29,8 @@ from imgvec.errors import (
     EncoderUnavailable,
     UsageError,
 )
+from imgvec.ingest import Job
+from imgvec.report import IngestReport
 from imgvec.rows import CONTENT_HASH, view_ids
 from imgvec.settings import Settings
 from imgvec.vectors import Vectors
@@ -363,3 +367,44 @@ def test_the_purpose_chooses_the_power(lite_uri: str, pictures: Path) -> None:
             made.ingest(pictures)  # 300 rows
             assert imgvec.fit_projection(made).digest() == imgvec.fit_projection(made, power=power).digest()
             assert imgvec.fit_projection(made).digest() != imgvec.fit_projection(made, power=0.1).digest()
+
+
+def test_a_map_that_comes_with_imgvec_however_few_the_rows(lite_uri: str, pictures: Path) -> None:
+    encoder = FakeEncoder(dim=384)
+    with ImageCollection.create("photos", definition=DEFINITION, uri=lite_uri, encoder=encoder) as photos:
+        photos.ingest(pictures)
+        vectors = {id_: row["vector"] for id_, row in rows_of(photos).items()}
+    words = ["collections", "fit-projection", "photos", "white", "--projection", "shipped:dinov2-small-11/copies"]
+    done = CliRunner().invoke(main, ["--uri", lite_uri, *words])
+    assert done.exit_code == 0, done.output
+    projection = shipped("dinov2-small-11/copies")
+    with ImageCollection.open("white", uri=lite_uri, encoder=encoder) as white:
+        assert white.binding.projection_digest == projection.digest()
+        for id_, row in rows_of(white).items():
+            expected = (vectors[id_] - projection.mean) @ projection.matrix
+            np.testing.assert_allclose(row["vector"], expected / np.linalg.norm(expected), atol=1e-4)
+
+
+def test_other_processes_get_the_projection_with_the_way_to_load_the_encoder(
+    lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ImageCollection.create("photos", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder()) as photos:
+        photos.ingest(pictures)
+        with imgvec.projected_copy(photos, "white", dim=4) as white:
+            jobs = []
+
+            class Elsewhere:
+                def ingest(self, job: Job, **_: Any) -> IngestReport:
+                    jobs.append(job)
+                    return IngestReport()
+
+            white.ingest(pictures, engine=Elsewhere())
+            factories = pickle.loads(pickle.dumps(jobs[0].encoder_factories))
+            digest = white.binding.projection_digest
+
+    def loaded(_spec: Any, *, projection: Projection | None = None, **_: Any) -> Any:
+        assert projection is not None
+        return ProjectedEncoder(FakeEncoder(), projection, projection.learned_name)
+
+    monkeypatch.setattr("imgvec.encoders.load_encoder", loaded, raising=False)
+    assert factories["vector"]().binding.projection_digest == digest
