@@ -36,6 +36,7 @@ def photos(backend_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     with ImageCollection.create("asked", definition=DEFINITION, uri=backend_uri, encoder=encoder) as collection:
         collection.ingest(pictures, metadata={str(path): {"album": path.parent.name} for path in pictures.rglob("*")})
+        assert collection.count() == 20  # a server's searches see them from now on
         yield collection
 
 

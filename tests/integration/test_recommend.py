@@ -53,6 +53,7 @@ def shop(backend_uri: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     rows = [numbered(i, brand=BRANDS[i % 3], price=float(i)) for i in range(ROWS)]
     with ImageCollection.create("shop", definition=definition(metric), uri=backend_uri, encoder=FakeEncoder()) as made:
         made.store.upsert(rows, stored_vectors(unit=metric != "L2"))
+        assert made.count() == ROWS  # a server's searches see them from now on
     with ImageCollection.open("shop", uri=backend_uri) as opened:
         yield opened
 
