@@ -83,6 +83,7 @@ _LATER_TEXT = re.compile(
             r"find no available \w+coord",  # one that has just died, or is not registered yet
             "connection refused",
             "connection error",
+            "client connection is closing",  # of the proxy to a query coordinator that has died
             # a proxy whose stream of a collection was closed beneath the write, as when the collection is dropped; the
             # next call makes another, or finds no collection
             "kafka producer is closed",

@@ -5,8 +5,9 @@ query coordinator has moved its view on, which it does every 10 s (`queryCoord.u
 milvus-io/milvus#36293, #37364). Nothing in the answer tells: with two shards the hits of one are a full list of wrong
 neighbours. Counts are as wrong, and the server's own lists (loaded segments, shards and their nodes) already look
 whole. What does tell is that the members have changed: a node that comes back has another id. Measured on 2.3.5: the
-new member is listed 0.7 to 1.8 s before its first short answer. The last one came 7.6 s after that, and more than 15 s
-after the change on a busy machine.
+new member is listed 0.7 to 1.8 s before its first short answer. The last one came 7.6 s after that, and on a busy
+machine, where the node had not ended by itself when it was drained, up to 34 s after the change. So time alone is not
+enough: several answers to one question must have agreed, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ from imgvec.milvus.repeating import in_a_thread
 SETTLED = 30.0
 """Seconds after a change in which a new member may not have all rows: three times the 10 s of Milvus's default, as a
 busy server leaves a turn out."""
+SETTLED_AT_LAST = 120.0
+"""Seconds after a change when members are trusted even if answers still differ: an ingest makes them differ, too."""
+_AGREED_FOR = 10.0
+_AGREED_TIMES = 3
+"""After `SETTLED`: for how long answers must not have differed, and how many must have been compared."""
 LOOK_SECONDS = 0.25
 """How old a look may be. All reads of a collection share one; a change shows at least 0.7 s before it does harm."""
 _LOOK_PATIENCE = 1.0
@@ -56,7 +62,8 @@ class Watch:
         self._describe = describe
         self._state = threading.Condition()
         self._members: Members | None = None
-        self._first_at = self._changed_at = self._looked_at = -float("inf")
+        self._first_at = self._changed_at = self._looked_at = self._differed_at = -float("inf")
+        self._agreed = 0
         self._sure = False
         self._sealed: set[tuple[tuple[int, ...], str]] = set()
         """The shards that have had sealed segments: a replica's nodes, and the channel."""
@@ -84,9 +91,27 @@ class Watch:
             now = time.monotonic()
         with self._state:
             seen = self._looked_at >= answered - LOOK_SECONDS
-            if not seen or not self._sure or now - self._changed_at < SETTLED:
+            if not seen or not self._sure or self._may_lack(now):
                 return Standing.CHANGED
             return Standing.NEW if now - self._first_at < SETTLED else Standing.SETTLED
+
+    def compared(self, agreed: bool) -> None:
+        """Note whether several answers to one question were the same, which were asked for at once."""
+        now = time.monotonic()
+        with self._state:
+            if not agreed:
+                self._agreed, self._differed_at = 0, now
+            elif now - self._changed_at >= SETTLED:
+                self._agreed += 1
+
+    def _may_lack(self, now: float) -> bool:
+        """Whether a member that came with the last change may still leave rows out."""
+        since = now - self._changed_at
+        if since < SETTLED:
+            return True
+        if since >= SETTLED_AT_LAST:
+            return False
+        return self._agreed < _AGREED_TIMES or now - self._differed_at < _AGREED_FOR
 
     def _look(self) -> None:
         began = time.monotonic()
@@ -139,5 +164,5 @@ class Watch:
             if found is _SOME_LACK:
                 self._changed_at = now
         else:
-            self._changed_at = now
+            self._changed_at, self._agreed = now, 0
         self._members = found

@@ -23,7 +23,7 @@ from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import CollectionLink
-from imgvec.milvus.members import SETTLED, Standing, Watch
+from imgvec.milvus.members import SETTLED, SETTLED_AT_LAST, Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.search_params import SearchParams
 from imgvec.rows import ID, VECTOR
@@ -141,18 +141,26 @@ class Reader:
         several = self._watch is not None and self._watch.several
         if standing is Standing.CHANGED and several:
             # at once, since one after another they go to whoever is idle: the member that has nothing to look through
-            for again in together(ask, _ASKED_AT_MOST - 1, max(0.0, until - time.monotonic())):
+            further = together(ask, _ASKED_AT_MOST - 1, max(0.0, until - time.monotonic()))
+            self._compared([[_ids(each) for each in some] for some in (answers, *further)])
+            for again in further:
                 answers = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
         elif standing is Standing.CHANGED or several or any(len(each) < limit for each in answers):
             for _ in range(_ASKED_AT_MOST - 1):
                 again = ask()
                 best = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
                 agreed = all(_ids(a) == _ids(b) == _ids(c) for a, b, c in zip(answers, again, best, strict=True))
+                self._compared([agreed, True])
                 answers = best
                 if agreed:
                     break
         complete = standing is not Standing.CHANGED and self._standing() is not Standing.CHANGED
         return [Nearest(each, complete=complete) for each in answers]
+
+    def _compared(self, answers: Sequence[object]) -> None:
+        """Tell the watch whether answers to one question agree."""
+        if self._watch is not None and len(answers) > 1:
+            self._watch.compared(all(each == answers[0] for each in answers))
 
     def _look(self) -> None:
         """Begin to look at the members of the replicas, beside the call that follows."""
@@ -224,19 +232,16 @@ class Reader:
 
     def _page(self, expression: str, output_fields: list[str], limit: int) -> list[dict[str, Any]]:
         """The first rows that match; one that may lack some is asked for again once the members have settled."""
-        deadline = time.monotonic() + 2 * SETTLED
+        deadline = time.monotonic() + SETTLED + SETTLED_AT_LAST
+        # without these two a page is not the smallest ids that are left
+        options = {"limit": limit, "iterator": "True", "reduce_stop_for_best": "True"}
+        ask = partial(self._query, expression, output_fields, **options)
         while True:
             self._look()
-            rows = self._query(
-                expression,
-                output_fields,
-                limit=limit,
-                # without these two a page is not the smallest ids that are left
-                iterator="True",
-                reduce_stop_for_best="True",
-            )
+            rows = ask()
             if self._standing() is not Standing.CHANGED:
                 return rows
+            self._compared([[row[ID] for row in some] for some in (rows, *together(ask, _ASKED_AT_MOST - 1))])
             if time.monotonic() > deadline:
                 raise BackendUnavailable(
                     f"the query nodes of {self._link.name!r} keep changing: rows could be missing", retryable=True

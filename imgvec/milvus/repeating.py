@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 OVERDUE = 1.0
 """Seconds after which a call is not waited for alone."""
-_AT_ONCE = 3
+_AT_ONCE = 5
 """Calls for one answer that are under way together, at most."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 1.0
 _IDLE_SECONDS = 5.0
@@ -33,7 +33,7 @@ def repeated(function: Callable[[], T], seconds: float, *, hedged: bool) -> T:
 
     A call that has begun is waited for, as long as its own timeout lets it. The time between attempts is drawn between
     nothing and a bound that doubles up to a second, as in `Retry`. `hedged`: calls run in threads of their own, at
-    most three together, and a further one begins a second after the last. Below a `Retry` there is one call alone.
+    most five together, and a further one begins a second after the last. Below a `Retry` there is one call alone.
     """
     if under_retry():
         return function()

@@ -111,6 +111,8 @@ class Loaded:
         self.queries = self._vectors[rng.choice(ROWS, 64, replace=False)]
         best = np.argsort(-(self.queries.astype(np.float64) @ self._vectors.T.astype(np.float64)), axis=1)[:, :LIMIT]
         self.truth = [set(self._ids[row]) for row in best]
+        self.watching = self.opened()
+        """A handle from before each fault, which has seen who was there: it waits until all rows can be read."""
 
     def opened(self) -> ImageCollection:
         return ImageCollection.open(self.name, uri=self.uri, encoder=Opposite(), settings=Settings(retry_seconds=60))
@@ -163,9 +165,8 @@ class Loaded:
     def check_rows(self) -> None:
         """Read all rows, and note which are lost or doubled."""
         known = set(self.acknowledged)
-        with self.opened() as photos:
-            counted = photos.store.count()  # first, as rows come all the time
-            ids = [row["id"] for rows in photos.store.scan([]) for row in rows]
+        counted = self.watching.store.count()  # first, as rows come all the time
+        ids = [row["id"] for rows in self.watching.store.scan([]) for row in rows]
         self.seen.acknowledged = len(known)
         self.seen.lost = len(known - set(ids))
         self.seen.doubled = len(ids) - len(set(ids)) + max(0, counted - len(set(ids)))
@@ -189,6 +190,8 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        for each in self.collections:
+            each.watching.close()
 
     def _search(self, client: int) -> None:
         rng = np.random.default_rng(client)
@@ -267,9 +270,10 @@ FAULTS: Mapping[str, Callable[[MilvusCluster], None]] = {
 def tried(cluster: MilvusCluster, collections: Sequence[Loaded], fault: str) -> dict[str, Seen]:
     """What clients saw of each collection from before the fault until all has settled; then the rows are read."""
     for each in collections:
+        each.watching.store.count()
         each.seen = Seen()
     FAULTS[fault](cluster)
-    time.sleep(20)  # a handle that is opened now cannot know of the change, and reads the rows
+    time.sleep(20)
     found = {}
     for each in collections:
         found[each.name], each.seen = each.seen, Seen()

@@ -66,7 +66,9 @@ def standing(watch: Watch) -> Standing:
     ],
     ids=repr,
 )
-def test_a_change_counts_for_half_a_minute(clock: Callable[[float], None], changed: Any) -> None:
+def test_a_change_counts_for_half_a_minute_and_until_answers_agree(
+    clock: Callable[[float], None], changed: Any
+) -> None:
     milvus = Milvus(group(4), group(5))
     watch = Watch(milvus)
     assert standing(watch) is Standing.NEW
@@ -78,11 +80,45 @@ def test_a_change_counts_for_half_a_minute(clock: Callable[[float], None], chang
     assert standing(watch) is Standing.CHANGED
     clock(29.5)
     assert standing(watch) is Standing.CHANGED
+    watch.compared(True)  # too early to mean anything
     clock(0.6)
+    for _ in range(3):
+        assert standing(watch) is Standing.CHANGED
+        watch.compared(True)
     assert standing(watch) is Standing.SETTLED  # it has stayed so, and who is there has all rows by now
     milvus.now = (group(4), group(5))
     clock(0.3)
     assert standing(watch) is Standing.CHANGED
+
+
+def test_answers_that_differ_put_off_when_members_are_trusted_but_not_for_ever(
+    clock: Callable[[float], None],
+) -> None:
+    milvus = Milvus(group(4), group(5))
+    watch = Watch(milvus)
+    standing(watch)
+    clock(40)
+    milvus.now = (group(4), group(9))
+    assert standing(watch) is Standing.CHANGED
+    clock(34)
+    for agreed in (True, True, False, True, True, True):
+        watch.compared(agreed)
+    clock(9.9)
+    assert standing(watch) is Standing.CHANGED
+    clock(0.2)
+    assert standing(watch) is Standing.SETTLED
+    milvus.now = (group(4), group(10))  # what was compared before says nothing of another member
+    clock(0.3)
+    assert standing(watch) is Standing.CHANGED
+    clock(40)
+    assert standing(watch) is Standing.CHANGED
+    for _ in range(79):
+        watch.compared(False)  # as an ingest makes them differ
+        clock(1)
+        assert standing(watch) is Standing.CHANGED
+    watch.compared(False)
+    clock(1)
+    assert standing(watch) is Standing.SETTLED
 
 
 @pytest.mark.parametrize("error", [grpc.RpcError(), MilvusException(code=2, message="x"), ValueError("closed")])
@@ -188,7 +224,8 @@ def test_an_answer_is_repeated_until_two_agree(
 ) -> None:
     link: Any = SimpleNamespace(schema=None, is_lite=True)
     reader = Reader(link, lambda: None)
-    watch: Any = SimpleNamespace(look=lambda: None, standing=lambda: now, several=several)
+    compared: list[bool] = []
+    watch: Any = SimpleNamespace(look=lambda: None, standing=lambda: now, several=several, compared=compared.append)
     reader._watch = watch
     asks = iter([*given, *[None] * 4])
     made = []
@@ -200,3 +237,6 @@ def test_an_answer_is_repeated_until_two_agree(
     (answer,) = reader._whole(ask, 2)
     assert [(each.id, each.score) for each in answer] == list(want)
     assert (len(made), answer.complete) == (asked, complete)
+    assert len(compared) == (1 if now is Standing.CHANGED and several else asked - 1)
+    # the last one of those that are asked for one after another says that they agree
+    assert (compared or [True])[-1] is (len(set(given)) == 1 or now is not Standing.CHANGED)
