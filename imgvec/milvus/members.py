@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -95,9 +95,11 @@ class Watch:
                 return Standing.CHANGED
             return Standing.NEW if now - self._first_at < SETTLED else Standing.SETTLED
 
-    def compared(self, agreed: bool) -> None:
-        """Note whether several answers to one question were the same, which were asked for at once."""
-        now = time.monotonic()
+    def compared(self, answers: Sequence[object]) -> None:
+        """Note whether several answers to one question were the same."""
+        if len(answers) == 1:  # the others failed
+            return
+        now, agreed = time.monotonic(), all(each == answers[0] for each in answers)
         with self._state:
             if not agreed:
                 self._agreed, self._differed_at = 0, now

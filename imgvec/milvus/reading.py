@@ -26,6 +26,7 @@ from imgvec.milvus.link import CollectionLink
 from imgvec.milvus.members import SETTLED, SETTLED_AT_LAST, Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.search_params import SearchParams
+from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
 from imgvec.store import Found, Nearest, NearestOf, VectorField, check_keywords
 from imgvec.vectors import Vectors, problem
@@ -39,10 +40,6 @@ _ANSWER_BYTES = 32 * 2**20
 _RANGED_FROM = 1000
 """The limit from which a range search is quicker where few rows score enough."""
 _NOT_LOADED = 101
-_ASKED_AT_MOST = 4
-"""Times that one answer is asked for while the members of the replicas change."""
-_MERGED_SECONDS = 2.5
-"""After which an answer is given as it is while members change, and called incomplete: it need not wait for more."""
 
 
 class Searching:
@@ -70,7 +67,7 @@ class Reader:
         self._look()
         counted = self._counted(filter)
         if self._standing() is Standing.CHANGED:  # a new member counts too few, never too many
-            counted = max(counted, *together(partial(self._counted, filter), _ASKED_AT_MOST - 1))
+            counted = max(counted, *together(partial(self._counted, filter), ASKED_AT_MOST - 1))
         return counted
 
     def _counted(self, filter: str) -> int:
@@ -112,7 +109,7 @@ class Reader:
                 hits = self._reading("search", data=data, output_fields=columns.names, **options)
                 return [searching.scoring.found(each, columns) for each in hits]
 
-            answers += self._whole(ask, limit)
+            answers += whole(ask, limit, self._watch)
         for each in answers:
             each.cut = ranged
         return answers
@@ -125,42 +122,6 @@ class Reader:
         it saves is rows sent for nothing: 109 ms became 12 ms at a limit of 12,000, but 7 ms became 9 ms at one of 10.
         """
         return field.index.type == "FLAT" and not self._link.is_lite and limit >= _RANGED_FROM
-
-    def _whole(self, ask: Callable[[], list[list[Found]]], limit: int) -> list[Nearest]:
-        """The answers, asked for again where the members of the replicas may not have all rows.
-
-        A new member only leaves rows out, so the best of several answers are never worse than one of them. But all may
-        be of one such member: what is given while members change is never called complete.
-        """
-        until = time.monotonic() + _MERGED_SECONDS
-        self._look()
-        answers = ask()
-        standing = self._standing()
-        if standing is Standing.SETTLED:
-            return [Nearest(each) for each in answers]
-        several = self._watch is not None and self._watch.several
-        if standing is Standing.CHANGED and several:
-            # at once, since one after another they go to whoever is idle: the member that has nothing to look through
-            further = together(ask, _ASKED_AT_MOST - 1, max(0.0, until - time.monotonic()))
-            self._compared([[_ids(each) for each in some] for some in (answers, *further)])
-            for again in further:
-                answers = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
-        elif standing is Standing.CHANGED or several or any(len(each) < limit for each in answers):
-            for _ in range(_ASKED_AT_MOST - 1):
-                again = ask()
-                best = [merged(*pair, limit) for pair in zip(answers, again, strict=True)]
-                agreed = all(_ids(a) == _ids(b) == _ids(c) for a, b, c in zip(answers, again, best, strict=True))
-                self._compared([agreed, True])
-                answers = best
-                if agreed:
-                    break
-        complete = standing is not Standing.CHANGED and self._standing() is not Standing.CHANGED
-        return [Nearest(each, complete=complete) for each in answers]
-
-    def _compared(self, answers: Sequence[object]) -> None:
-        """Tell the watch whether answers to one question agree."""
-        if self._watch is not None and len(answers) > 1:
-            self._watch.compared(all(each == answers[0] for each in answers))
 
     def _look(self) -> None:
         """Begin to look at the members of the replicas, beside the call that follows."""
@@ -201,7 +162,7 @@ class Reader:
             missing, level = unique[start : start + step], self._link.level(consistency_level)
             self._look()
             # a server may hide a row for the moment in which it is replaced, so what is missing is asked for again
-            for turn in range(1 if self._link.is_lite else _ASKED_AT_MOST):
+            for turn in range(1 if self._link.is_lite else ASKED_AT_MOST):
                 if turn > 1 and self._standing() is not Standing.CHANGED:
                     break
                 for row in self._query(among(missing), asked, consistency_level=level):
@@ -241,7 +202,8 @@ class Reader:
             rows = ask()
             if self._standing() is not Standing.CHANGED:
                 return rows
-            self._compared([[row[ID] for row in some] for some in (rows, *together(ask, _ASKED_AT_MOST - 1))])
+            if self._watch is not None:
+                self._watch.compared([[row[ID] for row in some] for some in (rows, *together(ask, ASKED_AT_MOST - 1))])
             if time.monotonic() > deadline:
                 raise BackendUnavailable(
                     f"the query nodes of {self._link.name!r} keep changing: rows could be missing", retryable=True
@@ -299,16 +261,6 @@ class Reader:
             raise exc from failure
         except BackendError:
             return
-
-
-def merged(one: Sequence[Found], other: Sequence[Found], limit: int) -> list[Found]:
-    """The best of two answers to one question; of a row in both, what the second says."""
-    rows = {each.id: each for each in (*one, *other)}
-    return sorted(rows.values(), key=lambda each: (-each.score, each.id))[:limit]
-
-
-def _ids(found: Sequence[Found]) -> list[str]:
-    return [each.id for each in found]
 
 
 def among(ids: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from pymilvus.exceptions import MilvusException
 
 from imgvec.milvus import members
 from imgvec.milvus.members import Standing, Watch
-from imgvec.milvus.reading import Reader, merged
+from imgvec.milvus.whole import merged, whole
 from imgvec.store import Found
 
 
@@ -48,6 +48,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return on
 
 
+SAME, OTHER = [["a", "b"], ["a", "b"]], [["a", "b"], ["b"]]
+
+
 def standing(watch: Watch) -> Standing:
     watch.look()
     return watch.standing()
@@ -80,11 +83,11 @@ def test_a_change_counts_for_half_a_minute_and_until_answers_agree(
     assert standing(watch) is Standing.CHANGED
     clock(29.5)
     assert standing(watch) is Standing.CHANGED
-    watch.compared(True)  # too early to mean anything
+    watch.compared(SAME)  # too early to mean anything
     clock(0.6)
     for _ in range(3):
         assert standing(watch) is Standing.CHANGED
-        watch.compared(True)
+        watch.compared(SAME)
     assert standing(watch) is Standing.SETTLED  # it has stayed so, and who is there has all rows by now
     milvus.now = (group(4), group(5))
     clock(0.3)
@@ -101,8 +104,8 @@ def test_answers_that_differ_put_off_when_members_are_trusted_but_not_for_ever(
     milvus.now = (group(4), group(9))
     assert standing(watch) is Standing.CHANGED
     clock(34)
-    for agreed in (True, True, False, True, True, True):
-        watch.compared(agreed)
+    for answers in (SAME, SAME, OTHER, SAME, SAME, SAME):
+        watch.compared(answers)
     clock(9.9)
     assert standing(watch) is Standing.CHANGED
     clock(0.2)
@@ -113,10 +116,10 @@ def test_answers_that_differ_put_off_when_members_are_trusted_but_not_for_ever(
     clock(40)
     assert standing(watch) is Standing.CHANGED
     for _ in range(79):
-        watch.compared(False)  # as an ingest makes them differ
+        watch.compared(OTHER)  # as an ingest makes them differ
         clock(1)
         assert standing(watch) is Standing.CHANGED
-    watch.compared(False)
+    watch.compared(OTHER)
     clock(1)
     assert standing(watch) is Standing.SETTLED
 
@@ -222,11 +225,8 @@ RIGHT, HALF = (("a", 0.9), ("b", 0.8)), (("b", 0.8), ("c", 0.1))
 def test_an_answer_is_repeated_until_two_agree(
     now: Standing, several: bool, given: list[Any], want: Any, asked: int, complete: bool
 ) -> None:
-    link: Any = SimpleNamespace(schema=None, is_lite=True)
-    reader = Reader(link, lambda: None)
-    compared: list[bool] = []
+    compared: list[list[Any]] = []
     watch: Any = SimpleNamespace(look=lambda: None, standing=lambda: now, several=several, compared=compared.append)
-    reader._watch = watch
     asks = iter([*given, *[None] * 4])
     made = []
 
@@ -234,9 +234,11 @@ def test_an_answer_is_repeated_until_two_agree(
         made.append(next(asks))
         return [found(*made[-1])]
 
-    (answer,) = reader._whole(ask, 2)
+    (answer,) = whole(ask, 2, watch)
     assert [(each.id, each.score) for each in answer] == list(want)
     assert (len(made), answer.complete) == (asked, complete)
     assert len(compared) == (1 if now is Standing.CHANGED and several else asked - 1)
     # the last one of those that are asked for one after another says that they agree
-    assert (compared or [True])[-1] is (len(set(given)) == 1 or now is not Standing.CHANGED)
+    if compared:
+        last = compared[-1]
+        assert all(each == last[0] for each in last) is (len(set(given)) == 1 or now is not Standing.CHANGED)
