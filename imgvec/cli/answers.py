@@ -105,4 +105,4 @@ def _print_table(answer: Answer, kinds: Kinds) -> None:
 
 def _tell_incomplete(complete: bool) -> None:
     if not complete:
-        notice("the answer may lack rows: the server's query nodes changed a moment ago; ask again in 30 s")
+        notice("the answer may lack rows: the server's query nodes changed a moment ago; ask again in a minute")

@@ -148,9 +148,10 @@ class Answer(Sequence[Hit]):
     collection: str = field(default="", compare=False)
     """Which collection answered, by its own name: behind an alias that was moved it is another one."""
     complete: bool = field(default=True, compare=False)
-    """False if rows may be missing although the index reached them: the query nodes of the server changed within the
-    last 30 s, and one that has just come may not have all of its rows. Ask again later. Hits that are there are right.
-    A client that began within 30 s after such a change does not know of it.
+    """False if rows may be missing although the index reached them: the query nodes of the server changed a moment ago,
+    and one that has just come may not have all of its rows. That lasts 30 s, and until answers to the same question
+    agree, at most 2 minutes. Ask again later. Hits that are there are right. A client that began within that time after
+    a change does not know of it.
     """
     error: ImgvecError | None = field(default=None, compare=False)
     """Why there are no hits: the query could not be asked. Only `search_each` gives such answers; others raise it."""
