@@ -30,7 +30,7 @@ _IMAGE = "width:160px;height:160px;object-fit:contain;background:#8882;border-ra
 def html(answer: Answer) -> str:
     """What Jupyter shows for an answer; whatever a uri or field holds is text in it."""
     short = "" if answer.shortfall is None else f"; {answer.shortfall}"
-    lacking = "" if answer.complete else "; rows may be missing, ask again in 30 s"
+    lacking = "" if answer.complete else "; rows may be missing, ask again in a minute"
     more = f"; showing the first {SHOWN}" if len(answer) > SHOWN else ""
     picture = _thumbnails(answer)
     figures = "".join(_figure(hit, picture(hit)) for hit in answer[:SHOWN])
