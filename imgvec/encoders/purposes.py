@@ -7,7 +7,8 @@ classes   to find things of one kind: cropped as the model's own processor does,
 
 Where a map was fitted for the model it comes with imgvec, made of the mean and covariance of the vectors of 1,000
 photos, one a class of ImageNet: for pypi:dinov2-small-11, 384 to 256 dimensions (tests/benchmarks/whitening.py makes
-the file, and measures what the maps are worth).
+the file, and measures what the maps are worth). They magnify rounding too: vectors in bfloat16 and float32 agree to a
+cosine of 0.9992 (classes) and 0.9990 (copies), and to 0.9999 without a map.
 """
 
 from __future__ import annotations
