@@ -48,6 +48,7 @@ class Target:
             defaults=lambda vector: self.search_defaults(vector).params,
             reopen=reopen,
             least_side=max(binding.image_size for binding in remembered.bindings.values()),
+            threads=settings.threads,
         )
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgvec.errors import QueryError, UnreadableImage
+from imgvec.errors import QueryError, SourceError, UnreadableImage
 from imgvec.images import DecodePolicy, FileReader, as_image, decode
-from imgvec.images.fetch import without_userinfo
 from imgvec.images.readers import path_trouble
 from imgvec.rows import BOX, VECTOR, VIEW
 from imgvec.search.failing import Failed, Noting
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
+from imgvec.search.paths import as_present, is_url, no_url
 from imgvec.search.stages import Stages
-from imgvec.sources import present
 from imgvec.store import Reads
 from imgvec.vectors import MIN_NORM, Vectors, problem
 
@@ -32,14 +31,14 @@ _PICTURES = (ImageFile, ImageBytes, Pixels, Crop)
 Leaf: TypeAlias = Picture | Text | StoredId | VectorQuery
 """A form that has a vector of its own."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
 VANISHES = 1e-3
 """A mix is refused whose length is below this share of its weights': an encoder in bfloat16 is no more exact than that,
 so what is left is noise."""
 
 PIXELS_AT_ONCE = 2**26
-"""Of decoded pictures that wait for the encoder, at 3 bytes each; one picture may have more."""
+"""Of decoded pictures that wait for the encoder, at 3 bytes each; those that are being decoded come on top."""
+_WAITING = 2
+"""Pictures that are decoded at once, for each thread."""
 
 
 class Reopen(Protocol):
@@ -58,7 +57,7 @@ class FormEncoder:
     since loading one takes seconds.
 
     Pictures are read so large as the encoder that looks at the most pixels, of `least_side`, wants them: as an ingest
-    reads them.
+    reads them. Files are decoded in so many `threads`.
     """
 
     def __init__(
@@ -71,8 +70,9 @@ class FormEncoder:
         decoding: DecodePolicy | None = None,
         reopen: Reopen | None = None,
         least_side: int = 0,
+        threads: int = 1,
     ) -> None:
-        self._store, self._reopen, self._least_side = store, reopen, least_side
+        self._store, self._reopen, self._least_side, self._threads = store, reopen, least_side, threads
         self._encoder = encoder
         self._max_pixels, self._max_bytes, self._decoding = max_pixels, max_bytes, decoding
 
@@ -154,16 +154,39 @@ class FormEncoder:
     ) -> Iterator[tuple[list[int], list[Image.Image]]]:
         """The pictures with their numbers, as many at once as `PIXELS_AT_ONCE` allows."""
         numbers, images, pixels = list[int](), list[Image.Image](), 0
-        for number, picture in pictures.items():
-            with stages("decode"), noting(number):
-                images.append(self._image(picture, max(self._least_side, side)))
-                numbers.append(number)
-                pixels += images[-1].width * images[-1].height
-            if pixels >= PIXELS_AT_ONCE:
-                yield numbers, images
-                numbers, images, pixels = [], [], 0
+        places, window = list(pictures), _WAITING * self._threads
+        for start in range(0, len(places), window):
+            some = places[start : start + window]
+            with stages("decode"):
+                decoded = self._decoded_beside([pictures[number] for number in some], max(self._least_side, side))
+            for number, image in zip(some, decoded, strict=True):
+                if isinstance(image, Exception):
+                    with noting(number):
+                        raise image
+                else:
+                    images.append(image)
+                    numbers.append(number)
+                    pixels += image.width * image.height
+                if pixels >= PIXELS_AT_ONCE:
+                    yield numbers, images
+                    numbers, images, pixels = [], [], 0
         if images:
             yield numbers, images
+
+    def _decoded_beside(self, pictures: Sequence[Picture], side: int) -> list[Image.Image | Exception]:
+        """Each picture, or why it cannot be had; files in threads, which a single one does not need."""
+
+        def decoded(picture: Picture) -> Image.Image | Exception:
+            try:
+                return self._image(picture, side)
+            except (QueryError, UnreadableImage, SourceError) as exc:
+                return exc
+
+        # an image in memory is its caller's, who may have given it twice: no two threads may open it
+        if len(pictures) == 1 or not all(isinstance(picture, ImageFile | ImageBytes) for picture in pictures):
+            return [decoded(picture) for picture in pictures]
+        with ThreadPoolExecutor(min(self._threads, len(pictures)), "imgvec-decode") as pool:
+            return list(pool.map(decoded, pictures))
 
     def _image(self, form: Picture | StoredId, min_side: int | None) -> Image.Image:
         """Upright and RGB; whole, whatever its size, where `min_side` is None."""
@@ -205,29 +228,6 @@ class FormEncoder:
 
     def _decoded(self, data: bytes, uri: str, min_side: int | None) -> Image.Image:
         return decode(data, uri=uri, max_pixels=self._max_pixels, min_side=min_side, policy=self._decoding).image
-
-
-def as_present(path: Path) -> Path:
-    """The path of the file that is called so, however the accents of its name are composed."""
-    path = path.expanduser()
-    if os.path.exists(path):  # noqa: PTH110 - which knows no error, whatever the name
-        return path
-    there = absolute = str(path.absolute())
-    try:
-        there = present(absolute)
-    except ValueError as exc:
-        raise UnreadableImage(str(path), "unusable name", f"{exc}: spell it exactly") from exc
-    return path if there == absolute else Path(there)
-
-
-def is_url(text: str) -> bool:
-    return _URL.match(text) is not None
-
-
-def no_url(text: str) -> QueryError:
-    """What to say of one: to fetch it for whoever asks would let him reach what only this machine can."""
-    url = without_userinfo(text)
-    return QueryError(f"{url!r} is a URL, and queries are not fetched: pass the path or the bytes of the image")
 
 
 def needs_encoder(forms: Sequence[Form]) -> bool:

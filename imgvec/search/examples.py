@@ -15,8 +15,8 @@ from imgvec.errors import QueryError, UnreadableImage
 from imgvec.filters import Filter, Raw, field
 from imgvec.images import FileReader, content_hash
 from imgvec.rows import CONTENT_HASH, ID, IMAGE_ID
-from imgvec.search.encoding import as_present
 from imgvec.search.forms import FORMS, Crop, Form, ImageBytes, ImageFile, Like, StoredId
+from imgvec.search.paths import as_present
 from imgvec.search.strategies import Strategy
 from imgvec.store import Reads
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
-from imgvec.search.encoding import as_present, is_url, no_url
 from imgvec.search.failing import Unasked, Wanted
 from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery, as_array
+from imgvec.search.paths import as_present, is_url, no_url
 from imgvec.sources import IMAGE_SUFFIXES
 
 Query: TypeAlias = Form | str | Path | bytes | Image.Image | NDArray[Any] | Sequence[float]

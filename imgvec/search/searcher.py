@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 class Searcher:
     """Searches one collection.
 
-    `encoder` and `least_side` are as `FormEncoder` says. `defaults` gives, for a vector's name, the search parameters
-    of its index that hold where a request does not say, and `reopen` opens a stored picture again, for crops and
-    thumbnails.
+    `encoder`, `least_side` and `threads` are as `FormEncoder` says. `defaults` gives, for a vector's name, the search
+    parameters of its index that hold where a request does not say, and `reopen` opens a stored picture again, for crops
+    and thumbnails.
     """
 
     def __init__(
@@ -52,11 +52,12 @@ class Searcher:
         defaults: Callable[[str], Mapping[str, Any]] = lambda _: {},
         reopen: Reopen | None = None,
         least_side: int = 0,
+        threads: int = 1,
     ) -> None:
         self._store, self._defaults = store, defaults
         self._forms = FormEncoder(
             store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
-            least_side=least_side,
+            least_side=least_side, threads=threads,
         )  # fmt: skip
         self._picture = None if reopen is None else self._forms.stored_picture
 

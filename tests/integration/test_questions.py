@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,33 @@ def test_few_pictures_are_held_at_once(photos: ImageCollection, monkeypatch: pyt
         assert scored(answer) == exact(photos, vector, 3)
     monkeypatch.setattr(many, "BYTES_AT_ONCE", 1)
     assert len(list(many._batches([many.ImageBytes(b"12"), many.ImageBytes(b"3")]))) == 2
+
+
+def test_files_are_decoded_in_threads_and_stay_in_order(
+    photos: ImageCollection, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for another one, so that one thread alone would wait in vain."""
+    both = threading.Barrier(2)
+    decode, where = encoding.decode, set[str]()
+
+    def together(*given: Any, **options: Any) -> Any:
+        both.wait(20)
+        where.add(threading.current_thread().name)
+        return decode(*given, **options)
+
+    monkeypatch.setattr(photos.handle.target.searcher._forms, "_threads", 2)
+    monkeypatch.setattr(encoding, "decode", together)
+    paths = sorted(pictures.rglob("*.jpg"))
+    vectors = photos.vectors(paths)
+    assert all(name.startswith("imgvec-decode") for name in where)
+    assert len(where) == 2
+    monkeypatch.setattr(encoding, "decode", decode)
+    np.testing.assert_allclose(vectors, np.concatenate([photos.vectors([path]) for path in paths]), atol=1e-6)
+    paths[5].write_bytes(b"broken")
+    with pytest.raises(UnreadableImage, match=paths[5].name):
+        photos.vectors(paths)
+    twice = Image.open(paths[0])  # not read yet
+    assert len(photos.search_many([twice, twice])) == 2
 
 
 def test_a_source_of_queries(photos: ImageCollection, pictures: Path, tmp_path: Path) -> None:
