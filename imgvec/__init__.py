@@ -55,8 +55,9 @@ if TYPE_CHECKING:
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
+    from imgvec.search.pages import Pages
     from imgvec.search.recommending import Recommendation
-    from imgvec.search.request import SearchOptions
+    from imgvec.search.request import PageOptions, SearchOptions
     from imgvec.search.strategies import RecommendOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
@@ -89,6 +90,8 @@ _HOMES = {
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
     "LoadOptions": "imgvec.deployment",
+    "PageOptions": "imgvec.search.request",
+    "Pages": "imgvec.search.pages",
     "Pixels": "imgvec.search.forms",
     "PlanOptions": "imgvec.indexes.workload",
     "Progress": "imgvec.progress",
@@ -148,6 +151,8 @@ __all__ = [
     "IngestReport",
     "Like",
     "LoadOptions",
+    "PageOptions",
+    "Pages",
     "Pixels",
     "PlanOptions",
     "Progress",

@@ -29,7 +29,8 @@ from imgvec.rows import VECTOR
 from imgvec.search import many
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.guessing import Query, all_guessed, each_guessed, guessed
-from imgvec.search.request import SearchOptions
+from imgvec.search.pages import Pages
+from imgvec.search.request import PageOptions, SearchOptions
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec, reopen
 from imgvec.sources.reopening import Roots
@@ -223,6 +224,15 @@ class ImageCollection:
             wanted = each_guessed(queries)
         ask = partial(self.handle.search_but_failed, options=asked)
         return many.each_answer(wanted, ask, lambda each: many.without_answer(each, asked, self.name))
+
+    @documented(PageOptions)
+    def pages(self, query: Query, **options: Unpack[PageOptions]) -> Pages:
+        """The hits of one query page by page: an iterator of tuples of hits.
+
+        The first call ranks the rows, up to `most` of them, and keeps their ids and scores: each that still exists
+        comes once, whatever is written and deleted between the pages. Raises as `search`.
+        """
+        return self.handle.pages(guessed(query), options)
 
     @property
     def search_defaults(self) -> SearchDefaults:

@@ -27,7 +27,8 @@ from imgvec.search.encoding import dims, needs_encoder
 from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
 from imgvec.search.many import answers_but_failed
-from imgvec.search.request import SearchOptions
+from imgvec.search.pages import Pages
+from imgvec.search.request import PageOptions, SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
 from imgvec.target import Target
@@ -112,6 +113,11 @@ class Handle:
         """`Searcher.search`, of the target that the forms fit."""
         vector = options.get("vector", VECTOR)
         return self._asked(forms, vector, lambda searcher: searcher.search(forms, **options))
+
+    def pages(self, form: Form, options: PageOptions) -> Pages:
+        """`Searcher.pages`, likewise; its pages are of the target of now, wherever the alias leads later."""
+        vector = options.get("vector", VECTOR)
+        return self._asked([form], vector, lambda searcher: searcher.pages(form, **options))
 
     def search_but_failed(self, forms: Sequence[Form], failed: Failed, options: SearchOptions) -> list[Answer]:
         """`answers_but_failed`, likewise."""

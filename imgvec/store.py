@@ -210,6 +210,8 @@ class NearestOf(TypedDict, total=False):
     min_score: float | None
     """Rows with a lower score are not wanted: they are left out where that is cheaper for the backend, and come where
     it is not."""
+    max_score: float | None
+    """Rows with a higher score are left out, but for what rounding does to those within a millionth of it."""
     vector: str
     """The name of the vector to compare by, whose `dim`, metric and index it is; the main one's if left out."""
 

@@ -141,7 +141,9 @@ class FakeStore(Store):
         answers = []
         for query in vectors:
             scores = true_scores(by.metric_type, query, stored)
-            best = sorted(zip(-scores, ids, strict=True))[: asked["limit"]]
+            most = asked.get("max_score")
+            ranked = sorted(zip(-scores, ids, strict=True))
+            best = [each for each in ranked if most is None or -each[0] <= most + 1e-6][: asked["limit"]]
             answers.append([self._found(id_, -float(less), fields, by.metric_type) for less, id_ in best])
         return answers
 

@@ -62,13 +62,19 @@ class Scoring:
             vector.metric_type, (1.0, 0.0)
         )
 
-    def radius(self, least: float) -> float:
-        """The distance at which Milvus's range search begins to leave out, which is not yet where the score is `least`.
+    def range(self, least: float | None, most: float | None) -> dict[str, float]:
+        """The parameters of Milvus's range search for the scores between two, or from one or up to one.
 
-        Milvus leaves out what is at the distance itself, and compares in float32.
+        Milvus leaves out what is at the radius itself, wants one where there is another bound, and may round a distance
+        otherwise than it did before: so both are put a millionth further out.
         """
-        distance = (least - self._offset) / self._slope
-        return distance - float(np.copysign(1e-5 * (1 + abs(distance)), self._slope))
+        radius = -float(np.copysign(3e38, self._slope)) if least is None else self._distance(least, -1)
+        return {"radius": radius, **({} if most is None else {"range_filter": self._distance(most, 1)})}
+
+    def _distance(self, score: float, out: int) -> float:
+        """Of a score, put further out: up for 1, down for -1, as scores go."""
+        distance = (score - self._offset) / self._slope
+        return distance + out * float(np.copysign(1e-6 * (1 + abs(distance)), self._slope))
 
     def found(self, hits: Any, columns: Columns) -> list[Found]:
         """One query's hits, best first, equal scores in the order of their ids."""

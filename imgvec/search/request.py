@@ -16,19 +16,14 @@ if TYPE_CHECKING:
     from imgvec.search.examples import Examples
     from imgvec.search.forms import Form
 
+MOST_KEPT = 65_536
+"""Rows that pages keep: a range search of Milvus Lite reaches five times the rows of one call, and no further."""
 
-class SearchOptions(TypedDict, total=False):
-    """The options of `ImageCollection.search` and `search_many`."""
 
-    limit: Annotated[
-        int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits, or of groups with group_by.")
-    ]
+class RankingOptions(TypedDict, total=False):
+    """How the rows that match are ranked, and what comes with each hit."""
+
     vector: VectorName
-    offset: Annotated[
-        int,
-        # Milvus's own offset is unstable over equal scores: the hits before it are fetched too, and cut off here
-        Option(0, at_least=0, help="Number of hits, or groups, to skip."),
-    ]
     where: Annotated[
         Filter | str | None,
         Option(
@@ -39,6 +34,37 @@ class SearchOptions(TypedDict, total=False):
     ]
     min_score: Annotated[
         float | None, Option(metavar="S", help="Leave out hits with a lower score; 1 is the same picture.")
+    ]
+    params: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            flags=("-p", "--param"),
+            metavar="KEY=VALUE",
+            help="Search parameter of the index, such as ef=128; repeatable.",
+        ),
+    ]
+    views: Annotated[
+        bool, Option(False, help="Return every view that is found, instead of each picture once with its best view.")
+    ]
+    output_fields: Annotated[
+        Sequence[str] | None, Option(shell=False, help="Fields to return with each hit; by default all scalar fields.")
+    ]
+    consistency_level: Annotated[
+        Literal["Strong", "Bounded", "Session", "Eventually"] | None,
+        Option(shell=False, help="Strong, Bounded, Session or Eventually; by default the collection's own level."),
+    ]
+
+
+class SearchOptions(RankingOptions, total=False):
+    """The options of `ImageCollection.search` and `search_many`."""
+
+    limit: Annotated[
+        int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits, or of groups with group_by.")
+    ]
+    offset: Annotated[
+        int,
+        # Milvus's own offset is unstable over equal scores: the hits before it are fetched too, and cut off here
+        Option(0, at_least=0, help="Number of hits, or groups, to skip."),
     ]
     group_by: Annotated[
         Sequence[str] | None,
@@ -78,23 +104,14 @@ class SearchOptions(TypedDict, total=False):
             help="Best hits from which collapse, diversity and order_by choose.",
         ),
     ]
-    output_fields: Annotated[
-        Sequence[str] | None, Option(shell=False, help="Fields to return with each hit; by default all scalar fields.")
-    ]
-    params: Annotated[
-        Mapping[str, Any] | None,
-        Option(
-            flags=("-p", "--param"),
-            metavar="KEY=VALUE",
-            help="Search parameter of the index, such as ef=128; repeatable.",
-        ),
-    ]
-    views: Annotated[
-        bool, Option(False, help="Return every view that is found, instead of each picture once with its best view.")
-    ]
-    consistency_level: Annotated[
-        Literal["Strong", "Bounded", "Session", "Eventually"] | None,
-        Option(shell=False, help="Strong, Bounded, Session or Eventually; by default the collection's own level."),
+
+
+class PageOptions(RankingOptions, total=False):
+    """The options of `ImageCollection.pages`."""
+
+    size: Annotated[int, Option(20, at_least=1, at_most=1000, help="Hits of a page.")]
+    most: Annotated[
+        int, Option(16_384, at_least=1, at_most=MOST_KEPT, help="Rows of the ranking that are kept, and no more given.")
     ]
 
 

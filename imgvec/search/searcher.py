@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from imgvec.errors import OptionError, QueryError
 from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
-from imgvec.rows import URI, VECTOR
+from imgvec.rows import ID, IMAGE_ID, URI, VECTOR
 from imgvec.search.afterwork import AfterWork, Outcome
 from imgvec.search.answer import Answer, Asked, Group
 from imgvec.search.counts import Counts
@@ -23,8 +24,9 @@ from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
 from imgvec.search.grouping import PLACE, hit
+from imgvec.search.pages import Pages, ranked
 from imgvec.search.ranking import Ask, Ranking, Told, both, together
-from imgvec.search.request import Request, SearchOptions
+from imgvec.search.request import PageOptions, RankingOptions, Request, SearchOptions
 from imgvec.search.stages import Stages
 from imgvec.store import Found, Searches, vector_named
 from imgvec.vectors import Vectors
@@ -79,11 +81,7 @@ class Searcher:
         with stages("total"):
             vectors, encoded = self._forms.vectors(forms, stages, vector)
             expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
-            ranking = Ranking(
-                self._store.vectors[vector].most_hits,
-                None if asked["views"] else self._store.most_views,
-                asked["min_score"],
-            )
+            ranking = self._ranking(asked)
             shown = self._output_fields(asked["output_fields"])
             fields = list(dict.fromkeys([*shown, *work.fields]))
 
@@ -114,6 +112,49 @@ class Searcher:
             )
             for form, (outcome, told) in zip(forms, outcomes, strict=True)
         ]
+
+    def pages(self, form: Form, **options: Unpack[PageOptions]) -> Pages:
+        """The hits of one query page by page; see `Pages`. Raises as `search`."""
+        asked = settled(PageOptions, options)
+        vector = self._known(asked["vector"])
+        expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
+        ranking = self._ranking(asked)
+        shown = ["*"] if asked["output_fields"] is None else self._output_fields(asked["output_fields"])
+        params = {**self._defaults(vector), **(asked["params"] or {})}
+        vectors, encoded = self._forms.vectors([form], Stages(), vector)
+
+        def nearest(limit: int, most: float | None) -> Sequence[Found]:
+            return self._store.search(
+                vectors,
+                limit=limit,
+                filter=expression,
+                output_fields=[] if ranking.most_views is None else [IMAGE_ID],
+                params=params,
+                consistency_level=asked["consistency_level"],
+                min_score=asked["min_score"],
+                max_score=most,
+                vector=vector,
+            )[0]
+
+        kept, truncated, complete = ranked(nearest, ranking, asked["most"])
+        if encoded:
+            self._store.check_same()
+        views = self._store.most_views is not None
+        return Pages(
+            kept,
+            truncated=truncated,
+            complete=complete,
+            size=asked["size"],
+            fetch=partial(self._store.get, output_fields=shown),
+            made=lambda found, row: hit(replace(found, fields=row), views=views, hidden=frozenset({ID})),
+        )
+
+    def _ranking(self, asked: RankingOptions) -> Ranking:
+        return Ranking(
+            self._store.vectors[asked["vector"]].most_hits,
+            None if asked["views"] else self._store.most_views,
+            asked["min_score"],
+        )
 
     def vectors(
         self,

@@ -31,6 +31,8 @@ def test_the_public_names() -> None:
         "IngestReport",
         "Like",
         "LoadOptions",
+        "PageOptions",
+        "Pages",
         "Pixels",
         "PlanOptions",
         "Progress",

@@ -211,6 +211,16 @@ def test_pages_are_the_slices_of_a_longer_answer(filled: Filled) -> None:
             assert pages == whole
 
 
+@pytest.mark.parametrize("least", [-0.5, 0.25, 0.5, 1.0])
+def test_a_large_limit_is_cut_by_a_server_itself(filled: Filled, least: float) -> None:
+    """By a range search that leaves out what is at its radius: hits of just that score come all the same."""
+    for seed in range(3):
+        answer = check(filled, quarters(1, 6000 + seed)[0], {"limit": 1000, "min_score": least})
+        by_milvus = filled.store.capabilities.kind == "server"
+        assert ("min_score" in answer.profile.pushed) is by_milvus
+        assert answer.shortfall == Shortfall(1000 - len(answer), "min_score")
+
+
 def test_why_there_are_fewer(filled: Filled) -> None:
     query = quarters(1, 4000)[0]
     albums = len({one["album"] for one in filled.rows})
