@@ -33,6 +33,8 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
         _print_csv(_rows(answer, kinds), [])
     else:
         _print_table(answer, kinds)
+    for name, facet in answer.facets.items():
+        click.echo(f"{name}: {facet}", err=True)  # stdout is for hits
     _tell_incomplete(answer.complete)
     if short is None:
         return

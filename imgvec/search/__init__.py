@@ -8,6 +8,7 @@
     ranking    how deep Milvus's ranking is looked up
     afterwork  what becomes of the ranking, in one order: cut, collapse, group, diversify, order, slice
     group_by   groups;  diversity  near-duplicates and maximal marginal relevance
+    facets     how often values occur, among the rows that match or the hits
     pages      the ranking kept, and its rows page by page
     counts     why an answer has fewer hits than asked for;  profile  how it came about
     many       any number of queries, in batches

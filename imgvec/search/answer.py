@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
+    from imgvec.search.facets import Facet
     from imgvec.search.forms import Box
     from imgvec.search.profile import Profile
 
@@ -140,6 +141,8 @@ class Answer(Sequence[Hit]):
     hits: tuple[Hit, ...]
     groups: tuple[Group, ...] = ()
     """Where the request asked for groups, best first; the hits are theirs, one group after another."""
+    facets: Mapping[str, Facet] = field(default_factory=dict, kw_only=True)
+    """By field, how often each value occurs, where that was asked for; each says among what."""
     verdict: Verdict | None = None
     """None for a collection that was not calibrated."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -199,6 +202,7 @@ class Answer(Sequence[Hit]):
             "error": None if self.error is None else str(self.error),
             "hits": [hit.to_dict() for hit in self.hits],
             "groups": [group.to_dict() for group in self.groups],
+            "facets": {name: facet.to_dict() for name, facet in self.facets.items()},
             "complete": self.complete,
             "shortfall": None if short is None else short.to_dict(),
             "verdict": None if self.verdict is None else self.verdict.to_dict(),

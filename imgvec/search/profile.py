@@ -61,6 +61,7 @@ def profile(answer: Answer, *, views: bool) -> Profile:
         "diversity": bool(options["diversity"]),
         "order_by": options["order_by"] is not None,
         "offset": options["offset"] > 0,
+        "facet": bool(options["facet"]),
     }
     return Profile(
         ("nearest rows", *(["where"] if answer.request.expression else []), *(["min_score"] if cut and pushed else [])),

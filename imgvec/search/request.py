@@ -104,6 +104,10 @@ class SearchOptions(RankingOptions, total=False):
             help="Best hits from which collapse, diversity and order_by choose.",
         ),
     ]
+    facet: Annotated[
+        Sequence[str] | None,
+        Option(metavar="FIELD", help="Count the values of this field among all rows that match; repeatable."),
+    ]
 
 
 class PageOptions(RankingOptions, total=False):

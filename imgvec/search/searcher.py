@@ -21,6 +21,7 @@ from imgvec.search.afterwork import AfterWork, Outcome
 from imgvec.search.answer import Answer, Asked, Group
 from imgvec.search.counts import Counts
 from imgvec.search.encoding import FormEncoder, Reopen
+from imgvec.search.facets import check_facets, of_hits, of_rows
 from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
 from imgvec.search.grouping import PLACE, hit
@@ -75,6 +76,7 @@ class Searcher:
         vector = self._known(given["vector"])
         asked = altered(given, {"params": {**self._defaults(vector), **(given["params"] or {})}})
         work = AfterWork.of(asked, self._store)
+        check_facets(asked["facet"] or (), self._store)
         if not forms:
             return []
         stages = Stages()
@@ -83,7 +85,7 @@ class Searcher:
             expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
             ranking = self._ranking(asked)
             shown = self._output_fields(asked["output_fields"])
-            fields = list(dict.fromkeys([*shown, *work.fields]))
+            fields = list(dict.fromkeys([*shown, *work.fields, *(asked["facet"] or ())]))
 
             def nearest(places: Sequence[int], ask: Ask) -> Sequence[Sequence[Found]]:
                 with stages("search"), _with_offset(asked["offset"], work.wanted):
@@ -102,16 +104,25 @@ class Searcher:
             if encoded:
                 # afterwards, so that nothing can come between: the answer was of the collection the encoder is for
                 self._store.check_same()
+            counted = None
+            if asked["facet"]:
+                with stages("facets"):
+                    pictures = ranking.most_views is not None
+                    counted = of_rows(asked["facet"], self._store, expression, pictures=pictures)
         if work.grouping or work.bounded:
             stages.rest("after", "total")
         hidden = frozenset(fields).difference(shown)
         counts = Counts(self._store, expression, ranking.most_views)
-        return [
+        answers = [
             self._answer(
                 Request(form, asked, expression), outcome, told, stages, partial(counts, outcome, work), hidden
             )
             for form, (outcome, told) in zip(forms, outcomes, strict=True)
         ]
+        if names := asked["facet"]:
+            each = (counted or of_hits(names, outcome.hits) for outcome, _ in outcomes)
+            answers = [replace(answer, facets=found) for answer, found in zip(answers, each, strict=True)]
+        return answers
 
     def pages(self, form: Form, **options: Unpack[PageOptions]) -> Pages:
         """The hits of one query page by page; see `Pages`. Raises as `search`."""

@@ -131,6 +131,10 @@ def test_groups_diversity_and_order(filled: str) -> None:
     assert hits[1]["score"] < plain[1]["score"]
     said = imgvec(*asked, "--order-by=-width", "--profile", "-o", "paths").stderr.splitlines()
     assert said[1] == "here:      order_by"
+    counted = imgvec(*asked, "--facet", "album", "-o", "paths")
+    assert (counted.stderr, len(counted.stdout.splitlines())) == (
+        "album: album0 10, album1 10 (of 20 matching rows)\n", 2
+    )  # fmt: skip
     few = imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "9", "--collapse", "-1").stderr
     assert few == "Note: 8 fewer than asked for: the others are too similar to these\n"
     assert "--profile is of one query" in imgvec("search", "--queries", ".", "-c", "trip", "--profile", status=2).stderr

@@ -6,6 +6,7 @@ and many of them are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from rows import row
 
 from imgvec.errors import OptionError, QueryError, UnsupportedByBackend
 from imgvec.milvus import Store
-from imgvec.search import group_by
+from imgvec.search import facets, group_by
 from imgvec.search.answer import Answer, Shortfall
 from imgvec.search.forms import VectorQuery
 from imgvec.search.searcher import Searcher
@@ -239,6 +240,29 @@ def test_why_there_are_fewer(filled: Filled) -> None:
     assert few.shortfall == Shortfall(ROWS - len(few), "collapse")
     assert why(limit=ROWS, candidates=1000, order_by="rank") is None
     assert why(limit=ROWS + 1, candidates=1000, order_by="rank") == Shortfall(1, "rows")
+
+
+def test_facets_count_the_rows_that_match_or_the_hits(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, names = quarters(1, 7000)[0], ["album", "liked", "brand"]
+    matching = [one for one in filled.rows if one["rank"] >= 3]
+
+    def counted(rows: list[dict[str, Any]]) -> dict[str, dict[Any, int]]:
+        return {name: dict(Counter(one[name] for one in rows)) for name in names}
+
+    answer = filled.ask(query, limit=5, where="rank >= 3", facet=names, output_fields=["width"])
+    assert {name: dict(facet.counts) for name, facet in answer.facets.items()} == counted(matching)
+    assert {(facet.over, facet.total) for facet in answer.facets.values()} == {("rows", len(matching))}
+    numbers = list(answer.facets["album"].counts.values())
+    assert numbers == sorted(numbers, reverse=True)
+    assert [set(hit.fields) for hit in answer] == [{"width"}] * 5
+    assert answer.profile.client == ("facet",)
+    monkeypatch.setattr(facets, "MOST_COUNTED", len(matching) - 1)
+    answer = filled.ask(query, limit=30, where="rank >= 3", facet=names)
+    hits = {hit.id for hit in answer}
+    assert {name: dict(facet.counts) for name, facet in answer.facets.items()} == counted(
+        [one for one in matching if one["id"] in hits]
+    )
+    assert {(facet.over, facet.total) for facet in answer.facets.values()} == {("hits", 30)}
 
 
 @pytest.mark.parametrize(
