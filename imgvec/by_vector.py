@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from imgvec.filters import FieldType
+from imgvec.filters import Dialect, FieldType
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
 from imgvec.store import Found, Indexes, IndexInfo, IndexState, NearestOf, Searches, VectorField, vector_named
@@ -75,6 +75,10 @@ class _Searches(Searches):
     @property
     def most_views(self) -> int | None:
         return self._store.most_views
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._store.dialect
 
     @property
     def dynamic(self) -> bool:

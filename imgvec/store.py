@@ -20,7 +20,7 @@ from typing import Any, Protocol, Required, Self
 from typing_extensions import TypedDict, Unpack
 
 from imgvec.errors import QueryError
-from imgvec.filters import FieldType
+from imgvec.filters import Dialect, FieldType, Filter, render
 from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
 
@@ -161,6 +161,18 @@ class Reads(Protocol):
 
     @property
     def dynamic(self) -> bool: ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the expressions of its filters can say."""
+        ...
+
+    def rendered(self, where: Filter | str | None) -> str:
+        """The expression of a filter for `filter`, empty for all rows; calls nothing.
+
+        Raises `FilterError`, and `UnsupportedByBackend` for what the backend does not read, or silently reads wrongly.
+        """
+        return render(where, self.fields, dynamic=self.dynamic, dialect=self.dialect)
 
     def check_same(self) -> None:
         """Raise if the opened collection no longer exists.

@@ -9,7 +9,7 @@ from typing import Any
 from imgvec import kept
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Encoder
-from imgvec.filters import Filter, render
+from imgvec.filters import Filter
 from imgvec.images import DecodePolicy
 from imgvec.ingest import StoredPictures
 from imgvec.loading import Encoders
@@ -86,7 +86,7 @@ class Target:
 
     def rendered(self, where: Filter | str | None) -> str:
         """The Milvus expression of a filter; raises `FilterError`."""
-        return render(where, self.store.fields, dynamic=self.store.dynamic)
+        return self.store.rendered(where)
 
     def describe(self) -> dict[str, Any]:
         """What the collection is, for JSON."""

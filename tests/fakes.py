@@ -15,7 +15,7 @@ from PIL import Image
 from typing_extensions import Unpack
 
 from imgvec.encoders.protocol import Binding, Pixels
-from imgvec.filters import FieldType
+from imgvec.filters import Dialect, FieldType
 from imgvec.indexes.scores import true_scores
 from imgvec.progress import OnProgress, Telling
 from imgvec.store import Found, IndexInfo, IndexState, NearestOf, Store, VectorField, check_keywords
@@ -75,6 +75,7 @@ class FakeStore(Store):
     metric_type: str = "COSINE"
     index: IndexInfo = IndexInfo("FLAT", {})
     dynamic: bool = True
+    dialect: Dialect = Dialect("the fake")
     most_views: int | None = None
     fields: Mapping[str, FieldType] = MappingProxyType(
         {"id": FieldType("VARCHAR"), "uri": FieldType("VARCHAR"), "album": FieldType("VARCHAR")}

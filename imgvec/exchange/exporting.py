@@ -28,7 +28,6 @@ from imgvec.exchange.finishing import npy, one_parquet, parts, whole
 from imgvec.exchange.options import ExportOptions
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
-from imgvec.filters import render
 from imgvec.filters.fields import text_literal
 from imgvec.options import documented, settled
 from imgvec.progress import Telling
@@ -100,7 +99,7 @@ def export_vectors(
             f"{target}: an .npy file holds one vector a row, and {collection.name!r} has {', '.join(store.vectors)}: "
             "export to Parquet"
         )
-    expression = render(asked["where"], store.fields, dynamic=store.dynamic)
+    expression = store.rendered(asked["where"])
     columns = arrow.schema(store)
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip

@@ -29,9 +29,11 @@ comparison of a field with values: there dates, 32-bit floats and whole numbers 
 means what it means to the backend.
 """
 
+from imgvec.filters.dialect import Dialect
 from imgvec.filters.equals import equals_text, range_text
-from imgvec.filters.expressions import Field, Filter, Raw, dynamic, field
+from imgvec.filters.expressions import Filter, Raw
 from imgvec.filters.fields import FieldType
+from imgvec.filters.places import Field, dynamic, field
 from imgvec.filters.render import render
 
-__all__ = ["Field", "FieldType", "Filter", "Raw", "dynamic", "equals_text", "field", "range_text", "render"]
+__all__ = ["Dialect", "Field", "FieldType", "Filter", "Raw", "dynamic", "equals_text", "field", "range_text", "render"]

@@ -20,23 +20,14 @@ from imgvec.dates import Span
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import Operator, Path, Scalar
 from imgvec.filters.fields import FLOATS, INT_BITS, Fields, FieldType, literal
+from imgvec.filters.tokens import YEAR, Token, unquoted
 
 _ORDER = ("==", "!=", "<", "<=", ">", ">=")
 _MIRRORED: dict[str, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "**", "<<", ">>", "&", "|", "^", "~"})
-_YEAR, _PART = re.compile(r"\d{4}"), re.compile(r"\d{1,2}")
 _WORDS = frozenset({"and", "or", "not", "in", "(", "[", ",", "&&", "||", "!", *_ORDER})
 """After which a sign belongs to the number behind it."""
 _BEYOND = 2**63
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A piece of the expression; `column` counts from 1."""
-
-    kind: str
-    text: str
-    column: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +51,6 @@ class _Sent:
 
 Compare = Callable[[Path, Operator, Scalar], str]
 """Renders a comparison with a date as the typed filters do."""
-
-
-def check_arithmetic(tokens: Sequence[Token]) -> None:
-    """Refuse dates without quotes, which Milvus takes for sums: `2024-01-01` is 2022."""
-    for at in range(len(tokens) - 4):
-        year, first, month, second, day = tokens[at : at + 5]
-        if (
-            first.text in ("-", "/")
-            and first.text == second.text
-            and _YEAR.fullmatch(year.text)
-            and _PART.fullmatch(month.text)
-            and _PART.fullmatch(day.text)
-        ):
-            found = "".join(token.text for token in tokens[at : at + 5])
-            raise unquoted(found, year.column)
-
-
-def unquoted(found: str, column: int) -> FilterError:
-    """The error for a date that is written without quotes."""
-    example = found if _YEAR.match(found) and "T" not in found else "2024-06-01"
-    return FilterError(
-        f'{found} at column {column} is arithmetic in Milvus, not a date: put it in quotes, as in "{example}"'
-    )
 
 
 def rewritten(
@@ -182,7 +150,7 @@ def _rewrite(view: _View, place: int, words: list[str], kind: FieldType, compare
 
 def _check_sum(view: _View, place: int, kind: FieldType) -> None:
     """A year and what looks like a month after a date field: surely not meant as a subtraction."""
-    if kind.is_date and view.text(place + 3) in ("-", "/") and _YEAR.fullmatch(view.text(place + 2)):
+    if kind.is_date and view.text(place + 3) in ("-", "/") and YEAR.fullmatch(view.text(place + 2)):
         found = "".join(view.text(at) for at in range(place + 2, place + 5))
         raise unquoted(found, view[place + 2].column)
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from imgvec.dates import Span
 from imgvec.errors import FilterError
-from imgvec.filters.expressions import Field, Filter, Scalar, field
-from imgvec.filters.expressions import dynamic as dynamic_field
+from imgvec.filters.expressions import Filter, Scalar
 from imgvec.filters.fields import Fields, FieldType
+from imgvec.filters.places import Field, field
+from imgvec.filters.places import dynamic as dynamic_field
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = 400

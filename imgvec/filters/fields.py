@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 from imgvec.dates import Span, span
 from imgvec.errors import FilterError
+from imgvec.filters.dialect import EVERY, EVERYWHERE, LITE_FUNCTIONS, SINCE, Dialect
 from imgvec.filters.expressions import Path, Scalar
 from imgvec.meant import suggestion
 
 INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+SMALL_INTEGERS = ("INT8", "INT16", "INT32")
+"""That a 64-bit float holds without loss."""
 FLOATS = {"FLOAT", "DOUBLE"}
 _SCALARS = {*INT_BITS, *FLOATS, "BOOL", "VARCHAR"}
+LARGEST = {"FLOAT": 3.4028234663852886e38, "DOUBLE": 1.7976931348623157e308}
+"""Of the finite floats of a type."""
 _MAX_INT = 2**63 - 1  # and the least is its negative: Milvus 2.3 cannot read -2**63
 
 # Words that Milvus or Milvus Lite reads as something other than a name, in lower case. Functions are listed apart.
 KEYWORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "exists", "true", "false", "iso", "interval"})
-FUNCTIONS = frozenset(
-    {f"{kind}_contains{which}" for kind in ("json", "array") for which in ("", "_all", "_any")}
-    | {"array_length", "text_match", "phrase_match", "random_sample"}
-    | {f"st_{act}" for act in ("equals", "touches", "overlaps", "crosses", "contains", "intersects", "within")}
-    | {"st_dwithin", "st_isvalid"}
-)
+FUNCTIONS = EVERYWHERE | LITE_FUNCTIONS | SINCE.keys()
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -86,10 +86,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields that a filter may name, and whether the collection has a dynamic field."""
+    """The fields that a filter may name, whether the collection has a dynamic field, and what its backend reads."""
 
     types: Mapping[str, FieldType]
     dynamic: bool
+    dialect: Dialect = EVERY
 
     def operand(self, path: Path) -> Operand:
         """The place that `path` names; FilterError if there is none."""
@@ -124,9 +125,10 @@ class Fields:
         if not key or "\0" in key:
             raise FilterError(f"{key!r} cannot be a key of the dynamic field: it is empty or contains NUL")
 
-    def unknown(self, name: str, dynamic_form: str = "") -> FilterError:
+    def unknown(self, name: str, dynamic_form: str = "", column: int = 0) -> FilterError:
         """The error for a name that is not a field; `dynamic_form` is how a dynamic key of that name is written."""
-        message = f"no field {name!r}{suggestion(name, self.types)} (fields: {', '.join(self.types) or 'none'})"
+        place = f" at column {column}" if column else ""
+        message = f"no field {name!r}{place}{suggestion(name, self.types)} (fields: {', '.join(self.types) or 'none'})"
         if dynamic_form and self.dynamic:
             message += f"; a key of the dynamic field is written {dynamic_form}"
         return FilterError(message)
@@ -182,7 +184,7 @@ def literal(value: Scalar, type_: str, place: str) -> str:
         fits, text = type_ == "JSON", repr(value)
     else:
         fits, text = type_ == "JSON" or type_ in INT_BITS, str(value)
-        low, high = _int_range(type_)
+        low, high = int_range(type_)
         if fits and not low <= value <= high:
             raise FilterError(f"{place}: {value} is outside {low} to {high}, the range of {type_}")
     if not fits:
@@ -190,7 +192,8 @@ def literal(value: Scalar, type_: str, place: str) -> str:
     return text
 
 
-def _int_range(type_: str) -> tuple[int, int]:
+def int_range(type_: str) -> tuple[int, int]:
+    """The least and the greatest whole number of a type that can be compared with."""
     high = 2 ** (INT_BITS.get(type_, 64) - 1) - 1
     return (-high if high == _MAX_INT else -high - 1), high
 

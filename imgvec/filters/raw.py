@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from imgvec.errors import FilterError
-from imgvec.filters.comparisons import Compare, Token, check_arithmetic, rewritten, unquoted
+from imgvec.filters.comparisons import Compare, rewritten
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference
+from imgvec.filters.grammar import check_shape
+from imgvec.filters.tokens import Token, check_arithmetic
+from imgvec.filters.tokens import tokens as tokens_of
 from imgvec.meant import suggestion
 
-_TOKEN = re.compile(
-    r"""
-    (?P<space>[ \t\r\n]+)
-    | (?P<string>"(?:[^"\\\r\n]|\\[^\r\n])*"|'(?:[^'\\\r\n]|\\[^\r\n])*')
-    | (?P<number>(?:0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?![\w.]))
-    | (?P<name>\$meta(?!\w)|[A-Za-z_][A-Za-z0-9_]*(?!\w))
-    | (?P<open>[(\[])
-    | (?P<close>[)\]])
-    | (?P<operator>==|!=|<=|>=|=~|!~|&&|\|\||\*\*|<<|>>|[<>!+\-*/%,&|^~])
-    """,
-    re.VERBOSE,
-)
-_WORD = re.compile(r"[\w.$]+")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt]\w*$|\b\d{4}\.\d{1,2}\.\d{1,2}$|\b\d{1,2}\.\d{1,2}\.\d{4}$")
 _CLOSING = {"(": ")", "[": "]"}
 
 
@@ -33,11 +20,12 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> s
     renders those with dates.
 
     Raises:
-        FilterError: a character, string or bracket does not belong where it stands, a name is not a field of the
+        FilterError: a character, string, word or bracket does not belong where it stands, a name is not a field of the
             collection, or brackets nest deeper than `max_depth`. The message gives the column, from 1.
+        UnsupportedByBackend: the backend does not read a part of it, or silently reads it wrongly; with the column.
     """
     check_characters(text)
-    tokens = _tokens(text)
+    tokens = tokens_of(text)
     significant = [index for index, token in enumerate(tokens) if token.kind != "space"]
     if not significant:
         raise FilterError("the filter expression is empty; omit it to search all rows")
@@ -55,37 +43,11 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> s
             called = bool(following) and tokens[following[0]].text == "("
             words[index] = _name(tokens[index], called, fields)
     check_arithmetic(tokens)
+    bare = check_shape([tokens[index] for index in significant], fields)
     rewritten(tokens, significant, words, fields, compare)
+    for place in bare:
+        words[significant[place]] = f"({tokens[significant[place]].text} == true)"
     return "".join(words)
-
-
-def _tokens(text: str) -> list[Token]:
-    tokens: list[Token] = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise _unexpected(text, position)
-        tokens.append(Token(str(match.lastgroup), match[0], position + 1))
-        position = match.end()
-    return tokens
-
-
-def _unexpected(text: str, position: int) -> FilterError:
-    word = _WORD.match(text, position)
-    found = word[0] if word else text[position]
-    # a time behind a date, a date with dots
-    if date := _DATE.search(text[:position] + found):
-        return unquoted(date[0], date.start() + 1)
-    if found in "\"'":
-        return FilterError(f"the string starting at column {position + 1} is not closed on its line")
-    if found == "{":
-        hint = "; write the values themselves: templates do not work on Milvus Lite or Milvus 2.3"
-    elif found == "=":
-        hint = "; did you mean '=='?"
-    else:
-        hint = ""
-    return FilterError(f"unexpected {found!r} at column {position + 1} of the filter expression{hint}")
 
 
 def _check_brackets(tokens: list[Token], max_depth: int) -> None:
@@ -110,7 +72,7 @@ def _name(token: Token, called: bool, fields: Fields) -> str:
         known = suggestion(token.text.lower(), FUNCTIONS)
         raise FilterError(f"there is no function {token.text!r} at column {token.column}{known}")
     if token.text not in fields.types:
-        raise fields.unknown(token.text, f'$meta["{token.text}"]')
+        raise fields.unknown(token.text, f'$meta["{token.text}"]', token.column)
     return token.text
 
 

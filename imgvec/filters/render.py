@@ -7,17 +7,24 @@ and each condition has its own negative form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from imgvec.dates import Span
 from imgvec.errors import FilterError
+from imgvec.filters import conditions
+from imgvec.filters.compare import Condition, compare, guarded, require_scalar, when
+from imgvec.filters.dialect import EVERY, Dialect
 from imgvec.filters.expressions import (
     All,
     Any,
     Compare,
+    CompareFields,
+    Computed,
     Contains,
     Filter,
+    Infix,
+    Length,
     Member,
     Not,
     Null,
@@ -25,6 +32,7 @@ from imgvec.filters.expressions import (
     Path,
     Prefix,
     Raw,
+    Remainder,
     Scalar,
 )
 from imgvec.filters.fields import Fields, FieldType, Operand, is_identifier, literal, text_literal
@@ -40,29 +48,30 @@ _OPPOSITE: dict[Operator, Operator] = {"==": "!=", "!=": "==", "<": ">=", ">=": 
 # Equal, but not to the `in` of Milvus Lite.
 _ZEROS = frozenset({"0.0", "-0.0"})
 
-#: True: every row. False: no row.
-_Condition = str | bool
 
-
-def render(where: Filter | str | None, fields: Mapping[str, FieldType], *, dynamic: bool) -> str:
+def render(
+    where: Filter | str | None, fields: Mapping[str, FieldType], *, dynamic: bool, dialect: Dialect = EVERY
+) -> str:
     """The Milvus boolean expression for `where`; the empty string where it lets every row through.
 
-    `fields` are the collection's scalar fields by name, and `dynamic` says whether it has a dynamic field.
+    `fields` are the collection's scalar fields by name, `dynamic` says whether it has a dynamic field, and `dialect`
+    what its backend reads: left out, what every backend does.
 
     Raises:
         FilterError: a name is not a field, a value does not fit its field, a raw expression is malformed, or the filter
             is nested deeper than 64 levels.
+        UnsupportedByBackend: the backend does not read a part of it, or silently reads it wrongly.
     """
     if where is None:
         return ""
-    known = Fields(fields, dynamic)
+    known = Fields(fields, dynamic, dialect)
     condition = _condition(Raw(where) if isinstance(where, str) else where, known, negated=False, depth=1)
     if isinstance(condition, str):
         return condition
     return "" if condition else _nothing(known)
 
 
-def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> _Condition:
+def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> Condition:
     if depth > MAX_DEPTH:
         raise FilterError(f"the filter is nested more than {MAX_DEPTH} levels deep")
     match where:
@@ -77,11 +86,11 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> _
                 text,
                 fields,
                 max_depth=MAX_DEPTH - depth,
-                compare=lambda path, operator, value: _compare(fields.operand(path), path, operator, value),
+                compare=lambda path, operator, value: compare(fields.operand(path), path, operator, value),
             )
             return f"not ({expression})" if negated else expression
         case Compare(path, operator, value):
-            return _compare(fields.operand(path), path, _OPPOSITE[operator] if negated else operator, value)
+            return compare(fields.operand(path), path, _OPPOSITE[operator] if negated else operator, value)
         case Member(path, values):
             return _member(fields.operand(path), path, values, negated)
         case Prefix(path, text):
@@ -90,12 +99,25 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> _
             return _null(fields.operand(path), path, negated)
         case Contains(path, values, every):
             return _contains(fields.operand(path), path, values, every, negated)
+        case Infix(path, text, at_end):
+            return conditions.infix(fields.operand(path), path, text, fields.dialect, at_end=at_end, negated=negated)
+        case CompareFields(path, operator, other):
+            same = _OPPOSITE[operator] if negated else operator
+            return conditions.of_fields(fields.operand(path), path, same, fields.operand(other), other)
+        case Computed(path, steps, operator, value):
+            same = _OPPOSITE[operator] if negated else operator
+            return conditions.computed(fields.operand(path), path, steps, same, value)
+        case Remainder(path, modulus, values):
+            return conditions.remainder(fields.operand(path), path, modulus, values, fields.dialect, negated=negated)
+        case Length(path, operator, value):
+            same = _OPPOSITE[operator] if negated else operator
+            return conditions.length(fields.operand(path), path, same, value, fields.dialect)
     raise TypeError(f"{type(where).__name__} is not a filter: build one with field()")
 
 
 def _junction(
     parts: Sequence[Filter], fields: Fields, word: Literal["and", "or"], negated: bool, depth: int
-) -> _Condition:
+) -> Condition:
     decisive = word == "or"  # one True decides an `or`, one False an `and`
     terms = []
     for part in parts:
@@ -125,60 +147,11 @@ def _nothing(fields: Fields) -> str:
     raise FilterError("a filter that matches no rows needs a VARCHAR or INT64 field, such as the primary key")
 
 
-def _compare(operand: Operand, path: Path, operator: Operator, value: Scalar) -> str:
-    _require_scalar(operand, path)
-    value = _when(operand, path, value)
-    if isinstance(value, Span):
-        return _compare_date(operand, operator, value)
-    if isinstance(value, bool) and operator not in {"==", "!="}:
-        raise FilterError(f"{path}: booleans have no order, so {operator} {value} is meaningless")
-    comparison = f"{operand.text} {operator} {literal(value, operand.type, str(path))}"
-    return _guarded(operand, (value,), comparison) if operator == "!=" else comparison
-
-
-def _when(operand: Operand, path: Path, value: Scalar) -> Scalar:
-    """A value for a date field as a date or a number of milliseconds; any other value as it is."""
-    if operand.date is not None and not isinstance(value, bool | float):
-        try:
-            return operand.date.when(value)
-        except ValueError as exc:
-            raise FilterError(f"{path} holds dates, and {value!r} {exc}") from None
-    if isinstance(value, Span) and not (operand.open and operand.type == "JSON"):
-        raise FilterError(
-            f"{path} holds {operand.type}, which cannot be compared with the date {value!r}: that needs an INT64 "
-            f"with format: unix_ms"
-        )
-    return value
-
-
-def _compare_date(operand: Operand, operator: Operator, when: Span) -> str:
-    """A comparison with the whole of a date: `<=` up to its end, `>` from there on, `==` within it.
-
-    Rows that hold the number which stands for no date match nothing, as those without a value.
-    """
-    place, first, last = operand.text, when.start, when.end - 1
-    unknown = operand.date.unknown if operand.date else None
-    holds: Mapping[Operator, tuple[str, Callable[[int], bool]]] = {
-        "==": (f"{place} >= {first} and {place} <= {last}", lambda ms: first <= ms <= last),
-        "!=": (f"{place} < {first} or {place} > {last}", lambda ms: not first <= ms <= last),
-        "<": (f"{place} < {first}", lambda ms: ms < first),
-        "<=": (f"{place} <= {last}", lambda ms: ms <= last),
-        ">": (f"{place} > {last}", lambda ms: ms > last),
-        ">=": (f"{place} >= {first}", lambda ms: ms >= first),
-    }
-    condition, matches = holds[operator]
-    if operator in {"==", "!="}:
-        condition = f"{place} {operator} {first}" if first == last else f"({condition})"
-    if unknown is not None and matches(unknown):
-        condition = f"({condition} and {place} != {unknown})"
-    return _guarded(operand, (first,), condition) if operator == "!=" else condition
-
-
-def _member(operand: Operand, path: Path, values: Sequence[Scalar], negated: bool) -> _Condition:
-    _require_scalar(operand, path)
-    values = [_when(operand, path, value) for value in values]
+def _member(operand: Operand, path: Path, values: Sequence[Scalar], negated: bool) -> Condition:
+    require_scalar(operand, path)
+    values = [when(operand, path, value) for value in values]
     if any(isinstance(value, Span) for value in values):
-        each = [_compare(operand, path, "!=" if negated else "==", value) for value in values]
+        each = [compare(operand, path, "!=" if negated else "==", value) for value in values]
         return f"({_chain(each, 'and' if negated else 'or')})"
     literals = [literal(value, operand.type, str(path)) for value in values]
     if not values:
@@ -188,24 +161,24 @@ def _member(operand: Operand, path: Path, values: Sequence[Scalar], negated: boo
             literals += sorted(_ZEROS.difference(literals))
         choices = f"[{', '.join(literals)}]"
         return (
-            _guarded(operand, values, f"{operand.text} not in {choices}") if negated else f"{operand.text} in {choices}"
+            guarded(operand, values, f"{operand.text} not in {choices}") if negated else f"{operand.text} in {choices}"
         )
     # Milvus Lite has `in` for declared fields only, and stumbles over lists among dynamic values.
     choice = _chain([f"{operand.text} == {text}" for text in literals], "or")
-    return _guarded(operand, values, f"not ({choice})") if negated else f"({choice})"
+    return guarded(operand, values, f"not ({choice})") if negated else f"({choice})"
 
 
 def _prefix(operand: Operand, path: Path, text: str, negated: bool) -> str:
     if operand.type not in {"VARCHAR", "JSON"}:
         raise FilterError(f"{path} holds {operand.type}, but prefixes need text")
-    _require_scalar(operand, path)
+    require_scalar(operand, path)
     if any(character in text for character in "%_\\\0"):
         # LIKE cannot escape the first three on every backend, and Milvus 2.3 stops reading it at the fourth: ask for
         # the interval of all texts that begin so.
         beginning = f"({operand.text} >= {text_literal(text)} and {operand.text} < {text_literal(_successor(text))})"
     else:
         beginning = f"({operand.text} like {text_literal(text + '%')})"
-    return _guarded(operand, (text,), f"not {beginning}") if negated else beginning
+    return guarded(operand, (text,), f"not {beginning}") if negated else beginning
 
 
 def _successor(text: str) -> str:
@@ -215,7 +188,7 @@ def _successor(text: str) -> str:
     return text[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are not characters
 
 
-def _null(operand: Operand, path: Path, negated: bool) -> _Condition:
+def _null(operand: Operand, path: Path, negated: bool) -> Condition:
     if operand.open and operand.type != "JSON":
         raise FilterError(f"{path}: Milvus cannot tell whether an array has that position")
     if operand.open:
@@ -226,7 +199,7 @@ def _null(operand: Operand, path: Path, negated: bool) -> _Condition:
     return f"{operand.text} is {'not ' if negated else ''}null"
 
 
-def _contains(operand: Operand, path: Path, values: Sequence[Scalar], every: bool, negated: bool) -> _Condition:
+def _contains(operand: Operand, path: Path, values: Sequence[Scalar], every: bool, negated: bool) -> Condition:
     if operand.type == "ARRAY":
         function, literals = "array", [literal(value, str(operand.element), str(path)) for value in values]
     elif operand.open and operand.type == "JSON" and not operand.text.startswith("$meta"):
@@ -249,30 +222,3 @@ def _json_element(value: Scalar, path: Path) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53:
         value = float(value)
     return literal(value, "JSON", str(path))
-
-
-def _require_scalar(operand: Operand, path: Path) -> None:
-    if operand.type == "ARRAY":
-        raise FilterError(f"{path} holds a list: use contains, contains_all or contains_any, or a position")
-    if operand.type == "JSON" and not operand.open:
-        raise FilterError(f"{path} holds a JSON object: name the key to compare, as in {path}['key']")
-
-
-def _guarded(operand: Operand, values: Sequence[Scalar], negative: str) -> str:
-    """`negative`, for rows that have a value of the kind of `values` only."""
-    if operand.nullable:
-        return f"({operand.text} is not null and {negative})"
-    if not operand.open:
-        return negative
-    kinds = sorted({_of_its_kind(operand, value) for value in values})
-    present = kinds[0] if len(kinds) == 1 else f"({' or '.join(kinds)})"
-    return f"({present} and {negative})"
-
-
-def _of_its_kind(operand: Operand, value: Scalar) -> str:
-    if isinstance(value, bool):
-        return f"({operand.text} == true or {operand.text} == false)"
-    if isinstance(value, str):
-        return f'{operand.text} >= ""'
-    zero = literal(0, operand.type, operand.text)
-    return f"({operand.text} < {zero} or {operand.text} >= {zero})"

@@ -11,6 +11,7 @@ from imgvec import catalog
 from imgvec.catalog import MAX_LIMIT
 from imgvec.catalog.vector_types import MAX_VECTORS
 from imgvec.errors import BackendError, UnsupportedByBackend
+from imgvec.filters.dialect import EVERYWHERE, LITE_FUNCTIONS, SINCE, Dialect
 
 Kind = Literal["lite", "server"]
 
@@ -51,6 +52,22 @@ class Capabilities:
     def name(self) -> str:
         """For a person: `Milvus Lite 3.2.2`."""
         return ("Milvus Lite " if self.kind == "lite" else "Milvus ") + ".".join(map(str, self.version))
+
+    @property
+    def dialect(self) -> Dialect:
+        """What its filter expressions can say; of Milvus Lite 3.2.2 and Milvus 2.3.5 seen by running them."""
+        if self.kind == "lite":
+            return Dialect(
+                self.name, functions=EVERYWHERE | LITE_FUNCTIONS, infix=True, loose_end=True, length_order=True
+            )
+        return Dialect(
+            self.name,
+            functions=EVERYWHERE | {name for name, since in SINCE.items() if since <= self.version},
+            infix=self.version >= (2, 4),
+            remainder=True,
+            float_remainder=self.version < (2, 4),
+            json_length=True,
+        )
 
     def why_not(self, name: str) -> str | None:
         """Why this backend lacks the index type, scalar index, vector type or later parameter of that name.

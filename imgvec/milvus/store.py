@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from imgvec import store
-from imgvec.filters import FieldType
+from imgvec.filters import Dialect, FieldType
 from imgvec.milvus import replicas
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.deployment import Deployment
@@ -100,6 +100,11 @@ class Store(store.Store):
     @property
     def dynamic(self) -> bool:
         return self.link.schema.dynamic
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the expressions of its filters can say."""
+        return self.capabilities.dialect
 
     @property
     def consistency_level(self) -> str:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from imgvec.errors import QueryError
-from imgvec.filters import render
 from imgvec.options import altered, documented, settled
 from imgvec.quality.evaluation import Evaluation, Values, evaluate
 from imgvec.quality.gallery import Searched
@@ -92,7 +91,7 @@ def compare(
     wanted, among = settled(JudgeOptions, options), None
     if queries is None:
         store = second.store
-        expression = render(wanted["where"], store.fields, dynamic=store.dynamic)
+        expression = store.rendered(wanted["where"])
         among = {row["uri"] for batch in store.scan(["id", "uri"], expression) for row in batch}
     one = evaluate(first, queries=queries, among=among, **wanted)
     # the first's sample, as far as it could be measured

@@ -14,7 +14,6 @@ from typing_extensions import Unpack
 
 from imgvec.by_vector import searches_by
 from imgvec.errors import OptionError, QueryError, UnreadableImage
-from imgvec.filters import render
 from imgvec.meant import suggestion
 from imgvec.options import documented, settled
 from imgvec.plurals import counted
@@ -160,7 +159,7 @@ def evaluate(
         raise OptionError("k", "k is empty: give the numbers of hits to score")
     tell, store = Telling("evaluate", wanted["on_progress"]), searches_by(collection.store, wanted["vector"])
     declared = label_type(label, store.fields, dynamic=store.dynamic)
-    expression = render(wanted["where"], store.fields, dynamic=store.dynamic)
+    expression = store.rendered(wanted["where"])
     with tempfile.TemporaryFile() as file:
         gallery = Gallery(store, label, expression, hashes=queries is not None, vectors_to=file if exact else None)
         ranking: Ranking = (

@@ -13,7 +13,6 @@ import numpy as np
 from typing_extensions import Unpack
 
 from imgvec.errors import OptionError, QueryError
-from imgvec.filters import render
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
 from imgvec.rows import ID, IMAGE_ID, URI, VECTOR
@@ -82,7 +81,7 @@ class Searcher:
         stages = Stages()
         with stages("total"):
             vectors, encoded = self._forms.vectors(forms, stages, vector)
-            expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
+            expression = self._store.rendered(asked["where"])
             ranking = self._ranking(asked)
             shown = self._output_fields(asked["output_fields"])
             fields = list(dict.fromkeys([*shown, *work.fields, *(asked["facet"] or ())]))
@@ -128,7 +127,7 @@ class Searcher:
         """The hits of one query page by page; see `Pages`. Raises as `search`."""
         asked = settled(PageOptions, options)
         vector = self._known(asked["vector"])
-        expression = render(asked["where"], self._store.fields, dynamic=self._store.dynamic)
+        expression = self._store.rendered(asked["where"])
         ranking = self._ranking(asked)
         shown = ["*"] if asked["output_fields"] is None else self._output_fields(asked["output_fields"])
         params = {**self._defaults(vector), **(asked["params"] or {})}

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from imgvec.by_vector import indexes_by
 from imgvec.collection import ImageCollection
-from imgvec.filters import Filter, render
+from imgvec.filters import Filter
 from imgvec.indexes.compare import Comparison, suggested
 from imgvec.indexes.compare import compare as compared
 from imgvec.indexes.findings import Verification
@@ -46,7 +46,7 @@ def verify(collection: ImageCollection, **options: Unpack[VerifyOptions]) -> Ver
     vector, store = asked["vector"], indexes_by(collection.store, asked["vector"])
     check["params"] = {**collection.handle.target.search_defaults(vector).params, **(asked["params"] or {})}
     check["device"] = asked["device"] or _device(collection)
-    return replace(verified(store, _rendered(collection, asked["where"]), **check), vector=vector)
+    return replace(verified(store, store.rendered(asked["where"]), **check), vector=vector)
 
 
 @documented(TuneOptions)
@@ -142,17 +142,17 @@ def _wait_for_the_index(collection: ImageCollection, vector: str, on_notice: Cal
 def _measured(collection: ImageCollection, asked: TuneOptions) -> MeasureOptions:
     """The same for the collection's store: files as the vectors in them, filters as Milvus's expressions."""
     queries, where = asked["queries"], asked["where"]
+    filters = [where] if isinstance(where, Filter) else where
     measure: MeasureOptions = {
         **taken(RecallOptions, asked),
         "queries": query_vectors(collection, queries, asked) if isinstance(queries, str | Path) else queries,
-        "filters": ["", *(_rendered(collection, each) for each in ([where] if isinstance(where, Filter) else where))],
+        "filters": [
+            "",
+            *(collection.store.rendered(each) for each in filters),
+        ],
         "device": _device(collection),
     }
     return measure
-
-
-def _rendered(collection: ImageCollection, where: Filter | str | None) -> str:
-    return render(where, collection.store.fields, dynamic=collection.store.dynamic)
 
 
 def _device(collection: ImageCollection) -> str:

@@ -10,9 +10,10 @@ import operator
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
-from filter_rows import FLOATS, FLOATS_32, INTEGERS, NUMBERS, Row, texts
+from filter_rows import FLOATS, FLOATS_32, INTEGERS, NUMBERS, PIXELS, Row, texts
 from hypothesis import strategies as st
 
 from imgvec.filters import Field, Filter, dynamic, field
@@ -80,6 +81,7 @@ _DEEP = ("meta", "deep", 'a "b"\\')
 PLACES = [
     Place(field("text"), ("text",), _TEXTS),
     Place(field("n"), ("n",), _INTEGERS),
+    Place(field("pixels"), ("pixels",), st.sampled_from(PIXELS)),
     Place(field("small"), ("small",), st.integers(-128, 127)),
     Place(field("ratio"), ("ratio",), _FLOATS),
     Place(field("score"), ("score",), _FLOATS_32, float32=True),
@@ -114,7 +116,7 @@ LISTS = [
     Place(dynamic("labels"), ("labels",), _NUMBERS | _TEXTS),
     Place(dynamic("anything"), ("anything",), _NUMBERS | _TEXTS),
 ]
-DECLARED = {"text", "n", "small", "ratio", "score", "ok", "tags", "nums", "ratios"}
+DECLARED = {"text", "n", "pixels", "small", "ratio", "score", "ok", "tags", "nums", "ratios"}
 JSON_PLACES = [place for place in PLACES if place.path[0] not in DECLARED]
 
 
@@ -228,7 +230,137 @@ def _or(left: Case, right: Case) -> Case:
     return Case(left.where | right.where, verdict)
 
 
-CONDITIONS = comparisons() | ranges() | memberships() | prefixes() | elements() | nulls()
+_COMPUTED = [place for place in PLACES if place.path[0] in {"n", "pixels", "small", "ratio", "score", "meta", "year"}]
+_STEPS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "swapped -": lambda left, right: right - left,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+_OPERANDS = st.sampled_from([1, -1, 2, 3, -7, 10, 0.5, 0, 2**40, 2**63]) | st.integers(-100, 100)
+
+
+@st.composite
+def computations(draw: st.DrawFn) -> Case:
+    """One or two steps of arithmetic and a comparison; whole numbers are exact, and floats as near as they come."""
+    place = draw(st.sampled_from(_COMPUTED))
+    left: Any = place.field
+    steps = []
+    for _ in range(draw(st.integers(1, 2))):
+        name, number = draw(st.sampled_from(sorted(_STEPS))), draw(_OPERANDS)
+        if name == "/" and not number:
+            name = "*"
+        steps.append((name, number))
+        left = _STEPS[name](left, number)
+    exact = place.path[0] in {"n", "pixels", "small"}
+    wanted = draw(_OPERANDS | st.sampled_from(INTEGERS)) if exact else draw(_OPERANDS)
+    compare = _OPERATORS[draw(st.sampled_from(sorted(_OPERATORS) if exact else ["<", ">"]))]
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        if _kind(value) != "number":
+            return None
+        result = Fraction(value)
+        for name, number in steps:
+            result = _STEPS[name](result, Fraction(number))
+        return bool(compare(result, Fraction(wanted)))
+
+    return Case(compare(left, wanted), verdict)
+
+
+@st.composite
+def pairs_of_fields(draw: st.DrawFn) -> Case:
+    numbers, texts_, floats = ["n", "pixels", "small", "other"], ["text", "twin", "id"], ["ratio", "score", "half"]
+    one, other = draw(st.sampled_from([(numbers, numbers), (texts_, texts_), (floats, floats), (["small"], floats),
+                                       (["pixels"], ["ratio", "half"]), (["ok"], ["ok"])]))  # fmt: skip
+    left, right = draw(st.sampled_from(one)), draw(st.sampled_from(other))
+    if draw(st.booleans()):
+        left, right = right, left
+    compare = _OPERATORS[draw(st.sampled_from(["==", "!="] if left == "ok" else sorted(_OPERATORS)))]
+
+    def verdict(row: Row) -> Verdict:
+        held = [_as_float32(row[name]) if name == "score" else row[name] for name in (left, right)]
+        return bool(compare(*held))
+
+    return Case(compare(field(left), field(right)), verdict)
+
+
+_LISTED = [place for place in LISTS if place.path[0] != "meta"]
+
+
+@st.composite
+def lengths(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from(_LISTED))
+    size = draw(st.integers(-1, 5))
+    name = draw(st.sampled_from([*sorted(_OPERATORS), "in"]))
+    sizes = draw(st.lists(st.integers(0, 4), max_size=3))
+
+    def length(row: Row) -> int:
+        value = place.value(row)
+        return len(value) if isinstance(value, list) else 0
+
+    if name == "in":
+        return Case(place.field.length().in_(sizes), lambda row: length(row) in sizes)
+    compare = _OPERATORS[name]
+    return Case(compare(place.field.length(), size), lambda row: compare(length(row), size))
+
+
+@st.composite
+def whole_lists(draw: st.DrawFn) -> Case:
+    place = draw(st.sampled_from([place for place in LISTS if place.path[0] in DECLARED]))
+    given = draw(st.lists(place.values, max_size=2))
+    return Case(place.field == given, lambda row: row[place.path[0]] == given)
+
+
+CONDITIONS = st.one_of(
+    comparisons(), ranges(), memberships(), prefixes(), elements(), nulls(),
+    computations(), pairs_of_fields(), lengths(), whole_lists(),
+)  # fmt: skip
+"""What every backend reads."""
+
+
+@st.composite
+def infixes(draw: st.DrawFn) -> Case:
+    """Not for Milvus 2.3."""
+    place = draw(st.sampled_from([p for p in PLACES if p.values is _TEXTS or p in JSON_PLACES]))
+    whole = draw(_TEXTS)
+    start = draw(st.integers(0, max(0, len(whole) - 1)))
+    text = "".join(each for each in whole[start : start + 3] if each not in "%_\\\0")
+    at_end = draw(st.booleans())
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        if not isinstance(value, str):
+            return None
+        return value.endswith(text) if at_end else text in value
+
+    return Case(place.field.has_suffix(text) if at_end else place.field.has_infix(text), verdict)
+
+
+@st.composite
+def remainders(draw: st.DrawFn) -> Case:
+    """Not for Milvus Lite."""
+    name, modulus = draw(st.sampled_from(["small", "pixels"])), draw(st.integers(1, 12))
+    given = draw(st.lists(st.integers(-1, 12), max_size=3))
+    if len(given) == 1:
+        return Case(field(name) % modulus == given[0], lambda row: row[name] % modulus == given[0])
+    return Case((field(name) % modulus).in_(given), lambda row: row[name] % modulus in given)
+
+
+@st.composite
+def lengths_in_json(draw: st.DrawFn) -> Case:
+    """Not for Milvus Lite."""
+    place = draw(st.sampled_from([place for place in LISTS if place.path[0] == "meta"]))
+    size, compare = draw(st.integers(0, 5)), _OPERATORS[draw(st.sampled_from(sorted(_OPERATORS)))]
+
+    def verdict(row: Row) -> Verdict:
+        value = place.value(row)
+        return bool(compare(len(value) if isinstance(value, list) else 0, size))
+
+    return Case(compare(place.field.length(), size), verdict)
+
+
 CASES = st.recursive(
     CONDITIONS,
     lambda inner: inner.map(_not) | st.builds(_and, inner, inner) | st.builds(_or, inner, inner),

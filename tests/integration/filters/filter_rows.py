@@ -7,7 +7,8 @@ from typing import Any
 
 from pymilvus import DataType, MilvusClient
 
-from imgvec.filters import FieldType, Filter, render
+from imgvec.filters import Dialect, FieldType, Filter, render
+from imgvec.milvus.capabilities import capabilities
 
 Row = dict[str, Any]
 
@@ -26,6 +27,10 @@ FIELDS = {
     "nums": FieldType("ARRAY", element="INT64"),
     "ratios": FieldType("ARRAY", element="DOUBLE"),
     "meta": FieldType("JSON"),
+    "pixels": FieldType("INT32"),
+    "twin": FieldType("VARCHAR", max_length=1024),
+    "other": FieldType("INT64"),
+    "half": FieldType("DOUBLE"),
 }
 
 INJECTIONS = [
@@ -107,6 +112,7 @@ _FRAGMENTS = [
 ]
 NUMBERS = [0, 1, -1, 2, 7, 100, -100, 2**31, -(2**31), 2**53, -(2**53), 0.5, -0.5, 1.5, 0.1, 1e-7, 1e15]
 INTEGERS = [0, 1, -1, 2, 7, 127, -128, 2**31, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63) + 1]
+PIXELS = [0, 1, -1, 2, 3, 640, -7, 2**31 - 1, -(2**31), 10_000]
 FLOATS = [0.0, -0.0, 0.1, 0.5, -0.5, 1.5, 2.0, 1e300, -1e300, 5e-324, 2.0**53, 1 / 3]
 FLOATS_32 = [0.0, 0.1, -0.1, 1.5, 2.0, 1e30, 1e-40, 1 / 3]
 
@@ -162,7 +168,12 @@ def _row(number: int, text: str, draw: random.Random) -> Row:
             "labels": _elements(draw, text),
         },
     )
-    return row
+    return row | {
+        "pixels": draw.choice(PIXELS),
+        "twin": draw.choice([text, "a", f"{text}b"]),
+        "other": draw.choice([row["n"], draw.choice(INTEGERS)]),
+        "half": draw.choice([row["ratio"], draw.choice(FLOATS)]),
+    }
 
 
 def _some_of(draw: random.Random, values: Row) -> Row:
@@ -200,10 +211,11 @@ class Backend:
 
     def __init__(self, client: MilvusClient, stored: list[Row]) -> None:
         self.client, self.rows = client, stored
+        self.dialect: Dialect = capabilities(client.get_server_version()).dialect
 
     def ids(self, where: Filter | str) -> list[str]:
         """The ids of the rows that `where` finds, sorted."""
-        expression = render(where, FIELDS, dynamic=True)
+        expression = render(where, FIELDS, dynamic=True, dialect=self.dialect)
         # The fixture has read every row at Strong, none comes or goes after that, and a Strong read of a server
         # costs 0.4 s of waiting.
         found = self.client.query(

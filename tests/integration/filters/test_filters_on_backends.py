@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
 import filter_rows
 import pytest
-from filter_oracle import CASES, CONDITIONS, Case
+from filter_oracle import CASES, CONDITIONS, Case, infixes, lengths_in_json, remainders
 from filter_rows import Backend
 from hypothesis import HealthCheck, given, settings
 
+from imgvec.errors import UnsupportedByBackend
 from imgvec.filters import Field, Filter, Raw, dynamic, equals_text, field
 
 BATCH = 50
@@ -72,6 +74,70 @@ def test_one_condition_and_its_negation_find_what_python_finds(backend: Backend,
     verdicts = [(row["id"], case.verdict(row)) for row in backend.rows]
     assert backend.ids(case.where) == [id_ for id_, verdict in verdicts if verdict is True]
     assert backend.ids(~case.where) == [id_ for id_, verdict in verdicts if verdict is False]
+
+
+_SOME = {
+    "infixes": (infixes(), lambda backend: backend.dialect.infix),
+    "remainders": (remainders(), lambda backend: backend.dialect.remainder),
+    "lengths in JSON": (lengths_in_json(), lambda backend: backend.dialect.json_length),
+}
+
+
+@pytest.mark.parametrize("kind", _SOME)
+def test_what_some_backends_lack_is_right_or_refused_by_name(backend: Backend, kind: str) -> None:
+    cases, known = _SOME[kind]
+    outcomes = set()
+
+    @given(case=cases)
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def check(case: Case) -> None:
+        if not known(backend):
+            with pytest.raises(UnsupportedByBackend, match=f"^{re.escape(backend.dialect.backend)} has no "):
+                backend.ids(case.where)
+            outcomes.add("refused")
+            return
+        verdicts = [(row["id"], case.verdict(row)) for row in backend.rows]
+        assert backend.ids(case.where) == [id_ for id_, verdict in verdicts if verdict is True]
+        assert backend.ids(~case.where) == [id_ for id_, verdict in verdicts if verdict is False]
+        outcomes.add("right")
+
+    check()
+    assert outcomes == ({"right"} if known(backend) else {"refused"})
+
+
+@pytest.mark.parametrize("text", ["a%", "a_", "\\", "\0"])
+def test_wildcards_within_text_are_refused_by_name(backend: Backend, text: str) -> None:
+    for where in (field("text").has_infix(text), dynamic("colour").has_suffix(text)):
+        with pytest.raises(UnsupportedByBackend, match="has no search within text"):
+            backend.ids(where)
+
+
+def test_remainders_of_long_numbers_are_refused_by_name(backend: Backend) -> None:
+    with pytest.raises(UnsupportedByBackend, match="remainders"):
+        backend.ids(field("n") % 2 == 0)
+
+
+def test_raw_expressions_that_a_backend_reads_wrongly_are_refused_by_name(backend: Backend) -> None:
+    refused = {
+        'text like "a_c"': backend.dialect.infix,
+        'text like "%a"': backend.dialect.infix,
+        "n % 2 == 0": False,
+        "pixels % 2 == 0": backend.dialect.remainder,
+        'text_match(text, "a")': "text_match" in backend.dialect.functions,
+    }
+    for text, right in refused.items():
+        if right:
+            backend.ids(text)
+        else:
+            with pytest.raises(UnsupportedByBackend, match="column"):
+                backend.ids(text)
+
+
+def test_a_truth_value_is_a_raw_condition(backend: Backend) -> None:
+    assert backend.ids("ok") == [row["id"] for row in backend.rows if row["ok"]]
+    assert backend.ids("not ok and small > 0") == [
+        row["id"] for row in backend.rows if not row["ok"] and row["small"] > 0
+    ]
 
 
 @given(case=CASES)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imgvec.errors import FilterError
-from imgvec.filters import FieldType, Filter, dynamic, equals_text, field, range_text, render
+from imgvec.filters import Dialect, FieldType, Filter, dynamic, equals_text, field, range_text, render
 
 FIELDS = {
     "id": FieldType("VARCHAR"),
@@ -32,7 +32,7 @@ TENTH = "0.10000000149011612"  # the 32-bit float nearest to 0.1
 
 
 def shown(where: Filter | str) -> str:
-    return render(where, FIELDS, dynamic=True)
+    return render(where, FIELDS, dynamic=True, dialect=Dialect("Milvus 9", remainder=True))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def shown(where: Filter | str) -> str:
         ('"2024-06" <= taken_at < "2024-07"', f"(taken_at >= {JUNE} and ({BEFORE_JULY}))"),
         ('not taken_at == "2024-06-01T00:00:00.000Z"', f"not (taken_at == {JUNE})"),
         ("not n < 2.5 and ! n in [1.0]", "not (n <= 2) and ! (n in [1])"),
-        ("not n < 2 or not ok", "not (n < 2) or not ok"),
+        ("not n < 2 or not ok", "not (n < 2) or not (ok == true)"),
         ('taken_at in ["2024-06-01", 0]', f"((taken_at >= {JUNE} and taken_at <= {JUNE + DAY - 1}) or taken_at == 0)"),
         ('taken_at NOT IN ["2024-06-01"]', f"(((taken_at < {JUNE} or taken_at > {JUNE + DAY - 1}) and taken_at != 0))"),
         ("taken_at >= 20240601", f"taken_at >= {JUNE}"),

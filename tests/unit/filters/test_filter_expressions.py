@@ -112,8 +112,10 @@ def test_values_are_kept_as_plain_python(given: object, kept: object) -> None:
         (lambda: field("a") == float("nan"), "nan cannot be used in a comparison"),
         (lambda: field("a") < float("inf"), "inf cannot be used in a comparison"),
         (lambda: field("a") == b"x", "not bytes"),
-        (lambda: field("a") == field("b"), "not Field"),
-        (lambda: field("a") == [1], "not list"),
+        (lambda: field("a") == field("b") + 1, r"a value or with another field, not with \(field\('b'\) \+ 1\)"),
+        (lambda: field("a") < [1], "not list"),
+        (lambda: field("a") == [[1]], "not list"),
+        (lambda: field("a") == {1: 2}, "not dict"),
         (lambda: field("a").in_("cats"), "give a list of values"),
         (lambda: field("a").in_(5), "give a list of values"),  # type: ignore[arg-type]
         (lambda: field("a").in_([None]), "is_null"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from imgvec.errors import FilterError
-from imgvec.filters import FieldType, render
+from imgvec.errors import FilterError, UnsupportedByBackend
+from imgvec.filters import Dialect, FieldType, render
+from imgvec.filters.fields import FUNCTIONS
 
 FIELDS = {
     "id": FieldType("VARCHAR"),
@@ -13,7 +14,9 @@ FIELDS = {
     "share": FieldType("DOUBLE"),
     "tags": FieldType("ARRAY", element="VARCHAR"),
     "meta": FieldType("JSON"),
+    "ok": FieldType("BOOL"),
 }
+ALL = Dialect("Milvus 9", functions=FUNCTIONS, infix=True, remainder=True, length_order=True, json_length=True)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ FIELDS = {
     ],
 )
 def test_good_expressions_stay_as_they_are(text: str) -> None:
-    assert render(text, FIELDS, dynamic=True) == text
+    assert render(text, FIELDS, dynamic=True, dialect=ALL) == text
 
 
 @pytest.mark.parametrize(
@@ -69,8 +72,11 @@ def test_what_some_backend_cannot_read_is_rewritten(text: str, expression: str) 
     [
         ("", "empty"),
         (" \n", "empty"),
-        ("widht > 5", r"no field 'widht', did you mean 'width'\? \(fields: .*\$meta\[\"widht\"\]"),
-        ('id == "a" and nope == 1', r"no field 'nope' \(fields: id, width, share, tags, meta\); .*\$meta\[\"nope\"\]"),
+        ("widht > 5", r"no field 'widht' at column 1, did you mean 'width'\? \(fields: .*\$meta\[\"widht\"\]"),
+        (
+            'id == "a" and nope == 1',
+            r"no field 'nope' at column 15 \(fields: id, width, .*, ok\); .*\$meta\[\"nope\"\]",
+        ),
         ("WIDTH > 5", "no field 'WIDTH'"),
         ("id == abc", "no field 'abc'"),
         ('colour["x"] == 1', "no field 'colour'"),
@@ -109,7 +115,87 @@ def test_bad_expressions_say_what_and_where(text: str, message: str) -> None:
 
 
 def test_without_a_dynamic_field_no_dynamic_key_is_offered_or_taken() -> None:
-    with pytest.raises(FilterError, match=r"no field 'colour' \(fields: id, width, share, tags, meta\)$"):
+    with pytest.raises(FilterError, match=r"no field 'colour' at column 1 \(fields: id, width, .*, ok\)$"):
         render("colour == 1", FIELDS, dynamic=False)
     with pytest.raises(FilterError, match="no field 'colour'"):
         render('$meta["colour"] == 1', FIELDS, dynamic=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("width >", "ends at column 8, without a value"),
+        ("width > and share < 1", "unexpected 'and' at column 9, instead of a value"),
+        ("width > > 1", "unexpected '>' at column 9, instead of a value"),
+        ("and width > 1", "unexpected 'and' at column 1, instead of a value"),
+        ("width > 1 and", "ends at column 14, without a value"),
+        ("width > 1 share < 2", "unexpected 'share' at column 11, instead of and, or, or the end"),
+        ("width in (1, 2)", r"unexpected '\(' at column 10, instead of a list such as \[1, 2\]"),
+        ("width not in share", r"unexpected 'share' at column 14, instead of a list"),
+        ("width in [1 2]", r"unexpected '2' at column 13, instead of '\]'"),
+        ("width in [,]", r"unexpected ',' at column 11, instead of a value"),
+        ("id like width", "unexpected 'width' at column 9, instead of a text in quotes"),
+        ("id like", "ends at column 8, without a text in quotes"),
+        ("id is 5", "unexpected '5' at column 7, instead of null"),
+        ("id == null", "unexpected 'null' at column 7, instead of a value; write `is null`"),
+        ("(width > ) 1", r"unexpected '\)' at column 10, instead of a value"),
+        ("()", r"unexpected '\)' at column 2, instead of a value"),
+        ("meta[a] == 1", "no field 'a' at column 6"),
+        ("tags[-1] == 'x'", "unexpected '-' at column 6, instead of a key in quotes or a position from 0"),
+        ("tags[1.5] == 'x'", "unexpected '1.5' at column 6"),
+        ("array_contains(tags 'x')", r"unexpected \"'x'\" at column 21, instead of '\)'"),
+        ("not", "ends at column 4, without a value"),
+        ("width == 1 not", "unexpected 'not' at column 12"),
+        ("width * == 1", "unexpected '==' at column 9, instead of a value"),
+    ],
+)
+def test_what_is_no_condition_says_the_column(text: str, message: str) -> None:
+    with pytest.raises(FilterError, match=message):
+        render(text, FIELDS, dynamic=True, dialect=ALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("ok", "(ok == true)"),
+        ("not ok and width > 1", "not (ok == true) and width > 1"),
+        ("(ok) or width > 1", "((ok == true)) or width > 1"),
+        ("ok == false", "ok == false"),
+        ("ok in [true]", "ok in [true]"),
+        ("width == 1 || OK", None),
+    ],
+)
+def test_a_truth_value_is_a_condition(text: str, expression: str | None) -> None:
+    if expression is None:
+        with pytest.raises(FilterError, match="no field 'OK' at column 15, did you mean 'ok'"):
+            render(text, FIELDS, dynamic=True)
+    else:
+        assert render(text, FIELDS, dynamic=True) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('id == "a" or id like "%a"', r"Milvus 1 has no `like` but for beginnings, as in \"ab%\" \(column 22\)"),
+        ('id like "a_c"', r"has no `like` but for beginnings, .* \(column 9\)"),
+        ("width % 2 == 0", r"has no % \(column 7\)"),
+        ("width ** 2 == 4", r"has no \*\* \(column 7\)"),
+        ('id =~ "a"', r"has no =~ \(column 4\)"),
+        ('width > 1 and TEXT_MATCH(id, "a")', r"has no text_match \(column 15\)"),
+        ("random_sample(0.5)", r"has no random_sample \(column 1\)"),
+        ("st_isvalid(id)", r"has no st_isvalid \(column 1\)"),
+    ],
+)
+def test_what_the_backend_lacks_is_refused_with_the_column(text: str, message: str) -> None:
+    with pytest.raises(UnsupportedByBackend, match=message):
+        render(text, FIELDS, dynamic=True, dialect=Dialect("Milvus 1"))
+    assert render(text, FIELDS, dynamic=True, dialect=ALL) == text.replace("TEXT_MATCH", "text_match")
+
+
+def test_remainders_through_floats_are_refused_where_they_lose_digits() -> None:
+    floats = Dialect("Milvus 1", remainder=True, float_remainder=True)
+    fields = {**FIELDS, "n": FieldType("INT64")}
+    assert render("width % 2 == 0", fields, dynamic=True, dialect=floats) == "width % 2 == 0"
+    for text, column in (("n % 2 == 0", 3), ('meta["k"] % 2 == 0', 11), ("width == 1 and 1 == n % 2", 23)):
+        with pytest.raises(UnsupportedByBackend, match=rf"no exact % but of INT8, INT16, INT32 \(column {column}\)"):
+            render(text, fields, dynamic=True, dialect=floats)

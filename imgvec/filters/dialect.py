@@ -1,0 +1,55 @@
+"""What the expressions of one backend can say, as far as backends differ; each difference was seen by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from imgvec.errors import UnsupportedByBackend
+
+EVERYWHERE = frozenset({f"{kind}_contains{which}" for kind in ("json", "array") for which in ("", "_all", "_any")}) | {
+    "array_length"
+}
+"""The functions that every backend has."""
+LITE_FUNCTIONS = frozenset({"text_match", "st_contains", "st_within", "st_intersects", "st_isvalid", "st_dwithin"})
+"""Those that Milvus Lite has besides."""
+SINCE: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "text_match": (2, 5),
+        "phrase_match": (2, 6),
+        "random_sample": (2, 6),
+        **{f"st_{act}": (2, 6, 4) for act in ("equals", "touches", "overlaps", "crosses", "contains", "intersects")},
+        **{f"st_{act}": (2, 6, 4) for act in ("within", "dwithin", "isvalid")},
+    }
+)
+"""The further functions of servers, and since when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What one backend reads, and reads right."""
+
+    backend: str
+    """For a person: `Milvus Lite 3.2.2`."""
+    functions: frozenset[str] = EVERYWHERE
+    infix: bool = False
+    """`like` with `%` elsewhere than at the end, and with `_`: 2.3 refuses the one, and takes the other for itself."""
+    loose_end: bool = False
+    """`like "%x"` finds x before a newline at the end, too."""
+    remainder: bool = False
+    """`%`, and the other operators that Milvus Lite does not know."""
+    float_remainder: bool = False
+    """`%` goes through 64-bit floats: wrong for whole numbers beyond 2**53, and without a word."""
+    length_order: bool = False
+    """`array_length(x) > 2`; 2.3 compares lengths, as all that is computed, by `==` and `!=` alone."""
+    json_length: bool = False
+    """`array_length` of a key of JSON, and of a dynamic key that needs quotes."""
+
+    def refusal(self, lacks: str) -> UnsupportedByBackend:
+        """The error for what it lacks."""
+        return UnsupportedByBackend(f"{self.backend} has {lacks}")
+
+
+EVERY = Dialect("not every backend")
+"""What all backends read."""
