@@ -13,11 +13,10 @@ import click
 from imgvec.cli.deployment import load, release, said
 from imgvec.cli.exchange import export, import_
 from imgvec.cli.lazy import Group
+from imgvec.cli.matching import Chosen, combined, filter_options
 from imgvec.cli.options import (
-    combined,
     confirmed,
     definition_option,
-    filter_options,
     gpu_option,
     no_projection_option,
     notice,
@@ -211,12 +210,10 @@ def drop(ctx: click.Context, name: str, yes: bool) -> None:
 @click.option("--pictures", is_flag=True, help="Count pictures, each of which may have several rows (views).")
 @filter_options
 @click.pass_context
-def count(
-    ctx: click.Context, name: str, pictures: bool, where: str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
-) -> None:
+def count(ctx: click.Context, name: str, pictures: bool, where: str | None, chosen: Chosen) -> None:
     """Count the rows of NAME, or only those that match."""
     with opened(ctx, name) as collection:
-        matching = combined(collection, where, eq, ranges)
+        matching = combined(collection, where, chosen)
         click.echo(collection.count_pictures(matching) if pictures else collection.count(matching))
 
 
@@ -231,18 +228,17 @@ def delete(
     name: str,
     ids: tuple[str, ...],
     where: str | None,
-    eq: tuple[str, ...],
-    ranges: tuple[str, ...],
+    chosen: Chosen,
     yes: bool,
 ) -> None:
     """Delete rows of NAME by id or by filter, after asking.
 
     In a collection with views whole pictures are deleted: those with this id or a row with it, or with a matching row.
     """
-    if bool(ids) == bool(where or eq or ranges):
-        raise click.UsageError("Say which rows to delete: use --id, or --where, --eq and --range.")
+    if bool(ids) == bool(where or chosen):
+        raise click.UsageError("Say which rows to delete: use --id, or --where, --eq, --in and --range.")
     with opened(ctx, name) as collection:
-        matching = combined(collection, where, eq, ranges)
+        matching = combined(collection, where, chosen)
         what = "row" if collection.definition.views is None else "picture"
         number = len(collection.pictures.of(ids)) if ids else collection.count_pictures(matching)
         if number and not confirmed(f"Delete {counted(number, what)} of {name}?", yes):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import Unpack
 
-from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option, settings
+from imgvec.cli.matching import Chosen, combined, filter_options
+from imgvec.cli.options import collection_option, notice, opened, output_option, settings
 from imgvec.cli.output import named, print_csv, print_json, print_table
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 def evaluate(
     ctx: click.Context,
     name: str,
-    eq: tuple[str, ...],
-    ranges: tuple[str, ...],
+    chosen: Chosen,
     other: str | None,
     compare_uri: str | None,
     compare_vector: str | None,
@@ -58,7 +58,7 @@ def evaluate(
             raise click.UsageError(f"{flag} needs --compare.")
     with ExitStack() as stack:
         collection = stack.enter_context(opened(ctx, name))
-        options["where"] = combined(collection, options["where"], eq, ranges)
+        options["where"] = combined(collection, options["where"], chosen)
         told: list[str] = []
         options["on_notice"] = told.append
         if other is None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import Unpack
 
+from imgvec.cli.matching import Chosen, combined, filter_options
 from imgvec.cli.options import (
     collection_option,
-    combined,
     definition_option,
-    filter_options,
     notice,
     opened,
     output_option,
@@ -91,8 +90,7 @@ def export(
     name: str,
     target: str,
     where: str | None,
-    eq: tuple[str, ...],
-    ranges: tuple[str, ...],
+    chosen: Chosen,
     output: str,
 ) -> None:
     """Export rows to a file or folder.
@@ -104,7 +102,7 @@ def export(
     import imgvec
 
     with opened(ctx, name) as collection:
-        matching = combined(collection, where, eq, ranges)
+        matching = combined(collection, where, chosen)
         with bar() as on_progress:
             report = imgvec.export_vectors(collection, target, where=matching, on_progress=on_progress)
     if output == "json":

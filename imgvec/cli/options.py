@@ -10,7 +10,6 @@ import click
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
-    from imgvec.filters import Filter
     from imgvec.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,52 +34,6 @@ def output_option(*formats: str) -> Callable[[F], F]:
     return click.option(
         "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
     )
-
-
-def filter_options(command: F) -> F:
-    """`--where`, `--eq` and `--range`; see `combined`."""
-    where = click.option("--where", metavar="EXPR", help="Only rows that match this Milvus boolean expression.")
-    eq = click.option(
-        "--eq",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        help="Only rows whose field equals VALUE, or contains it if an array; repeatable.",
-    )
-    ranges = click.option(
-        "--range",
-        "ranges",
-        multiple=True,
-        metavar="FIELD=A..B",
-        help="Only rows whose field lies between A and B, inclusive. Numbers or dates: 2024-01..2024-03, 2024.. or "
-        "..1999; repeatable.",
-    )
-    return where(eq(ranges(command)))
-
-
-def combined(
-    collection: ImageCollection, where: Filter | str | None, eq: tuple[str, ...], ranges: tuple[str, ...]
-) -> Filter | None:
-    """`--where`, `--eq` and `--range` combined with AND."""
-    from imgvec.filters import Raw, equals_text, range_text
-    from imgvec.meant import suggestion
-
-    fields = collection.store.fields
-    parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where is not None else []
-    for option, pairs, of_text in (("--eq", eq, equals_text), ("--range", ranges, range_text)):
-        for pair in pairs:
-            name, sign, value = pair.partition("=")
-            if not sign:
-                form = "FIELD=VALUE" if option == "--eq" else "FIELD=A..B"
-                raise click.BadParameter(f"{pair!r} is not {form}", param_hint=option)
-            parts.append(of_text(name, value, fields, dynamic=collection.store.dynamic))
-            if name not in fields and (meant := suggestion(name, fields)):
-                notice(f"no field {name!r}{meant} It is read as a key of the dynamic field.")
-    if not parts:
-        return None
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole & part
-    return whole
 
 
 def settings(ctx: click.Context) -> Settings:

@@ -6,7 +6,8 @@ import click
 from typing_extensions import Unpack
 
 from imgvec.cli.answers import print_answer
-from imgvec.cli.options import collection_option, combined, filter_options, notice, opened, output_option
+from imgvec.cli.matching import Chosen, combined, filter_options
+from imgvec.cli.options import collection_option, notice, opened, output_option
 from imgvec.cli.questions import mix_options, weighted
 from imgvec.cli.stated import options_of
 from imgvec.search.strategies import RecommendOptions
@@ -24,8 +25,7 @@ def recommend(
     name: str,
     like: tuple[str, ...],
     unlike: tuple[str, ...],
-    eq: tuple[str, ...],
-    ranges: tuple[str, ...],
+    chosen: Chosen,
     output: str,
     **options: Unpack[RecommendOptions],
 ) -> None:
@@ -41,7 +41,7 @@ def recommend(
         raise click.UsageError("Give --like, --unlike or --user.")
     options["on_notice"] = notice
     with opened(ctx, name) as collection:
-        options["where"] = combined(collection, options["where"], eq, ranges)
+        options["where"] = combined(collection, options["where"], chosen)
         answer = imgvec.recommend(collection, map(weighted, like), map(weighted, unlike), **options)
         print_answer(collection, answer, output)
     if not answer.certain:

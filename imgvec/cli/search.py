@@ -6,7 +6,8 @@ import click
 from typing_extensions import Unpack
 
 from imgvec.cli.answers import print_answer, print_answers
-from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
+from imgvec.cli.matching import Chosen, combined, filter_options
+from imgvec.cli.options import collection_option, opened, output_option
 from imgvec.cli.questions import box, mix_options, question
 from imgvec.cli.stated import options_of
 from imgvec.search.request import SearchOptions
@@ -49,8 +50,7 @@ def search(
     irrelevant: tuple[str, ...],
     queries: str | None,
     name: str,
-    eq: tuple[str, ...],
-    ranges: tuple[str, ...],
+    chosen: Chosen,
     output: str,
     profile: bool,
     **options: Unpack[SearchOptions],
@@ -73,7 +73,7 @@ def search(
 
         form = rocchio(form, relevant, irrelevant)
     with opened(ctx, name) as collection:
-        options["where"] = combined(collection, options["where"], eq, ranges)
+        options["where"] = combined(collection, options["where"], chosen)
         if irrelevant:
             from imgvec.search.examples import others_than
 

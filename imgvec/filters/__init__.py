@@ -13,6 +13,11 @@ What a filter means, on every backend:
 * `contains`, `contains_all` and `contains_any` take what is missing, null or no list for an empty list, so
   `~field("tags").contains("x")` matches rows without tags. Whole and fractional numbers are one kind.
 * `in_([])` matches no row and `not_in([])` every row.
+* `length()` is 0 where there is no list, and `field("tags") == ["a", "b"]` compares a whole ARRAY.
+* `field("height") * 2 - 1 < 99` is solved for the field, in exact fractions: nothing overflows, `/` is the division of
+  real numbers, and the field's index is used. A bound on a FLOAT or DOUBLE is the nearest one that it can hold.
+  `field("n") % 10 == 3` takes the remainder as Python does, which is never negative.
+* Two declared fields compare with each other, `field("width") > field("height")`, where no digit is lost by it.
 * Text is compared by code point, which is the order of its UTF-8 bytes.
 * FLOAT fields compare with the 32-bit float nearest to the operand, which is what the field stores.
 * A field with `format: unix_ms` compares with dates: `date`, `datetime`, NumPy's `datetime64`, and ISO text. A date is
@@ -21,19 +26,40 @@ What a filter means, on every backend:
   stands for no date, match no comparison with one.
 * `&`, `|` and `~` have no third value: `~` turns every comparison below it round (De Morgan), so the rules above hold.
 
-Two differences between backends stay, for values of JSON and of the dynamic field: Milvus Lite takes `true` for 1 and
-`false` for 0, and Milvus 2.3 takes an explicit JSON null for a value in `is_null()`.
+What a backend cannot say, or says wrongly, is refused by name (`UnsupportedByBackend`) before anything is sent:
 
-A `Raw` filter, or a plain string, is a Milvus expression. Its names and brackets are checked, and so is a plain
-comparison of a field with values: there dates, 32-bit floats and whole numbers mean the same as above. Everything else
-means what it means to the backend.
+    has_infix, has_suffix          not on Milvus 2.3; nowhere for text with %, _ or a backslash
+    % (remainders)                 not on Milvus Lite; nowhere of INT64, which Milvus 2.3 takes through 64-bit floats
+    length() of a list in JSON     not on Milvus Lite, where only whole fields and dynamic keys have one
+    length() > 256 and such        not on a server, which has the length of a list by == and != only
+
+Three differences between backends stay, for values of JSON and of the dynamic field: Milvus Lite takes `true` for 1 and
+`false` for 0, and text that is a JSON list for that list, and Milvus 2.3 takes an explicit JSON null for a value in
+`is_null()`.
+
+A `Raw` filter, or a plain string, is a Milvus expression. It is parsed, and what is wrong is named with its column; so
+is what its backend lacks or silently reads wrongly. In a plain comparison of a field with values, dates, 32-bit floats
+and whole numbers mean the same as above. Everything else means what it means to the backend.
 """
 
 from imgvec.filters.dialect import Dialect
-from imgvec.filters.equals import equals_text, range_text
-from imgvec.filters.expressions import Filter, Raw
+from imgvec.filters.equals import equals_text, in_text, range_text
+from imgvec.filters.expressions import All, Filter, Raw
 from imgvec.filters.fields import FieldType
 from imgvec.filters.places import Field, dynamic, field
 from imgvec.filters.render import render
 
-__all__ = ["Dialect", "Field", "FieldType", "Filter", "Raw", "dynamic", "equals_text", "field", "range_text", "render"]
+__all__ = [
+    "All",
+    "Dialect",
+    "Field",
+    "FieldType",
+    "Filter",
+    "Raw",
+    "dynamic",
+    "equals_text",
+    "field",
+    "in_text",
+    "range_text",
+    "render",
+]

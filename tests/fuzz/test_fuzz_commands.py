@@ -55,6 +55,8 @@ GIVEN = {
     "where": ['album == "a"', "stars > 3", "taken_at >= 2024-01-01", "stars >",
         "nowhere == 1", "", "stars == 'x'", "(" * 200, "album like '%'"],
     "eq": ["album=a", "stars=3", "stars=many", "album", "=", "tags=x", "nowhere=1", "taken_at=2024-06", "taken_at=x"],
+    "within": ["album=a,b", 'album="a,b"', "stars=3,4", "stars=3,x", "album", 'album="a',
+        "nowhere=1,2", "taken_at=2024,"],
     "ranges": ["stars=1..5", "taken_at=2024..", "stars=", "album=a..b",
         "..", "stars=5..1", "stars=a..b", "taken_at=..2024-06"],
     "source": ["FOLDER/pictures"] * 15 + ["FOLDER/pictures/*.png",

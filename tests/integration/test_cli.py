@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pictures import picture
 
 from imgvec import Crop, ImageCollection, ImageFile, Like, Source, StoredId, Text, VectorQuery
 from imgvec.cli import main
+from imgvec.errors import OptionError
 
 DEFINITION = {"encoder": {"model": "fake"}, "fields": {"album": {"type": "VARCHAR", "max_length": 64, "default": ""}}}
 
@@ -46,6 +48,42 @@ def test_rows_are_deleted_by_filter(filled: str) -> None:
     assert "10 rows deleted" in imgvec("collections", "delete", "trip", "--where", 'album == "album0"', "--yes").stdout
     assert "10 rows deleted" in imgvec("collections", "delete", "trip", "--eq", "album=album1", "--yes").stdout
     assert "0 rows deleted" in imgvec("collections", "delete", "trip", "--eq", "album=album1", "--yes").stdout
+
+
+def test_one_of_several_values_wherever_a_filter_is_taken(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert imgvec("collections", "count", "trip", "--in", "album=album0,nowhere").stdout == "10\n"
+    assert imgvec("collections", "count", "trip", "--in", "album=album0,album1").stdout == "20\n"
+    both = ("--in", "album=album0,album1", "--eq", "album=album1", "--where", 'album != "x"')
+    assert imgvec("collections", "count", "trip", *both).stdout == "10\n"
+    found = json.loads(
+        imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", *both, "-k", "20", "-o", "json").stdout
+    )
+    assert {hit["fields"]["album"] for hit in found} == {"album1"}
+    imgvec("collections", "export", "-c", "trip", str(tmp_path / "some.npy"), *both)
+    assert len(np.load(tmp_path / "some.npy")) == 10
+    tuned: list[Any] = []
+
+    def tune(collection: ImageCollection, **options: Any) -> None:
+        tuned.extend(collection.store.rendered(each) for each in options["where"])
+        raise OptionError("recall", "seen")
+
+    monkeypatch.setattr("imgvec.tune", tune)
+    imgvec("index", "tune", "-c", "trip", "--where", "width > 1", *both[:4], status=1)
+    assert tuned == ["width > 1", 'album == "album1" and album in ["album0", "album1"]']
+    assert "10 rows deleted" in imgvec("collections", "delete", "trip", "--in", "album=album0", "--yes").stdout
+
+
+def test_a_mistake_in_a_filter_is_named_with_its_column(filled: str) -> None:
+    for words, message in (
+        (("--where", "width > and"), "unexpected 'and' at column 9"),
+        (("--where", 'album like "%a%" and width % 2 == 0'), "Milvus Lite 3.2.2 has no % (column 28)"),
+        (("--range", "width=1..x"), "(column 10)"),
+        (("--in", "width=1,x"), "(column 9)"),
+        (("--eq", "width=x"), "(column 7)"),
+    ):
+        assert message in imgvec("collections", "count", "trip", *words, status=1).stderr
 
 
 def test_an_empty_filter_is_an_error_as_in_python(filled: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 from typing_extensions import Unpack
 
+from imgvec.cli.matching import Chosen, choice_options, combined
 from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import named, print_json, print_table
 from imgvec.cli.progress import bar
@@ -18,6 +19,7 @@ from imgvec.plurals import counted
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
+    from imgvec.filters import Filter
     from imgvec.indexes.tuned import Tuned
 
 SAMPLE = "sample"
@@ -40,6 +42,7 @@ SAMPLE = "sample"
     "--apply", is_flag=True, help="Make the result the default for every client; with --types, build the best index."
 )
 @click.option("--plot", metavar="FILE", help="Plot recall against latency to a .png or .html file.")
+@choice_options
 @yes_option
 @output_option("table", "json")
 @click.pass_context
@@ -50,6 +53,7 @@ def tune(
     types: str | None,
     apply: bool,
     plot: str | None,
+    chosen: Chosen,
     yes: bool,
     output: str,
     **options: Unpack[TuneOptions],
@@ -62,8 +66,8 @@ def tune(
     picture are left out together.
 
     The parameters are chosen on half of the queries and confirmed on the other half: recall must be at least --recall
-    with 95 % confidence, without a filter and under each --where. If nothing reaches it, the best result is shown,
-    nothing is applied, and the exit status is 1.
+    with 95 % confidence, without a filter, under each --where, and under --eq, --in and --range together. If nothing
+    reaches it, the best result is shown, nothing is applied, and the exit status is 1.
     """
     import imgvec
     from imgvec.indexes.plot import check, save
@@ -80,6 +84,8 @@ def tune(
         failed: dict[str, str] = {}
         options["queries"] = options["sample"] if given == SAMPLE else given
         options["on_notice"] = notice
+        if (together := combined(collection, None, chosen)) is not None:
+            options["where"] = (*cast("Sequence[Filter | str]", options["where"]), together)
         with bar() as options["on_progress"]:
             if names:
                 compared = imgvec.compare_indexes(collection, names, **options)

@@ -8,7 +8,8 @@ import click
 from typing_extensions import Unpack
 
 from imgvec.cli.index.parameters import typed
-from imgvec.cli.options import collection_option, combined, filter_options, opened, output_option
+from imgvec.cli.matching import Chosen, combined, filter_options
+from imgvec.cli.options import collection_option, opened, output_option
 from imgvec.cli.output import named, print_json
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
@@ -36,8 +37,7 @@ def verify(
     ctx: click.Context,
     name: str,
     pairs: tuple[str, ...],
-    eq: tuple[str, ...],
-    ranges: tuple[str, ...],
+    chosen: Chosen,
     output: str,
     **options: Unpack[VerifyOptions],
 ) -> None:
@@ -52,7 +52,7 @@ def verify(
 
     with opened(ctx, name) as collection, bar() as options["on_progress"]:
         options["params"] = typed(pairs, index_type(collection.store.vector(options["vector"]).index.type).search)
-        options["where"] = combined(collection, options["where"], eq, ranges)
+        options["where"] = combined(collection, options["where"], chosen)
         found = imgvec.verify(collection, **options)
     if output == "json":
         print_json(found.to_dict())
