@@ -230,7 +230,9 @@ def _or(left: Case, right: Case) -> Case:
     return Case(left.where | right.where, verdict)
 
 
-_COMPUTED = [place for place in PLACES if place.path[0] in {"n", "pixels", "small", "ratio", "score", "meta", "year"}]
+_NUMERIC = {"n", "pixels", "small", "ratio", "score", "meta", "year"}
+# Milvus Lite takes true for 1
+_COMPUTED = [place for place in PLACES if place.path[0] in _NUMERIC and place.path[1:] != ("flag",)]
 _STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
