@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgvec.errors import QueryError
-from imgvec.filters import field, render
+from imgvec.filters import field
 from imgvec.plurals import counted
 from imgvec.rows import ID, URI, VIEW
 from imgvec.search.forms import Form, ImageFile, StoredId
@@ -78,7 +78,7 @@ def _by_uri(uris: list[str], store: Reads) -> dict[str, str]:
         return {}
     views = store.most_views is not None
     condition = field(URI).in_(list(dict.fromkeys(uris)))
-    where = render(condition & (field(VIEW) == "whole") if views else condition, store.fields, dynamic=store.dynamic)
+    where = store.rendered(condition & (field(VIEW) == "whole") if views else condition)
     return {row[URI]: row[ID] for some in store.scan([ID, URI], where) for row in some}
 
 
