@@ -78,10 +78,10 @@ class Searcher:
         check_facets(asked["facet"] or (), self._store)
         if not forms:
             return []
+        expression = self._store.rendered(asked["where"])  # what is refused is refused before a picture is encoded
         stages = Stages()
         with stages("total"):
             vectors, encoded = self._forms.vectors(forms, stages, vector)
-            expression = self._store.rendered(asked["where"])
             ranking = self._ranking(asked)
             shown = self._output_fields(asked["output_fields"])
             fields = list(dict.fromkeys([*shown, *work.fields, *(asked["facet"] or ())]))
