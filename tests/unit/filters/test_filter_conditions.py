@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgvec.errors import FilterError, UnsupportedByBackend
@@ -233,6 +233,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     symbol=st.sampled_from(sorted(_COMPARED)),
     value=st.integers(-300, 300) | st.sampled_from([0.5, 2**63, -(2**70)]),
 )
+@settings(deadline=None)
 def test_solved_comparisons_hold_for_the_same_whole_numbers(steps: list[Step], symbol: Any, value: float) -> None:
     steps = [step for step in steps if step.operator != "/" or step.number]
     bound = solved(steps, symbol, value, "INT8")

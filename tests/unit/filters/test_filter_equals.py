@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgvec.errors import FilterError
@@ -138,6 +138,7 @@ def test_an_error_points_at_the_column(of_text: Callable[..., Filter], name: str
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=6), min_size=1, max_size=4))
+@settings(deadline=None)
 def test_quoted_values_are_read_back(values: list[str]) -> None:
     text = ",".join('"' + value.replace('"', '""') + '"' for value in values)
     assert repr(in_text("album", text, FIELDS)) == repr(field("album").in_(values))
