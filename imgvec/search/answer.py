@@ -147,7 +147,8 @@ class Answer(Sequence[Hit]):
     """None for a collection that was not calibrated."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Of the whole call, by stage: `lookup` of stored rows, `load` of the encoder, `decode`, `encode`, `search` in
-    Milvus, `after` that here, and `total`. The answers of one `search_many` share them."""
+    Milvus, `facets`, `after` (groups, diversity and order, here), and `total`. The answers of one `search_many` share
+    them."""
     collection: str = field(default="", compare=False)
     """Which collection answered, by its own name: behind an alias that was moved it is another one."""
     complete: bool = field(default=True, compare=False)

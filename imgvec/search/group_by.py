@@ -14,6 +14,7 @@ from imgvec.store import Found
 from imgvec.views import rows_to_ask
 
 _TYPES = frozenset({"BOOL", "INT8", "INT16", "INT32", "INT64", "VARCHAR"})
+_VALUES = (str, int, float, type(None))
 _FIRST_ROWS = 100
 """Asked for at least: a few more rows cost less than a second call."""
 
@@ -122,7 +123,7 @@ class Grouping:
     def _value(self, row: Found) -> Any:
         values = tuple(row.fields.get(name) for name in self.fields)
         for name, value in zip(self.fields, values, strict=True):
-            if not isinstance(value, str | int | float | None):
+            if not isinstance(value, _VALUES):
                 raise QueryError(f"{name!r} holds a {type(value).__name__} in the row {row.id!r}, which makes no group")
         return values if len(values) > 1 else values[0]
 
