@@ -114,10 +114,10 @@ def test_the_same_raw_filter_on_every_backend(dated: ImageCollection) -> None:
         ('n == "2"', 'which cannot be compared with "2" at column 6'),
         ("n == 2.5", "column 6: it holds only whole numbers"),
         ("album > 5", "column 9"),
+        ("n n", "unexpected 'n' at column 3"),
+        ("n ==", "ends at column 5, without a value"),
         # these the backend refuses
         ('n + 1 == "a"', 'rejects the filter n \\+ 1 == "a": '),
-        ("n n", "rejects the filter n n: "),
-        ("n ==", "rejects the filter n ==: .*at column 5"),
         ("n", "rejects the filter n: "),
         ("album == n", "rejects the filter album == n: "),
         ('n like "a%"', "rejects the filter n like"),
