@@ -21,6 +21,7 @@ from backends import (  # noqa: F401  fixtures, and the hook that shows a server
     server_uri,
 )
 from fakes import FakeEncoder, FakeStore
+from hypothesis import settings
 from pictures import picture
 from side_by_side import (  # noqa: F401  hooks
     pytest_collection_modifyitems,
@@ -32,6 +33,10 @@ from side_by_side import (  # noqa: F401  hooks
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
 )
+
+# An example may take as long as it does on a busy machine: what is slow has a test of its own.
+settings.register_profile("imgvec", deadline=None)
+settings.load_profile("imgvec")
 
 
 @pytest.fixture(scope="session")
