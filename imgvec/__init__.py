@@ -13,7 +13,8 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
 
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
-    collection.py  ImageCollection: rows in, hits out;  opening.py, filling.py  what making, ingest and prune do
+    collection.py  ImageCollection: rows in, hits out;  searchable.py  the part of it that takes queries
+    opening.py, filling.py  what making, ingest and prune do
     kept.py        the projections that a collection keeps in Milvus
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     quality/       how good the hits are, by labels
@@ -27,6 +28,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     options/       options stated once, for Python, the command and JSON
     milvus/        the only room that imports pymilvus
     store.py       what a store promises: milvus.Store and the tests' fake inherit it
+    stored.py      what it holds and gives: vector fields, indexes, rows that were found
     by_vector.py   a store as one of its vectors sees it;  views.py  the pictures whose views its rows are
     catalog/       every index type of Milvus, as data, a family a file
     definition/    what a collection is, from YAML, and what it remembers of that;  filters/  which rows are meant

@@ -11,7 +11,8 @@ from typing_extensions import Unpack
 from imgvec.filters import Dialect, FieldType
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
-from imgvec.store import Found, Indexes, IndexInfo, IndexState, NearestOf, Searches, VectorField, vector_named
+from imgvec.store import Indexes, NearestOf, Searches
+from imgvec.stored import Found, IndexInfo, IndexState, VectorField, vector_named
 from imgvec.vectors import Vectors
 
 

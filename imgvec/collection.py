@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -19,26 +19,20 @@ from imgvec.filters import Filter
 from imgvec.handle import Handle
 from imgvec.ingest import IngestOptions, StoredPictures
 from imgvec.milvus import Connection, Store
-from imgvec.milvus.defaults import SearchDefaults
 from imgvec.milvus.learned import Learned
 from imgvec.opening import CreateOptions, OpenOptions, create_parts, open_parts
 from imgvec.options import documented, settled
 from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
-from imgvec.rows import VECTOR
-from imgvec.search import many
-from imgvec.search.answer import Answer, Hit
-from imgvec.search.guessing import Query, all_guessed, each_guessed, guessed
-from imgvec.search.pages import Pages
-from imgvec.search.request import PageOptions, SearchOptions
+from imgvec.search.answer import Hit
+from imgvec.searchable import Searchable
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec, reopen
 from imgvec.sources.reopening import Roots
 from imgvec.target import Target
-from imgvec.vectors import Vectors
 
 
-class ImageCollection:
+class ImageCollection(Searchable):
     """A Milvus collection of images.
 
     Made by `create` or `open`; a context manager that closes its connection. Each encoder is loaded on first use:
@@ -191,57 +185,6 @@ class ImageCollection:
         """
         uri, fields = (picture, {}) if isinstance(picture, str) else (picture.uri, picture.fields)
         return filling.reopened(self.settings, uri, fields.get("content_hash"), roots, source)
-
-    @documented(SearchOptions)
-    def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer:
-        """Find the stored images most similar to one query, best first.
-
-        The query is a form (`ImageFile`, `Text`, `StoredId`, …), or anything a form can be guessed from: a path, bytes,
-        a PIL image, an array, a vector, `"id:…"`, a text (see `imgvec.search.guessing`). `where` is a typed filter
-        (`field("width") >= 800`) or a Milvus boolean expression; `params` override `search_defaults`. Raises
-        `OptionError`, `QueryError`, `UnreadableImage`, `FilterError`.
-        """
-        return self.handle.search([guessed(query)], options)[0]
-
-    @documented(SearchOptions)
-    def search_many(self, queries: Iterable[Query], **options: Unpack[SearchOptions]) -> list[Answer]:
-        """`search` for many queries at once: one pass through the encoder, one call to Milvus; answers in order."""
-        return self.handle.search(all_guessed(queries), options)
-
-    @documented(SearchOptions)
-    def search_each(self, queries: Iterable[Query] | Source, **options: Unpack[SearchOptions]) -> Iterator[Answer]:
-        """`search` for any number of queries, or for the pictures of a `Source` (a folder, a list, an archive, …).
-
-        Gives the answers in order, in batches of up to 256 and in bounded memory. A query that cannot be asked, because
-        its picture is broken or its row is gone, has an answer without hits that carries the `error`. Raises what
-        concerns all queries: `OptionError`, `FilterError`, `SourceError`, `EncoderError`, `BackendError`.
-        """
-        asked = settled(SearchOptions, options)
-        if isinstance(queries, Source):
-            found = queries.read(guards=filling.guards(self.settings))
-            wanted = many.of_source(found, self.settings.max_file_bytes)
-        else:
-            wanted = each_guessed(queries)
-        ask = partial(self.handle.search_but_failed, options=asked)
-        return many.each_answer(wanted, ask, lambda each: many.without_answer(each, asked, self.name))
-
-    @documented(PageOptions)
-    def pages(self, query: Query, **options: Unpack[PageOptions]) -> Pages:
-        """The hits of one query page by page: an iterator of tuples of hits.
-
-        The first call ranks the rows, up to `most` of them, and keeps their ids and scores: each that still exists
-        comes once, whatever is written and deleted between the pages. Raises as `search`.
-        """
-        return self.handle.pages(guessed(query), options)
-
-    @property
-    def search_defaults(self) -> SearchDefaults:
-        """The default parameters of searches by `vector`, and where they come from."""
-        return self.handle.target.search_defaults()
-
-    def vectors(self, queries: Iterable[Query], *, vector: str = VECTOR) -> Vectors:
-        """Encode queries of any form, as (n, dim) float32 vectors in the same order, by the encoder of `vector`."""
-        return self.handle.vectors(all_guessed(queries), vector)
 
     def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
         """Stored rows by id (one, or several), with all of their vectors if `with_vector`; unknown ids are absent."""

@@ -26,7 +26,6 @@ from imgvec.search.answer import Answer
 from imgvec.search.encoding import dims, needs_encoder
 from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
-from imgvec.search.many import answers_but_failed
 from imgvec.search.pages import Pages
 from imgvec.search.request import PageOptions, SearchOptions
 from imgvec.search.searcher import Searcher
@@ -109,20 +108,15 @@ class Handle:
         scratch.drop_leftovers(self.connection, store.name)
         self.connection.drop_opened(store)
 
-    def search(self, forms: Sequence[Form], options: SearchOptions) -> list[Answer]:
+    def search(self, forms: Sequence[Form], failed: Failed | None = None, *, options: SearchOptions) -> list[Answer]:
         """`Searcher.search`, of the target that the forms fit."""
         vector = options.get("vector", VECTOR)
-        return self._asked(forms, vector, lambda searcher: searcher.search(forms, **options))
+        return self._asked(forms, vector, lambda searcher: searcher.search(forms, failed, **options))
 
     def pages(self, form: Form, options: PageOptions) -> Pages:
         """`Searcher.pages`, likewise; its pages are of the target of now, wherever the alias leads later."""
         vector = options.get("vector", VECTOR)
         return self._asked([form], vector, lambda searcher: searcher.pages(form, **options))
-
-    def search_but_failed(self, forms: Sequence[Form], failed: Failed, options: SearchOptions) -> list[Answer]:
-        """`answers_but_failed`, likewise."""
-        vector = options.get("vector", VECTOR)
-        return self._asked(forms, vector, lambda searcher: answers_but_failed(searcher, forms, failed, options))
 
     def vectors(self, forms: Sequence[Form], vector: str = VECTOR) -> Vectors:
         """`Searcher.vectors`, likewise."""

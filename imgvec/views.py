@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from imgvec.errors import QueryError
 from imgvec.rows import IMAGE_ID
-from imgvec.store import MOST_HITS, Found
+from imgvec.stored import MOST_HITS, Found
 
 MOST_ROWS = MOST_HITS
 """That Milvus gives to one query."""

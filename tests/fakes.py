@@ -18,7 +18,8 @@ from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.filters import Dialect, FieldType
 from imgvec.indexes.scores import true_scores
 from imgvec.progress import OnProgress, Telling
-from imgvec.store import Found, IndexInfo, IndexState, NearestOf, Store, VectorField, check_keywords
+from imgvec.store import NearestOf, Store, check_keywords
+from imgvec.stored import Found, IndexInfo, IndexState, VectorField
 from imgvec.vectors import Vectors
 
 

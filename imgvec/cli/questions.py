@@ -43,7 +43,7 @@ def weighted(text: str) -> tuple[Form, float]:
     from imgvec.search.guessing import STORED, guessed
 
     found = _WEIGHTED.fullmatch(text)
-    if found is None or found[1] + ":" == STORED or os.path.lexists(os.path.expanduser(text)):  # noqa: PTH111
+    if found is None or found[1] + ":" == STORED or os.path.lexists(os.path.expanduser(text)):  # noqa: PTH111  raises nothing, whatever the name
         return guessed(text), 1.0
     return guessed(found[1]), float(found[2])
 

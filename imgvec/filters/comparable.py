@@ -32,17 +32,17 @@ class Comparable:
 
     __slots__ = ()
     # It compares to a filter and not to a truth value, so it can be neither hashed nor searched nor iterated.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python sets it itself for a class with __eq__ alone
     __iter__ = None
     __contains__ = None
 
     def __bool__(self) -> NoReturn:
         raise TypeError(NO_TRUTH.format("a field"))
 
-    def __eq__(self, value: object) -> Filter:  # type: ignore[override]
+    def __eq__(self, value: object) -> Filter:  # type: ignore[override]  # a filter, not a bool
         return self._compare("==", value)
 
-    def __ne__(self, value: object) -> Filter:  # type: ignore[override]
+    def __ne__(self, value: object) -> Filter:  # type: ignore[override]  # a filter, not a bool
         return self._compare("!=", value)
 
     def __lt__(self, value: object) -> Filter:

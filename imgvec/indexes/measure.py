@@ -17,7 +17,8 @@ from imgvec.indexes.exact import Neighbours
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import WHOLE, tolerance
 from imgvec.progress import Telling
-from imgvec.store import Found, Searches
+from imgvec.store import Searches
+from imgvec.stored import Found
 from imgvec.vectors import Vectors, has_direction, norms
 from imgvec.views import rows_to_ask
 

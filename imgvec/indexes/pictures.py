@@ -16,7 +16,8 @@ from typing import Any, Literal
 from imgvec.indexes.exact import Neighbours, nearest
 from imgvec.indexes.recall import MARGIN
 from imgvec.rows import IMAGE_ID
-from imgvec.store import Found, Searches
+from imgvec.store import Searches
+from imgvec.stored import Found
 from imgvec.vectors import Vectors
 from imgvec.views import best_views, rows_to_ask
 

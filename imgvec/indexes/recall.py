@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imgvec.indexes.exact import Neighbours
 from imgvec.plurals import counted
-from imgvec.store import Found
+from imgvec.stored import Found
 
 MARGIN = 32
 """Neighbours to know beyond the limit, so that rows as near as the last one (copies of an image, say) are known too."""

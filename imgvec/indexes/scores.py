@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 from imgvec.vectors import Vectors
 
 WHOLE = 1e-3

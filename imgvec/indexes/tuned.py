@@ -12,7 +12,7 @@ from imgvec.indexes.pictures import Ranked
 from imgvec.indexes.recall import Estimate
 from imgvec.indexes.unseen import Basis
 from imgvec.rows import VECTOR
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 _BASES: Mapping[Basis, str] = {
     "given": "queries",

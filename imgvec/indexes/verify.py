@@ -21,7 +21,8 @@ from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.options import documented, settled
 from imgvec.plurals import counted
 from imgvec.progress import Telling
-from imgvec.store import Found, Indexes
+from imgvec.store import Indexes
+from imgvec.stored import Found
 from imgvec.vectors import MAX_NORM, MIN_NORM, UNIT_TOLERANCE, Vectors, has_direction, norms
 from imgvec.views import MOST_ROWS, best_views, rows_to_ask
 

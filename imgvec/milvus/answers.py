@@ -11,7 +11,7 @@ import numpy as np
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
 from imgvec.rows import FROM_IMAGE, ID
-from imgvec.store import Found, VectorField
+from imgvec.stored import Found, VectorField
 
 DYNAMIC = "$meta"
 """As an output field: everything in the dynamic field."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from imgvec.definition import Definition
 from imgvec.milvus.store import Store
 from imgvec.rows import VECTOR
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 _KEY = "search_defaults"
 

@@ -19,7 +19,7 @@ from imgvec.filters import FieldType
 from imgvec.milvus.deployment import DEPLOYMENT, Deployment
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.rows import FROM_IMAGE, ID, OWN_FIELDS, VECTOR
-from imgvec.store import MOST_HITS, IndexInfo, VectorField, vector_named
+from imgvec.stored import MOST_HITS, IndexInfo, VectorField, vector_named
 
 PROPERTY = "imgvec."
 """How the names of imgvec's own collection properties begin."""

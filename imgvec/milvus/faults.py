@@ -12,7 +12,7 @@ from typing import Literal
 
 from imgvec.catalog.entries import Version
 from imgvec.milvus.capabilities import Capabilities
-from imgvec.store import VectorField
+from imgvec.stored import VectorField
 
 Severity = Literal["wrong", "warning", "ok"]
 _LATEST = 10**6

@@ -25,7 +25,8 @@ from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.searching import Searching
 from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
-from imgvec.store import Found, Nearest, NearestOf, check_keywords
+from imgvec.store import NearestOf, check_keywords
+from imgvec.stored import Found, Nearest
 from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000

@@ -20,7 +20,7 @@ from imgvec.errors import BackendError
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.store import Store
 from imgvec.rows import FROM_IMAGE, VECTOR
-from imgvec.store import VectorField
+from imgvec.stored import VectorField
 from imgvec.vectors import Vectors, norms
 
 _NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")

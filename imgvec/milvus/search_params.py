@@ -8,7 +8,7 @@ from typing import Any
 from imgvec import catalog
 from imgvec.errors import DefinitionError, OptionError, QueryError
 from imgvec.milvus.capabilities import Capabilities
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 
 class SearchParams:

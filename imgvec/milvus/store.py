@@ -21,7 +21,8 @@ from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
-from imgvec.store import IndexInfo, IndexState, Nearest, NearestOf, VectorField
+from imgvec.store import NearestOf
+from imgvec.stored import IndexInfo, IndexState, Nearest, VectorField
 from imgvec.vectors import Vectors
 
 

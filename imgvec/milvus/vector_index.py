@@ -18,7 +18,7 @@ from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
 from imgvec.milvus.schema import IndexPlan, Plan, plan_index
 from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
-from imgvec.store import IndexInfo, IndexState
+from imgvec.stored import IndexInfo, IndexState
 
 FORMER = "former_index"
 """What a collection remembers during a rebuild, in case the process is killed."""

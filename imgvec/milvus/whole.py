@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from imgvec.milvus.members import Standing, Watch
 from imgvec.milvus.repeating import together
-from imgvec.store import Found, Nearest
+from imgvec.stored import Found, Nearest
 
 ASKED_AT_MOST = 4
 """Times that one answer is asked for while the members of the replicas change."""

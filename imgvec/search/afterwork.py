@@ -29,7 +29,8 @@ from imgvec.search.diversity import Likeness, distinct, marginal
 from imgvec.search.group_by import Grouping
 from imgvec.search.ranking import Asking, Ranking
 from imgvec.search.request import SearchOptions
-from imgvec.store import Found, Searches
+from imgvec.store import Searches
+from imgvec.stored import Found
 
 Ended: TypeAlias = Literal["min_score", "candidates", "collapse"]
 """What kept the list of hits from being longer, other than what is stored."""

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from imgvec.rows import VECTOR
-from imgvec.store import Found, Nearest, NearestOf, Searches, check_keywords, is_complete
+from imgvec.store import NearestOf, Searches, check_keywords
+from imgvec.stored import Found, Nearest, is_complete
 from imgvec.vectors import Vectors
 
 MOST_CANDIDATES = 10_000

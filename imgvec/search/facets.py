@@ -10,7 +10,8 @@ from typing import Any, Literal
 from imgvec.errors import OptionError, QueryError
 from imgvec.plurals import counted
 from imgvec.rows import IMAGE_ID
-from imgvec.store import Found, Searches
+from imgvec.store import Searches
+from imgvec.stored import Found
 
 MOST_COUNTED = 100_000
 """Matching rows that are read to be counted: more would take longer than anybody waits for a search."""

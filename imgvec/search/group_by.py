@@ -10,7 +10,7 @@ from typing import Any
 from imgvec.errors import FilterError, OptionError, QueryError
 from imgvec.filters import FieldType, Filter, field, render
 from imgvec.search.ranking import Ask, Asking, Ranking
-from imgvec.store import Found
+from imgvec.stored import Found
 from imgvec.views import rows_to_ask
 
 _TYPES = frozenset({"BOOL", "INT8", "INT16", "INT32", "INT64", "VARCHAR"})

@@ -6,7 +6,8 @@ from collections.abc import Set
 
 from imgvec.rows import AT_MS, BOX, IMAGE_ID, URI, VIEW
 from imgvec.search.answer import Hit
-from imgvec.store import Found, Searches
+from imgvec.store import Searches
+from imgvec.stored import Found
 from imgvec.views import MOST_ROWS
 
 PLACE = (IMAGE_ID, VIEW, BOX, AT_MS)

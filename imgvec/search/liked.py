@@ -55,7 +55,7 @@ def liked(file: str | Path, store: Reads, on_notice: Callable[[str], object] | N
         known = next((by_uri[uri] for uri in _uris(path, table) if uri in by_uri), None)
         if known is not None:
             found.append((StoredId(known), weight))
-        elif os.path.isfile(_uris(path, table)[-1]):  # noqa: PTH113
+        elif os.path.isfile(_uris(path, table)[-1]):  # noqa: PTH113  raises nothing, whatever the name
             found.append((ImageFile(_uris(path, table)[-1]), weight))
         else:
             lacking.append(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,12 +10,9 @@ from imgvec.errors import ImgvecError, SourceError, UnreadableImage
 from imgvec.images import FileReader
 from imgvec.options import settled
 from imgvec.search.answer import Answer
-from imgvec.search.encoding import needs_encoder
 from imgvec.search.failing import Failed, Unasked, Wanted
-from imgvec.search.forms import Form, ImageBytes, ImageFile, VectorQuery
+from imgvec.search.forms import Form, ImageBytes, ImageFile
 from imgvec.search.request import Request, SearchOptions
-from imgvec.search.searcher import Searcher
-from imgvec.search.stages import Stages
 from imgvec.sources import Found, Record
 
 AT_ONCE = 256
@@ -51,28 +47,6 @@ def each_answer(wanted: Iterable[Wanted], ask: Ask, unasked: Callable[[Unasked],
                 continue
             yield unasked(Unasked(each, failed[number])) if number in failed else next(answers)
             number += 1
-
-
-def answers_but_failed(
-    searcher: Searcher, forms: Sequence[Form], failed: Failed, options: SearchOptions
-) -> list[Answer]:
-    """`Searcher.search`; `failed` is told of the forms that cannot be asked, which have no answer."""
-    asked, stages = settled(SearchOptions, options), Stages()
-    failed.clear()  # of a collection that had gone meanwhile
-    with stages("total"):
-        vectors = searcher.vectors(forms, asked["vector"], stages=stages, failed=failed)
-        sound = [form for number, form in enumerate(forms) if number not in failed]
-        answers = searcher.search([VectorQuery(vector) for vector in vectors], **asked)
-        if needs_encoder(sound):
-            # again, since the answer may be of another collection, which the encoder is not for
-            searcher.store.check_same()
-    return [
-        replace(
-            answer, request=replace(answer.request, form=form), seconds={**stages.seconds, **answer.seconds,
-            "total": stages.seconds["total"]},
-        )
-        for form, answer in zip(sound, answers, strict=True)
-    ]  # fmt: skip
 
 
 def without_answer(unasked: Unasked, options: SearchOptions, collection: str) -> Answer:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from imgvec.errors import UnsupportedByBackend
 from imgvec.search.answer import Hit
 from imgvec.search.ranking import Ranking
-from imgvec.store import Found, is_complete
+from imgvec.stored import Found, is_complete
 
 
 class Nearest(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from imgvec.rows import IMAGE_ID
-from imgvec.store import Found, is_complete, is_cut
+from imgvec.stored import Found, is_complete, is_cut
 from imgvec.views import best_views, rows_to_ask
 
 T = TypeVar("T")

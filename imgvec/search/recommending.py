@@ -18,7 +18,7 @@ from imgvec.search.forms import VectorQuery
 from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.search.stages import Stages
-from imgvec.store import VectorField
+from imgvec.stored import VectorField
 from imgvec.vectors import Vectors
 
 

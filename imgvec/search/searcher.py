@@ -28,7 +28,8 @@ from imgvec.search.pages import Pages, ranked
 from imgvec.search.ranking import Ask, Ranking, Told, both, together
 from imgvec.search.request import PageOptions, RankingOptions, Request, SearchOptions
 from imgvec.search.stages import Stages
-from imgvec.store import Found, Searches, vector_named
+from imgvec.store import Searches
+from imgvec.stored import Found, vector_named
 from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -63,25 +64,31 @@ class Searcher:
         )  # fmt: skip
         self._picture = None if reopen is None else self._forms.stored_picture
 
-    def search(self, forms: Sequence[Form], **options: Unpack[SearchOptions]) -> list[Answer]:
+    def search(
+        self, forms: Sequence[Form], failed: Failed | None = None, **options: Unpack[SearchOptions]
+    ) -> list[Answer]:
         """The answer to each form: hits best first, equal scores in the order of their ids, unless options say else.
 
         What the options mean together is said by `imgvec.search.afterwork`. Of a collection of views the hits are its
         pictures, each with its best view, unless `views` asks for these. All pictures go through the encoder in its
-        batches, and all vectors to Milvus in one call, but for those that need a deeper look. Raises `OptionError`,
-        `QueryError`, `UnreadableImage`, `FilterError`.
+        batches, and all vectors to Milvus in one call, but for those that need a deeper look. Where `failed` is given,
+        that is told of the forms that cannot be asked; they have no answer. Raises `OptionError`, `QueryError`,
+        `UnreadableImage`, `FilterError`.
         """
         given = settled(SearchOptions, options)
         vector = self._known(given["vector"])
         asked = altered(given, {"params": {**self._defaults(vector), **(given["params"] or {})}})
         work = AfterWork.of(asked, self._store)
         check_facets(asked["facet"] or (), self._store)
+        if failed is not None:
+            failed.clear()  # of a collection that had gone meanwhile
         if not forms:
             return []
         expression = self._store.rendered(asked["where"])  # what is refused is refused before a picture is encoded
         stages = Stages()
         with stages("total"):
-            vectors, encoded = self._forms.vectors(forms, stages, vector)
+            vectors, encoded = self._forms.vectors(forms, stages, vector, failed)
+            forms = [form for number, form in enumerate(forms) if not failed or number not in failed]
             ranking = self._ranking(asked)
             shown = self._output_fields(asked["output_fields"])
             fields = list(dict.fromkeys([*shown, *work.fields, *(asked["facet"] or ())]))
@@ -172,17 +179,15 @@ class Searcher:
         vector: str = VECTOR,
         *,
         stages: Stages | None = None,
-        failed: Failed | None = None,
     ) -> Vectors:
         """(n, dim) float32 vectors of the forms, in their order, to search by `vector` with.
 
-        Raises `QueryError` and `UnreadableImage`. Where `failed` is given, that is told of the forms that cannot be
-        asked; they have no row.
+        Raises `QueryError` and `UnreadableImage`.
         """
         vector = self._known(vector)
         if not forms:
             return np.empty((0, self.store.vectors[vector].dim), np.float32)
-        vectors, encoded = self._forms.vectors(forms, stages or Stages(), vector, failed)
+        vectors, encoded = self._forms.vectors(forms, stages or Stages(), vector)
         if encoded:
             self.store.check_same()
         return vectors

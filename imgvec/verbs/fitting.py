@@ -27,7 +27,8 @@ from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec
-from imgvec.store import Reads, VectorField, Writes
+from imgvec.store import Reads, Writes
+from imgvec.stored import VectorField
 from imgvec.vectors import Vectors, norms
 
 BATCH = 1000

@@ -45,7 +45,7 @@ def projected_copy(
     The projection is fitted to them (`fit_projection`, with its options), unless one is given: itself, a file of one,
     or the name of one that comes with imgvec, such as `shipped:dinov2-small-11/classes`. It is kept with the new
     collection in Milvus, and every client that opens that has it behind the encoder. Definition, rows, views and
-    further vectors are the same; the index is the definition's, so tune it anew. Of rows written meanwhile some may be
+    further vectors are the same; the index is the definition's, so tune it again. Of rows written meanwhile some may be
     missing: an ingest of the source adds them, and passes over the others. When `compare` says that it is better, let
     `set_alias` lead there. Raises `UsageError`, `CollectionExists`, `EncoderUnavailable`; then, and when it is
     interrupted, nothing of the new collection is left.

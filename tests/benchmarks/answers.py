@@ -27,7 +27,7 @@ from imgvec.milvus import Store
 from imgvec.options import settled
 from imgvec.search.afterwork import AfterWork
 from imgvec.search.request import SearchOptions
-from imgvec.store import Found
+from imgvec.stored import Found
 
 CANDIDATES = 200
 MOST_SECONDS = 0.002

@@ -8,7 +8,7 @@ from fakes import FakeStore
 
 from imgvec.by_vector import indexes_by, searches_by
 from imgvec.errors import QueryError
-from imgvec.store import IndexInfo, VectorField
+from imgvec.stored import IndexInfo, VectorField
 from imgvec.vectors import Vectors
 
 N = 40

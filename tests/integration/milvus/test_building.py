@@ -17,7 +17,7 @@ from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
 from imgvec.milvus import Connection, Store, connect, schema, vector_index
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.progress import Progress
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 ROWS, DIM = 2000, 16  # a segment below 1024 rows stays without an index
 HNSW = IndexInfo("HNSW", {"M": 8, "efConstruction": 80})

@@ -25,7 +25,7 @@ from imgvec.errors import DefinitionError, UnsupportedByBackend
 from imgvec.milvus import Connection, Store, connect
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.faults import found
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 BUILDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # the type, what is asked for, and what is sent besides: sizes left out are the catalogue's

@@ -11,7 +11,7 @@ from rows import row
 
 from imgvec.errors import OptionError, QueryError
 from imgvec.milvus import Connection, Store
-from imgvec.store import Found
+from imgvec.stored import Found
 
 ROWS, DIM = 300, 16
 

@@ -14,7 +14,7 @@ from imgvec.indexes.scores import true_scores
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.scratch import scratch
 from imgvec.rows import ID
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 N, DIMS = 300, {"texture": 6, "colour": 12}
 TEXTURE: dict[str, Any] = {"encoder": {"model": "t"}, "index": {"cpu": {"type": "FLAT"}}}

@@ -13,7 +13,7 @@ from imgvec.indexes import pictures, unseen
 from imgvec.indexes.exact import Neighbours
 from imgvec.indexes.measure import sampled
 from imgvec.indexes.verify import verify
-from imgvec.store import Found
+from imgvec.stored import Found
 from imgvec.vectors import Vectors
 from imgvec.views import best_views, rows_to_ask
 

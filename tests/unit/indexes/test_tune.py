@@ -20,7 +20,7 @@ from imgvec.indexes.ladder import grid
 from imgvec.indexes.tune import tune
 from imgvec.indexes.tuned import Tuned
 from imgvec.progress import Telling
-from imgvec.store import Found, IndexInfo
+from imgvec.stored import Found, IndexInfo
 from imgvec.vectors import Vectors
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from imgvec.indexes.tune import Tuning, tune
 from imgvec.indexes.tuned import Tuned
 from imgvec.options import settled
 from imgvec.progress import Telling
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 pytestmark = pytest.mark.slow
 

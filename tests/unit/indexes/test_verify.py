@@ -15,7 +15,7 @@ from imgvec.errors import OptionError
 from imgvec.indexes.findings import MEANINGS, Finding, Verification
 from imgvec.indexes.scores import size, tolerance, true_scores
 from imgvec.indexes.verify import verify
-from imgvec.store import Found, IndexInfo
+from imgvec.stored import Found, IndexInfo
 from imgvec.vectors import Vectors
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgvec.store import IndexState
+from imgvec.stored import IndexState
 
 
 @pytest.mark.parametrize(

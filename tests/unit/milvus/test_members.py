@@ -13,7 +13,7 @@ from pymilvus.exceptions import MilvusException
 from imgvec.milvus import members
 from imgvec.milvus.members import Standing, Watch
 from imgvec.milvus.whole import merged, whole
-from imgvec.store import Found
+from imgvec.stored import Found
 
 
 def group(*nodes: int, leader: int | None = None, lacks: bool = False) -> Any:

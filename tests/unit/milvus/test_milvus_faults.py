@@ -15,7 +15,7 @@ from imgvec import doctor
 from imgvec.errors import BackendError
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.faults import FAULTS, CollectionFacts, Fault, found, good_release
-from imgvec.store import IndexInfo, VectorField
+from imgvec.stored import IndexInfo, VectorField
 
 DOCKER = Path(__file__).parents[3] / "docker"
 

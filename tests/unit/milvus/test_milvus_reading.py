@@ -16,7 +16,7 @@ from imgvec.milvus import answers, reading
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.search_params import SearchParams
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 
 def schema(**changes: Any) -> Schema:

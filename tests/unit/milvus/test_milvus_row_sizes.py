@@ -16,7 +16,7 @@ from imgvec.milvus import answers, writing
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.search_params import SearchParams
 from imgvec.rows import FROM_IMAGE
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 ROW = {"id": "a", "text": "t"}
 DECLARED = replace(SCHEMA, dynamic=False)

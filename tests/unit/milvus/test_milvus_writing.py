@@ -20,7 +20,7 @@ from imgvec.milvus.described import Schema
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
 from imgvec.milvus.store import Store
-from imgvec.store import IndexInfo
+from imgvec.stored import IndexInfo
 
 SCHEMA = Schema(
     name="c",

@@ -27,7 +27,8 @@ from imgvec.search.answer import Group, Shortfall, Verdict
 from imgvec.search.encoding import Reopen
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.searcher import Searcher
-from imgvec.store import Nearest, NearestOf
+from imgvec.store import NearestOf
+from imgvec.stored import Nearest
 from imgvec.vectors import Vectors
 
 

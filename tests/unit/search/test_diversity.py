@@ -8,7 +8,7 @@ import pytest
 from imgvec.filters import FieldType
 from imgvec.search.afterwork import Order
 from imgvec.search.diversity import Likeness, distinct, marginal
-from imgvec.store import Found
+from imgvec.stored import Found
 from imgvec.vectors import Vectors
 
 

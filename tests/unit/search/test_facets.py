@@ -8,7 +8,7 @@ from fakes import FakeStore
 from imgvec.errors import OptionError, QueryError
 from imgvec.filters import FieldType
 from imgvec.search.facets import Facet, check_facets, of_hits, of_rows
-from imgvec.store import Found
+from imgvec.stored import Found
 
 
 def store() -> FakeStore:

@@ -120,7 +120,7 @@ def test_only_the_python_methods_and_the_command_line_guess() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "imgvec.search.guessing":
                 users.add(str(path.relative_to(package)))
-    assert users == {"collection.py", "cli/questions.py", "verbs/recommendation.py"}
+    assert users == {"searchable.py", "cli/questions.py", "verbs/recommendation.py"}
 
 
 def test_a_mistyped_path(tmp_path: Path) -> None:

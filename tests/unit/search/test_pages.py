@@ -17,7 +17,7 @@ from imgvec.search.forms import VectorQuery
 from imgvec.search.pages import Pages, ranked
 from imgvec.search.ranking import Ranking
 from imgvec.search.searcher import Searcher
-from imgvec.store import Found, Nearest
+from imgvec.stored import Found, Nearest
 
 MOST_ROWS = 8
 

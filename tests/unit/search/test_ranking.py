@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from imgvec.search.ranking import Ask, Ranking, both, together
-from imgvec.store import Found, Nearest
+from imgvec.stored import Found, Nearest
 
 
 def rows(*scores: float) -> list[Found]:
