@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgvec.cli.matching import tell_meant
 from imgvec.cli.options import notice
 from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
 from imgvec.plurals import counted
@@ -35,6 +36,8 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
         _print_table(answer, kinds)
     for name, facet in answer.facets.items():
         click.echo(f"{name}: {facet}", err=True)  # stdout is for hits
+    for name in dict.fromkeys([*(answer.request.options["group_by"] or ()), *answer.facets]):
+        tell_meant(name, kinds)
     _tell_incomplete(answer.complete)
     if short is None:
         return
@@ -42,6 +45,8 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
         notice(str(short))
     elif short.reason == "rows" and not answer:
         notice("no more rows match" if answer.request.options["offset"] else "no rows match")
+    elif short.reason == "min_score" and not answer:
+        notice("no more hits reach min_score" if answer.request.options["offset"] else "no hit reaches min_score")
 
 
 def print_answers(collection: ImageCollection, answers: Iterable[Answer], output: str) -> None:

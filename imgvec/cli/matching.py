@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,7 +78,6 @@ def choice_options(command: F) -> F:
 def combined(collection: ImageCollection, where: Filter | str | None, chosen: Chosen) -> Filter | None:
     """`--where` and what was chosen, combined with AND; None if nothing was given."""
     from imgvec.filters import All, Raw, equals_text, in_text, range_text
-    from imgvec.meant import suggestion
 
     fields = collection.store.fields
     parts: list[Filter] = [Raw(where) if isinstance(where, str) else where] if where is not None else []
@@ -92,8 +91,16 @@ def combined(collection: ImageCollection, where: Filter | str | None, chosen: Ch
             if not sign:
                 raise click.BadParameter(f"{pair!r} is not {form}", param_hint=option)
             parts.append(of_text(name, value, fields, dynamic=collection.store.dynamic))
-            if name not in fields and (meant := suggestion(name, fields)):
-                notice(f"no field {name!r}{meant} It is read as a key of the dynamic field.")
+            tell_meant(name, fields)
     if len(parts) > 1:
         return All(tuple(parts))
     return parts[0] if parts else None
+
+
+def tell_meant(name: str, fields: Iterable[str]) -> None:
+    """Names the field that is probably meant, where a name is that of none: it is a key of the dynamic field then."""
+    from imgvec.meant import suggestion
+
+    known = list(fields)
+    if name not in known and (meant := suggestion(name, known)):
+        notice(f"no field {name!r}{meant} It is read as a key of the dynamic field.")

@@ -155,6 +155,8 @@ def test_a_search_that_finds_nothing_says_so(filled: str) -> None:
     assert imgvec("search", f"id:{found}", "-c", "trip", "--offset", "50").stderr == "Note: no more rows match\n"
     assert imgvec("search", f"id:{found}", "-c", "trip", "--eq", "album=nowhere", "-o", "json").stderr == ""
     assert imgvec("search", f"id:{found}", "-c", "trip", "-k", "50").stderr == ""
+    other = imgvec("search", f"id:{found}", "-c", "trip", "--min-score", "1.5")
+    assert other.stderr == "Note: no hit reaches min_score\n"
 
 
 def test_groups_diversity_and_order(filled: str) -> None:
@@ -169,6 +171,9 @@ def test_groups_diversity_and_order(filled: str) -> None:
     assert hits[1]["score"] < plain[1]["score"]
     said = imgvec(*asked, "--order-by=-width", "--profile", "-o", "paths").stderr.splitlines()
     assert said[1] == "here:      order_by"
+    mistyped = imgvec(*asked, "--group-by", "albun", "-o", "paths").stderr
+    assert mistyped == "Note: no field 'albun', did you mean 'album'? It is read as a key of the dynamic field.\n"
+    assert imgvec(*asked, "--group-by", "place", "-o", "paths").stderr == ""
     counted = imgvec(*asked, "--facet", "album", "-o", "paths")
     assert (counted.stderr, len(counted.stdout.splitlines())) == (
         "album: album0 10, album1 10 (of 20 matching rows)\n", 2
