@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Binding
 from imgvec.errors import CollectionNotFound
+from imgvec.home import at_home
 from imgvec.milvus import Capabilities, Connection, connect
 from imgvec.settings import Settings
 
@@ -76,7 +77,7 @@ def settings_with(
 
 def lite_file(settings: Settings) -> Path | None:
     """The file of Milvus Lite (in fact a folder), if that is the backend."""
-    return None if "://" in settings.uri else Path(settings.uri).expanduser().absolute()
+    return None if "://" in settings.uri else at_home(settings.uri).absolute()
 
 
 def must_exist(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 from imgvec.database import CollectionInfo, list_collections
 from imgvec.definition import Definition
 from imgvec.errors import ImgvecError
+from imgvec.home import at_home
 from imgvec.milvus import Capabilities, Connection, connect, faults
 from imgvec.milvus.faults import FoundFault
 from imgvec.settings import Settings
@@ -50,7 +51,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _packages()
     yield _device(settings)
     yield from _weights()
-    there = "://" in settings.uri or Path(settings.uri).expanduser().exists()
+    there = "://" in settings.uri or at_home(settings.uri).exists()
     try:
         with _connected(settings, there) as connection:
             yield from _backend(connection, settings.uri if not there else connection.uri, there)

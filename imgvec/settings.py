@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imgvec.errors import SettingsError
 from imgvec.formats import FORMATS, allow_list
+from imgvec.home import at_home
 
 
 class Settings(BaseSettings):
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     @classmethod
     def _folders(cls, given: Any) -> Any:
         if isinstance(given, str):
-            return tuple(Path(one).expanduser() for one in given.split(os.pathsep) if one) or None
+            return tuple(at_home(one) for one in given.split(os.pathsep) if one) or None
         return given
 
     @field_validator("formats", mode="before")

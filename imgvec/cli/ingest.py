@@ -27,6 +27,7 @@ from imgvec.cli.options import (
 from imgvec.cli.output import print_json
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
+from imgvec.home import at_home
 from imgvec.ingest.options import IngestOptions
 from imgvec.options import taken
 from imgvec.plurals import counted
@@ -150,7 +151,7 @@ def ingest(
             Path(file).open("a").close()
     if isinstance(metadata, str):
         try:
-            Path(metadata).expanduser().open("rb").close()
+            at_home(metadata).open("rb").close()
         except OSError as exc:
             raise SourceError(f"{metadata}: cannot read the metadata: {exc.strerror}") from exc
     with ImageCollection.create(

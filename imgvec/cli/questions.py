@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from imgvec.home import at_home
+
 if TYPE_CHECKING:
     from imgvec.search.forms import Form
 
@@ -43,7 +45,7 @@ def weighted(text: str) -> tuple[Form, float]:
     from imgvec.search.guessing import STORED, guessed
 
     found = _WEIGHTED.fullmatch(text)
-    if found is None or found[1] + ":" == STORED or os.path.lexists(os.path.expanduser(text)):  # noqa: PTH111  raises nothing, whatever the name
+    if found is None or found[1] + ":" == STORED or os.path.lexists(at_home(text)):
         return guessed(text), 1.0
     return guessed(found[1]), float(found[2])
 

@@ -20,6 +20,7 @@ from imgvec.definition.values import is_absent, plain
 from imgvec.definition.vector_fields import VectorFieldSection, check_names
 from imgvec.definition.yaml_lines import read_yaml
 from imgvec.errors import DefinitionError
+from imgvec.home import at_home
 from imgvec.rows import VECTOR, reserved_names
 
 ConsistencyLevel = Literal["Strong", "Session", "Bounded", "Eventually"]
@@ -119,7 +120,7 @@ class Definition(Section):
             return source
         if isinstance(source, Mapping):
             return cls._parse(dict(source), "", {})
-        path = Path(source).expanduser()
+        path = at_home(source)
         name = str(source)
         if name in bundled():
             path = bundled()[name]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from imgvec.encoders.moments import Moments
 from imgvec.errors import EncoderError, EncoderUnavailable
+from imgvec.home import at_home
 from imgvec.vectors import Vectors, has_direction
 
 LEARNED = "learned:projection"
@@ -40,7 +41,7 @@ class Projection:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        path = Path(path).expanduser()
+        path = at_home(path)
         try:
             if path.suffix == ".safetensors":
                 arrays = load_file(path)
@@ -168,7 +169,7 @@ def load_named(name: str) -> tuple[Projection, str]:
     digest = projection.digest()
     if wanted not in ("", digest):
         raise EncoderUnavailable(f"{file}: the projection's digest is {digest}, not {wanted}: the file was replaced")
-    return projection, f"{Path(file).expanduser().resolve()}@{digest}"
+    return projection, f"{at_home(file).resolve()}@{digest}"
 
 
 def unit(vectors: Vectors, model: str) -> Vectors:

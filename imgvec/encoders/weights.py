@@ -14,6 +14,7 @@ from pathlib import Path
 
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderUnavailable
+from imgvec.home import at_home
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def locate(model: str, revision: str | None = None, *, weights: bool = True) -> 
     `ModelUnreachable` where the hub does not answer and no copy is here, `EncoderUnavailable` for everything else that
     is wrong.
     """
-    directory = Path(model).expanduser()
+    directory = at_home(model)
     if directory.is_dir():
         if not (directory / "config.json").is_file():
             raise EncoderUnavailable(f"{model}: the directory has no config.json")

@@ -29,6 +29,7 @@ from imgvec.exchange.options import ExportOptions
 from imgvec.exchange.parquet import STATE, opened
 from imgvec.exchange.reading import IDS_SUFFIX
 from imgvec.filters.fields import text_literal
+from imgvec.home import at_home
 from imgvec.options import documented, settled
 from imgvec.progress import Telling
 from imgvec.retry import Retry
@@ -83,7 +84,7 @@ def export_vectors(
     different filter or collection.
     """
     asked = settled(ExportOptions, options)
-    target = Path(os.path.abspath(Path(target).expanduser()))  # noqa: PTH100  resolve() would follow links
+    target = Path(os.path.abspath(at_home(target)))  # noqa: PTH100  resolve() would follow links
     finish = {".parquet": one_parquet, ".npy": npy}.get(target.suffix)
     if finish is None and target.suffix and not target.is_dir():
         raise UsageError(f"{target}: the target must be a .parquet file, an .npy file, or a folder")
@@ -122,7 +123,7 @@ def export_vectors(
 
 def _address(uri: str) -> str:
     """The uri from anywhere: a Milvus Lite file's may be relative, and another file from another folder."""
-    return uri if "://" in uri else os.path.abspath(Path(uri).expanduser())  # noqa: PTH100  resolve() follows links
+    return uri if "://" in uri else os.path.abspath(at_home(uri))  # noqa: PTH100  resolve() follows links
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from imgvec.errors import SourceError, UsageError
 from imgvec.exchange import annoy, beside, faiss, npy, parquet
 from imgvec.exchange.options import FileOptions, FormatOptions
 from imgvec.exchange.source import Chunk, Row, VectorSource
+from imgvec.home import at_home
 from imgvec.options import documented, settled
 from imgvec.plurals import counted
 
@@ -34,7 +35,7 @@ def open_source(source: str | Path, **options: Unpack[FileOptions]) -> VectorSou
     """
     asked = settled(FileOptions, options)
     ids, metadata = asked["ids"], asked["metadata"]
-    path = Path(os.path.abspath(Path(source).expanduser()))  # noqa: PTH100  resolve() would follow links
+    path = Path(os.path.abspath(at_home(source)))  # noqa: PTH100  resolve() would follow links
     found = _opened(path, asked)
     tables: list[Callable[[], Iterator[Row]]] = []
     exported = path.with_suffix(IDS_SUFFIX)
@@ -42,9 +43,9 @@ def open_source(source: str | Path, **options: Unpack[FileOptions]) -> VectorSou
         metadata = exported
         found = replace(found, notes=(*found.notes, f"ids and fields are those of {exported}"))
     if metadata is not None:
-        table = Path(metadata).expanduser()
+        table = at_home(metadata)
         tables.append(lambda: beside.open_rows(table))
-    if ids is not None and (file := Path(ids).expanduser()).is_file():
+    if ids is not None and (file := at_home(ids)).is_file():
         tables.append(lambda: beside.open_ids(file))
         ids = None
     for each in tables:

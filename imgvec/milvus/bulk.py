@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from pymilvus import CollectionSchema
 
 from imgvec.errors import MissingExtra, SourceError, TargetError, UnsupportedByBackend, WriteFailed
+from imgvec.home import at_home
 from imgvec.milvus import bulk_files, writing
 from imgvec.milvus.answers import EVERYTHING
 from imgvec.milvus.errors import translated
@@ -60,7 +61,7 @@ class BulkFolder:
                     f"bulk files support only FLOAT_VECTOR, but {store.name!r} has {vector_type}"
                 )
         _need_bulk_writer()
-        self.folder = Path(folder).expanduser()
+        self.folder = at_home(folder)
         self._store, self._schema, self._file_bytes = store, store.link.schema, file_bytes
         self._partial = self.folder / ".partial"
         self._rows: dict[str, tuple[Row, Mapping[str, Vectors]]] = {}
@@ -214,7 +215,7 @@ class BulkFolder:
 def files(folder: str | Path) -> list[Path]:
     """The finished files of a folder, in the order in which they were written."""
     return sorted(
-        (path for path in Path(folder).expanduser().glob("*.parquet") if path.stem.isdecimal()),
+        (path for path in at_home(folder).glob("*.parquet") if path.stem.isdecimal()),
         key=lambda path: int(path.stem),
     )
 
@@ -222,7 +223,7 @@ def files(folder: str | Path) -> list[Path]:
 def description(folder: str | Path) -> str:
     """What the folder remembers about its collection; raises `SourceError` if it was not written by imgvec."""
     try:
-        return (Path(folder).expanduser() / DESCRIPTION).read_text(encoding="utf-8")
+        return (at_home(folder) / DESCRIPTION).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise SourceError(f"{folder} was not written by `imgvec ingest --via parquet`: no collection.json") from exc
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from imgvec.errors import BackendUnavailable
+from imgvec.home import at_home
 
 _SERVER_LOG = "milvus_lite.server_manager"
 _SQLITE = b"SQLite format 3\0"
@@ -71,7 +72,7 @@ def refuse_beside_the_parents(shown: str) -> None:
 
 def open_lite(location: str) -> LiteFile:
     """Open or create the database at a path; `BackendUnavailable` says why it cannot be."""
-    path = Path(location.removeprefix("file://")).expanduser().resolve()  # Milvus Lite refuses a dangling link
+    path = at_home(location.removeprefix("file://")).resolve()  # Milvus Lite refuses a dangling link
     if not path.parent.is_dir():
         raise BackendUnavailable(f"cannot open {path}: the folder {path.parent} does not exist, create it first")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from imgvec.errors import QueryError
 from imgvec.filters import field
+from imgvec.home import at_home
 from imgvec.plurals import counted
 from imgvec.rows import ID, URI, VIEW
 from imgvec.search.forms import Form, ImageFile, StoredId
@@ -35,7 +36,7 @@ def liked(file: str | Path, store: Reads, on_notice: Callable[[str], object] | N
     or down). Without either, all is liked. `on_notice` is told of what is neither stored nor a file, which is passed
     over. Raises `SourceError` with the line, and `QueryError` if nothing is left.
     """
-    table = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    table = Path(os.path.abspath(at_home(file)))  # noqa: PTH100 - resolve() would follow links
     ids: dict[str, float] = {}
     paths: dict[str, float] = {}
     for line, row in table_rows(table, (*_IDS, *PATH_COLUMNS), fail):
@@ -69,7 +70,7 @@ def liked(file: str | Path, store: Reads, on_notice: Callable[[str], object] | N
 
 def _uris(path: str, table: Path) -> tuple[str, str]:
     """How a stored row may call it: as it is written, and its absolute path."""
-    return path, os.path.normpath(table.parent / Path(path).expanduser())
+    return path, os.path.normpath(table.parent / at_home(path))
 
 
 def _by_uri(uris: list[str], store: Reads) -> dict[str, str]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from imgvec.errors import QueryError, UnreadableImage
+from imgvec.home import at_home
 from imgvec.images.fetch import without_userinfo
 from imgvec.sources import present
 
@@ -15,7 +16,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 def as_present(path: Path) -> Path:
     """The path of the file that is called so, however the accents of its name are composed."""
-    path = path.expanduser()
+    path = at_home(path)
     if os.path.exists(path):  # noqa: PTH110 - which knows no error, whatever the name
         return path
     there = absolute = str(path.absolute())

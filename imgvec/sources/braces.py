@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgvec.home import at_home
+
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 
 
 def has_braces(source: str | Path) -> bool:
     """Whether the source is a brace pattern; a path that exists is none."""
-    return _BRACES.search(str(source)) is not None and not os.path.lexists(Path(source).expanduser())
+    return _BRACES.search(str(source)) is not None and not os.path.lexists(at_home(source))
 
 
 def expand(source: str | Path) -> Iterator[str | Path]:

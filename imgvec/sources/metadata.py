@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from imgvec.errors import SourceError, UnreadableImage
+from imgvec.home import at_home
 from imgvec.sources.frames import Table, frame_rows, parquet_rows
 from imgvec.sources.names import alike, composed, is_another, plain_path
 from imgvec.sources.tables import OnBad, column_of, csv_rows, json_rows
@@ -142,7 +143,7 @@ def load_metadata(
             _with_paths(frame_rows(metadata, wanted), wanted, "metadata", on_bad),
         )
     else:
-        file = Path(os.path.abspath(Path(metadata).expanduser()))  # noqa: PTH100 - resolve() would follow links
+        file = Path(os.path.abspath(at_home(metadata)))  # noqa: PTH100 - resolve() would follow links
         where, folder, rows = str(file), file.parent, _file_rows(file, wanted, on_bad)
     found: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}

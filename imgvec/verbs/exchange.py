@@ -32,6 +32,7 @@ from imgvec.exchange.options import (
     MakeOptions,
     WriteOptions,
 )
+from imgvec.home import at_home
 from imgvec.milvus import bulk
 from imgvec.options import documented, settled, taken
 from imgvec.progress import Telling
@@ -77,7 +78,7 @@ def import_vectors(
 
 
 def _is_staged(source: str | Path) -> bool:
-    return (Path(source).expanduser() / bulk.DESCRIPTION).is_file()
+    return (at_home(source) / bulk.DESCRIPTION).is_file()
 
 
 def _import_staged(collection: ImageCollection, folder: str | Path, write: WriteOptions) -> ImportReport:

@@ -115,4 +115,7 @@ def _pair(example: Any) -> tuple[Form, float]:
 def _number(weight: Any) -> float:
     if isinstance(weight, bool) or not isinstance(weight, Real):
         raise QueryError(f"the weight of an example must be a number above 0, not {weight!r}")
-    return float(weight)
+    try:
+        return float(weight)
+    except OverflowError:  # an int of 400 digits
+        raise QueryError("the weight of an example must be a number above 0 that a float can hold") from None

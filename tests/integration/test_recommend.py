@@ -192,6 +192,7 @@ def test_what_cannot_be_recommended_is_refused(shop: ImageCollection, tmp_path: 
         (([(one[0], 2)], ()), {"strategy": "best"}, "'best' takes no weights"),
         (([(one[0], 0)], ()), {}, "above 0, not 0"),
         (([(one[0], float("nan"))], ()), {}, "above 0, not nan"),
+        (([(one[0], 10**400)], ()), {}, "that a float can hold"),
         (([(one[0], "2")], ()), {}, "above 0, not '2'"),
         ((one[0], ()), {}, "positive takes a sequence"),
         ((one, one), {"strategy": "sum"}, "cancel each other out"),
@@ -344,10 +345,12 @@ def test_a_shop_recommends_to_a_user(
             answer = imgvec.recommend(shop, [given], limit=20)
             assert len(answer) == 19
             assert str(paths[4]) not in {hit.uri for hit in answer}
-        table = write_table(tmp_path / "new.csv", [{"path": "copy.jpg"}, {"path": "nowhere.jpg"}])
+        table = write_table(
+            tmp_path / "new.csv", [{"path": "copy.jpg"}, {"path": "nowhere.jpg"}, {"path": "~$draft.jpg"}]
+        )
         said = command("recommend", "--user", table, "-c", "shop", "-k", "30", "-o", "paths")
         assert len(said.stdout.splitlines()) == 19
-        assert "passed over 1 example not in 'shop' (the first: nowhere.jpg)" in said.stderr
+        assert "passed over 2 examples not in 'shop' (the first: nowhere.jpg)" in said.stderr
         with pytest.raises(QueryError, match="has no text side"):
             imgvec.recommend(shop, [Text("shoes")])
 
