@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from imgvec.report import IngestReport
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
+    from imgvec.search.fusing import HybridAnswer
+    from imgvec.search.hybrid import Hybrid, Part
     from imgvec.search.pages import Pages
     from imgvec.search.recommending import Recommendation
     from imgvec.search.request import PageOptions, SearchOptions
@@ -83,6 +85,8 @@ _HOMES = {
     "EvaluateOptions": "imgvec.quality.options",
     "ExportOptions": "imgvec.exchange.options",
     "Hit": "imgvec.search.answer",
+    "Hybrid": "imgvec.search.hybrid",
+    "HybridAnswer": "imgvec.search.fusing",
     "ImageBytes": "imgvec.search.forms",
     "ImageCollection": "imgvec.collection",
     "ImageFile": "imgvec.search.forms",
@@ -94,6 +98,7 @@ _HOMES = {
     "LoadOptions": "imgvec.deployment",
     "PageOptions": "imgvec.search.request",
     "Pages": "imgvec.search.pages",
+    "Part": "imgvec.search.hybrid",
     "Pixels": "imgvec.search.forms",
     "PlanOptions": "imgvec.indexes.workload",
     "Progress": "imgvec.progress",
@@ -144,6 +149,8 @@ __all__ = [
     "EvaluateOptions",
     "ExportOptions",
     "Hit",
+    "Hybrid",
+    "HybridAnswer",
     "ImageBytes",
     "ImageCollection",
     "ImageFile",
@@ -155,6 +162,7 @@ __all__ = [
     "LoadOptions",
     "PageOptions",
     "Pages",
+    "Part",
     "Pixels",
     "PlanOptions",
     "Progress",

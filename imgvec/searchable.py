@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import overload
 
 from typing_extensions import Unpack
 
@@ -14,7 +15,9 @@ from imgvec.options import documented, settled
 from imgvec.rows import VECTOR
 from imgvec.search import many
 from imgvec.search.answer import Answer
+from imgvec.search.fusing import HybridAnswer, fused
 from imgvec.search.guessing import Query, all_guessed, each_guessed, guessed
+from imgvec.search.hybrid import Hybrid
 from imgvec.search.pages import Pages
 from imgvec.search.request import PageOptions, SearchOptions
 from imgvec.settings import Settings
@@ -28,15 +31,21 @@ class Searchable:
     handle: Handle
     settings: Settings
 
+    @overload
+    def search(self, query: Hybrid, **options: Unpack[SearchOptions]) -> HybridAnswer: ...
+    @overload
+    def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer: ...
     @documented(SearchOptions)
-    def search(self, query: Query, **options: Unpack[SearchOptions]) -> Answer:
+    def search(self, query: Query | Hybrid, **options: Unpack[SearchOptions]) -> Answer:
         """Find the stored images most similar to one query, best first.
 
         The query is a form (`ImageFile`, `Text`, `StoredId`, …), or anything a form can be guessed from: a path, bytes,
-        a PIL image, an array, a vector, `"id:…"`, a text (see `imgvec.search.guessing`). `where` is a typed filter
-        (`field("width") >= 800`) or a Milvus boolean expression; `params` override `search_defaults`. Raises
-        `OptionError`, `QueryError`, `UnreadableImage`, `FilterError`.
+        a PIL image, an array, a vector, `"id:…"`, a text (see `imgvec.search.guessing`). A `Hybrid` fuses the
+        rankings by several vectors. `where` is a typed filter (`field("width") >= 800`) or a Milvus boolean expression;
+        `params` override `search_defaults`. Raises `OptionError`, `QueryError`, `UnreadableImage`, `FilterError`.
         """
+        if isinstance(query, Hybrid):
+            return fused(self.handle.pinned().target.searcher, query, options)
         return self.handle.search([guessed(query)], options=options)[0]
 
     @documented(SearchOptions)

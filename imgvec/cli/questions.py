@@ -13,10 +13,12 @@ from imgvec.home import at_home
 
 if TYPE_CHECKING:
     from imgvec.search.forms import Form
+    from imgvec.search.hybrid import Fusion, Hybrid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _WEIGHTED = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
+_NAMED = re.compile(r"([^:=]+)(?::([^:=]*))?")
 _SIDES = 4
 
 
@@ -35,6 +37,44 @@ def mix_options(command: F) -> F:
         help="And unlike this; repeatable.",
     )
     return like(unlike(command))
+
+
+def hybrid_options(command: F) -> F:
+    """`--by` and `--fusion`; see `hybrid`."""
+    by = click.option(
+        "--by",
+        multiple=True,
+        metavar="VECTOR[:WEIGHT]",
+        help="Search by each of these vectors, and fuse what they find; repeatable.",
+    )
+    fusion = click.option(
+        "--fusion",
+        type=click.Choice(("rrf", "weights")),
+        help="How --by makes one ranking of several: by ranks (rrf, the default), or by weighted scores.",
+    )
+    return by(fusion(command))
+
+
+def hybrid(form: Form, by: Sequence[str], fusion: Fusion | None) -> Form | Hybrid:
+    """The question by each vector of `--by`; itself where there is none. Raises `click.UsageError`, `QueryError`."""
+    from imgvec.search.hybrid import Hybrid, Part
+
+    if not by:
+        if fusion is not None:
+            raise click.UsageError("--fusion is about several rankings: name their vectors with --by.")
+        return form
+    return Hybrid([Part(form, *_named(each, "--by")) for each in by], fusion or "rrf")
+
+
+def _named(text: str, flag: str) -> tuple[str, float]:
+    """A name, and the number behind its colon; 1 without."""
+    found = _NAMED.fullmatch(text)
+    try:
+        if found is not None:
+            return found[1], 1.0 if found[2] is None else float(found[2])
+    except ValueError:
+        pass
+    raise click.UsageError(f"{flag} {text!r} is not NAME or NAME:WEIGHT, like texture:0.5.")
 
 
 def weighted(text: str) -> tuple[Form, float]:

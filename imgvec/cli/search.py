@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 from typing_extensions import Unpack
 
 from imgvec.cli.answers import print_answer, print_answers
 from imgvec.cli.matching import Chosen, combined, filter_options
 from imgvec.cli.options import collection_option, opened, output_option
-from imgvec.cli.questions import box, mix_options, question
+from imgvec.cli.questions import box, hybrid, hybrid_options, mix_options, question
 from imgvec.cli.stated import options_of
 from imgvec.search.request import SearchOptions
 
@@ -21,6 +23,7 @@ from imgvec.search.request import SearchOptions
 )
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Search by this stored row; repeatable.")
 @mix_options
+@hybrid_options
 @click.option(
     "--crop", callback=box, metavar="X,Y,W,H", help="Search by this part of the picture: pixels from its top left."
 )
@@ -45,6 +48,8 @@ def search(
     ids: tuple[str, ...],
     like: tuple[str, ...],
     unlike: tuple[str, ...],
+    by: tuple[str, ...],
+    fusion: Literal["rrf", "weights"] | None,
     crop: tuple[int, int, int, int] | None,
     relevant: tuple[str, ...],
     irrelevant: tuple[str, ...],
@@ -59,12 +64,15 @@ def search(
 
     QUERY is the path of an image, id:HEX for a stored row, or text if the collection's encoder supports it. In scripts
     use --image, --text or --id, so that nothing is guessed. Several of these are mixed, with --like and --unlike by
-    weight: --like B.jpg:0.5 counts half as much as QUERY. With --queries, pictures that cannot be read are named, and
-    the others get their answers.
+    weight: --like B.jpg:0.5 counts half as much as QUERY. With --by, the question is asked by several vectors of the
+    collection, and their rankings are fused. With --queries, pictures that cannot be read are named, and the others get
+    their answers.
     """
     given = (query is not None, images, texts, ids, like, unlike, crop is not None, relevant, irrelevant)
     if queries is not None and any(given):
         raise click.UsageError("--queries takes the place of the other queries.")
+    if queries is not None and (by or fusion):
+        raise click.UsageError("--by is of one query.")
     if queries is not None and profile:
         raise click.UsageError("--profile is of one query.")
     form = None if queries is not None else question(query, images, texts, ids, like, unlike, crop)
@@ -72,14 +80,15 @@ def search(
         from imgvec.search.feedback import rocchio
 
         form = rocchio(form, relevant, irrelevant)
+    asked = None if form is None else hybrid(form, by, fusion)
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], chosen)
         if irrelevant:
             from imgvec.search.examples import others_than
 
             options["where"] = others_than(irrelevant, options["where"], collection.store)
-        if form is not None:
-            answer = collection.search(form, **options)
+        if asked is not None:
+            answer = collection.search(asked, **options)
             print_answer(collection, answer, output)
             if profile:
                 click.echo(str(answer.profile), err=True)

@@ -14,6 +14,7 @@
     many       any number of queries, in batches
     failing    those that cannot be asked
     examples, liked, recommending, best    what is like some examples, and unlike others
+    hybrid     rankings by several vectors, to be fused to one;  fusion  the formulas;  fusing  the answer
     feedback   the next question, by what was said of an answer
     answer     hits, and what they are worth
     shown      an answer as HTML, for a notebook

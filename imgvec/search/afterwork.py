@@ -3,7 +3,8 @@
     where       the rows that match, best first, equal scores in the order of their ids
     views       each picture once with its best view, unless `views` asks for all
     min_score   hits below it are left out
-    candidates  the first so many hits, where `collapse`, `diversity` or `order_by` is given; what follows sees these
+    candidates  the first so many hits, where `collapse`, `diversity` or `order_by` is given, or the question is a
+                hybrid; what follows sees these
     collapse    from the best hit down, each takes away those after it that are too much alike to it
     group_by    hits that share a value are one group with its first `group_size` hits; groups stand where their best
                 hits stood. From here on a group is moved and counted as one, by its best hit
@@ -58,10 +59,15 @@ class AfterWork:
     metric_type: str
     grouping: Grouping | None
     order: Order | None
+    ends: bool = False
+    """Whether the ranking has no more than the first candidates, whatever is asked of it."""
 
     @classmethod
-    def of(cls, options: SearchOptions, store: Searches) -> AfterWork:
-        """Raises `OptionError` for a field that is not there, and for options that exclude each other."""
+    def of(cls, options: SearchOptions, store: Searches, *, bounded: bool = False) -> AfterWork:
+        """Of a ranking that is `bounded` to the first candidates by itself, or has all rows.
+
+        Raises `OptionError` for a field that is not there, and for options that exclude each other.
+        """
         types, dynamic = store.fields, store.dynamic
         grouping = None
         if options["group_by"]:
@@ -78,7 +84,7 @@ class AfterWork:
         if options["diversity"] and options["order_by"]:
             raise OptionError("order_by", "diversity and order_by both decide the order of the hits: give one of them")
         order = None if options["order_by"] is None else Order.of(options["order_by"], types)
-        work = cls(options, store.vectors[options["vector"]].metric_type, grouping, order)
+        work = cls(options, store.vectors[options["vector"]].metric_type, grouping, order, bounded)
         if work.bounded and work.wanted > options["candidates"]:
             raise OptionError(
                 "candidates",
@@ -94,7 +100,7 @@ class AfterWork:
     @property
     def bounded(self) -> bool:
         """Whether it sees the first candidates alone."""
-        return self.compares or self.order is not None
+        return self.ends or self.compares or self.order is not None
 
     @property
     def compares(self) -> bool:

@@ -24,6 +24,7 @@ from PIL import Image
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.search.failing import Unasked, Wanted
 from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery, as_array
+from imgvec.search.hybrid import Hybrid
 from imgvec.search.paths import as_present, is_url, no_url
 from imgvec.sources import IMAGE_SUFFIXES
 
@@ -37,6 +38,8 @@ def guessed(query: Query) -> Form:
     """The form of a query; raises `QueryError` and `UnreadableImage`."""
     if isinstance(query, FORMS):
         return query
+    if isinstance(query, Hybrid):
+        raise QueryError("a Hybrid is asked by search, and by itself: neither among other queries nor page by page")
     if isinstance(query, bytes | bytearray | memoryview):
         return ImageBytes(bytes(query))
     if isinstance(query, Image.Image):

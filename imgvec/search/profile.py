@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imgvec.plurals import counted
+from imgvec.search.hybrid import Hybrid
 
 if TYPE_CHECKING:
     from imgvec.search.answer import Answer
@@ -55,6 +56,7 @@ def profile(answer: Answer, *, views: bool) -> Profile:
     # in the order of imgvec.search.afterwork
     done = {
         "views": views and not options["views"],
+        "fusion": isinstance(answer.request.form, Hybrid),
         "min_score": cut and not pushed,
         "collapse": options["collapse"] is not None,
         "group_by": bool(options["group_by"]),

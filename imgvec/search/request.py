@@ -15,6 +15,7 @@ from imgvec.options.vector import VectorName
 if TYPE_CHECKING:
     from imgvec.search.examples import Examples
     from imgvec.search.forms import Form
+    from imgvec.search.hybrid import Hybrid
 
 MOST_KEPT = 65_536
 """Rows that pages keep: a range search of Milvus Lite reaches five times the rows of one call, and no further."""
@@ -101,7 +102,7 @@ class SearchOptions(RankingOptions, total=False):
             200,
             at_least=1,
             at_most=16_384,
-            help="Best hits from which collapse, diversity and order_by choose.",
+            help="Best hits from which collapse, diversity and order_by choose; of a hybrid, those of each part.",
         ),
     ]
     facet: Annotated[
@@ -123,7 +124,7 @@ class PageOptions(RankingOptions, total=False):
 class Request:
     """One question, as it was asked."""
 
-    form: Form | Examples
+    form: Form | Examples | Hybrid
     options: SearchOptions
     """All options with defaults filled in; `params` is merged over the collection's own."""
     expression: str = ""

@@ -57,7 +57,7 @@ class Searcher:
         least_side: int = 0,
         threads: int = 1,
     ) -> None:
-        self._store, self._defaults = store, defaults
+        self._store, self._defaults, self._bounded = store, defaults, False
         self._forms = FormEncoder(
             store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
             least_side=least_side, threads=threads,
@@ -76,15 +76,13 @@ class Searcher:
         `UnreadableImage`, `FilterError`.
         """
         given = settled(SearchOptions, options)
-        vector = self._known(given["vector"])
-        asked = altered(given, {"params": {**self._defaults(vector), **(given["params"] or {})}})
-        work = AfterWork.of(asked, self._store)
-        check_facets(asked["facet"] or (), self._store)
+        vector = self.known(given["vector"])
+        asked = altered(given, {"params": self.params(vector, given["params"])})
+        work, expression = self.check(asked, bounded=self._bounded)
         if failed is not None:
             failed.clear()  # of a collection that had gone meanwhile
         if not forms:
             return []
-        expression = self._store.rendered(asked["where"])  # what is refused is refused before a picture is encoded
         stages = Stages()
         with stages("total"):
             vectors, encoded = self._forms.vectors(forms, stages, vector, failed)
@@ -133,11 +131,11 @@ class Searcher:
     def pages(self, form: Form, **options: Unpack[PageOptions]) -> Pages:
         """The hits of one query page by page; see `Pages`. Raises as `search`."""
         asked = settled(PageOptions, options)
-        vector = self._known(asked["vector"])
+        vector = self.known(asked["vector"])
         expression = self._store.rendered(asked["where"])
         ranking = self._ranking(asked)
         shown = ["*"] if asked["output_fields"] is None else self._output_fields(asked["output_fields"])
-        params = {**self._defaults(vector), **(asked["params"] or {})}
+        params = self.params(vector, asked["params"])
         vectors, encoded = self._forms.vectors([form], Stages(), vector)
 
         def nearest(limit: int, most: float | None) -> Sequence[Found]:
@@ -173,6 +171,16 @@ class Searcher:
             asked["min_score"],
         )
 
+    def check(self, asked: SearchOptions, *, bounded: bool = False) -> tuple[AfterWork, str]:
+        """What is to be done with the ranking, and `where` as an expression, before any picture is encoded.
+
+        Raises `OptionError`, `QueryError`, `FilterError`.
+        """
+        self.known(asked["vector"])
+        work = AfterWork.of(asked, self._store, bounded=bounded)
+        check_facets(asked["facet"] or (), self._store)
+        return work, self._store.rendered(asked["where"])
+
     def vectors(
         self,
         forms: Sequence[Form],
@@ -184,7 +192,7 @@ class Searcher:
 
         Raises `QueryError` and `UnreadableImage`.
         """
-        vector = self._known(vector)
+        vector = self.known(vector)
         if not forms:
             return np.empty((0, self.store.vectors[vector].dim), np.float32)
         vectors, encoded = self._forms.vectors(forms, stages or Stages(), vector)
@@ -197,13 +205,18 @@ class Searcher:
         """What it searches."""
         return self._store
 
-    def over(self, store: Searches) -> Searcher:
-        """The same, that searches another view of its rows."""
+    def over(self, store: Searches, *, bounded: bool = False) -> Searcher:
+        """The same, that searches another view of its rows; a `bounded` one sees `candidates` of them at most."""
         other = copy(self)
-        other._store = store
+        other._store, other._bounded = store, bounded
         return other
 
-    def _known(self, vector: str) -> str:
+    def params(self, vector: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The search parameters of a vector's index: those given, over the collection's own."""
+        return {**self._defaults(vector), **(given or {})}
+
+    def known(self, vector: str) -> str:
+        """That name; raises `QueryError` where the collection has no such vector."""
         vector_named(vector, self._store.vectors, self._store.name)
         return vector
 

@@ -16,6 +16,7 @@ from imgvec.search.examples import Examples, given, others_than
 from imgvec.search.feedback import rocchio
 from imgvec.search.forms import Form, StoredId
 from imgvec.search.guessing import Query, guessed
+from imgvec.search.hybrid import Hybrid
 from imgvec.search.liked import liked
 from imgvec.search.recommending import Recommendation, recommended
 from imgvec.search.request import SearchOptions
@@ -82,6 +83,8 @@ def refine(
     refined in its turn.
     Raises `QueryError`, and as `ImageCollection.search`.
     """
+    if isinstance(answer.request.form, Hybrid):
+        raise QueryError("a Hybrid is refined part by part: search again with other forms in its parts")
     if not isinstance(answer.request.form, Form):
         raise QueryError("a recommendation is refined by recommending again, with more examples")
     collection = collection.pinned()
