@@ -12,8 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from imgvec import kept
 from imgvec.database import CollectionInfo, list_collections
 from imgvec.definition import Definition
+from imgvec.encoders.projection import load_named
 from imgvec.errors import ImgvecError
 from imgvec.home import at_home
 from imgvec.milvus import Capabilities, Connection, connect, faults
@@ -56,7 +58,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         with _connected(settings, there) as connection:
             yield from _backend(connection, settings.uri if not there else connection.uri, there)
             held = list_collections(settings) if there else []
-            yield from _encoders_of(held)
+            yield from _encoders_of(connection, held)
             yield from _faults(connection, [each.name for each in held])
     except ImgvecError as exc:
         yield Finding("milvus", "wrong", str(exc))
@@ -185,15 +187,20 @@ def _dotted(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
 
-def _encoders_of(collections: Sequence[CollectionInfo]) -> Iterator[Finding]:
+def _encoders_of(connection: Connection, collections: Sequence[CollectionInfo]) -> Iterator[Finding]:
     """Whether each collection can be asked with pictures."""
     from imgvec.encoders import describe
 
     for found in collections:
-        model = found.binding.model
+        model, projection = found.binding.model, found.binding.projection
         try:
             describe(model, found.binding.revision)
+            if found.binding.keeps_projection:
+                kept.kept(connection.open(found.name, load=False), found.binding)
+            elif projection is not None:
+                load_named(projection)
         except ImgvecError as exc:
             yield Finding(f"collection {found.name}", "wrong", f"its encoder is not available: {exc}")
         else:
-            yield Finding(f"collection {found.name}", "ok", f"{model}, dim {found.binding.dim}")
+            behind = f", behind it {projection}" if projection else ""
+            yield Finding(f"collection {found.name}", "ok", f"{model}, dim {found.binding.dim}{behind}")

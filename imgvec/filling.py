@@ -183,6 +183,8 @@ def _written_to(collection: ImageCollection, via: str | Path | None) -> Iterator
     with bulk.BulkFolder(via, collection.store) as folder:
         remembered = description.read(collection.name, bulk.description(via))
         description.check_bindings(collection.name, remembered.bindings, collection.bindings)
+        keeps = kept.of_all(collection.store, collection.bindings)
+        folder.keep({each.digest(): each.packed() for each in keeps.values()})
         yield folder
 
 

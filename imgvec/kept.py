@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +21,7 @@ def keep(connection: Connection, store: Store, encoders: Mapping[str, Encoder]) 
     """Keep with the collection the projections that its `encoders` bring, by their digests."""
     for encoder in encoders.values():
         if isinstance(encoder, ProjectedEncoder) and encoder.binding.keeps_projection:
-            arrays = {"mean": encoder.projection.mean, "matrix": encoder.projection.matrix}
-            Learned(connection, store).write(_key(encoder.binding), arrays)
+            _write(connection, store, encoder.binding, encoder.projection)
 
 
 def to_keep(encoder: Encoder) -> Encoder:
@@ -41,10 +41,33 @@ def kept(store: Store, binding: Binding) -> Projection | None:
     arrays = Learned(Connection(store.link.database), store).read(_key(binding))
     if arrays is None:
         raise EncoderUnavailable(
-            f"the collection {store.name!r} does not keep its projection {binding.projection}, as when its rows came "
-            "from an export: search it by vector or stored id, or make it again with `collections fit-projection`"
+            f"the collection {store.name!r} does not keep its projection {binding.projection}: search it by vector "
+            "or stored id, or import an export of the collection that its rows came from, which brings it"
         )
     return Projection(*(np.ascontiguousarray(arrays[name], np.float32) for name in ("mean", "matrix")))
+
+
+def of_all(store: Store, bindings: Mapping[str, Binding]) -> dict[str, Projection]:
+    """The projections that a collection of these bindings keeps, by the names that these call them.
+
+    Those that are not there are left out: the rows can be copied and exported all the same. Raises `BackendError`.
+    """
+    found: dict[str, Projection] = {}
+    for binding in bindings.values():
+        with suppress(EncoderUnavailable):
+            if (projection := kept(store, binding)) is not None:
+                found[str(binding.projection)] = projection
+    return found
+
+
+def keep_missing(store: Store, bindings: Mapping[str, Binding], projections: Mapping[str, Projection]) -> None:
+    """Of `projections`, by the names that bindings call them, keep those that the collection is bound to and lacks."""
+    wanted = {str(each.projection): each for each in bindings.values() if each.keeps_projection}
+    if wanted := {name: each for name, each in wanted.items() if name in projections}:
+        there = of_all(store, bindings)
+        for name, binding in wanted.items():
+            if name not in there:
+                _write(Connection(store.link.database), store, binding, projections[name])
 
 
 def behind(store: Store, vector: str, bound: Binding, encoder: Encoder) -> Encoder:
@@ -60,6 +83,10 @@ def behind(store: Store, vector: str, bound: Binding, encoder: Encoder) -> Encod
     projection = kept(store, bound)
     assert projection is not None
     return ProjectedEncoder(encoder, projection, projection.learned_name)
+
+
+def _write(connection: Connection, store: Store, binding: Binding, projection: Projection) -> None:
+    Learned(connection, store).write(_key(binding), {"mean": projection.mean, "matrix": projection.matrix})
 
 
 def _key(binding: Binding) -> str:

@@ -45,6 +45,7 @@ def first_encoder(section: EncoderSection, settings: Settings, on_notice: Callab
     Raises `EncoderUnavailable`.
     """
     from imgvec.encoders import load_with_fallback
+    from imgvec.encoders.purposes import DEFAULT
 
     spec = EncoderSpec(
         section.model,
@@ -53,7 +54,7 @@ def first_encoder(section: EncoderSection, settings: Settings, on_notice: Callab
         section.pooling,
         section.image_size,
         section.projection,
-        section.purpose,
+        section.purpose or DEFAULT,
     )
     encoder, fell_back = load_with_fallback(
         spec, section.fallback, device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir

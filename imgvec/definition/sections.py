@@ -29,7 +29,8 @@ class EncoderSection(Section):
     projection: str | None = None
     """A file, which the collection then keeps; `shipped:NAME`; `none` for none, whatever the purpose."""
     purpose: Literal["copies", "classes"] | None = None
-    """How pictures become square, and which map is behind the encoder: imgvec/encoders/purposes.py."""
+    """How pictures become square, and which map is behind the encoder: imgvec/encoders/purposes.py. None is
+    `classes`."""
 
 
 class ImagesSection(Section):

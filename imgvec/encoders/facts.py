@@ -7,6 +7,8 @@ from typing import Any
 from imgvec.encoders.families import FAMILIES
 from imgvec.encoders.known import known
 from imgvec.encoders.loading import choose_pooling, load_config, load_preprocessing
+from imgvec.encoders.protocol import EncoderSpec
+from imgvec.encoders.purposes import DEFAULT, settled_spec
 from imgvec.encoders.weights import Checkpoint
 
 
@@ -31,6 +33,7 @@ def facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "poolings": list(family.poolings),
         "text": family.text,
         "preprocessing": preprocessing.identity(),
+        "projection": settled_spec(EncoderSpec(checkpoint.model, purpose=DEFAULT)).projection,
         "licence": row.licence if row else None,
         "good_for": row.good_for if row else None,
     }

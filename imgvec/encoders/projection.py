@@ -135,6 +135,28 @@ class Projection:
         else:
             np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes the names for allow_pickle
 
+    def packed(self) -> bytes:
+        """What a .safetensors file of it holds."""
+        from safetensors.numpy import save
+
+        data: bytes = save({"mean": self.mean, "matrix": self.matrix})
+        return data
+
+    @classmethod
+    def unpacked(cls, data: bytes, name: str) -> Projection:
+        """Of what `packed` gave; raises `EncoderUnavailable` where it is not what `name`, `…@DIGEST`, calls."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = load(data)
+            found = cls(*(np.ascontiguousarray(arrays[part], dtype=np.float32) for part in ("mean", "matrix")))
+        except (ValueError, KeyError, TypeError, SafetensorError) as exc:
+            raise EncoderUnavailable(f"{name}: what lies there is not a projection: {exc}") from exc
+        if (digest := found.digest()) != name.rpartition("@")[2]:
+            raise EncoderUnavailable(f"{name}: what lies there is another projection, {digest}")
+        return found
+
     def digest(self) -> str:
         """32 hex digits over the values, the same for either file format."""
         digest = hashlib.blake2b(repr(self.matrix.shape).encode(), digest_size=16)

@@ -26,6 +26,8 @@ from imgvec.errors import EncoderUnavailable
 
 POWERS: dict[Purpose, float] = {"copies": 0.5, "classes": POWER}
 """Of each purpose; see `Projection.pca`."""
+DEFAULT: Purpose = "classes"
+"""Of a definition that does not say."""
 SHIPPED = "shipped:"
 NONE = "none"
 """In a projection's place: without one, whatever the purpose."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgvec.errors import MissingExtra
-from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC
+from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC, PROJECTION
 from imgvec.store import Reads
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def schema(store: Reads) -> pa.Schema:
-    """The columns of an export, and in its metadata what the collection remembers of itself."""
+def schema(store: Reads, projections: Mapping[str, bytes]) -> pa.Schema:
+    """The columns of an export, and in its metadata what the collection remembers of itself, and its projections."""
     try:
         import pyarrow as pa
     except ImportError as exc:
@@ -40,7 +41,8 @@ def schema(store: Reads) -> pa.Schema:
     if store.dynamic:
         columns.append(pa.field(DYNAMIC, pa.string(), False))
     columns += [pa.field(name, pa.list_(pa.float32(), each.dim), False) for name, each in store.vectors.items()]
-    return pa.schema(columns, {DESCRIPTION: store.description})
+    kept = {PROJECTION + name.encode(): base64.b64encode(data) for name, data in projections.items()}
+    return pa.schema(columns, {DESCRIPTION: store.description, **kept})
 
 
 def table(rows: Sequence[Mapping[str, Any]], store: Reads, columns: pa.Schema) -> pa.Table:

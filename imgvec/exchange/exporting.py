@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import Unpack
@@ -43,6 +44,7 @@ PART_BYTES = 64 * 2**20
 """Of one part, by its Arrow tables; what a crash costs is reading so much again."""
 GROUP_BYTES = 8 * 2**20
 """Of one row group: what is held in memory."""
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Origin(Protocol):
@@ -73,12 +75,14 @@ def export_vectors(
     *,
     retry_seconds: float = 60.0,
     part_bytes: int = PART_BYTES,
+    projections: Mapping[str, bytes] = _NONE,
     **options: Unpack[ExportOptions],
 ) -> ExportReport:
     """Export all rows, or those that match, to `FILE.parquet`, `FILE.npy` (with `FILE.ids.csv`), or a folder of
     Parquet.
 
-    Repeat the call to resume an interrupted export. Parquet keeps every field, the encoder and the definition;
+    Repeat the call to resume an interrupted export. Parquet keeps every field, the encoder, the definition, and the
+    `projections` that the collection keeps (.safetensors, by the names that its bindings call them);
     `.ids.csv` does not distinguish an empty text from a missing one. Rows written or deleted during the export may or
     may not be included. Raises `TargetError` if the target already exists, contains other files, or was started with a
     different filter or collection.
@@ -101,7 +105,7 @@ def export_vectors(
             "export to Parquet"
         )
     expression = store.rendered(asked["where"])
-    columns = arrow.schema(store)
+    columns = arrow.schema(store, projections)
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip
     with _claimed(folder, about):

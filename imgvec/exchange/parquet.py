@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAGIC = b"PAR1"
 DESCRIPTION = b"imgvec"
 """The key, in a schema's metadata, of the description of the collection that an export came from."""
+PROJECTION = b"imgvec.projection "
+"""What the key begins with, before its name, of a projection that this collection keeps: .safetensors in base64."""
 STATE = "export.json"
 """In a folder that imgvec exports to: whose rows these are, and whether all are there."""
 DYNAMIC = "$meta"
@@ -36,6 +39,7 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
     """
     files = _files(path)
     rows, schema, said = 0, None, None
+    projections: dict[str, bytes] = {}
     for file in files:
         with opened(file) as parquet:
             if schema is not None and set(parquet.schema_arrow.names) != set(schema.names):
@@ -44,6 +48,7 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
             if schema is not None and described != said:
                 raise SourceError(f"{file} and {files[0]} come from different collections: import them one by one")
             schema, said = schema or parquet.schema_arrow, described
+            projections |= _projections(file, parquet.schema_arrow)
             rows += parquet.metadata.num_rows
     assert schema is not None
     name = _vector_column(path, schema, vector_column)
@@ -64,7 +69,27 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
                     yield Chunk(first, vectors, _fields(batch, {name, *further}), problems, more)
                     first += batch.num_rows
 
-    return VectorSource(path, rows, dim, chunks, description=text or None, further=further, copied=bool(text))
+    return VectorSource(
+        path,
+        rows,
+        dim,
+        chunks,
+        description=text or None,
+        further=further,
+        projections=projections,
+        copied=bool(text),
+    )
+
+
+def _projections(file: Path, schema: pa.Schema) -> dict[str, bytes]:
+    try:
+        return {
+            key.removeprefix(PROJECTION).decode(): base64.b64decode(value, validate=True)
+            for key, value in (schema.metadata or {}).items()
+            if key.startswith(PROJECTION)
+        }
+    except ValueError as exc:
+        raise SourceError(f"{file}: a projection in its metadata is damaged: {exc}") from exc
 
 
 @contextmanager

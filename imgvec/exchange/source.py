@@ -46,6 +46,8 @@ class VectorSource:
     """What a person should know of the vectors."""
     description: str | None = None
     """Of an export of imgvec's own: what the collection remembered of itself."""
+    projections: Mapping[str, bytes] = field(default_factory=dict)
+    """Those that the collection of such an export kept, as .safetensors, by the names that bindings call them."""
     further: Mapping[str, int] = field(default_factory=dict)
     """The dims of the vectors beside the one, by name: an export of imgvec's own has them."""
     copied: bool = False

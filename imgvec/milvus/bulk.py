@@ -1,6 +1,8 @@
 """A folder of Parquet files in Milvus's bulk-import format: rows written there instead of a collection, and read back.
 
     collection.json    the description of the collection that the rows are for: its definition, and its encoder
+    projection.DIGEST.safetensors
+                       a projection that the collection keeps
     000001.parquet …   finished files, in the order in which they were written; a later row goes before an earlier one
 
 The files hold the collection's schema as `pymilvus.bulk_writer` writes it, the dynamic field as JSON text in `$meta`.
@@ -45,6 +47,7 @@ Row = dict[str, Any]
 
 DESCRIPTION = "collection.json"
 """What such a folder remembers of its collection, and is known by."""
+_PROJECTION = "projection.{}.safetensors"
 
 
 class BulkFolder:
@@ -86,7 +89,7 @@ class BulkFolder:
         if not (self.folder / DESCRIPTION).exists():
             if any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise TargetError(f"{self.folder} contains other files: use an empty folder, or one written with --via")
-            _write_whole(self.folder / DESCRIPTION, self._store.description)
+            _write_whole(self.folder / DESCRIPTION, self._store.description.encode())
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir()
         self._pymilvus_schema = CollectionSchema.construct_from_dict(self._store.link.described())
@@ -175,6 +178,11 @@ class BulkFolder:
                     self._write()
         return len(rows)
 
+    def keep(self, projections: Mapping[str, bytes]) -> None:
+        """Lay beside the description the projections that the collection keeps: .safetensors, by their digests."""
+        for digest, data in projections.items():
+            _write_whole(self.folder / _PROJECTION.format(digest), data)
+
     def flush(self) -> None:
         """Write what is gathered as a file; raises `WriteFailed`."""
         with self._lock:
@@ -228,6 +236,11 @@ def description(folder: str | Path) -> str:
         raise SourceError(f"{folder} was not written by `imgvec ingest --via parquet`: no collection.json") from exc
 
 
+def projections(folder: str | Path) -> dict[str, bytes]:
+    """What `BulkFolder.keep` laid there, by the digests."""
+    return {path.name.split(".")[1]: path.read_bytes() for path in at_home(folder).glob(_PROJECTION.format("*"))}
+
+
 def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], dict[str, Vectors]]]:
     """The rows of a folder with their (n, dim) float32 vectors by name, file after file, a few hundred at once.
 
@@ -237,9 +250,9 @@ def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], dict[str
         yield from bulk_files.rows_of(file, store)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(data)
     partial.replace(path)
 
 

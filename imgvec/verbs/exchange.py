@@ -9,9 +9,10 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from imgvec import exchange
+from imgvec import exchange, kept
 from imgvec.collection import ImageCollection
 from imgvec.definition import Definition, bundled, description
+from imgvec.encoders.projection import LEARNED, Projection
 from imgvec.errors import UsageError
 from imgvec.exchange import (
     ExportReport,
@@ -74,7 +75,9 @@ def import_vectors(
         return _import_staged(collection, source, write)
     if isinstance(source, str | Path):
         source = open_source(source, **told)
-    return exchange.import_vectors(collection, source, retry_seconds=collection.settings.retry_seconds, **write)
+    report = exchange.import_vectors(collection, source, retry_seconds=collection.settings.retry_seconds, **write)
+    kept.keep_missing(collection.store, collection.bindings, _unpacked(source.projections))
+    return report
 
 
 def _is_staged(source: str | Path) -> bool:
@@ -98,8 +101,17 @@ def _import_staged(collection: ImageCollection, folder: str | Path, write: Write
         report.seen += len(rows)
         report.written += written
         tell("writing rows", report.seen, counts={"written": report.written, "refused": 0})
+    kept.keep_missing(collection.store, collection.bindings, _staged_projections(folder))
     report.seconds = tell.seconds
     return report
+
+
+def _unpacked(projections: Mapping[str, bytes]) -> dict[str, Projection]:
+    return {name: Projection.unpacked(data, name) for name, data in projections.items()}
+
+
+def _staged_projections(folder: str | Path) -> dict[str, Projection]:
+    return _unpacked({f"{LEARNED}@{digest}": data for digest, data in bulk.projections(folder).items()})
 
 
 @documented(ExportOptions)
@@ -110,11 +122,16 @@ def export_vectors(
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
-    The same call resumes; Parquet has every field, and remembers encoder and definition. Rows
-    written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`, `MissingExtra`.
+    The same call resumes; Parquet has every field, and remembers encoder, definition, and the projections that the
+    collection keeps. Rows written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`,
+    `MissingExtra`.
     """
     collection = collection.pinned()
-    return exchange.export_vectors(collection, target, retry_seconds=collection.settings.retry_seconds, **options)
+    projections = {
+        name: projection.packed() for name, projection in kept.of_all(collection.store, collection.bindings).items()
+    }
+    retry_seconds = collection.settings.retry_seconds
+    return exchange.export_vectors(collection, target, retry_seconds=retry_seconds, projections=projections, **options)
 
 
 @documented(MakeOptions)
@@ -128,31 +145,40 @@ def create_for_vectors(
 ) -> ImageCollection:
     """Make a collection for vectors that are there already: those of `source`, or, without one, of `dim` elements.
 
-    For what imgvec wrote itself it is the collection that the rows came from, of its encoder and, unless another is
-    given, its definition. For others it is the definition (the bundled one called like the collection, else `photos`)
-    without its encoder, with the metric that finds the file's own neighbours: it is searched by vector and by stored
-    id. `normalize` says that the vectors will be made unit vectors; `dim`, `metric` and `vector_column` say of a file
-    what `import_vectors` is told. Raises `UsageError`, and as `open_source` and
-    `ImageCollection.create` do.
+    For what imgvec wrote itself it is the collection that the rows came from, of its encoder, with the projection that
+    was kept behind it, and, unless another is given, its definition. For others it is the definition (the bundled one
+    called like the collection, else `photos`) without its encoder, with the metric that finds the file's own
+    neighbours: it is searched by vector and by stored id. `normalize` says that the vectors will be made unit vectors;
+    `dim`, `metric` and `vector_column` say of a file what `import_vectors` is told. Raises `UsageError`, and as
+    `open_source` and `ImageCollection.create` do.
     """
     asked = settled(MakeOptions, options)
     wanted = Definition.load(definition or (name if name in bundled() else "photos"))
     made: Definition | Mapping[str, Any]
+    projections: Mapping[str, Projection] = {}
     if source is None:
         if asked["dim"] is None:
             raise UsageError("give the source of the vectors, or their dimension")
         made, encoders = unbound(wanted), {VECTOR: NoEncoder(unbound_binding(asked["dim"]))}
     elif isinstance(source, str | Path) and _is_staged(source):
         remembered = description.read(str(source), bulk.description(source))
-        encoders = no_encoders(remembered)
+        encoders, projections = no_encoders(remembered), _staged_projections(source)
         made = remembered.definition if definition is None else wanted
     else:
         opened = source if isinstance(source, VectorSource) else open_source(source, **taken(FormatOptions, asked))
         made, encoders = made_for(opened, wanted, normalize=asked["normalize"])
+        projections = _unpacked(opened.projections)
         if definition is not None and opened.description is not None:
             made = wanted  # the export's encoder all the same
     if Definition.load(made).views is not None:
         raise UsageError(_NO_VIEWS)
-    return ImageCollection.create(
+    collection = ImageCollection.create(
         name, definition=made, encoders=encoders, settings=settings, on_notice=asked["on_notice"]
     )
+    try:
+        kept.keep_missing(collection.store, collection.bindings, projections)
+    except BaseException:
+        with collection:
+            collection.drop()
+        raise
+    return collection

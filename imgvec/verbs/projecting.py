@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from imgvec import kept
 from imgvec.collection import ImageCollection
 from imgvec.encoders.options import FitOptions
 from imgvec.encoders.projected import ProjectedEncoder
@@ -70,6 +71,7 @@ def projected_copy(
     gpu = definition.index.gpu is not None and store.index.type.startswith("GPU_")
     made = ImageCollection.create(name, definition=definition, encoders=encoders, gpu=gpu, settings=collection.settings)
     try:
+        kept.keep_missing(made.store, made.bindings, kept.of_all(store, collection.bindings))  # those of other vectors
         _fill(collection, made, projection, vector, Telling("project", on_progress))
         loaded = collection.handle.target.encoders.loaded  # what is in memory serves the new one too
         return ImageCollection.open(name, encoders=loaded, settings=collection.settings)

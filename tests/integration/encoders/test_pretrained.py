@@ -78,12 +78,14 @@ def test_the_binding_is_the_pinned_one(exact: HuggingFaceEncoder) -> None:
     }
 
 
-@pytest.mark.parametrize(("purpose", "fit"), [("copies", "resize"), ("classes", None)])
+@pytest.mark.parametrize(("purpose", "fit"), [("copies", "resize"), ("classes", None), (None, None)])
 def test_a_purpose_puts_its_map_behind(
-    purpose: Purpose, fit: str | None, exact: HuggingFaceEncoder, cache_dir: Path, tmp_path: Path
+    purpose: Purpose | None, fit: str | None, exact: HuggingFaceEncoder, cache_dir: Path, tmp_path: Path
 ) -> None:
     """By a definition, remembered and loaded again, against NumPy; the shorter vectors find an edited copy."""
-    definition = {"encoder": {"model": MODEL, "purpose": purpose}, "index": {"cpu": {"type": "FLAT"}}}
+    encoder = {"model": MODEL} if purpose is None else {"model": MODEL, "purpose": purpose}
+    definition = {"encoder": encoder, "index": {"cpu": {"type": "FLAT"}}}
+    named = f"{NAME}/{purpose or 'classes'}"
     settings = Settings.load(uri=str(tmp_path / "a.db"), device="cpu", dtype="fp32", cache_dir=cache_dir)
     names = list(GOLDEN)
     for name in names:
@@ -91,13 +93,13 @@ def test_a_purpose_puts_its_map_behind(
     with ImageCollection.create("photos", definition=definition, settings=settings) as photos:
         photos.ingest(tmp_path)
         assert (photos.binding.dim, photos.binding.fit) == (256, fit)
-        assert str(photos.binding.projection).startswith(f"shipped:{NAME}/{purpose}@")
+        assert str(photos.binding.projection).startswith(f"shipped:{named}@")
     with ImageCollection.open("photos", settings=settings) as photos:
         vectors = photos.vectors([photo(name) for name in names])
         edited = photos.search(photo("chelsea").transpose(Image.Transpose.FLIP_LEFT_RIGHT), limit=1)
     assert Path(edited[0].uri).stem == "chelsea"
     if fit is None:
-        projection = shipped(f"{NAME}/{purpose}")
+        projection = shipped(named)
         expected = (exact.encode_images([photo(name) for name in names]) - projection.mean) @ projection.matrix
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
         np.testing.assert_allclose(vectors, expected, atol=1e-3)

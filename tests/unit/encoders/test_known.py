@@ -46,12 +46,14 @@ def test_a_model_is_described_without_its_weights(checkpoints: Callable[[str], P
     facts = describe(str(checkpoints("clip")))
     assert (facts["family"], facts["pooling"], facts["text"]) == ("clip", "features", True)
     assert (facts["dim"], facts["layers"], facts["image_size"]) == (24, 3, 32)
+    assert facts["projection"] is None
 
 
 def test_a_model_of_a_package_index_is_described_without_fetching_it() -> None:
     facts = describe("pypi:dinov2-small-11")
     assert (facts["model"], facts["revision"], facts["licence"]) == ("pypi:dinov2-small-11", "0.1.1", "MIT")
     assert (facts["dim"], facts["layers"], facts["image_size"], facts["pooling"]) == (384, 11, 224, "cls")
+    assert facts["projection"] == "shipped:dinov2-small-11/classes"
 
 
 def test_a_binding_survives_its_dictionary() -> None:
