@@ -143,9 +143,11 @@ def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(
     imgvec: Command, test_data: Path, tmp_path: Path
 ) -> None:
     clothing = photos_of(test_data, tmp_path, 16)
+    # bf16 rounds a picture that is alone in a batch differently, which the map behind the encoder magnifies
+    imgvec.env["IMGVEC_DTYPE"] = "fp32"
     imgvec("ingest", clothing, "-c", "calm", "--definition", "clothes.yaml")
     imgvec("collections", "create", "killed", "--definition", "clothes.yaml")
-    killed = subprocess.run([sys.executable, "-c", KILLED, clothing], env=imgvec.env, cwd=imgvec.folder, timeout=120)
+    killed = subprocess.run([sys.executable, "-c", KILLED, clothing], env=imgvec.env, cwd=imgvec.folder, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     written = int(imgvec("collections", "count", "killed"))
     assert 0 < written < 160
@@ -159,8 +161,7 @@ def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(
             vectors[name] = {id_: row["vector"] for id_, row in photos.get(ids, with_vector=True).items()}
     assert vectors["calm"].keys() == vectors["killed"].keys()
     for id_, vector in vectors["calm"].items():
-        # bf16 rounds differently in a batch of another size
-        assert vector @ vectors["killed"][id_] > 0.9995
+        assert vector @ vectors["killed"][id_] > 0.99999
 
 
 def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_data: Path) -> None:
