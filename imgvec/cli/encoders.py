@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 from typing_extensions import Unpack
 
+from imgvec.catalog.vector_types import MAX_DIM
 from imgvec.cli.lazy import Group
 from imgvec.cli.options import output_option, settings
 from imgvec.cli.output import print_json, print_table
@@ -57,20 +60,37 @@ def show(model: str, output: str) -> None:
 @click.argument("source")
 @click.argument("out")
 @click.option("--model", metavar="MODEL", help="Fit to the vectors that MODEL makes of the pictures in SOURCE.")
+@click.option("--vector-column", metavar="COLUMN", help="Parquet: the column of vectors.  [default: vector]")
+@click.option("--source-dim", type=click.IntRange(1, MAX_DIM), metavar="D", help="Annoy: dimension of the vectors.")
+@click.option("--metric", type=click.Choice(("angular", "dot", "euclidean")), help="Annoy: metric of the file.")
 @options_of(FitOptions)
 @click.pass_context
-def fit_projection(ctx: click.Context, source: str, out: str, model: str | None, **options: Unpack[FitOptions]) -> None:
+def fit_projection(
+    ctx: click.Context,
+    source: str,
+    out: str,
+    model: str | None,
+    vector_column: str | None,
+    source_dim: int | None,
+    metric: Literal["angular", "dot", "euclidean"] | None,
+    **options: Unpack[FitOptions],
+) -> None:
     """Fit a linear map to vectors, and write it to OUT (.safetensors or .npz).
 
-    SOURCE is a file of vectors (.npy, Parquet, a Faiss index) or, with --model, a source of pictures. A definition
-    names OUT as its encoder's projection; the collection then keeps it, and does not need the file again. To project
-    what a collection stores, use `collections fit-projection`.
+    SOURCE is a file of vectors (.npy, Parquet, a Faiss index, an Annoy file) or, with --model, a source of pictures. A
+    definition names OUT as its encoder's projection; the collection then keeps it, and does not need the file again. To
+    project what a collection stores, use `collections fit-projection`.
     """
     import imgvec
+    from imgvec.exchange import open_source
 
+    told = vector_column is not None or source_dim is not None or metric is not None
+    if told and model is not None:
+        raise click.UsageError("--vector-column, --source-dim and --metric are for files of vectors, not for pictures.")
+    opened = open_source(source, vector_column=vector_column, dim=source_dim, metric=metric) if told else source
     with bar() as on_progress:
         projection = imgvec.fit_projection(
-            source, model=model, settings=settings(ctx), on_progress=on_progress, **options
+            opened, model=model, settings=settings(ctx), on_progress=on_progress, **options
         )
     projection.save(out)
     click.echo(f"{out}: projects {projection.width} to {projection.dim} dimensions")

@@ -82,7 +82,10 @@ def _opened(path: Path, asked: FormatOptions) -> VectorSource:
     if dim is not None and metric is not None:
         return annoy.open_annoy(path, dim, metric)
     if path.suffix.lower() in annoy.SUFFIXES or dim is not None or metric is not None:
-        raise UsageError(f"{path}: an Annoy file does not record its dimension and metric: give --dim and --metric")
+        raise UsageError(
+            f"{path}: an Annoy file does not record its dimension and metric: give --dim and --metric "
+            "(--source-dim to `encoders fit-projection`)"
+        )
     raise SourceError(
         f"{path} is not .npy, Parquet, a Faiss index or a folder of Parquet files; for an Annoy file give --dim "
         f"and --metric"

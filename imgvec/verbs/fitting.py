@@ -29,7 +29,7 @@ from imgvec.settings import Settings
 from imgvec.sources import Source, Spec
 from imgvec.store import Reads, Writes
 from imgvec.stored import VectorField
-from imgvec.vectors import Vectors, norms
+from imgvec.vectors import Vectors, has_direction, norms
 
 BATCH = 1000
 """Rows that are read at once."""
@@ -48,10 +48,11 @@ def fit_projection(
     """Fit a linear map, (x - mean) · matrix, to vectors; made unit vectors again they are compared as before.
 
     They are the vectors called `vector` that a collection stores; those of an array (n, dim), or of an .npy, Parquet or
-    Faiss file (`imgvec.exchange.open_source` opens others); or, where a `model` is given, what that makes of the
-    pictures of a folder or another source. None is held in memory: only their mean and covariance are. `save` writes
-    the projection to a file, which a definition names (`encoder: {projection: FILE}`); `projected_copy` keeps it with a
-    collection. Raises `UsageError`, with the number needed, for too few vectors; `SourceError`, `EncoderUnavailable`.
+    Faiss file (`imgvec.exchange.open_source` opens others, such as Annoy's), without those of no length; or, where a
+    `model` is given, what that makes of the pictures of a folder or another source. None is held in memory: only their
+    mean and covariance are. `save` writes the projection to a file, which a definition names (`encoder: {projection:
+    FILE}`); `projected_copy` keeps it with a collection. Raises `UsageError`, with the number needed, for too few
+    vectors; `SourceError`, `EncoderUnavailable`.
     """
     asked = settled(FitOptions, options)
     tell = Telling("fit", on_progress)
@@ -92,7 +93,7 @@ def _stored(store: Reads, vector: str) -> Iterator[Vectors]:
 def _read(source: VectorSource) -> Iterator[Vectors]:
     """What the file has a vector for, a few megabytes at once."""
     for chunk in source.chunks():
-        usable = np.isfinite(norms(chunk.vectors))
+        usable = has_direction(norms(chunk.vectors))  # an Annoy file has zeros for numbers that were never added
         usable[list(chunk.problems)] = False
         yield chunk.vectors[usable]
 
