@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from imgvec.search.answer import Answer, Hit
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
     from imgvec.search.fusing import HybridAnswer
-    from imgvec.search.hybrid import Hybrid, Part
+    from imgvec.search.hybrid import Hybrid, Part, Words
     from imgvec.search.pages import Pages
     from imgvec.search.recommending import Recommendation
     from imgvec.search.request import PageOptions, SearchOptions
@@ -113,6 +113,7 @@ _HOMES = {
     "TuneOptions": "imgvec.indexes.options",
     "VectorQuery": "imgvec.search.forms",
     "VerifyOptions": "imgvec.indexes.options",
+    "Words": "imgvec.search.hybrid",
     "apply_tuning": "imgvec.verbs.tuning",
     "build_index": "imgvec.verbs.index",
     "compare": "imgvec.verbs.quality",
@@ -177,6 +178,7 @@ __all__ = [
     "TuneOptions",
     "VectorQuery",
     "VerifyOptions",
+    "Words",
     "__version__",
     "apply_tuning",
     "build_index",

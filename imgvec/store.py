@@ -18,6 +18,7 @@ from typing import Any, Protocol, Required
 
 from typing_extensions import TypedDict, Unpack
 
+from imgvec.errors import QueryError
 from imgvec.filters import Dialect, FieldType, Filter, render
 from imgvec.progress import OnProgress
 from imgvec.stored import Found, IndexInfo, IndexState, VectorField
@@ -148,6 +149,24 @@ class Searches(Reads, Protocol):
         Those that are `Nearest` say whether they are complete. Raises `QueryError`.
         """
         ...
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The fields that `search_words` takes."""
+        return frozenset()
+
+    def search_words(
+        self,
+        words: Sequence[str],  # noqa: ARG002
+        field: str,
+        **asked: Unpack[NearestOf],  # noqa: ARG002
+    ) -> Sequence[Sequence[Found]]:
+        """The rows that have any of the words of each text in that field, best first by BM25, as `search` gives them.
+
+        The score is BM25's, above 0, and does not depend on `filter`; `params` and `vector` are not looked at. Raises
+        `QueryError`.
+        """
+        raise QueryError(f"{self.name!r} has no words of {field!r} to search by: declare the field with bm25: true")
 
 
 class Indexes(Searches, Protocol):

@@ -12,6 +12,8 @@ MAX_VECTORS = 4
 """Vector fields of one collection: the servers' `proxy.maxVectorFieldNum` unless it is set otherwise."""
 
 FLOAT_METRICS = ("COSINE", "IP", "L2")
+BM25 = "BM25"
+"""The metric of words, which Milvus keeps as sparse vectors."""
 BINARY_METRICS = ("HAMMING", "JACCARD")
 
 #: Bytes an element of each vector type takes, and the first Milvus version that has it.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from imgvec.home import at_home
+from imgvec.rows import VECTOR
 
 if TYPE_CHECKING:
     from imgvec.search.forms import Form
@@ -40,30 +41,50 @@ def mix_options(command: F) -> F:
 
 
 def hybrid_options(command: F) -> F:
-    """`--by` and `--fusion`; see `hybrid`."""
+    """`--by`, `--words` and `--fusion`; see `hybrid`."""
     by = click.option(
         "--by",
         multiple=True,
         metavar="VECTOR[:WEIGHT]",
         help="Search by each of these vectors, and fuse what they find; repeatable.",
     )
+    words = click.option(
+        "--words",
+        multiple=True,
+        metavar="FIELD[:WEIGHT]=WORDS",
+        help="And by these words in a field that is declared with bm25, fused likewise; repeatable.",
+    )
     fusion = click.option(
         "--fusion",
         type=click.Choice(("rrf", "weights")),
-        help="How --by makes one ranking of several: by ranks (rrf, the default), or by weighted scores.",
+        help="How several rankings become one: by ranks (rrf, the default), or by weighted scores.",
     )
-    return by(fusion(command))
+    return by(words(fusion(command)))
 
 
-def hybrid(form: Form, by: Sequence[str], fusion: Fusion | None) -> Form | Hybrid:
-    """The question by each vector of `--by`; itself where there is none. Raises `click.UsageError`, `QueryError`."""
-    from imgvec.search.hybrid import Hybrid, Part
+def hybrid(
+    form: Form | None, by: Sequence[str], words: Sequence[str], fusion: Fusion | None, vector: str = VECTOR
+) -> Form | Hybrid:
+    """The question by each vector of `--by`, and by the words of `--words`; itself where there is neither.
 
-    if not by:
+    A form beside words alone is by `vector`. Raises `click.UsageError`, `QueryError`.
+    """
+    from imgvec.search.hybrid import Hybrid, Part, Words
+
+    if form is not None and not by and not words:
         if fusion is not None:
             raise click.UsageError("--fusion is about several rankings: name their vectors with --by.")
         return form
-    return Hybrid([Part(form, *_named(each, "--by")) for each in by], fusion or "rrf")
+    parts: list[Part | Words] = []
+    if form is not None:
+        parts += [Part(form, *_named(each, "--by")) for each in by or (vector,)]
+    for each in words:
+        name, sign, said = each.partition("=")
+        if not sign:
+            raise click.UsageError(f"--words {each!r} is not FIELD=WORDS, like caption='red dress'.")
+        field, weight = _named(name, "--words")
+        parts.append(Words(said, field, weight))
+    return Hybrid(parts, fusion or ("rrf" if len(parts) > 1 else "weights"))
 
 
 def _named(text: str, flag: str) -> tuple[str, float]:

@@ -49,6 +49,7 @@ def search(
     like: tuple[str, ...],
     unlike: tuple[str, ...],
     by: tuple[str, ...],
+    words: tuple[str, ...],
     fusion: Literal["rrf", "weights"] | None,
     crop: tuple[int, int, int, int] | None,
     relevant: tuple[str, ...],
@@ -65,22 +66,24 @@ def search(
     QUERY is the path of an image, id:HEX for a stored row, or text if the collection's encoder supports it. In scripts
     use --image, --text or --id, so that nothing is guessed. Several of these are mixed, with --like and --unlike by
     weight: --like B.jpg:0.5 counts half as much as QUERY. With --by, the question is asked by several vectors of the
-    collection, and their rankings are fused. With --queries, pictures that cannot be read are named, and the others get
-    their answers.
+    collection, with --words also by words in a text field, and the rankings are fused. With --queries, pictures that
+    cannot be read are named, and the others get their answers.
     """
     given = (query is not None, images, texts, ids, like, unlike, crop is not None, relevant, irrelevant)
     if queries is not None and any(given):
         raise click.UsageError("--queries takes the place of the other queries.")
-    if queries is not None and (by or fusion):
-        raise click.UsageError("--by is of one query.")
+    if queries is not None and (by or words or fusion):
+        raise click.UsageError("--by and --words are of one query.")
     if queries is not None and profile:
         raise click.UsageError("--profile is of one query.")
-    form = None if queries is not None else question(query, images, texts, ids, like, unlike, crop)
+    form = None
+    if queries is None and (any(given) or not words or by):
+        form = question(query, images, texts, ids, like, unlike, crop)
     if form is not None and (relevant or irrelevant):
         from imgvec.search.feedback import rocchio
 
         form = rocchio(form, relevant, irrelevant)
-    asked = None if form is None else hybrid(form, by, fusion)
+    asked = None if queries is not None else hybrid(form, by, words, fusion, options["vector"])
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], chosen)
         if irrelevant:

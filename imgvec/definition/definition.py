@@ -82,9 +82,15 @@ class Definition(Section):
             if unfit := {each.index.cpu.type for each in self.vector_fields.values()} - {"HNSW"}:
                 said = f"needs an HNSW index, not {', '.join(sorted(unfit))}"
                 raise MisplacedError(said, "partition_key_isolation")
+            if self.words:
+                said = f"needs HNSW indexes alone: leave bm25 out of {', '.join(self.words)}"
+                raise MisplacedError(said, "partition_key_isolation")
         if wrong := groups_problem(self.replicas, self.resource_groups):
             raise MisplacedError(wrong, "resource_groups")
         check_names(self.vectors, self.fields, self.reserved)
+        for name, own in self.words.items():
+            if own in self.fields or own in self.vectors or not IDENTIFIER.match(own):
+                raise MisplacedError(f"its words are kept in a field {own}: call it otherwise", "fields", name, "bm25")
         for name, vector in self.vector_fields.items():
             vector.check(*(() if name == VECTOR else ("vectors", name)))
         for name, declared in self.fields.items():
@@ -103,6 +109,11 @@ class Definition(Section):
         """Every vector by name: `vector` first, then the further ones in their order."""
         first = VectorFieldSection.model_construct(encoder=self.encoder, vector=self.vector, index=self.index)
         return {VECTOR: first, **self.vectors}
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """The fields whose words are searched for, each with the field in which Milvus keeps these."""
+        return {name: f"{name}_bm25" for name, declared in self.fields.items() if declared.bm25}
 
     def without_projections(self) -> Self:
         """The same with the vectors as the encoders make them."""
@@ -183,7 +194,7 @@ class Definition(Section):
         for name, value in metadata.items():
             if name in self.fields or is_absent(value) or (isinstance(value, str) and not value):
                 continue
-            if name in self.reserved or name in self.vectors:
+            if name in self.reserved or name in self.vectors or name in self.words.values():
                 raise ValueError(f"{name} is filled in by imgvec")
             if not self.dynamic:
                 raise ValueError(f"{name} is not declared, and the definition says dynamic: false")
@@ -201,7 +212,8 @@ class Definition(Section):
 
     def field_problem(self, name: str) -> str | None:
         """Why metadata cannot be stored in a field of this name; None where it can."""
-        return "filled in by imgvec" if name in self.vectors else field_problem(name, self.reserved)
+        own = name in self.vectors or name in self.words.values()
+        return "filled in by imgvec" if own else field_problem(name, self.reserved)
 
     @cached_property
     def _defaults(self) -> dict[str, Any]:

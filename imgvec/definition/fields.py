@@ -31,6 +31,8 @@ class FieldSection(Section):
     index_params: dict[str, Any] = Field(default_factory=dict)
     format: Literal["unix_ms"] | None = None
     """An INT64 that holds Unix milliseconds; it accepts and is filtered by dates in every form."""
+    bm25: bool = False
+    """A VARCHAR whose words are searched for, ranked by BM25: `imgvec.Words`."""
     from_image: Literal["taken_at"] | None = None
     """Filled from the image if the metadata has no value: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
 
@@ -49,6 +51,8 @@ class FieldSection(Section):
             raise ValueError("say what happens if the field is missing: required: true, nullable: true or a default")
         if (self.format or self.from_image) and self.type != "INT64":
             raise ValueError("format and from_image are only for an INT64")
+        if self.bm25 and (self.type != "VARCHAR" or self.nullable):
+            raise ValueError('bm25 is only for a VARCHAR that is not nullable: give it a default, such as ""')
         self._check_index()
         return self
 

@@ -89,6 +89,18 @@ class Scoring:
         return found
 
 
+def words_found(hits: Any, columns: Columns) -> list[Found]:
+    """One text's hits by BM25, best first, equal scores in the order of their ids.
+
+    BM25's scores are above 0; Milvus Lite gives them as distances below 0, and a server as they are.
+    """
+    found = [
+        Found(id_, distance, abs(distance), columns.of(hit["entity"]))
+        for id_, distance, hit in zip(hits.ids, hits.distances, hits, strict=True)
+    ]
+    return sorted(found, key=lambda each: (-each.score, each.id))
+
+
 def _within(names: Sequence[str]) -> tuple[str, ...]:
     """What may come with the dynamic field without being asked for by name."""
     return (FROM_IMAGE,) if DYNAMIC in names else ()

@@ -63,6 +63,8 @@ class BulkFolder:
                 raise UnsupportedByBackend(
                     f"bulk files support only FLOAT_VECTOR, but {store.name!r} has {vector_type}"
                 )
+        if store.words:
+            raise UnsupportedByBackend(f"bulk files hold no words for BM25, which {store.name!r} has: ingest directly")
         _need_bulk_writer()
         self.folder = at_home(folder)
         self._store, self._schema, self._file_bytes = store, store.link.schema, file_bytes

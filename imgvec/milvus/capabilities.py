@@ -36,6 +36,8 @@ class Capabilities:
     """The replicas of a loaded collection are changed while it is searched; else it is released for that."""
     partition_key_isolation: bool = False
     """An index of its own for each value of the partition key."""
+    bm25: bool = False
+    """Fields whose words are searched for, ranked by BM25."""
     max_vectors: int = 1
     """Vector fields of one collection. A server has no number to ask for: what an administrator set lower, or higher,
     is not known."""
@@ -168,6 +170,7 @@ def capabilities(version_text: str) -> Capabilities:
             nullable=True,
             gpu=False,
             partition_key=True,
+            bm25=True,
             max_vectors=MAX_VECTORS,
             reported=version_text,
         )
@@ -193,6 +196,7 @@ def capabilities(version_text: str) -> Capabilities:
         live_replicas=version >= (2, 4, 13),
         # milvus#39245; the code was there from 2.4.6, for Zilliz Cloud alone
         partition_key_isolation=version >= (2, 5, 4),
+        bm25=version >= (2, 5),
         # before 2.4 "multiple vector fields is not supported"
         max_vectors=MAX_VECTORS if version >= (2, 4) else 1,
         embedded="-lite" in version_text,

@@ -250,6 +250,8 @@ def _check_read_back(store: Store, plan: schema.Plan) -> None:
     """Check that the backend stored what it was told to: Milvus Lite ignores what it does not understand."""
     if lost_vectors := {index.field for index in plan.vector_indexes} - store.vectors.keys():
         raise BackendError(f"Milvus did not keep the vectors {', '.join(sorted(lost_vectors))}")
+    if lost_words := {index.field for index in plan.word_indexes} - {*store.link.schema.words.values()}:
+        raise BackendError(f"Milvus did not keep the words {', '.join(sorted(lost_words))}")
     for wanted in plan.vector_indexes:
         made = store.vectors[wanted.field]
         if made.index.type != wanted.type or made.metric_type != wanted.metric_type:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from pymilvus import DataType
+from pymilvus import DataType, FunctionType
 
 from imgvec import catalog
 from imgvec.catalog import Parameter
@@ -51,6 +51,8 @@ class Schema:
     """What imgvec keeps with the collection besides; see `CollectionLink.remember`."""
     further: Mapping[str, VectorField] = field(default_factory=dict)
     """The vectors beside `vector`, by name."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """The fields whose words are searched for, each with the field in which Milvus keeps these."""
 
     @property
     def deployment(self) -> Deployment:
@@ -98,7 +100,8 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
     first = vectors.pop(VECTOR)
     made_from = definition(described)
     formats = _date_fields(made_from) | {n: (own.format, None) for n, own in OWN_FIELDS.items() if own.format}
-    others = {VECTOR, FROM_IMAGE, *vectors}
+    words = _words(described)
+    others = {VECTOR, FROM_IMAGE, *vectors, *words.values()}
     fields = {n: _field_type(each, *formats.get(n, ())) for n, each in by_name.items() if n not in others}
     return Schema(
         name=name,
@@ -116,8 +119,14 @@ def read_schema(described: Mapping[str, Any], indexes: Mapping[str, Mapping[str,
         remembered=remembered(described),
         noted=FROM_IMAGE in by_name,
         further=MappingProxyType(vectors),
+        words=MappingProxyType(words),
         most_views=made_from.views.most if made_from and made_from.views else None,
     )
+
+
+def _words(described: Mapping[str, Any]) -> dict[str, str]:
+    functions = (each for each in described.get("functions") or () if each["type"] == FunctionType.BM25)
+    return {each["input_field_names"][0]: each["output_field_names"][0] for each in functions}
 
 
 def _vector_field(described: Mapping[str, Any], index: Mapping[str, Any]) -> VectorField:

@@ -56,7 +56,7 @@ class Reader:
         return counted
 
     def _counted(self, filter: str) -> int:
-        return int(self._query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
+        return int(self.query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
 
     def search(self, vectors: Vectors, asked: NearestOf) -> list[Nearest]:
         """`Store.search`."""
@@ -86,13 +86,17 @@ class Reader:
             data = codec.to_query(vectors[start : start + step], field.vector_type)
 
             def ask(data: list[Any] = data) -> list[list[Found]]:
-                hits = self._reading("search", data=data, output_fields=columns.names, **options)
+                hits = self.reading("search", data=data, output_fields=columns.names, **options)
                 return [searching.scoring.found(each, columns) for each in hits]
 
-            answers += whole(ask, limit, self._watch)
+            answers += self.whole(ask, limit)
         for each in answers:
             each.cut = searching.cuts(asked)
         return answers
+
+    def whole(self, ask: Callable[[], list[list[Found]]], limit: int) -> list[Nearest]:
+        """What `ask` answers, as far as can be known with all hits."""
+        return whole(ask, limit, self._watch)
 
     def _look(self) -> None:
         """Begin to look at the members of the replicas, beside the call that follows."""
@@ -136,7 +140,7 @@ class Reader:
             for turn in range(1 if self._link.is_lite else ASKED_AT_MOST):
                 if turn > 1 and self._standing() is not Standing.CHANGED:
                     break
-                for row in self._query(among(missing), asked, consistency_level=level):
+                for row in self.query(among(missing), asked, consistency_level=level):
                     found[row[ID]] = columns.of(row)
                 missing = [each for each in missing if each not in found]
                 if not missing:
@@ -167,7 +171,7 @@ class Reader:
         deadline = time.monotonic() + SETTLED + SETTLED_AT_LAST
         # without these two a page is not the smallest ids that are left
         options = {"limit": limit, "iterator": "True", "reduce_stop_for_best": "True"}
-        ask = partial(self._query, expression, output_fields, **options)
+        ask = partial(self.query, expression, output_fields, **options)
         while True:
             self._look()
             rows = ask()
@@ -181,9 +185,10 @@ class Reader:
                 )
             time.sleep(0.5)
 
-    def _query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
+    def query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
+        """The rows that match, as Milvus gives them."""
         return list(
-            self._reading(
+            self.reading(
                 "query",
                 filter=expression,
                 output_fields=output_fields,
@@ -192,7 +197,7 @@ class Reader:
             )
         )
 
-    def _reading(self, method: Literal["search", "query"], **options: Any) -> Any:
+    def reading(self, method: Literal["search", "query"], **options: Any) -> Any:
         """The call's answer; one that fails for the moment is repeated."""
         if self._watch is None:
             answer = self._answer(method, **options)

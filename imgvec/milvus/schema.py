@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pymilvus import CollectionSchema, DataType, MilvusClient
+from pymilvus import CollectionSchema, DataType, Function, FunctionType, MilvusClient
 from pymilvus.milvus_client.index import IndexParams
 
 from imgvec import catalog
 from imgvec.catalog import IndexType
+from imgvec.catalog.vector_types import BM25
 from imgvec.definition import Definition, FieldSection, IndexSection, VectorFieldSection
 from imgvec.errors import DefinitionError
 from imgvec.milvus.capabilities import Capabilities
@@ -57,7 +58,12 @@ class Plan:
     @property
     def vector_indexes(self) -> tuple[IndexPlan, ...]:
         """That of `vector` first."""
-        return tuple(index for index in self.indexes if index.metric_type)
+        return tuple(index for index in self.indexes if index.metric_type not in (None, BM25))
+
+    @property
+    def word_indexes(self) -> tuple[IndexPlan, ...]:
+        """Of the fields in which Milvus keeps words."""
+        return tuple(index for index in self.indexes if index.metric_type == BM25)
 
 
 def check(
@@ -69,9 +75,11 @@ def check(
     dims: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Refuse what the backend would refuse, or silently drop; raises `UnsupportedByBackend` or `DefinitionError`."""
-    if len(definition.vector_fields) > backend.max_vectors:
+    if definition.words and not backend.bm25:
+        raise backend.refusal(f"no BM25, which Milvus has from 2.5: leave bm25 out of {', '.join(definition.words)}")
+    if len(every := [*definition.vector_fields, *definition.words.values()]) > backend.max_vectors:
         had = f"{backend.max_vectors} vector field{'' if backend.max_vectors == 1 else 's'} in a collection"
-        raise backend.refusal(f"{had}, and the definition has {', '.join(definition.vector_fields)}")
+        raise backend.refusal(f"{had}, and the definition has {', '.join(every)}")
     backend.check_deployment(
         replicas=definition.replicas,
         num_shards=definition.num_shards,
@@ -106,6 +114,7 @@ def plan(
         found = backend.scalar_index(declared.index, name, declared.type) if declared.index else None
         if found:
             indexes.append(IndexPlan(name, found, declared.index_params))
+    indexes += [IndexPlan(own, "SPARSE_INVERTED_INDEX", {}, BM25) for own in definition.words.values()]
     options: dict[str, Any] = {
         "consistency_level": definition.consistency_level,
         "num_shards": definition.num_shards,
@@ -206,6 +215,9 @@ def _schema(
         made.add_field(name, DataType[own.type], **own_options(own))
     for name, declared in definition.fields.items():
         made.add_field(name, DataType[declared.type], **_field_options(name, declared, partition_key))
+    for name, kept in definition.words.items():
+        made.add_field(kept, DataType.SPARSE_FLOAT_VECTOR)
+        made.add_function(Function(kept, FunctionType.BM25, name, kept))
     if not definition.dynamic and any(declared.from_image for declared in definition.fields.values()):
         made.add_field(FROM_IMAGE, DataType[NOTE.type], max_length=NOTE.max_bytes)
     return made
@@ -229,6 +241,8 @@ def _field_options(name: str, declared: FieldSection, partition_key: str | None)
         options |= {"element_type": DataType[declared.element_type], "max_capacity": declared.capacity}
     if declared.nullable:
         options["nullable"] = True
+    if declared.bm25:
+        options["enable_analyzer"] = True
     if name == partition_key:
         options["is_partition_key"] = True
     return options

@@ -18,6 +18,7 @@ from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
 from imgvec.milvus.reading import SCAN_BATCH, Reader
 from imgvec.milvus.vector_index import VectorIndex
+from imgvec.milvus.words import WordReader
 from imgvec.milvus.writing import Writer
 from imgvec.progress import OnProgress
 from imgvec.rows import VECTOR
@@ -40,6 +41,7 @@ class Store(store.Store):
         self.link = CollectionLink(link, schema, alias, like=like)
         self._index = VectorIndex(self.link)
         self._reader = Reader(self.link, self._index.load)
+        self._words = WordReader(self.link, self._reader)
         self._writer = Writer(self.link, self._reader)
 
     def __repr__(self) -> str:
@@ -92,6 +94,11 @@ class Store(store.Store):
     def fields(self) -> Mapping[str, FieldType]:
         """Every scalar field, `id` among them; vectors are not."""
         return self.link.schema.fields
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The fields that `search_words` takes."""
+        return frozenset(self.link.schema.words)
 
     @property
     def most_views(self) -> int | None:
@@ -166,6 +173,13 @@ class Store(store.Store):
         Raises `QueryError`.
         """
         return self._reader.search(vectors, asked)
+
+    def search_words(self, words: Sequence[str], field: str, **asked: Unpack[NearestOf]) -> list[Nearest]:
+        """The rows that have any of the words of each text in a field of `words`, best first by BM25.
+
+        The score is BM25's, above 0; raises `QueryError`.
+        """
+        return self._words.search(words, field, asked)
 
     def check_search(self, params: Mapping[str, Any], *, limit: int = 1, vector: str = VECTOR) -> dict[str, Any]:
         """What a search by `vector` with those parameters sends for `limit` hits; raises `QueryError`."""

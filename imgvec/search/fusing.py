@@ -20,22 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
-from imgvec.errors import OptionError
+from imgvec.errors import OptionError, QueryError
 from imgvec.filters import field as column
 from imgvec.options import settled
 from imgvec.rows import ID, IMAGE_ID
 from imgvec.search.answer import Answer, Asked
 from imgvec.search.best import similarities
 from imgvec.search.encoding import needs_encoder
-from imgvec.search.forms import VectorQuery
+from imgvec.search.forms import Form, VectorQuery
 from imgvec.search.fusion import ranks, reciprocal_ranks, weighted_sums
-from imgvec.search.hybrid import Hybrid, Part
+from imgvec.search.hybrid import Hybrid, Part, Words
 from imgvec.search.ranking import Ask, Ranking, Told, both, together
 from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.search.stages import Stages
 from imgvec.store import NearestOf, Searches, check_keywords
-from imgvec.stored import Found, Nearest
+from imgvec.stored import MOST_HITS, Found, Nearest
 from imgvec.vectors import Vectors
 
 
@@ -83,7 +83,7 @@ def fused(searcher: Searcher, question: Hybrid, options: SearchOptions) -> Hybri
         # which is not looked at: the parts have vectors of their own
         any_vector = VectorQuery(np.ones(store.vectors[asked["vector"]].dim))
         [answer] = searcher.over(store.as_store(), bounded=True).search([any_vector], **asked)
-        if needs_encoder([part.form for part in question.parts]):
+        if needs_encoder(question.forms):
             # again, since the answer may be of another collection, which the encoder is not for
             searcher.store.check_same()
     told = store.told
@@ -112,11 +112,10 @@ class ByFusion:
         self._weights = [part.weight for part in question.parts]
         self.most_views_of_hits = None if asked["views"] else self._store.most_views
         """Rows that a picture has at most, where hits are pictures; None where they are rows."""
-        self._rankings = [
-            Ranking(self._store.vectors[searcher.known(part.vector)].most_hits, self.most_views_of_hits)
-            for part in question.parts
+        self._rankings = [self._ranking(part, searcher) for part in question.parts]
+        self._params = [
+            searcher.params(part.vector, asked["params"]) if isinstance(part, Part) else None for part in question.parts
         ]
-        self._params = [searcher.params(part.vector, asked["params"]) for part in question.parts]
         self._vectors = _encoded(searcher, question.parts, stages)
         self._lists: list[dict[str, float]] = []
         self._standing: list[tuple[dict[str, int], dict[str, float]]] = []
@@ -168,16 +167,29 @@ class ByFusion:
     def _key(self, hit: Found) -> str:
         return hit.id if self.most_views_of_hits is None else str(hit.fields[IMAGE_ID])
 
+    def _ranking(self, part: Part | Words, searcher: Searcher) -> Ranking:
+        """Raises `QueryError` for a vector or a field that is not there."""
+        if isinstance(part, Part):
+            return Ranking(self._store.vectors[searcher.known(part.vector)].most_hits, self.most_views_of_hits)
+        if part.field not in self._store.words:
+            known = ", ".join(sorted(self._store.words)) or "none"
+            said = f"{self._store.name!r} has no words of {part.field!r} to search by"
+            raise QueryError(f"{said} (fields declared with bm25: true: {known})")
+        return Ranking(MOST_HITS, self.most_views_of_hits)
+
     def _nearest(self, place: int, ask: Ask, asked: NearestOf) -> Sequence[Found]:
-        [found] = self._store.search(
-            self._vectors[place][None],
-            limit=ask.limit,
-            filter=both(asked.get("filter", ""), ask.beside),
-            output_fields=asked.get("output_fields", ()),
-            params=self._params[place],
-            consistency_level=asked.get("consistency_level"),
-            vector=self._question.parts[place].vector,
-        )
+        part = self._question.parts[place]
+        inner: NearestOf = {
+            "limit": ask.limit,
+            "filter": both(asked.get("filter", ""), ask.beside),
+            "output_fields": asked.get("output_fields", ()),
+            "consistency_level": asked.get("consistency_level"),
+        }
+        if isinstance(part, Words):
+            [found] = self._store.search_words([part.words], part.field, **inner)
+        else:
+            inner |= {"params": self._params[place], "vector": part.vector}
+            [found] = self._store.search(self._vectors[place][None], **inner)
         return found
 
     def _row(self, key: str, hits: Sequence[Mapping[str, Found]]) -> Found:
@@ -188,10 +200,7 @@ class ByFusion:
         return hits[best][key]
 
     def _completed(self, expression: str) -> list[dict[str, float]]:
-        """The lists with the scores of what stands in another list, computed here from the stored vectors.
-
-        What has gone meanwhile is in none.
-        """
+        """The lists with the scores of what stands in another list alone; what has gone meanwhile is in none."""
         every = dict.fromkeys(key for one in self._lists for key in one)
         completed, gone = [], set[str]()
         for place, one in enumerate(self._lists):
@@ -202,8 +211,14 @@ class ByFusion:
         return [{key: one[key] for key in every if key not in gone} for one in completed]
 
     def _scores(self, place: int, keys: Sequence[str], expression: str) -> dict[str, float]:
-        """The scores by one part of rows, or of pictures by their best view that matches."""
-        name = self._question.parts[place].vector
+        """The scores by one part of rows, or of pictures by their best view that matches.
+
+        Those of vectors are computed here from the stored ones. By words, what has none of them scores 0.
+        """
+        part = self._question.parts[place]
+        if isinstance(part, Words):
+            return self._scores_by_words(part, keys, expression)
+        name = part.vector
         metric, query = self._store.vectors[name].metric_type, self._vectors[place]
         if self.most_views_of_hits is None:
             rows = self._store.get(keys, output_fields=[name])
@@ -219,15 +234,32 @@ class ByFusion:
                 best[row[IMAGE_ID]] = max(score, best.get(row[IMAGE_ID], score))
         return best
 
+    def _scores_by_words(self, part: Words, keys: Sequence[str], expression: str) -> dict[str, float]:
+        """Of as many rows as Milvus ranks; what comes after these counts as the last of them, at most as much as that.
 
-def _encoded(searcher: Searcher, parts: Sequence[Part], stages: Stages) -> list[Vectors]:
-    """(dim,) of each part, by the encoder of its vector; one pass for each of these."""
+        A search among the keys alone would give other scores on Milvus Lite.
+        """
+        fields = [] if self.most_views_of_hits is None else [IMAGE_ID]
+        [found] = self._store.search_words(
+            [part.words], part.field, limit=MOST_HITS, filter=expression, output_fields=fields
+        )
+        scores = dict.fromkeys(keys, found[-1].score if len(found) >= MOST_HITS else 0.0)
+        for row in reversed(found):  # a picture's best view last
+            if (key := self._key(row)) in scores:
+                scores[key] = row.score
+        return scores
+
+
+def _encoded(searcher: Searcher, parts: Sequence[Part | Words], stages: Stages) -> dict[int, Vectors]:
+    """(dim,) of each part with a vector, by its place, from the encoder of that; one pass for each of these."""
     found: dict[int, Vectors] = {}
-    for name in dict.fromkeys(part.vector for part in parts):
-        places = [place for place, part in enumerate(parts) if part.vector == name]
-        vectors = searcher.vectors([parts[place].form for place in places], name, stages=stages)
-        found |= dict(zip(places, vectors, strict=True))
-    return [found[place] for place in range(len(parts))]
+    by_name: dict[str, dict[int, Form]] = {}
+    for place, part in enumerate(parts):
+        if isinstance(part, Part):
+            by_name.setdefault(part.vector, {})[place] = part.form
+    for name, forms in by_name.items():
+        found |= dict(zip(forms, searcher.vectors([*forms.values()], name, stages=stages), strict=True))
+    return found
 
 
 def _similarities(metric_type: str, rows: NDArray[Any], query: NDArray[Any]) -> NDArray[np.float64]:

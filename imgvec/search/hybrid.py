@@ -1,7 +1,8 @@
-"""Hybrid questions, as frozen values: one ranking out of several, each of another vector.
+"""Hybrid questions, as frozen values: one ranking out of several, each by another vector, or by words.
 
 picture = ImageFile("query.jpg")
 photos.search(Hybrid([Part(picture), Part(picture, vector="texture", weight=0.5)]))
+photos.search(Hybrid([Part(picture), Words("red dress", "caption")]))
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from imgvec.errors import QueryError
 from imgvec.rows import VECTOR
-from imgvec.search.forms import FORMS, Form
+from imgvec.search.forms import FORMS, Form, Text
 
 Fusion: TypeAlias = Literal["rrf", "weights"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
@@ -45,6 +46,33 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """Words that are searched for in a text field, declared with `bm25: true`; no encoder is needed.
+
+    Rows with any of the words are ranked by BM25: a word counts the more, the fewer rows have it, the oftener this one
+    has it, and the shorter its text is (S. Robertson and H. Zaragoza, "The probabilistic relevance framework: BM25 and
+    beyond", 2009). Milvus computes it: case does not matter, the forms of a word do.
+    """
+
+    words: str
+    field: str
+    weight: float = 1.0
+    """How much the ranking counts, above 0."""
+
+    def __post_init__(self) -> None:
+        Text(self.words)  # raises what is wrong with them
+        if not isinstance(self.field, str) or not self.field:
+            raise QueryError(f"Words takes the name of a field, not {self.field!r}")
+        object.__setattr__(self, "weight", _positive(self.weight, "the weight of words"))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"words": self.words, "field": self.field, "weight": self.weight}
+
+
+_PARTS: tuple[type[Any], ...] = (Part, Words)
+
+
+@dataclass(frozen=True, slots=True)
 class Hybrid:
     """Several rankings of the rows that match, fused to one.
 
@@ -53,7 +81,7 @@ class Hybrid:
     scores of different scales want weights that even them out. The formulas are `imgvec.search.fusion`'s.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[Part | Words]
     fusion: Fusion = "rrf"
     k: float = K
 
@@ -63,12 +91,18 @@ class Hybrid:
         if len(self.parts) > MOST_PARTS:
             raise QueryError(f"Hybrid takes at most {MOST_PARTS} parts, not {len(self.parts)}")
         for part in self.parts:
-            if not isinstance(part, Part):
-                raise QueryError(f"a {type(part).__name__} is not a part of a Hybrid: give Part(form, vector=…)")
+            if not isinstance(part, _PARTS):
+                said = f"a {type(part).__name__} is not a part of a Hybrid"
+                raise QueryError(f"{said}: give Part(form, vector=…) or Words(words, field)")
         if self.fusion not in FUSIONS:
             raise QueryError(f"fusion must be one of {', '.join(FUSIONS)}, not {self.fusion!r}")
         object.__setattr__(self, "parts", tuple(self.parts))
         object.__setattr__(self, "k", _positive(self.k, "k"))
+
+    @property
+    def forms(self) -> list[Form]:
+        """Those that have a vector."""
+        return [part.form for part in self.parts if isinstance(part, Part)]
 
     def to_dict(self) -> dict[str, Any]:
         constant = {"k": self.k} if self.fusion == "rrf" else {}

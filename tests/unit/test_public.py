@@ -50,6 +50,7 @@ def test_the_public_names() -> None:
         "TuneOptions",
         "VectorQuery",
         "VerifyOptions",
+        "Words",
         "__version__",
         "apply_tuning",
         "build_index",

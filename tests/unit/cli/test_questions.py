@@ -48,7 +48,7 @@ def test_a_file_of_the_whole_name_is_meant(tmp_path: Path, monkeypatch: pytest.M
     ("by", "fusion", "asked"),
     [
         ((), None, StoredId("0b1f")),
-        (("texture",), None, Hybrid([Part(StoredId("0b1f"), "texture")])),
+        (("texture",), None, Hybrid([Part(StoredId("0b1f"), "texture")], "weights")),
         (
             ("vector", "texture:0.5"),
             "weights",
@@ -57,17 +57,17 @@ def test_a_file_of_the_whole_name_is_meant(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_a_question_by_several_vectors(by: tuple[str, ...], fusion: Fusion | None, asked: Form | Hybrid) -> None:
-    assert hybrid(StoredId("0b1f"), by, fusion) == asked
+    assert hybrid(StoredId("0b1f"), by, (), fusion) == asked
 
 
 @pytest.mark.parametrize("by", ["texture:", "texture:much", ":0.5", "", "a:1:2", "a=b"])
 def test_a_vector_and_its_weight_are_checked(by: str) -> None:
     with pytest.raises(click.UsageError, match="is not NAME or NAME:WEIGHT"):
-        hybrid(StoredId("0b1f"), [by], None)
+        hybrid(StoredId("0b1f"), [by], (), None)
 
 
 def test_a_fusion_of_nothing_is_refused() -> None:
     with pytest.raises(click.UsageError, match="name their vectors with --by"):
-        hybrid(StoredId("0b1f"), (), "rrf")
+        hybrid(StoredId("0b1f"), (), (), "rrf")
     with pytest.raises(QueryError, match="the weight of a part"):
-        hybrid(StoredId("0b1f"), ["texture:0"], "rrf")
+        hybrid(StoredId("0b1f"), ["texture:0"], (), "rrf")

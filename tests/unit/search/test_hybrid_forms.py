@@ -9,7 +9,7 @@ import pytest
 
 from imgvec.errors import QueryError
 from imgvec.search.forms import StoredId, Text
-from imgvec.search.hybrid import Hybrid, Part
+from imgvec.search.hybrid import Hybrid, Part, Words
 
 ONE = StoredId("one")
 
@@ -62,3 +62,16 @@ def test_a_part_is_a_form_by_a_vector() -> None:
         Part("query.jpg")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="takes the name of a vector"):
         Part(ONE, vector="")
+
+
+def test_words_are_a_part_without_a_form() -> None:
+    question = Hybrid([Words("red dress", "caption", 2), Part(ONE)])
+    assert question.to_dict()["hybrid"][0] == {"words": "red dress", "field": "caption", "weight": 2.0}
+    assert question.forms == [ONE]
+    for words in ("", " ", None, "\ud800"):
+        with pytest.raises(QueryError, match="Text takes"):
+            Words(words, "caption")  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="takes the name of a field"):
+        Words("red", "")
+    with pytest.raises(QueryError, match="the weight of words must be"):
+        Words("red", "caption", 0)
