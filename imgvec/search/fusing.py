@@ -110,6 +110,7 @@ class ByFusion:
     def __init__(self, searcher: Searcher, question: Hybrid, asked: SearchOptions, stages: Stages) -> None:
         self._store, self._question, self._depth = searcher.store, question, asked["candidates"]
         self._weights = [part.weight for part in question.parts]
+        self._level = asked["consistency_level"]
         self.most_views_of_hits = None if asked["views"] else self._store.most_views
         """Rows that a picture has at most, where hits are pictures; None where they are rows."""
         self._rankings = [self._ranking(part, searcher) for part in question.parts]
@@ -122,7 +123,7 @@ class ByFusion:
         self._known: dict[str, Nearest] = {}
         self.told: list[Told] = []
         """What was asked for each part."""
-        self.more = False
+        self._cut: list[bool] = []
         """Whether a part has further hits, which were not looked at."""
 
     def __getattr__(self, name: str) -> Any:
@@ -131,6 +132,11 @@ class ByFusion:
     def as_store(self) -> Searches:
         """Itself: what a search does not need to know otherwise it has from its store."""
         return cast(Searches, self)
+
+    @property
+    def more(self) -> bool:
+        """Whether there are hits that no list has."""
+        return any(self._cut)
 
     def standings(self, key: str) -> tuple[Standing | None, ...]:
         """Where a row, or a picture where hits are these, stands in each list of the last search."""
@@ -152,7 +158,7 @@ class ByFusion:
             lambda places, ask: [self._nearest(place, ask, asked) for place in places],
         )
         self.told = [told for _, told in outcomes]
-        self.more = any(not ranked.ended or len(ranked.hits) > self._depth for ranked, _ in outcomes)
+        self._cut = [not ranked.ended or len(ranked.hits) > self._depth for ranked, _ in outcomes]
         hits = [{self._key(hit): hit for hit in ranked.hits[: self._depth]} for ranked, _ in outcomes]
         self._lists = [{key: hit.score for key, hit in one.items()} for one in hits]
         self._standing = [(ranks(one), one) for one in self._lists]
@@ -217,7 +223,8 @@ class ByFusion:
         """
         part = self._question.parts[place]
         if isinstance(part, Words):
-            return self._scores_by_words(part, keys, expression)
+            # a list that is whole has all rows with the words
+            return self._scores_by_words(part, keys, expression) if self._cut[place] else dict.fromkeys(keys, 0.0)
         name = part.vector
         metric, query = self._store.vectors[name].metric_type, self._vectors[place]
         if self.most_views_of_hits is None:
@@ -239,10 +246,13 @@ class ByFusion:
 
         A search among the keys alone would give other scores on Milvus Lite.
         """
-        fields = [] if self.most_views_of_hits is None else [IMAGE_ID]
-        [found] = self._store.search_words(
-            [part.words], part.field, limit=MOST_HITS, filter=expression, output_fields=fields
-        )
+        asked: NearestOf = {
+            "limit": MOST_HITS,
+            "filter": expression,
+            "output_fields": [] if self.most_views_of_hits is None else [IMAGE_ID],
+            "consistency_level": self._level,
+        }
+        [found] = self._store.search_words([part.words], part.field, **asked)
         scores = dict.fromkeys(keys, found[-1].score if len(found) >= MOST_HITS else 0.0)
         for row in reversed(found):  # a picture's best view last
             if (key := self._key(row)) in scores:
