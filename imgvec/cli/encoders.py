@@ -82,12 +82,14 @@ def fit_projection(
     project what a collection stores, use `collections fit-projection`.
     """
     import imgvec
-    from imgvec.exchange import open_source
+    from imgvec.exchange import VectorSource, open_source
 
     told = vector_column is not None or source_dim is not None or metric is not None
     if told and model is not None:
         raise click.UsageError("--vector-column, --source-dim and --metric are for files of vectors, not for pictures.")
-    opened = open_source(source, vector_column=vector_column, dim=source_dim, metric=metric) if told else source
+    opened: str | VectorSource = source
+    if told:
+        opened = open_source(source, vector_column=vector_column, dim=source_dim, metric=metric)
     with bar() as on_progress:
         projection = imgvec.fit_projection(
             opened, model=model, settings=settings(ctx), on_progress=on_progress, **options
