@@ -13,6 +13,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
 
     cli/           the command: one file a command; parses, calls, prints
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
+    aio.py         AsyncImageCollection: reads that are awaited;  awaiting.py, abandoned.py  how, and how they end
     collection.py  ImageCollection: rows in, hits out;  searchable.py  the part of it that takes queries
     opening.py, filling.py  what making, ingest and prune do
     kept.py        the projections that a collection keeps in Milvus
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgvec import errors as errors
+    from imgvec.aio import AsyncImageCollection
     from imgvec.collection import ImageCollection
     from imgvec.definition import Definition
     from imgvec.deployment import LoadOptions
@@ -79,6 +81,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "imgvec.search.answer",
+    "AsyncImageCollection": "imgvec.aio",
     "CallableEncoder": "imgvec.encoders.callables",
     "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
@@ -144,6 +147,7 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "AsyncImageCollection",
     "CallableEncoder",
     "Crop",
     "Definition",

@@ -55,6 +55,10 @@ class Connection:
         """Close; a Milvus Lite file that no other connection of this process uses can then be opened elsewhere."""
         self.link.close()
 
+    def check_open(self) -> None:
+        """Raise `BackendUnavailable` in a forked child, and once it is closed; calls nothing."""
+        _ = self.link.client
+
     def collections(self) -> list[str]:
         """The names of the collections, sorted."""
         with translated("list the collections"):

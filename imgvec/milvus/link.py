@@ -18,8 +18,10 @@ from pymilvus.client.cache import GlobalCache
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import AmbiguousIndexName
 
+from imgvec import abandoned
 from imgvec.errors import BackendError, BackendUnavailable, CollectionNotFound, CollectionReplaced
 from imgvec.milvus import described
+from imgvec.milvus.cancelling import let_cancel
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.deployment import DEPLOYMENT, Deployment
 from imgvec.milvus.described import PROPERTY, Schema
@@ -60,6 +62,8 @@ class Link:
         self.owner.check(f"the connection to {self.uri}")
         if self._closed:
             raise BackendUnavailable(f"the connection to {self.uri} is closed")
+        if abandoned.current() is not None:
+            let_cancel(self._given)
         return self._given
 
     @property

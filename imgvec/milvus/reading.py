@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+from imgvec import abandoned
 from imgvec.errors import (
     BackendError,
     BackendUnavailable,
@@ -183,7 +184,7 @@ class Reader:
                 raise BackendUnavailable(
                     f"the query nodes of {self._link.name!r} keep changing: rows could be missing", retryable=True
                 )
-            time.sleep(0.5)
+            abandoned.pause(0.5)
 
     def query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
         """The rows that match, as Milvus gives them."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from imgvec import abandoned
 from imgvec.errors import BackendError
 from imgvec.retry import under_retry
 
@@ -46,6 +47,7 @@ def together(function: Callable[[], T], times: int, patience: float | None = Non
 
     Those that have not answered after `patience` seconds are not waited for.
     """
+    function = abandoned.of_this(function)
     until = None if patience is None else time.monotonic() + patience
     outcomes: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
     for _ in range(times):
@@ -81,11 +83,12 @@ def _alone(function: Callable[[], T], deadline: float) -> T:
             wait, bound = _drawn(bound)
             if not exc.retryable or time.monotonic() + wait > deadline:
                 raise
-            time.sleep(wait)
+            abandoned.pause(wait)
 
 
 def _hedged(function: Callable[[], T], deadline: float) -> T:
     outcomes: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    function = abandoned.of_this(function)
 
     def attempt() -> None:
         _put(function, outcomes)

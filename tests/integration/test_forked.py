@@ -353,3 +353,27 @@ print(json.dumps(answers))
         OMP_NUM_THREADS="2",
     )
     assert answers == 7 * [True]
+
+
+def test_what_is_awaited_is_refused_in_the_child(uri: str) -> None:
+    program = """
+from imgvec import AsyncImageCollection
+
+async def used(photos):
+    answer = await asyncio.gather(*(photos.search(picture(3), limit=1) for _ in range(4)))
+    return answer[0][0].uri[-6:]
+
+photos = AsyncImageCollection(opened())
+before = asyncio.run(used(photos))
+def refused():
+    try:
+        return asyncio.run(used(photos))
+    finally:
+        asyncio.run(photos.close())
+
+print(json.dumps([before, child(refused), asyncio.run(used(photos))]))
+"""
+    before, refused, after = said(uri, program)
+    assert (before, after) == ("03.jpg", "03.jpg")
+    assert refused.startswith("BackendUnavailable: ")
+    assert "was opened before this process was forked" in refused

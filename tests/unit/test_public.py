@@ -16,6 +16,7 @@ HEAVY = ("torch", "transformers", "pymilvus")
 def test_the_public_names() -> None:
     assert imgvec.__all__ == [
         "Answer",
+        "AsyncImageCollection",
         "CallableEncoder",
         "Crop",
         "Definition",

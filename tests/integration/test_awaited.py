@@ -1,0 +1,188 @@
+"""`AsyncImageCollection`: the plain one's options and answers, awaited, and what a cancelled call leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder
+from pictures import picture
+
+import imgvec
+from imgvec import AsyncImageCollection, ImageCollection, Pixels, Source, field
+from imgvec.aio import AsyncOpenOptions
+from imgvec.errors import BackendUnavailable, CollectionNotFound, OptionError, QueryError
+from imgvec.opening import OpenOptions
+from imgvec.options import stated
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def photos(backend_uri: str, pictures: Path) -> Iterator[ImageCollection]:
+    with ImageCollection.create(
+        "awaited", definition={"encoder": {"model": "fake"}}, uri=backend_uri, encoder=FakeEncoder()
+    ) as collection:
+        collection.ingest(pictures)
+        assert collection.count() == 20  # a server's searches see them from now on
+        yield collection
+
+
+def opened(photos: ImageCollection, **options: Any) -> Any:
+    return AsyncImageCollection.open("awaited", uri=photos.uri, encoder=FakeEncoder(), **options)
+
+
+def test_answers_are_those_of_the_plain_collection(photos: ImageCollection, pictures: Path) -> None:
+    paths, where = sorted(pictures.rglob("*.jpg")), field("width") >= 1
+    hits = photos.search(paths[0], limit=3)
+    ids = [hit.id for hit in hits]
+
+    async def main() -> None:
+        async with await opened(photos, at_once=4) as awaited:
+            assert await awaited.search(paths[3], limit=5, where=where, offset=2) == photos.search(
+                paths[3], limit=5, where=where, offset=2
+            )
+            both = await asyncio.gather(*(awaited.search(path, limit=4) for path in paths))
+            assert both == [photos.search(path, limit=4) for path in paths]
+            assert await awaited.search_many(paths[:3], limit=2) == photos.search_many(paths[:3], limit=2)
+            many = [answer async for answer in awaited.search_each(Source(pictures), limit=2)]
+            assert many == list(photos.search_each(Source(pictures), limit=2))
+            pages = await awaited.pages(paths[0], size=6, most=15)
+            assert (pages.kept, pages.truncated) == (15, True)
+            assert pages.complete or "://" in photos.uri  # on a busy server nobody can say
+            assert [page async for page in pages] == list(photos.pages(paths[0], size=6, most=15))
+            liked, plain = await awaited.recommend(hits[:2], hits[2:]), imgvec.recommend(photos, hits[:2], hits[2:])
+            assert (liked, liked.certain) == (plain, plain.certain)
+            refined = await awaited.refine(both[0], relevant=ids[:1], irrelevant=ids[1:2], limit=7)
+            assert refined == imgvec.refine(photos, both[0], relevant=ids[:1], irrelevant=ids[1:2], limit=7)
+            assert (await awaited.get(ids, with_vector=True)).keys() == set(ids)
+            assert await awaited.get(ids[0]) == photos.get(ids[0])
+            assert (await awaited.count(), await awaited.count("width < 0")) == (20, 0)
+            assert repr(awaited).startswith("<AsyncImageCollection 'awaited' at")
+
+    asyncio.run(main())
+
+
+def test_errors_are_imgvecs_own(photos: ImageCollection) -> None:
+    async def main() -> AsyncImageCollection:
+        with pytest.raises(CollectionNotFound, match="awaitet"):
+            await AsyncImageCollection.open("awaitet", uri=photos.uri)
+        with pytest.raises(OptionError, match="at_once"):
+            await opened(photos, at_once=0)
+        async with await opened(photos) as awaited:
+            with pytest.raises(OptionError, match="limit"):
+                await awaited.search("id:x", limit=0)
+            with pytest.raises(QueryError, match="no row with id 'x'"):
+                await awaited.search("id:x")
+            with pytest.raises(TypeError, match="there is no option 'limits'"):
+                await awaited.search("id:x", limits=3)
+            [said] = [answer async for answer in awaited.search_each(["id:x"])]
+            assert isinstance(said.error, QueryError)
+            with pytest.raises(OptionError, match="limit"):
+                [answer async for answer in awaited.search_each(["id:x"], limit=0)]
+        return awaited
+
+    awaited = asyncio.run(main())
+    with pytest.raises(BackendUnavailable, match="is closed"):
+        asyncio.run(awaited.count())
+    asyncio.run(awaited.close())  # as often as wanted
+
+
+def test_it_serves_several_event_loops(photos: ImageCollection) -> None:
+    awaited = AsyncImageCollection(photos)
+    assert [asyncio.run(awaited.count()) for _ in range(2)] == [20, 20]
+    asyncio.run(awaited.close())
+    with pytest.raises(BackendUnavailable, match="is closed"):
+        photos.count()
+
+
+def test_cancelled_searches_leave_nothing_behind(photos: ImageCollection) -> None:
+    """Whenever it comes: while it waits for a thread, encodes, or waits for Milvus."""
+    rng = np.random.default_rng(0)
+
+    async def main() -> None:
+        async with await opened(photos, at_once=3) as awaited:
+            query = Pixels(picture(1))
+            whole = await awaited.search(query, limit=20)
+            for _ in range(5):
+                tasks = [asyncio.create_task(awaited.search(query, limit=20)) for _ in range(8)]
+                await asyncio.sleep(rng.uniform(0, 0.03))
+                for task in tasks:
+                    task.cancel()
+                for task in tasks:
+                    with suppress(asyncio.CancelledError):
+                        assert await task == whole
+                assert await awaited.search(query, limit=20) == whole
+            assert not awaited._workers._calls
+
+    asyncio.run(main())
+    assert not [each for each in threading.enumerate() if each.name.startswith("imgvec-await")]
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Semaphore, threading.Event]]:
+    """Milvus Lite answers no search before it is let: what is released as one comes, and what lets them all."""
+    from milvus_lite.adapter.grpc.servicer import MilvusServicer
+
+    asked, let, search = threading.Semaphore(0), threading.Event(), MilvusServicer.Search
+
+    def held(self: Any, request: Any, context: Any) -> Any:
+        asked.release()
+        assert let.wait(PATIENCE)
+        return search(self, request, context)
+
+    monkeypatch.setattr(MilvusServicer, "Search", held)
+    yield asked, let
+    let.set()
+
+
+@pytest.mark.parametrize("backend_uri", ["lite"], indirect=True)
+def test_cancelling_does_not_wait_for_milvus(
+    held: tuple[threading.Semaphore, threading.Event], photos: ImageCollection
+) -> None:
+    asked, let = held
+    number = len(threading.enumerate())
+
+    async def begun(awaited: AsyncImageCollection) -> asyncio.Task[Any]:
+        task = asyncio.create_task(awaited.search(picture(1)))
+        assert await asyncio.to_thread(asked.acquire, timeout=PATIENCE)
+        return task
+
+    async def main() -> None:
+        async with await opened(photos, at_once=1) as awaited:
+            for _ in range(3):  # there is one thread, and each of them has it
+                task = await begun(awaited)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert await awaited.count() == 20
+            pages = asyncio.create_task(awaited.pages(picture(1)))
+            assert await asyncio.to_thread(asked.acquire, timeout=PATIENCE)
+            pages.cancel()
+            task = await begun(awaited)
+        with pytest.raises(BackendUnavailable, match="the collection was closed"):
+            await task
+        assert pages.cancelled()
+
+    asyncio.run(main())
+    assert not let.is_set()
+    assert len(threading.enumerate()) <= number + 8  # those of the server that wait to be let
+
+
+def test_the_options_are_those_of_the_plain_collection() -> None:
+    """Stated once: what can be asked awaits the same options."""
+    assert stated(AsyncOpenOptions).keys() - stated(OpenOptions).keys() == {"at_once"}
+    functions = {"recommend": imgvec.recommend, "refine": imgvec.refine}
+    asked = [name for name in vars(AsyncImageCollection) if not name.startswith("_") and name not in ("open", "close")]
+    assert {"search", "search_many", "search_each", "pages", "recommend", "refine", "get", "count"} == set(asked)
+    for name in asked:
+        plain = functions.get(name) or getattr(ImageCollection, name)
+        own = list(inspect.signature(getattr(AsyncImageCollection, name)).parameters.values())
+        assert own[1:] == list(inspect.signature(plain).parameters.values())[1:], name
