@@ -30,7 +30,8 @@ class Pages:
     looked for again after the last one: a server may hide a row for the moment in which it is replaced. Scores are
     those of the ranking, also of a row that was written again since; rows that are new since do not come.
 
-    Not for several threads at once. Raises `CollectionNotFound` and the other errors of a read.
+    Not for several threads at once. Raises `CollectionNotFound` and the other errors of a read; a page that failed so
+    is what the next call reads again.
     """
 
     def __init__(self, kept: Sequence[Found], *, truncated: bool, complete: bool, size: int, fetch: Fetch, made: Made):
@@ -49,14 +50,24 @@ class Pages:
         return self
 
     def __next__(self) -> tuple[Hit, ...]:
+        before = self._rows, self._next, len(self._missing), self._again
+        try:
+            page = self._page()
+        except BaseException:  # the next call reads it again, so that no row of it is lost
+            self._rows, self._next, missing, self._again = before
+            del self._missing[missing:]
+            raise
+        if not page:
+            raise StopIteration
+        return page
+
+    def _page(self) -> tuple[Hit, ...]:
         page: list[Hit] = []
         while len(page) < self._size and (asked := self._following(self._size - len(page))):
             rows = self._fetch([each.id for each in asked])
             page += (self._made(each, rows[each.id]) for each in asked if each.id in rows)
             if not self._again:
                 self._missing += (each for each in asked if each.id not in rows)
-        if not page:
-            raise StopIteration
         return tuple(page)
 
     def _following(self, count: int) -> Sequence[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from fakes import FakeEncoder, FakeStore
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgvec.errors import OptionError, QueryError, UnsupportedByBackend
+from imgvec.errors import BackendUnavailable, OptionError, QueryError, UnsupportedByBackend
 from imgvec.filters import FieldType
 from imgvec.search.forms import VectorQuery
 from imgvec.search.pages import Pages, ranked
@@ -126,6 +127,35 @@ def test_a_row_that_a_page_could_not_find_is_looked_for_again_once_at_the_end() 
     store.hidden = ("008",)
     ids = [[hit.id for hit in page] for page in [first, *asked]]
     assert ids == [["000", "003", "004"], ["005", "006", "007"], ["001", "002"]]
+
+
+def test_a_page_that_failed_is_read_again() -> None:
+    class Failing(FakeStore):
+        hidden: tuple[str, ...] = ()
+        chance = random.Random(0)
+
+        def get(
+            self, ids: Sequence[str], *, output_fields: Sequence[str] = (), with_vector: bool = False
+        ) -> Mapping[str, Mapping[str, Any]]:
+            if self.chance.random() < 0.5:
+                raise BackendUnavailable("Milvus is unreachable", retryable=True)
+            rows = super().get(ids, output_fields=output_fields, with_vector=with_vector)
+            return {id_: row for id_, row in rows.items() if id_ not in self.hidden}
+
+    store = Failing(rows=filled(9).rows)
+    store.hidden = ("001", "004", "005")  # a page of these takes several reads, of which any may fail
+    asked, ids, failed = pages(store, size=2), list[str](), 0
+    while True:
+        try:
+            ids += [hit.id for hit in next(asked)]
+        except BackendUnavailable:
+            failed += 1
+        except StopIteration:
+            break
+        if len(ids) == 6:
+            store.hidden = ()
+    assert failed > 3
+    assert ids == ["000", "002", "003", "006", "007", "008", "001", "004", "005"]
 
 
 def test_no_more_than_most_are_kept_and_that_is_said() -> None:
