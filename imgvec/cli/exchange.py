@@ -72,7 +72,8 @@ def import_(
         print_json(report.to_dict())
     else:
         refused = f", {report.refused.total():,} refused" if report.refused else ""
-        click.echo(f"{name}: {counted(report.written, 'row')} imported{refused} ({report.seconds:.1f} s)")
+        built = f", then indexed ({report.build_seconds:.1f} s)" if report.build_seconds else ""
+        click.echo(f"{name}: {counted(report.written, 'row')} imported{refused} ({report.seconds:.1f} s){built}")
         for reason, number in report.refused.most_common():
             click.echo(f"  refused, {reason}: {number:,}")
     if report.refused and not report.written:

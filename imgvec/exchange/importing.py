@@ -80,10 +80,13 @@ class ImportReport:
     """How many for each of `REASONS`."""
     retries: int = 0
     seconds: float = 0.0
+    build_seconds: float = 0.0
+    """Of the index that waited for the last row, after `seconds`; 0 where none did."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**vars(self), "refused": dict(sorted(self.refused.items())), "seconds": round(self.seconds, 3)}
+        seconds = {name: round(getattr(self, name), 3) for name in ("seconds", "build_seconds")}
+        return {**vars(self), "refused": dict(sorted(self.refused.items())), **seconds}
 
 
 @documented(WriteOptions)

@@ -243,6 +243,11 @@ def projections(folder: str | Path) -> dict[str, bytes]:
     return {path.name.split(".")[1]: path.read_bytes() for path in at_home(folder).glob(_PROJECTION.format("*"))}
 
 
+def row_count(folder: str | Path) -> int:
+    """The rows of a folder, by the heads of its files."""
+    return sum(map(bulk_files.row_count, files(folder)))
+
+
 def read(folder: str | Path, store: Store) -> Iterator[tuple[list[Row], dict[str, Vectors]]]:
     """The rows of a folder with their (n, dim) float32 vectors by name, file after file, a few hundred at once.
 

@@ -28,6 +28,18 @@ _NO_LIMIT = 2**62
 Row = dict[str, Any]
 
 
+def row_count(file: Path) -> int:
+    """The rows of a file by its head alone; 0 where that cannot be read, which `rows_of` tells."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: int = pq.read_metadata(file).num_rows
+    except (OSError, pa.ArrowException):
+        return 0
+    return rows
+
+
 def rows_of(file: Path, store: Store) -> Iterator[tuple[list[Row], dict[str, Vectors]]]:
     """The rows of a file, a few hundred at once, and their (n, dim) float32 vectors by name."""
     as_json = {name for name, kind in store.fields.items() if kind.type == "JSON"}

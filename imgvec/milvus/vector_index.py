@@ -12,6 +12,7 @@ from pymilvus.grpc_gen.common_pb2 import UnexpectedError
 
 from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.milvus import replicas
+from imgvec.milvus.compaction import compact
 from imgvec.milvus.described import index_info
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
@@ -61,6 +62,7 @@ class VectorIndex:
         )
         former = self._present(self._vector)
         link.flush(timeout)  # a growing segment would get its index later than the others
+        compact(link, timeout)
         rows = count()
         link.remember(self._former, former.kept())
         try:

@@ -34,7 +34,7 @@ from imgvec.exchange.options import (
     WriteOptions,
 )
 from imgvec.home import at_home
-from imgvec.milvus import bulk
+from imgvec.milvus import bulk, deferred
 from imgvec.options import documented, settled, taken
 from imgvec.progress import Telling
 from imgvec.retry import Retry
@@ -60,8 +60,9 @@ def import_vectors(
     `metric` say what a file does not (`imgvec.exchange.open_source`), and belong to none that imgvec wrote by `via`:
     there each row is whole, and its vector the encoder's. `normalize` makes the vectors unit vectors. The vectors must
     be the collection's encoder's: only what imgvec itself wrote is checked. Refused rows are counted, and written to
-    the JSON-lines file `errors`. A collection of views takes none. Raises `UsageError`, `SourceError`,
-    `EncoderMismatch`, and the store's errors.
+    the JSON-lines file `errors`. A collection of views takes none. Where a server's empty collection is given 100,000
+    rows or more, its index is built once they are in, and searches are exact until then. Raises `UsageError`,
+    `SourceError`, `EncoderMismatch`, and the store's errors.
     """
     collection = collection.pinned()
     if collection.definition.views is not None:
@@ -75,8 +76,10 @@ def import_vectors(
         return _import_staged(collection, source, write)
     if isinstance(source, str | Path):
         source = open_source(source, **told)
+    deferred.defer(collection.store, source.rows, write["on_notice"])
     report = exchange.import_vectors(collection, source, retry_seconds=collection.settings.retry_seconds, **write)
     kept.keep_missing(collection.store, collection.bindings, _unpacked(source.projections))
+    report.build_seconds = deferred.build_deferred(collection.store, write["on_progress"])
     return report
 
 
@@ -90,6 +93,7 @@ def _import_staged(collection: ImageCollection, folder: str | Path, write: Write
     description.check_bindings(collection.name, collection.bindings, remembered.bindings)
     if write["errors"] is not None:
         Path(write["errors"]).open("w", encoding="utf-8").close()
+    deferred.defer(collection.store, bulk.row_count(folder), write["on_notice"])
     report, tell = ImportReport(), Telling("import", write["on_progress"])
 
     def retrying(_error: Exception, _wait: float) -> None:
@@ -103,6 +107,7 @@ def _import_staged(collection: ImageCollection, folder: str | Path, write: Write
         tell("writing rows", report.seen, counts={"written": report.written, "refused": 0})
     kept.keep_missing(collection.store, collection.bindings, _staged_projections(folder))
     report.seconds = tell.seconds
+    report.build_seconds = deferred.build_deferred(collection.store, write["on_progress"])
     return report
 
 

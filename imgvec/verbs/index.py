@@ -15,7 +15,7 @@ from imgvec.definition import Definition, IndexSection
 from imgvec.errors import DefinitionError, UsageError
 from imgvec.indexes.plan import Proposal, plan
 from imgvec.indexes.workload import PlanOptions
-from imgvec.milvus import Store, defaults
+from imgvec.milvus import Store, defaults, deferred
 from imgvec.milvus.scratch import scratch
 from imgvec.options import documented
 from imgvec.progress import OnProgress
@@ -60,6 +60,7 @@ def build_index(
     if on_notice and (danger := store.capabilities.danger(wanted.type)):
         on_notice(danger)
     seconds = store.build_index(wanted.type, wanted.params, timeout=timeout, on_progress=on_progress, vector=vector)
+    deferred.forget(store)
     if definition is not None and wanted.search:
         named = definition if isinstance(definition, str | Path) else "a definition"
         set_search_defaults(collection, wanted.search, vector=vector, about={"definition": str(named)})
@@ -159,6 +160,7 @@ def _status(target: Target, vector: str) -> dict[str, Any]:
         "rewritten_rows": state.rewritten_rows,
         "total_rows": state.total_rows,
         "loaded": state.loaded,
+        "waiting": dict(deferred.deferred(target.store).get(vector, {})),
         "search": {
             "params": target.store.check_search(chosen.params, vector=vector),
             "from": chosen.source,

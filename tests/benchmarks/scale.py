@@ -235,7 +235,8 @@ class Run:
 
 
 class Memory:
-    """By how many MiB this process grew at most within the block."""
+    """By how many MiB this process grew at most within the block, without the pages of files that it maps: the kernel
+    takes those back when it wants to, and of a mapped array all of them are there once it was read."""
 
     def __init__(self) -> None:
         self.grown = 0.0
@@ -244,7 +245,7 @@ class Memory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
-        self._before = self._process.memory_info().rss
+        self._before = self._own()
         self._thread.start()
         return self
 
@@ -252,9 +253,13 @@ class Memory:
         self._done.set()
         self._thread.join()
 
+    def _own(self) -> int:
+        now = self._process.memory_info()
+        return int(now.rss - now.shared)
+
     def _watch(self) -> None:
         while True:
-            self.grown = max(self.grown, (self._process.memory_info().rss - self._before) / 2**20)
+            self.grown = max(self.grown, (self._own() - self._before) / 2**20)
             if self._done.wait(0.05):
                 return
 

@@ -53,6 +53,10 @@ def _print(of: str, data: Mapping[str, Any], rows: str = "") -> None:
     )
     if again := data["rewritten_rows"]:
         click.echo(f"  the server has compacted {counted(again, 'row')} into new segments and is indexing them")
+    if waiting := data["waiting"]:
+        click.echo(
+            f"  {waiting['type']} waits for the end of an import; if none is running, `imgvec index build` builds it"
+        )
     if rows:
         click.echo(f"  rows: {rows}")
     click.echo(f"  search: {_said(search['params'])} ({_SOURCES[search['from']]})")
