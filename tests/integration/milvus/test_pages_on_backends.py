@@ -16,7 +16,7 @@ from imgvec.search.forms import VectorQuery
 from imgvec.search.pages import Pages
 from imgvec.search.searcher import Searcher
 
-ROWS, DIM = 18_000, 16
+ROWS, DIM = 20_000, 16
 DELETED, REPLACED = range(0, 900, 3), range(1, 900, 3)
 
 
@@ -29,8 +29,8 @@ def vectors() -> Vectors:
 @pytest.fixture(scope="module", params=["COSINE", "L2"])
 def filled(make: Callable[..., Store], vectors: Vectors, request: pytest.FixtureRequest) -> Store:
     store = make(definition(vector={"metric_type": request.param}), dim=DIM)
-    for start in range(0, ROWS, 6000):
-        store.upsert([numbered(number) for number in range(start, start + 6000)], vectors[start : start + 6000])
+    for start in range(0, ROWS, 5000):
+        store.upsert([numbered(number) for number in range(start, start + 5000)], vectors[start : start + 5000])
     return store
 
 
