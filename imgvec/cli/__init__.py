@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "Measure search quality against labels.",
     "index": "Choose, build, verify and tune the vector index.",
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",
+    "pages": "List everything like QUERY page by page, each row once.",
     "recommend": "Find images like some examples and unlike others.",
     "search": "Find the images most similar to QUERY.",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,11 +13,13 @@ from imgvec.cli.matching import tell_meant
 from imgvec.cli.options import notice
 from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
 from imgvec.plurals import counted
+from imgvec.search.request import MOST_KEPT
 
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
     from imgvec.filters import FieldType
-    from imgvec.search.answer import Answer
+    from imgvec.search.answer import Answer, Hit
+    from imgvec.search.pages import Pages
 
     Kinds = Mapping[str, FieldType]
     Row = dict[str, Any]
@@ -33,7 +36,7 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
     elif output == "csv":
         _print_csv(_rows(answer, kinds), [])
     else:
-        _print_table(answer, kinds)
+        _print_table(answer, kinds, answer.request.options["group_by"] or ())
     for name, facet in answer.facets.items():
         click.echo(f"{name}: {facet}", err=True)  # stdout is for hits
     for name in dict.fromkeys([*(answer.request.options["group_by"] or ()), *answer.facets]):
@@ -72,7 +75,7 @@ def print_answers(collection: ImageCollection, answers: Iterable[Answer], output
             print_paths(hit.uri for hit in answer)
         elif answer.error is None:
             click.echo(query)
-            _print_table(answer, kinds)
+            _print_table(answer, kinds, answer.request.options["group_by"] or ())
     if output == "json":
         click.echo("\n]" if asked else "[]")
     elif output == "csv":
@@ -82,13 +85,31 @@ def print_answers(collection: ImageCollection, answers: Iterable[Answer], output
         notice(f"{failed:,} of {counted(asked, 'query', 'queries')} could not be asked")
 
 
+def print_pages(collection: ImageCollection, pages: Pages, number: int | None, output: str) -> None:
+    """The first `number` pages, or all, each as it is read: as `table`, `jsonl` (a line a hit) or `paths`."""
+    kinds = collection.store.fields
+    for page in islice(pages, number):
+        if output == "paths":
+            print_paths(hit.uri for hit in page)
+        elif output == "jsonl":
+            for row in _rows(page, kinds):
+                click.echo(json.dumps(row, allow_nan=False))
+        else:
+            _print_table(page, kinds)
+    _tell_incomplete(pages.complete)
+    if not pages.kept:
+        notice("no rows match")
+    elif number is None and pages.truncated:
+        notice(f"the pages end after the best {counted(pages.kept, 'hit')}: --most keeps more, up to {MOST_KEPT:,}")
+
+
 def _name(answer: Answer) -> str:
     """The query of a source: its path, or its place in an archive."""
     said = answer.request.form.to_dict()
     return str(said.get("image", said.get("name", "")))
 
 
-def _rows(answer: Answer, kinds: Kinds) -> list[Row]:
+def _rows(answer: Iterable[Hit], kinds: Kinds) -> list[Row]:
     return [{**hit.to_dict(), "fields": with_dates(hit.fields, kinds)} for hit in answer]
 
 
@@ -101,8 +122,8 @@ def _print_csv(rows: Sequence[Row], before: Sequence[str]) -> None:
     print_csv([*own, *columns.values()], named)
 
 
-def _print_table(answer: Answer, kinds: Kinds) -> None:
-    grouped = [name for name in answer.request.options["group_by"] or () if name not in ("id", "uri", "score")]
+def _print_table(answer: Sequence[Hit], kinds: Kinds, group_by: Sequence[str] = ()) -> None:
+    grouped = [name for name in group_by if name not in ("id", "uri", "score")]
     dated = [name for name, kind in kinds.items() if kind.is_date and name != "ingested_at"]
     named = [*dict.fromkeys([*grouped, *dated])]
     shorter = ({**{name: row["fields"].get(name) for name in named}, **row} for row in _rows(answer, kinds))

@@ -1,10 +1,12 @@
-"""What `imgvec search` and `imgvec recommend` ask with: words of the command line to forms."""
+"""What `imgvec search`, `pages` and `recommend` ask with: words of the command line to forms."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -111,32 +113,71 @@ def weighted(text: str) -> tuple[Form, float]:
     return guessed(found[1]), float(found[2])
 
 
-def question(
-    query: str | None,
-    images: Sequence[str],
-    texts: Sequence[str],
-    ids: Sequence[str],
-    like: Sequence[str],
-    unlike: Sequence[str],
-    crop: tuple[int, int, int, int] | None,
-) -> Form:
-    """One form of all that was given: a mix where there are several. Raises `click.UsageError`, `QueryError`."""
-    from imgvec.search.forms import Crop, ImageFile, Like, StoredId, Text
-    from imgvec.search.guessing import guessed
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks with, as typed."""
 
-    forms: list[Form] = [] if query is None else [guessed(query)]
-    forms += [*map(ImageFile, images), *map(Text, texts), *map(StoredId, ids)]
-    if crop is not None:
-        places = [i for i, form in enumerate(forms) if isinstance(form, ImageFile | StoredId)]
-        if len(places) != 1:
-            raise click.UsageError("--crop takes exactly one picture: QUERY, --image or --id.")
-        form, (x, y, width, height) = forms[places[0]], crop
-        forms[places[0]] = Crop(form, (x, y, x + width, y + height))  # type: ignore[arg-type]  # as was asked above
-    parts = [(form, 1.0) for form in forms] + [weighted(each) for each in like]
-    parts += [(form, -weight) for form, weight in map(weighted, unlike)]
-    if not parts:
-        raise click.UsageError("Give QUERY, --image, --text, --id or --like.")
-    return forms[0] if forms and len(parts) == 1 else Like(parts)
+    query: str | None
+    images: tuple[str, ...]
+    texts: tuple[str, ...]
+    ids: tuple[str, ...]
+    like: tuple[str, ...]
+    unlike: tuple[str, ...]
+    crop: tuple[int, int, int, int] | None
+
+    def __bool__(self) -> bool:
+        return any(each not in (None, ()) for each in (getattr(self, part.name) for part in fields(self)))
+
+    def form(self) -> Form:
+        """One form of all that was given: a mix where there are several. Raises `click.UsageError`, `QueryError`."""
+        from imgvec.search.forms import Crop, ImageFile, Like, StoredId, Text
+        from imgvec.search.guessing import guessed
+
+        forms: list[Form] = [] if self.query is None else [guessed(self.query)]
+        forms += [*map(ImageFile, self.images), *map(Text, self.texts), *map(StoredId, self.ids)]
+        if self.crop is not None:
+            places = [i for i, form in enumerate(forms) if isinstance(form, ImageFile | StoredId)]
+            if len(places) != 1:
+                raise click.UsageError("--crop takes exactly one picture: QUERY, --image or --id.")
+            form, (x, y, width, height) = forms[places[0]], self.crop
+            forms[places[0]] = Crop(form, (x, y, x + width, y + height))  # type: ignore[arg-type]  # as was asked above
+        parts = [(form, 1.0) for form in forms] + [weighted(each) for each in self.like]
+        parts += [(form, -weight) for form, weight in map(weighted, self.unlike)]
+        if not parts:
+            raise click.UsageError("Give QUERY, --image, --text, --id or --like.")
+        return forms[0] if forms and len(parts) == 1 else Like(parts)
+
+
+def question_options(command: F) -> F:
+    """QUERY, `--image`, `--text`, `--id`, `--like`, `--unlike` and `--crop`: the command gets them as one `asked`."""
+
+    @functools.wraps(command)
+    def with_asked(*args: Any, **options: Any) -> Any:
+        return command(*args, asked=Asked(**{part.name: options.pop(part.name) for part in fields(Asked)}), **options)
+
+    found: Any = with_asked
+    for option in (
+        click.option(
+            "--crop",
+            callback=box,
+            metavar="X,Y,W,H",
+            help="Search by this part of the picture: pixels from its top left.",
+        ),
+        mix_options,
+        click.option("--id", "ids", multiple=True, metavar="ID", help="Search by this stored row; repeatable."),
+        click.option(
+            "--text",
+            "texts",
+            multiple=True,
+            metavar="WORDS",
+            help="Search by these words, even if a file has that name.",
+        ),
+        click.option("--image", "images", multiple=True, metavar="FILE", help="Search by this image file; repeatable."),
+        click.argument("query", required=False),
+    ):
+        found = option(found)
+    made: F = found
+    return made
 
 
 def box(_ctx: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, ...] | None:

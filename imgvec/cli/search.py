@@ -10,23 +10,14 @@ from typing_extensions import Unpack
 from imgvec.cli.answers import print_answer, print_answers
 from imgvec.cli.matching import Chosen, combined, filter_options
 from imgvec.cli.options import collection_option, opened, output_option
-from imgvec.cli.questions import box, hybrid, hybrid_options, mix_options, question
+from imgvec.cli.questions import Asked, hybrid, hybrid_options, question_options
 from imgvec.cli.stated import options_of
 from imgvec.search.request import SearchOptions
 
 
 @click.command()
-@click.argument("query", required=False)
-@click.option("--image", "images", multiple=True, metavar="FILE", help="Search by this image file; repeatable.")
-@click.option(
-    "--text", "texts", multiple=True, metavar="WORDS", help="Search by these words, even if a file has that name."
-)
-@click.option("--id", "ids", multiple=True, metavar="ID", help="Search by this stored row; repeatable.")
-@mix_options
+@question_options
 @hybrid_options
-@click.option(
-    "--crop", callback=box, metavar="X,Y,W,H", help="Search by this part of the picture: pixels from its top left."
-)
 @click.option(
     "--relevant", multiple=True, metavar="ID", help="Closer to this hit of an earlier answer (Rocchio); repeatable."
 )
@@ -42,16 +33,10 @@ from imgvec.search.request import SearchOptions
 @click.pass_context
 def search(
     ctx: click.Context,
-    query: str | None,
-    images: tuple[str, ...],
-    texts: tuple[str, ...],
-    ids: tuple[str, ...],
-    like: tuple[str, ...],
-    unlike: tuple[str, ...],
+    asked: Asked,
     by: tuple[str, ...],
     words: tuple[str, ...],
     fusion: Literal["rrf", "weights"] | None,
-    crop: tuple[int, int, int, int] | None,
     relevant: tuple[str, ...],
     irrelevant: tuple[str, ...],
     queries: str | None,
@@ -69,29 +54,28 @@ def search(
     collection, with --words also by words in a text field, and the rankings are fused. With --queries, pictures that
     cannot be read are named, and the others get their answers.
     """
-    given = (query is not None, images, texts, ids, like, unlike, crop is not None, relevant, irrelevant)
-    if queries is not None and any(given):
+    if queries is not None and (asked or relevant or irrelevant):
         raise click.UsageError("--queries takes the place of the other queries.")
     if queries is not None and (by or words or fusion):
         raise click.UsageError("--by and --words are of one query.")
     if queries is not None and profile:
         raise click.UsageError("--profile is of one query.")
     form = None
-    if queries is None and (any(given) or not words or by):
-        form = question(query, images, texts, ids, like, unlike, crop)
+    if queries is None and (asked or relevant or irrelevant or not words or by):
+        form = asked.form()
     if form is not None and (relevant or irrelevant):
         from imgvec.search.feedback import rocchio
 
         form = rocchio(form, relevant, irrelevant)
-    asked = None if queries is not None else hybrid(form, by, words, fusion, options["vector"])
+    question = None if queries is not None else hybrid(form, by, words, fusion, options["vector"])
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], chosen)
         if irrelevant:
             from imgvec.search.examples import others_than
 
             options["where"] = others_than(irrelevant, options["where"], collection.store)
-        if asked is not None:
-            answer = collection.search(asked, **options)
+        if question is not None:
+            answer = collection.search(question, **options)
             print_answer(collection, answer, output)
             if profile:
                 click.echo(str(answer.profile), err=True)

@@ -159,6 +159,27 @@ def test_a_search_that_finds_nothing_says_so(filled: str) -> None:
     assert other.stderr == "Note: no hit reaches min_score\n"
 
 
+def test_pages_are_printed_as_they_are_read(filled: str) -> None:
+    asked = ("pages", f"id:{stored_id(filled)}", "-c", "trip", "--size", "6")
+    said = imgvec(*asked, "-o", "jsonl")
+    rows = [json.loads(line) for line in said.stdout.splitlines()]
+    with ImageCollection.open("trip", uri=filled) as photos:
+        hits = [hit for page in photos.pages(asked[1], size=6) for hit in page]
+    assert len(hits) == 20
+    assert [(row["id"], row["score"], row["fields"]["album"]) for row in rows] == [
+        (hit.id, hit.score, hit.fields["album"]) for hit in hits
+    ]
+    assert said.stderr == ""
+    paths = imgvec(*asked, "--pages", "2", "-o", "paths")
+    assert paths.stdout.splitlines() == [hit.uri for hit in hits[:12]]
+    table = imgvec(*asked, "--most", "8")
+    assert [line.split()[-1] for line in table.stdout.splitlines() if ".jpg" in line] == [hit.id for hit in hits[:8]]
+    assert table.stderr == "Note: the pages end after the best 8 hits: --most keeps more, up to 65,536\n"
+    assert imgvec(*asked, "--pages", "1", "--most", "8").stderr == ""  # as many as were asked for
+    assert imgvec(*asked, "--eq", "album=nowhere", "-o", "jsonl").stderr == "Note: no rows match\n"
+    assert "Give QUERY, --image" in imgvec("pages", "-c", "trip", status=2).stderr
+
+
 def test_groups_diversity_and_order(filled: str) -> None:
     asked = ("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "2")
     grouped = imgvec(*asked, "--group-by", "album", "--group-size", "3", "--strict-group-size")
