@@ -128,6 +128,10 @@ class NearestOf(TypedDict, total=False):
     """Rows with a higher score are left out, but for what rounding does to those within a millionth of it."""
     vector: str
     """The name of the vector to compare by, whose `dim`, metric and index it is; the main one's if left out."""
+    thorough: bool
+    """Where few rows match `filter`, compare with each of them if that is cheap; and where fewer rows come than asked
+    for although more match, search wider, once. `Nearest.reach` says what was done. Without it, `params` alone decide.
+    """
 
 
 _NEAREST = frozenset(NearestOf.__annotations__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from imgvec.errors import QueryError
 
@@ -24,11 +24,34 @@ class Found:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a search saw to it that a filter, or few candidates, hid no rows from it."""
+
+    matched: int | None = None
+    """Rows that match, where they were counted."""
+    by: Literal["index", "every row", "every row, here"] = "index"
+    """What was looked at: what the index leads to, or each row that matches, by Milvus or in this process."""
+    params: Mapping[str, Any] | None = None
+    """What was searched with instead of what was asked for; None where that was enough."""
+    before: int | None = None
+    """Rows that had come at first, fewer than asked for and than match, so that it was searched wider, once; None where
+    it was not."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        params = None if self.params is None else {**self.params}
+        return {"matched": self.matched, "by": self.by, "params": params, "before": self.before}
+
+
 class Nearest(list[Found]):
     """What a search found for one vector, best first."""
 
-    def __init__(self, found: Iterable[Found] = (), *, complete: bool = True, cut: bool = False) -> None:
+    def __init__(
+        self, found: Iterable[Found] = (), *, complete: bool = True, cut: bool = False, reach: Reach | None = None
+    ) -> None:
         super().__init__(found)
+        self.reach = reach or Reach()
         self.cut = cut
         """Whether rows below the `min_score` that was asked for were left out."""
         self.complete = complete
@@ -43,6 +66,11 @@ def is_complete(found: Sequence[Found]) -> bool:
 def is_cut(found: Sequence[Found]) -> bool:
     """Whether rows that score less than asked for were left out, so that nobody knows whether there are any."""
     return getattr(found, "cut", False)
+
+
+def reach_of(found: Sequence[Found]) -> Reach:
+    """How far the search for these looked."""
+    return getattr(found, "reach", None) or Reach()
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,36 @@ class IndexType:
                 sent[parameter.name] = max(sent[parameter.name], -(-limit // step) * step)
         return sent
 
+    def every_row(self, build: Mapping[str, Any], *, rerank: int) -> dict[str, Any] | None:
+        """Search parameters by which an index built so compares with every row that passes the filter.
+
+        `rerank` is how many of them are compared again by their whole vectors, where the index keeps codes beside
+        these. None where no parameter promises it.
+        """
+        clusters = next((p for p in self.build if p.name == "nlist"), None)
+        if self.family != "ivf" or clusters is None:
+            return None
+        return {
+            "nprobe": build.get("nlist", clusters.default),
+            **{p.name: rerank for p in self.search if p.name == "reorder_k"},
+        }
+
+    def wider(self, params: Mapping[str, Any], build: Mapping[str, Any], *, candidates: int) -> dict[str, Any]:
+        """`params` raised so that the index considers at least so many rows on the way; clusters, 16 times as many."""
+        more: dict[str, Any] = {}
+        for parameter in self.search:
+            now = params.get(parameter.name, parameter.default)
+            if not parameter.counts(build):
+                continue
+            if parameter.at_least_limit:
+                step = parameter.multiple_of or 1
+                more[parameter.name] = min(
+                    int(parameter.high or candidates), max(now or 0, -(-candidates // step) * step)
+                )
+            elif parameter.name == "nprobe" and now is not None:
+                more["nprobe"] = max(now, min(16 * now, build.get("nlist", now)))
+        return {**params, **more}
+
 
 @dataclass(frozen=True, slots=True)
 class ScalarIndex:

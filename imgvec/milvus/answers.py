@@ -7,11 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
 from imgvec.rows import FROM_IMAGE, ID
 from imgvec.stored import Found, VectorField
+from imgvec.vectors import Vectors
 
 DYNAMIC = "$meta"
 """As an output field: everything in the dynamic field."""
@@ -58,6 +60,7 @@ class Scoring:
     def __init__(self, vector: VectorField) -> None:
         # an INT8 vector is stored 127 times as long; a cosine does not feel it
         unit = codec.scale(vector.vector_type) ** 2
+        self._metric = vector.metric_type
         self._slope, self._offset = {"L2": (-0.5 / unit, 1.0), "IP": (1.0 / unit, 0.0)}.get(
             vector.metric_type, (1.0, 0.0)
         )
@@ -75,6 +78,22 @@ class Scoring:
         """Of a score, put further out: up for 1, down for -1, as scores go."""
         distance = (score - self._offset) / self._slope
         return distance + out * float(np.copysign(1e-6 * (1 + abs(distance)), self._slope))
+
+    def compared(self, query: Vectors, stored: Vectors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(n,) scores and distances of one (dim,) query with (n, dim) vectors, as Milvus would give them.
+
+        NaN where a vector has none: of length zero under COSINE. Equal vectors have equal scores: those are products
+        in float64, rounded.
+        """
+        wide, others = query.astype(np.float64), stored.astype(np.float64)
+        with np.errstate(all="ignore"):
+            if self._metric == "L2":
+                scores = 1 - np.square(others - wide).sum(1) / 2
+            else:
+                scores = others @ wide
+                if self._metric == "COSINE":
+                    scores = scores / (np.linalg.norm(others, axis=1) * np.linalg.norm(wide))
+        return scores.astype(np.float32), ((scores - self._offset) / self._slope).astype(np.float32)
 
     def found(self, hits: Any, columns: Columns) -> list[Found]:
         """One query's hits, best first, equal scores in the order of their ids."""

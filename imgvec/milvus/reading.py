@@ -24,6 +24,7 @@ from imgvec.milvus.link import CollectionLink
 from imgvec.milvus.members import SETTLED, SETTLED_AT_LAST, Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.searching import Searching
+from imgvec.milvus.thorough import Thorough
 from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
 from imgvec.store import NearestOf, check_keywords
@@ -51,22 +52,44 @@ class Reader:
     def count(self, filter: str = "") -> int:
         """`Store.count`."""
         self._look()
-        counted = self._counted(filter)
+        counted = self.counted(filter)
         if self._standing() is Standing.CHANGED:  # a new member counts too few, never too many
-            counted = max(counted, *together(partial(self._counted, filter), ASKED_AT_MOST - 1))
+            counted = max(counted, *together(partial(self.counted, filter), ASKED_AT_MOST - 1))
         return counted
 
-    def _counted(self, filter: str) -> int:
-        return int(self.query(filter, ["count(*)"], consistency_level="Strong")[0]["count(*)"])
+    def counted(self, filter: str, consistency_level: str = "Strong") -> int:
+        """The rows that match, as one member counts them."""
+        return int(self.query(filter, ["count(*)"], consistency_level=consistency_level)[0]["count(*)"])
+
+    def matching(
+        self, filter: str, output_fields: Sequence[str], most: int, consistency_level: str | None
+    ) -> list[dict[str, Any]] | None:
+        """The rows that match, each with its id; None where there are more than `most`, or some may be missing."""
+        columns = Columns([*output_fields, ID], self._link.schema)
+        most = min(most, self._link.capabilities.max_limit - 1, _ANSWER_BYTES // columns.row_bytes)
+        self._look()
+        level = self._link.level(consistency_level)
+        rows = self.query(filter, columns.names, consistency_level=level, limit=most + 1)
+        if len(rows) > most or self._standing() is Standing.CHANGED:
+            return None
+        return list({row[ID]: columns.of(row) for row in rows}.values())
 
     def search(self, vectors: Vectors, asked: NearestOf) -> list[Nearest]:
         """`Store.search`."""
         check_keywords(asked)
+        searching = self._by(asked.get("vector", VECTOR))
+        if wrong := problem(vectors, searching.field.dim, unit=False):
+            raise QueryError(wrong)
+        if asked.get("thorough") and len(vectors):
+            searching.sent(asked)  # what is wrong with the search's own parameters is said in any case
+            return Thorough(self, searching, asked, self._link.is_lite).search(vectors)
+        return self.plain(vectors, asked)
+
+    def plain(self, vectors: Vectors, asked: NearestOf) -> list[Nearest]:
+        """What Milvus finds by the parameters alone."""
         vector, limit = asked.get("vector", VECTOR), asked["limit"]
         searching = self._by(vector)
         field = searching.field
-        if wrong := problem(vectors, field.dim, unit=False):
-            raise QueryError(wrong)
         options = {
             "anns_field": vector,
             "schema": searching.wire,

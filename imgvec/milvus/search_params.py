@@ -15,7 +15,7 @@ class SearchParams:
     """The search parameters of one vector index on one backend."""
 
     def __init__(self, index: IndexInfo, backend: Capabilities) -> None:
-        self._kind = catalog.INDEX_TYPES.get(index.type)
+        self._index, self._kind = index, catalog.INDEX_TYPES.get(index.type)
         self._max_limit = backend.max_limit
         known = self._kind.search if self._kind else ()
         self._lacks = {p.name: why for p in known if p.since and (why := backend.why_not(p.name))}
@@ -48,3 +48,19 @@ class SearchParams:
         except DefinitionError as exc:
             raise QueryError(exc.problem) from exc
         return raised
+
+    def of_every_row(self, given: Mapping[str, Any] | None, matched: int) -> dict[str, Any] | None:
+        """What to search with so that the index compares with all of the `matched` rows; None where it cannot.
+
+        What was given beside is kept. Raises `QueryError`.
+        """
+        every = self._kind.every_row(self._index.params, rerank=max(1, matched)) if self._kind else None
+        return None if every is None else {**self.checked(given, 1), **every}
+
+    def wider(self, given: Mapping[str, Any] | None, limit: int, candidates: int) -> dict[str, Any]:
+        """What to search with for `limit` hits so that the index considers at least so many rows on the way.
+
+        The same as by `given` where no parameter does that. Raises `QueryError`.
+        """
+        params = self.checked(given, limit)
+        return self._kind.wider(params, self._index.params, candidates=candidates) if self._kind else params

@@ -21,12 +21,18 @@ class Searching:
     """What searches by one vector have in common."""
 
     def __init__(self, name: str, schema: Schema, backend: Capabilities) -> None:
-        self.field = schema.vector(name)
+        self.name, self.field = name, schema.vector(name)
         self.scoring = Scoring(self.field)
         self.params = SearchParams(self.field.index, backend)
         self._backend = backend
         # tells pymilvus what the bytes of a query are, where it would ask the server
         self.wire = {"fields": [{"name": name, "type": DataType[self.field.vector_type]}]}
+
+    @property
+    def family(self) -> str:
+        """Of its index, as the catalogue says; empty of one that it does not know."""
+        known = catalog.INDEX_TYPES.get(self.field.index.type)
+        return known.family if known else ""
 
     def sent(self, asked: NearestOf) -> dict[str, Any]:
         """The parameters of a search, and of its range; raises `QueryError`, `UnsupportedByBackend`."""

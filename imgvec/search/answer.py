@@ -11,6 +11,7 @@ from imgvec.errors import BackendError, ImgvecError
 from imgvec.plurals import counted
 from imgvec.rows import ViewKind
 from imgvec.search.request import Request
+from imgvec.stored import Reach
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,21 +100,24 @@ class Shortfall:
     more `rows` match; or more rows match, but the `index` did not reach them. None if the backend could not say how
     many rows match. Where hits are pictures, so are what is counted.
     """
+    wider: bool = False
+    """Whether the search was repeated to reach more, which is said by `Answer.profile`."""
 
     def __str__(self) -> str:
+        even = ", even by a wider search" if self.wider else ""
         said = {
             "min_score": "the others are below min_score",
             "candidates": "there are no more among the candidates: ask for more of them with candidates",
             "collapse": "the others are too similar to these",
             "rows": "no more rows match",
-            "index": "more rows match, but the index did not reach them: widen the search with params, or tune the "
-            "index",
+            "index": f"more rows match, but the index did not reach them{even}: widen the search with params, or tune "
+            "the index",
             None: "the number of matching rows is unknown",
         }
         return f"{self.missing:,} fewer than asked for: {said[self.reason]}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"missing": self.missing, "reason": self.reason}
+        return {"missing": self.missing, "reason": self.reason, "wider": self.wider}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class Asked:
     """Whether Milvus itself left out rows below `min_score`; else they came, and were left out here."""
     views: bool = False
     """Whether its rows are views of pictures."""
+    reach: Reach = field(default_factory=Reach)
+    """How the last of these calls saw to it that no rows were hidden from it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,7 +198,9 @@ class Answer(Sequence[Hit]):
             return Shortfall(missing, None)
         if rows <= max(options["offset"], self.found):
             return Shortfall(missing, "rows")
-        return Shortfall(missing, "min_score" if self.asked and self.asked.cut else "index")
+        asked = self.asked
+        wider = asked is not None and asked.reach.before is not None
+        return Shortfall(missing, "min_score" if asked and asked.cut else "index", wider)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -172,6 +172,7 @@ def _inner(asked: NearestOf, limit: int) -> NearestOf:
         "params": asked.get("params"),
         "consistency_level": asked.get("consistency_level"),
         "vector": asked.get("vector", VECTOR),
+        "thorough": asked.get("thorough", False),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgvec.plurals import counted
 from imgvec.search.hybrid import Hybrid
+from imgvec.stored import Reach
 
 if TYPE_CHECKING:
     from imgvec.search.answer import Answer
@@ -25,6 +26,8 @@ class Profile:
     """Searches of Milvus for this answer."""
     rows: int
     """Asked for in all of them together."""
+    reach: Reach
+    """How the last of them saw to it that no rows were hidden from it."""
     seconds: Mapping[str, float]
     """By stage; see `Answer.seconds`."""
 
@@ -34,6 +37,7 @@ class Profile:
             "client": [*self.client],
             "calls": self.calls,
             "rows": self.rows,
+            "reach": self.reach.to_dict(),
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
         }
 
@@ -43,9 +47,21 @@ class Profile:
                 f"by Milvus: {', '.join(self.pushed)}",
                 f"here:      {', '.join(self.client) or 'nothing'}",
                 f"asked for: {counted(self.rows, 'row')} in {counted(self.calls, 'call')}",
+                f"looked at: {_looked_at(self.reach)}",
                 f"seconds:   {', '.join(f'{stage} {spent:.4f}' for stage, spent in self.seconds.items())}",
             ]
         )
+
+
+def _looked_at(reach: Reach) -> str:
+    """What was looked at, in words."""
+    matched = "" if reach.matched is None else counted(reach.matched, "matching row")
+    each = f"each of {matched}" if matched else "each matching row"
+    said = {"index": "what the index led to", "every row": each, "every row, here": f"{each}, read and compared here"}
+    by = "" if reach.params is None else f", by {', '.join(f'{key}={value}' for key, value in reach.params.items())}"
+    wider = "" if reach.before is None else f"; at first {counted(reach.before, 'row')} came, so it was searched wider"
+    of = f", of {matched}" if matched and reach.by == "index" else ""
+    return f"{said[reach.by]}{of}{by}{wider}"
 
 
 def profile(answer: Answer, *, views: bool) -> Profile:
@@ -70,5 +86,6 @@ def profile(answer: Answer, *, views: bool) -> Profile:
         tuple(name for name, is_done in done.items() if is_done),
         asked.calls if asked else 0,
         asked.rows if asked else 0,
+        asked.reach if asked else Reach(),
         answer.seconds,
     )

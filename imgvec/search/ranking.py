@@ -7,11 +7,11 @@ them. So many queries go forward together, and those that ask the same are one c
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from imgvec.rows import IMAGE_ID
-from imgvec.stored import Found, is_complete, is_cut
+from imgvec.stored import Found, Reach, is_complete, is_cut, reach_of
 from imgvec.views import best_views, rows_to_ask
 
 T = TypeVar("T")
@@ -38,6 +38,8 @@ class Told:
     complete: bool = True
     cut: bool = False
     """Whether Milvus itself left out what scores less than `min_score`."""
+    reach: Reach = field(default_factory=Reach)
+    """Of the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def together(
                 mine = told[place]
                 mine.calls, mine.rows = mine.calls + 1, mine.rows + ask.limit
                 mine.complete = mine.complete and is_complete(found)
-                mine.cut = mine.cut or is_cut(found)
+                mine.cut, mine.reach = mine.cut or is_cut(found), reach_of(found)
                 try:
                     waiting[place] = jobs[place].send(found)
                 except StopIteration as done:

@@ -102,6 +102,7 @@ class Searcher:
                         consistency_level=asked["consistency_level"],
                         min_score=asked["min_score"],
                         vector=vector,
+                        thorough=True,
                     )
 
             outcomes = together([work.of_query(ranking) for _ in forms], nearest)
@@ -149,6 +150,7 @@ class Searcher:
                 min_score=asked["min_score"],
                 max_score=most,
                 vector=vector,
+                thorough=True,
             )[0]
 
         kept, truncated, complete = ranked(nearest, ranking, asked["most"])
@@ -240,7 +242,7 @@ class Searcher:
             complete=told.complete,
             found=outcome.found,
             ended=outcome.ended,
-            asked=Asked(told.calls, told.rows, told.cut, views),
+            asked=Asked(told.calls, told.rows, told.cut, views, told.reach),
             count_rows=count,
             picture=self._picture,
         )

@@ -28,7 +28,7 @@ from imgvec.search.encoding import Reopen
 from imgvec.search.request import Request, SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.store import NearestOf
-from imgvec.stored import Nearest
+from imgvec.stored import Nearest, Reach
 from imgvec.vectors import Vectors
 
 
@@ -204,7 +204,7 @@ def test_as_json() -> None:
         "candidates": 200,
     }
     assert [hit["id"] for hit in data["hits"]] == ["0", "1"]
-    assert data["shortfall"] == {"missing": 1, "reason": "rows"}
+    assert data["shortfall"] == {"missing": 1, "reason": "rows", "wider": False}
     assert (data["groups"], data["verdict"]) == ([], None)
     assert data["seconds"].keys() == {"lookup", "search", "total"}
     whole = Answer(answer.request, answer.hits, (Group("a0", answer.hits[:1]),), Verdict(False, 0.01)).to_dict()
@@ -365,8 +365,50 @@ def test_the_profile_says_what_was_done_where() -> None:
         "here:      min_score, group_by, order_by, offset",
         "asked for: 201 rows in 1 call",
     ]
+    assert str(profile).splitlines()[3] == "looked at: what the index led to"
     assert ask(filled(), limit=2).profile.client == ()
     assert "here:      nothing" in str(ask(filled(), limit=2).profile)
+
+
+@pytest.mark.parametrize(
+    ("reach", "said"),
+    [
+        (Reach(500, "every row", {"nprobe": 64}), "each of 500 matching rows, by nprobe=64"),
+        (Reach(None, "every row", {"nprobe": 64}), "each matching row, by nprobe=64"),
+        (Reach(1, "every row, here"), "each of 1 matching row, read and compared here"),
+        (Reach(20_000), "what the index led to, of 20,000 matching rows"),
+        (
+            Reach(20_000, "index", {"ef": 4096}, before=1),
+            "what the index led to, of 20,000 matching rows, by ef=4096; at first 1 row came, so it was searched wider",
+        ),
+    ],
+)
+def test_the_profile_says_what_was_looked_at(reach: Reach, said: str) -> None:
+    class Reaching(FakeStore):
+        def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
+            assert asked.get("thorough")
+            return [Nearest(each, reach=reach) for each in super().search(vectors, **asked)]
+
+    answer = ask(Reaching(rows=filled().rows), limit=2)
+    assert answer.profile.reach == reach
+    assert f"looked at: {said}" in str(answer.profile).splitlines()
+    assert answer.profile.to_dict()["reach"] == {
+        "matched": reach.matched, "by": reach.by, "params": reach.params, "before": reach.before
+    }  # fmt: skip
+
+
+def test_what_was_not_reached_even_by_a_wider_search_is_said() -> None:
+    class Short(FakeStore):
+        def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
+            reach = Reach(6, "index", {"ef": 4096}, before=1)
+            return [Nearest(each[:2], reach=reach) for each in super().search(vectors, **asked)]
+
+    short = ask(Short(rows=filled().rows), limit=5).shortfall
+    assert short == Shortfall(3, "index", wider=True)
+    assert str(short).startswith(
+        "3 fewer than asked for: more rows match, but the index did not reach them, even by a "
+    )
+    assert short.to_dict() == {"missing": 3, "reason": "index", "wider": True}
 
 
 def test_what_milvus_left_out_itself_is_below_min_score_and_not_missed_by_the_index() -> None:
