@@ -22,14 +22,15 @@ from imgvec.vectors import Vectors
 FEW = 10_000
 """Rows that match, up to which an index of clusters looks at all of them.
 
-Of 50,000 rows of 384 dimensions (`tests/benchmarks/filtered.py`, Milvus 2.3.5, nlist 256) all clusters took 6 ms where
-5,000 matched, and 19 ms where 25,000 did. What finds 0.99 of the nearest by the index took 3 and 12 ms, and its default,
-nprobe 8, 4 ms for 0.72 and 0.83 of them. From some 10,000 rows on, looking at all is no longer the cheaper way to them.
-Counting takes 2 ms.
+Of 50,000 rows of 384 dimensions (Milvus 2.3.5, nlist 256) all clusters took 6 ms where 5,000 matched, and 19 ms where
+25,000 did; what finds 0.99 of the nearest (nprobe 64) took 3 and 12 ms, and the default, nprobe 8, 4 ms for 0.72 and
+0.83 of them. So from some 10,000 rows on, looking at all is no longer the cheaper way to them. Counting took 2 ms.
 """
 FEW_HERE = 1000
-"""Rows that match, up to which they are read and compared here: a server needs 0.17 ms a row to send its vector, so this
-is for what no parameter of the index reaches. Milvus Lite takes as long as for some ten searches, whatever their number.
+"""Rows that match, up to which they are read and compared here.
+
+A server took 0.17 ms a row to send its vector, so this is for what no parameter of an index reaches; and Milvus Lite
+looks through all rows to read a few.
 """
 WIDE, WIDE_MOST = 2048, 16_384
 """Candidates of a graph that is searched wide: 64 times the limit between these."""

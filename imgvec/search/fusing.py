@@ -194,7 +194,8 @@ class ByFusion:
         if isinstance(part, Words):
             [found] = self._store.search_words([part.words], part.field, **inner)
         else:
-            inner |= {"params": self._params[place], "vector": part.vector}
+            thorough = asked.get("thorough", False)
+            inner |= {"params": self._params[place], "vector": part.vector, "thorough": thorough}
             [found] = self._store.search(self._vectors[place][None], **inner)
         return found
 

@@ -16,7 +16,7 @@ from imgvec.search.forms import VectorQuery
 from imgvec.search.searcher import Searcher
 
 ROWS, DIM, KEPT, CLUSTERS = 3000, 16, 20, 128
-INDEXES: dict[str, dict[str, Any]] = {"IVF_FLAT": {"nlist": CLUSTERS}, "HNSW": {"M": 4, "efConstruction": 8}}
+INDEXES: dict[str, dict[str, Any]] = {"IVF_FLAT": {"nlist": CLUSTERS}, "HNSW": {"M": 8, "efConstruction": 40}}
 
 
 class Filled:
