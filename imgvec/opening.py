@@ -161,6 +161,12 @@ def _made(
             f"{connection.capabilities.name} writes upserted rows to the wrong partition (milvus#30607), so "
             f"{wanted.partition_key} becomes an ordinary field: same hits, slower search"
         )
+    elif wanted.partition_key and connection.capabilities.kind == "lite" and on_notice:
+        # its searches take names of partitions, but one that keeps a row's former key would give the row once more
+        on_notice(
+            f"{connection.capabilities.name} looks through all partitions, whatever a filter says of "
+            f"{wanted.partition_key}, and has 16 of them whatever num_partitions says: same hits, no faster"
+        )
     section = wanted.index.gpu if gpu else wanted.index.cpu
     if on_notice and section and (danger := connection.capabilities.danger(section.type)):
         on_notice(danger)

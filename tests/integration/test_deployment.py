@@ -50,6 +50,20 @@ def test_lite_refuses_by_name_what_it_would_ignore(
     assert f"leave out {name}, or use a server" in said
 
 
+def test_what_a_backend_does_not_do_for_a_partition_key_is_said(backend_uri: str, encoder: FakeEncoder) -> None:
+    said: list[str] = []
+    fields = {"owner": {"type": "INT64", "default": 0}}
+    for key in ({}, {"partition_key": "owner", "num_partitions": 4}):
+        ImageCollection.create(
+            f"trip{len(key)}", definition={**DEFINITION, "fields": fields, **key}, uri=backend_uri, encoder=encoder,
+            on_notice=said.append,
+        ).close()  # fmt: skip
+    [notice] = said
+    lite = "looks through all partitions, whatever a filter says of owner"
+    server = "so owner becomes an ordinary field: same hits, slower search"
+    assert (lite if backend_uri.endswith(".db") else server) in notice
+
+
 @pytest.mark.server
 def test_a_standalone_has_one_query_node(server_uri: str, encoder: FakeEncoder) -> None:
     said = refused(server_uri, encoder, replicas=2)
