@@ -32,7 +32,7 @@ FEW_HERE = 1000
 A server took 0.17 ms a row to send its vector, so this is for what no parameter of an index reaches; and Milvus Lite
 looks through all rows to read a few.
 """
-WIDE, WIDE_MOST = 2048, 16_384
+WIDE, WIDE_MOST = 4096, 16_384
 """Candidates of a graph that is searched wide: 64 times the limit between these."""
 _SEEN_LEAST, _SEEN_MOST = 128, 1024
 """Rows that such a search should find, 8 times the limit between these: where they come, enough of the rows that were
