@@ -73,7 +73,9 @@ class Thorough:
     def search(self, vectors: Vectors) -> list[Nearest]:
         """`Store.search` with `thorough`."""
         family = self.searching.family
-        if family == "exact":
+        # below a score there is more only where 16,384 others match; and on 2.3.5 a range search by clusters
+        # of which most have no row that matches ends too early
+        if family == "exact" or self.asked.get("max_score") is not None:
             return self.reads.plain(vectors, self.asked)
         matched = None
         if self._filter:
@@ -122,8 +124,6 @@ class Thorough:
     def _completed(self, vectors: Vectors, answers: list[Nearest], matched: int | None) -> list[Nearest]:
         """The answers, those that are too short searched for once more."""
         limit = self.asked["limit"]
-        if self.asked.get("max_score") is not None:  # shorter than the limit as a rule
-            return answers
         short = [place for place, each in enumerate(answers) if len(each) < limit and not each.cut]
         if not short:
             return answers
@@ -154,14 +154,13 @@ class Thorough:
         unwanted = {name, ID} - {*wanted, *({ID} if "*" in wanted else ())}
         fields = [{key: value for key, value in row.items() if key not in unwanted} for row in rows]
         reach = Reach(len(rows), "every row, here")
-        most = asked.get("max_score")
         answers = []
         for query in vectors:
             scores, distances = self.searching.scoring.compared(query, stored)
             found = [
                 Found(row[ID], distance, score, each)
                 for row, distance, score, each in zip(rows, distances.tolist(), scores.tolist(), fields, strict=True)
-                if np.isfinite(score) and (most is None or score <= most)
+                if np.isfinite(score)
             ]
             found.sort(key=lambda each: (-each.score, each.id))
             answers.append(Nearest(found[: asked["limit"]], reach=reach))

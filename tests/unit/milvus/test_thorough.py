@@ -180,9 +180,11 @@ def test_all_that_match_is_not_searched_for_again() -> None:
     assert collection.calls == ["search", "count"]
 
 
-def test_a_range_is_shorter_than_the_limit_as_a_rule() -> None:
-    collection = Collection("HNSW")
-    collection.ask(filter="390", params={"ef": 12}, max_score=0.5)
+@pytest.mark.parametrize("backend", [SERVER, LITE])
+@pytest.mark.parametrize("index", ["HNSW", "IVF_FLAT"])
+def test_a_range_below_a_score_is_left_to_the_index(index: str, backend: Capabilities) -> None:
+    collection = Collection(index, backend)
+    collection.ask(filter="390", max_score=0.5)
     assert collection.calls == ["search"]
 
 
@@ -220,6 +222,3 @@ def test_what_is_compared_here_comes_as_a_search_gives_it() -> None:
     collection = Collection("HNSW", LITE)
     assert collection.ask(filter="30", output_fields=["album"])[0].fields == {"album": "a"}
     assert collection.ask(filter="30", output_fields=["album", "vector"])[0].fields.keys() == {"album", "vector"}
-    top = collection.ask(filter="30")
-    below = collection.ask(filter="30", max_score=top[1].score)
-    assert ids(below)[0] == top[1].id

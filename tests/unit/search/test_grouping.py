@@ -135,7 +135,10 @@ def test_why_there_are_fewer_pictures_than_asked_for(
 ) -> None:
     query = VectorQuery(np.ones(16, np.float32))
     answer = searcher.search([query], limit=20)[0]
-    assert (len(answer), answer.shortfall and answer.shortfall.to_dict()) == (14, {"missing": 6, "reason": "rows"})
+    assert (len(answer), answer.shortfall and answer.shortfall.to_dict()) == (
+        14,
+        {"missing": 6, "reason": "rows", "wider": False},
+    )
     search = store.search
 
     def blind(*args: Any, **options: Any) -> Any:
