@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imgvec.errors import BackendError, DefinitionError, UnsupportedByBackend
+from imgvec.milvus import compaction
 from imgvec.milvus.store import Store
 from imgvec.progress import OnProgress
 
@@ -14,9 +15,6 @@ log = logging.getLogger(__name__)
 
 WAITING = "waiting_index"
 """The property that holds what is to be built, by vector."""
-FROM_ROWS = 100_000
-"""The least number of rows that was measured (tests/benchmarks/README.md). For few a build only takes longer: on Milvus
-2.3 a flush alone is some seconds."""
 _EXACT = "FLAT"
 _LONGEST = 86_400.0
 """Seconds that a build at the end of an import may take: it ends with the import, of any size."""
@@ -31,7 +29,7 @@ def defer(store: Store, rows: int, on_notice: Callable[[str], object] | None = N
     a collection with rows are left as they are.
     """
     of = {name: each.index for name, each in store.vectors.items() if each.index.type != _EXACT}
-    if store.capabilities.kind == "lite" or rows < FROM_ROWS or not of or store.count():
+    if store.capabilities.kind == "lite" or rows < compaction.FROM_ROWS or not of or store.count():
         return
     # first of all: a process that is killed between the two leaves the index as it was
     store.remember(WAITING, {name: {"type": index.type, "params": dict(index.params)} for name, index in of.items()})

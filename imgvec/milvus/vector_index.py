@@ -62,8 +62,8 @@ class VectorIndex:
         )
         former = self._present(self._vector)
         link.flush(timeout)  # a growing segment would get its index later than the others
-        compact(link, timeout)
         rows = count()
+        compact(link, rows, timeout)
         link.remember(self._former, former.kept())
         try:
             started = self._replace(wanted)

@@ -24,7 +24,7 @@ from index import backend
 
 import imgvec
 from imgvec import ImageCollection, Settings
-from imgvec.milvus import deferred
+from imgvec.milvus import compaction
 
 CALM, CALM_SECONDS, LONGEST = 0.25, 75, 1800
 """The server is quiet once it has used less than a quarter of a processor for longer than its minute."""
@@ -51,7 +51,7 @@ def main() -> None:
         made, _ = scale.files(Path(folder), args.rows, 10)
         for round_ in range(args.rounds):
             for way in list(taken)[:: 1 if round_ % 2 == 0 else -1]:
-                deferred.FROM_ROWS = sys.maxsize if way == "from the start" else 1
+                compaction.FROM_ROWS = sys.maxsize if way == "from the start" else 1
                 one = run(uri, made)
                 taken[way].append(one)
                 print(

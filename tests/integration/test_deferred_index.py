@@ -13,7 +13,7 @@ from fakes import FakeEncoder
 import imgvec
 from imgvec import ImageCollection
 from imgvec.errors import BackendError
-from imgvec.milvus import deferred
+from imgvec.milvus import compaction, deferred
 from imgvec.progress import Progress
 from imgvec.stored import IndexInfo
 
@@ -27,7 +27,7 @@ VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
 
 @pytest.fixture
 def photos(backend_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCollection]:
-    monkeypatch.setattr(deferred, "FROM_ROWS", ROWS)
+    monkeypatch.setattr(compaction, "FROM_ROWS", ROWS)
     np.save(tmp_path / "v.npy", VECTORS)
     with ImageCollection.create(
         "later", definition=DEFINITION, uri=backend_uri, encoder=FakeEncoder(dim=DIM)
@@ -111,10 +111,10 @@ def test_no_index_waits_for_few_rows_or_where_rows_are(
         raise AssertionError("an index is replaced")
 
     monkeypatch.setattr(type(photos.store), "build_index", never)
-    monkeypatch.setattr(deferred, "FROM_ROWS", ROWS + 1)
+    monkeypatch.setattr(compaction, "FROM_ROWS", ROWS + 1)
     report = imgvec.import_vectors(photos, tmp_path / "v.npy")
     assert (report.written, report.build_seconds, photos.store.index) == (ROWS, 0, HNSW)
-    monkeypatch.setattr(deferred, "FROM_ROWS", 1)
+    monkeypatch.setattr(compaction, "FROM_ROWS", 1)
     assert imgvec.import_vectors(photos, tmp_path / "v.npy").build_seconds == 0
 
 
