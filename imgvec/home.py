@@ -11,4 +11,4 @@ def at_home(path: str | os.PathLike[str]) -> Path:
 
     `Path.expanduser` raises RuntimeError for a file called `~$draft.jpg`.
     """
-    return Path(os.path.expanduser(path))  # noqa: PTH111
+    return Path(os.path.expanduser(path))  # noqa: PTH111  as said above

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped]  # it comes without types
 from pymilvus import MilvusClient
 
 from imgvec import abandoned

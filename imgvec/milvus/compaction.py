@@ -6,8 +6,8 @@ import logging
 import time
 
 from imgvec.errors import BackendError
+from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.errors import translated
-from imgvec.milvus.link import CollectionLink
 
 log = logging.getLogger(__name__)
 

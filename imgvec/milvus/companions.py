@@ -25,9 +25,10 @@ from pymilvus.client.cache import GlobalCache
 from imgvec.definition import description
 from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced
 from imgvec.milvus import described, names
+from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import DESCRIPTION
 from imgvec.milvus.errors import translated
-from imgvec.milvus.link import CollectionLink, Link
+from imgvec.milvus.link import Link
 from imgvec.milvus.reading import SCAN_BATCH
 from imgvec.milvus.schema import IndexPlan
 from imgvec.milvus.store import Store

@@ -61,14 +61,15 @@ def build_deferred(store: Store, on_progress: OnProgress | None = None) -> float
             seconds += store.build_index(
                 index["type"], index["params"], vector=name, timeout=_LONGEST, on_progress=on_progress
             )
+            forget(store, name)
     except BackendError as exc:
         said = f"the rows are in, but their index is not built: {exc}; run `imgvec index build -c {store.name}`"
         raise BackendError(said, code=exc.code) from exc
-    forget(store)
     return seconds
 
 
-def forget(store: Store) -> None:
-    """Nothing waits any more: an index was built."""
-    if WAITING in store.remembered:
-        store.remember(WAITING, None)
+def forget(store: Store, vector: str) -> None:
+    """The index of that vector waits no longer: it was built, or another."""
+    waiting = store.remembered.get(WAITING, {})
+    if vector in waiting:
+        store.remember(WAITING, {name: index for name, index in waiting.items() if name != vector} or None)

@@ -18,9 +18,9 @@ from imgvec.errors import (
 from imgvec.filters.fields import text_literal
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns
+from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
-from imgvec.milvus.link import CollectionLink
 from imgvec.milvus.members import SETTLED, SETTLED_AT_LAST, Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.searching import Searching

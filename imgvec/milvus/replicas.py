@@ -11,9 +11,9 @@ from pymilvus.exceptions import MilvusException
 
 from imgvec.definition.replicas import MOST_REPLICAS, groups_problem
 from imgvec.errors import BackendError, BackendUnavailable, ImgvecError, UnsupportedByBackend, UsageError
+from imgvec.milvus.collection_link import LOAD_SECONDS, CollectionLink
 from imgvec.milvus.deployment import DEPLOYMENT, Deployment, Replica, Shard, lacking_nodes
 from imgvec.milvus.errors import translated
-from imgvec.milvus.link import LOAD_SECONDS, CollectionLink
 
 _POLL_SECONDS = 0.05
 _PARAMETER_INVALID = 1100

@@ -12,10 +12,11 @@ from imgvec import store
 from imgvec.filters import Dialect, FieldType
 from imgvec.milvus import replicas
 from imgvec.milvus.capabilities import Capabilities
+from imgvec.milvus.collection_link import LOAD_SECONDS, CollectionLink
 from imgvec.milvus.deployment import Deployment
 from imgvec.milvus.described import Schema
 from imgvec.milvus.incarnation import Incarnation
-from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
+from imgvec.milvus.link import Link
 from imgvec.milvus.reading import SCAN_BATCH, Reader
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.words import WordReader

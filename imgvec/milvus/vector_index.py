@@ -12,10 +12,11 @@ from pymilvus.grpc_gen.common_pb2 import UnexpectedError
 
 from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.milvus import replicas
+from imgvec.milvus.collection_link import LOAD_SECONDS, CollectionLink
 from imgvec.milvus.compaction import compact
 from imgvec.milvus.described import index_info
 from imgvec.milvus.errors import translated
-from imgvec.milvus.link import LOAD_SECONDS, CollectionLink, Link
+from imgvec.milvus.link import Link
 from imgvec.milvus.schema import IndexPlan, Plan, plan_index
 from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR

@@ -218,7 +218,7 @@ class Searcher:
         return {**self._defaults(vector), **(given or {})}
 
     def known(self, vector: str) -> str:
-        """That name; raises `QueryError` where the collection has no such vector."""
+        """The name as given; raises `QueryError` if the collection has no vector of that name."""
         vector_named(vector, self._store.vectors, self._store.name)
         return vector
 

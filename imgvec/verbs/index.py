@@ -60,7 +60,7 @@ def build_index(
     if on_notice and (danger := store.capabilities.danger(wanted.type)):
         on_notice(danger)
     seconds = store.build_index(wanted.type, wanted.params, timeout=timeout, on_progress=on_progress, vector=vector)
-    deferred.forget(store)
+    deferred.forget(store, vector)
     if definition is not None and wanted.search:
         named = definition if isinstance(definition, str | Path) else "a definition"
         set_search_defaults(collection, wanted.search, vector=vector, about={"definition": str(named)})

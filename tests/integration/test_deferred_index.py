@@ -123,3 +123,7 @@ def test_milvus_lite_which_builds_when_it_loads_keeps_its_index(photos: ImageCol
     report = imgvec.import_vectors(photos, tmp_path / "v.npy")
     assert (report.written, report.build_seconds, photos.store.index) == (ROWS, 0, HNSW)
     assert imgvec.index_status(photos)["waiting"] == {}
+    waits = {"type": HNSW.type, "params": {}}
+    photos.store.remember(deferred.WAITING, {"vector": waits, "texture": waits})
+    imgvec.build_index(photos, "FLAT")
+    assert photos.store.remembered[deferred.WAITING] == {"texture": waits}  # each vector for itself

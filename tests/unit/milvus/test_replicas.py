@@ -14,9 +14,10 @@ from pymilvus.exceptions import MilvusException
 from imgvec.errors import BackendError, BackendUnavailable, UnsupportedByBackend, UsageError
 from imgvec.milvus import replicas
 from imgvec.milvus.capabilities import capabilities
+from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.deployment import DEFAULT_GROUP, Deployment, lacking_nodes
 from imgvec.milvus.described import read_schema
-from imgvec.milvus.link import CollectionLink, Link
+from imgvec.milvus.link import Link
 
 INDEX = {"index_type": "FLAT", "metric_type": "COSINE", "field_name": "vector"}
 
