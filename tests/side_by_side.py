@@ -17,7 +17,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -80,8 +79,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_lock] = Path(name)
         # Workers inherit it. Several processes with a thread a processor each would spin for one another.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        # Some tests are named after a set, which every worker must write in the same order.
-        os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -31,8 +31,7 @@ TESTS = """
         (HERE / f"{{name}}.ran").write_text(f"{{began}} {{time.time()}}")
 
     @pytest.mark.parametrize("n", range(4))
-    @pytest.mark.parametrize("words", [{{"named", "after", "a", "set", "of", "six"}}], ids=str)
-    def test_other(n, words):
+    def test_other(n):
         running(f"{file}-{{n}}")
 """
 
@@ -115,7 +114,7 @@ def test_a_server_ends_after_the_last_test_of_its_group(project: Path) -> None:
     with (project / "tests" / "conftest.py").open("a") as file:
         file.write(_dedented(CLUSTER))
     marked = TESTS.replace("@pytest.mark", "@pytest.mark.cluster\n    @pytest.mark", 1)
-    wanting = marked.replace("(n, words)", "(cluster, n, words)") + ALONE.replace("measured()", "measured(cluster)", 1)
+    wanting = marked.replace("(n)", "(cluster, n)") + ALONE.replace("measured()", "measured(cluster)", 1)
     (project / "tests" / "test_d.py").write_text(_dedented(wanting.format(file="d")))
     (project / "tests" / "test_a.py").write_text(_dedented(TESTS.format(file="a")))
     _ran(project, "-n", "1")
