@@ -28,15 +28,27 @@ import pytest
 MOST_WORKERS = 8
 """More bring nothing on a machine of many processors, and each may take a gigabyte (torch, its server)."""
 
-LANES = 2
+LANES = 3
 """Processes that run the tests which need a server."""
 
 _SECONDS = {
-    "tests/e2e/test_commands.py": 40,
-    "tests/integration/test_index_tune.py": 60,
-    "tests/integration/faults/test_faults.py": 15,
+    "tests/e2e/test_commands.py": 45,
+    "tests/integration/cluster/test_main_job.py": 20,
+    "tests/integration/engines/test_ray.py": 20,
+    "tests/integration/faults/test_kills.py": 20,
+    "tests/integration/faults/test_name_kills.py": 28,
+    "tests/integration/faults/test_view_kills.py": 70,
+    "tests/integration/milvus/test_building.py": 8,
+    "tests/integration/test_deferred_index.py": 17,
+    "tests/integration/test_index.py": 14,
+    "tests/integration/test_index_tune.py": 80,
+    "tests/integration/test_index_verify.py": 12,
+    "tests/integration/test_projecting.py": 12,
+    "tests/integration/test_projections_travel.py": 17,
+    "tests/integration/test_replaced.py": 19,
+    "tests/integration/test_tuning_views.py": 19,
 }
-"""What a test on the server takes, roughly, in the files where it is not some four seconds."""
+"""What a test on the server takes, roughly, in the files where it is not some three seconds."""
 
 _SHARED = {"server": "server_uri", "container": "container_uri", "cluster": "cluster"}
 """The session's fixture behind the groups of each name."""
@@ -182,7 +194,7 @@ def _lanes(items: list[pytest.Item]) -> dict[str, str]:
     sizes: Counter[str] = Counter()
     for item in items:
         if _needs_server(item):
-            sizes[_file(item)] += _SECONDS.get(_file(item), 4)
+            sizes[_file(item)] += _SECONDS.get(_file(item), 3)
     filled = [0] * LANES
     lanes = {}
     for file, size in sorted(sizes.items(), key=lambda each: (-each[1], each[0])):
