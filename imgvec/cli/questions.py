@@ -13,10 +13,11 @@ import click
 
 from imgvec.home import at_home
 from imgvec.rows import VECTOR
+from imgvec.search.fusion import FUSIONS, Fusion
 
 if TYPE_CHECKING:
     from imgvec.search.forms import Form
-    from imgvec.search.hybrid import Fusion, Hybrid
+    from imgvec.search.hybrid import Hybrid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,8 +59,9 @@ def hybrid_options(command: F) -> F:
     )
     fusion = click.option(
         "--fusion",
-        type=click.Choice(("rrf", "weights")),
-        help="How several rankings become one: by ranks (rrf, the default), or by weighted scores.",
+        type=click.Choice(FUSIONS),
+        help="How several rankings become one: by ranks (rrf, the default), by scores (weights), or by scores that are "
+        "first brought to one scale (calibrated).",
     )
     return by(words(fusion(command)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import click
 from typing_extensions import Unpack
 
@@ -12,6 +10,7 @@ from imgvec.cli.matching import Chosen, combined, filter_options
 from imgvec.cli.options import collection_option, opened, output_option
 from imgvec.cli.questions import Asked, hybrid, hybrid_options, question_options
 from imgvec.cli.stated import options_of
+from imgvec.search.fusion import Fusion
 from imgvec.search.request import SearchOptions
 
 
@@ -36,7 +35,7 @@ def search(
     asked: Asked,
     by: tuple[str, ...],
     words: tuple[str, ...],
-    fusion: Literal["rrf", "weights"] | None,
+    fusion: Fusion | None,
     relevant: tuple[str, ...],
     irrelevant: tuple[str, ...],
     queries: str | None,

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from imgvec.errors import QueryError
 from imgvec.rows import VECTOR
 from imgvec.search.forms import FORMS, Form, Text
-
-Fusion: TypeAlias = Literal["rrf", "weights"]
-FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
+from imgvec.search.fusion import FUSIONS, Fusion
 
 K = 60.0
 """Cormack's (see `imgvec.search.fusion.reciprocal_ranks`): fixed in a pilot study, and hardly critical."""
@@ -78,7 +76,8 @@ class Hybrid:
 
     Of each part the best `candidates` hits are taken, an option of the search. `rrf` fuses their ranks, whatever the
     scores are worth, with the constant `k`; `weights` adds up their scores, each times its part's weight, so that
-    scores of different scales want weights that even them out. The formulas are `imgvec.search.fusion`'s.
+    scores of different scales want weights that even them out; `calibrated` first brings those of each part to the
+    scale from 0 to 1, so that weights say how much a part counts. The formulas are `imgvec.search.fusion`'s.
     """
 
     parts: Sequence[Part | Words]

@@ -104,8 +104,13 @@ def expected(
                 fused[id_] += WEIGHTS[name] / (k + rank)
         else:
             every = true_scores(METRICS[name], stored(name)[row], stored(name))
-            for id_ in fused:
-                fused[id_] += WEIGHTS[name] * float(every[int(id_, 16)])
+            scores = {id_: float(every[int(id_, 16)]) for id_ in fused}
+            least, reach = 0.0, 1.0
+            if fusion == "calibrated":
+                least = min(scores.values())
+                reach = max(scores.values()) - least
+            for id_, score in scores.items():
+                fused[id_] += WEIGHTS[name] * (score - least) / reach
     return sorted(fused.items(), key=lambda each: (-round(each[1], 7), each[0]))
 
 
@@ -117,7 +122,7 @@ def check(answer: Answer, wanted: Sequence[tuple[str, float]]) -> None:
         assert hit.score == pytest.approx(scores.get(hit.id, wanted[-1][1]), abs=2e-6)
 
 
-@pytest.mark.parametrize("fusion", ["rrf", "weights"])
+@pytest.mark.parametrize("fusion", ["rrf", "weights", "calibrated"])
 @pytest.mark.parametrize("names", [("vector", "texture"), ("vector", "texture", "colour"), ("colour",)])
 def test_the_fused_ranking_is_that_of_exact_numpy(photos: ImageCollection, fusion: str, names: tuple[str, ...]) -> None:
     answer = photos.search(question(fusion, names=names), limit=40)
@@ -127,7 +132,7 @@ def test_the_fused_ranking_is_that_of_exact_numpy(photos: ImageCollection, fusio
     assert answer.shortfall is None
 
 
-@pytest.mark.parametrize("fusion", ["rrf", "weights"])
+@pytest.mark.parametrize("fusion", ["rrf", "weights", "calibrated"])
 def test_candidates_are_those_of_each_part(photos: ImageCollection, fusion: str) -> None:
     answer = photos.search(question(fusion), limit=12, candidates=12)
     check(answer, expected(fusion, depth=12)[:12])

@@ -133,13 +133,17 @@ def fused(fusion: str, words: str, row: int, depth: int, where: Callable[[int], 
     scores = dict.fromkeys([*first, *second], 0.0)
     if fusion == "weights":
         return {id_: 0.5 * dense[id_] + 2 * sparse.get(id_, 0.0) for id_ in scores}
+    if fusion == "calibrated":
+        least, most = min(dense[id_] for id_ in scores), max(dense[id_] for id_ in scores)
+        best = max(sparse.get(id_, 0.0) for id_ in scores)
+        return {id_: 0.5 * (dense[id_] - least) / (most - least) + 2 * sparse.get(id_, 0.0) / best for id_ in scores}
     for weight, ids, by in ((0.5, first, dense), (2.0, second, sparse)):
         for id_ in ids:
             scores[id_] += weight / (60 + 1 + sum(by[other] > by[id_] + 1e-5 for other in ids))
     return scores
 
 
-@pytest.mark.parametrize("fusion", ["rrf", "weights"])
+@pytest.mark.parametrize("fusion", ["rrf", "weights", "calibrated"])
 @pytest.mark.parametrize("depth", [30, 200])
 def test_words_and_a_vector_are_fused(photos: ImageCollection, fusion: str, depth: int) -> None:
     question = Hybrid([Part(StoredId(id_of(7)), weight=0.5), Words("w1 w2", "caption", 2)], fusion)  # type: ignore[arg-type]
@@ -147,7 +151,7 @@ def test_words_and_a_vector_are_fused(photos: ImageCollection, fusion: str, dept
         answer = photos.search(question, where=where, limit=25, candidates=depth)
         wanted = fused(fusion, "w1 w2", 7, depth, matches)
         expected = sorted(wanted.values(), reverse=True)[:25]
-        np.testing.assert_allclose([hit.score for hit in answer], expected, atol=2e-4 if fusion == "weights" else 1e-6)
+        np.testing.assert_allclose([hit.score for hit in answer], expected, atol=1e-6 if fusion == "rrf" else 2e-4)
         for hit in answer:
             assert hit.score == pytest.approx(wanted[hit.id], abs=2e-4)
     standing = answer.standings[answer[0].id][1]

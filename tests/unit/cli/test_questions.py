@@ -11,7 +11,8 @@ from pictures import picture
 from imgvec.cli.questions import hybrid, weighted
 from imgvec.errors import QueryError
 from imgvec.search.forms import Form, ImageFile, StoredId, Text
-from imgvec.search.hybrid import Fusion, Hybrid, Part
+from imgvec.search.fusion import Fusion
+from imgvec.search.hybrid import Hybrid, Part
 
 
 @pytest.mark.parametrize(

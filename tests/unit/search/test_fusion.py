@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgvec.search.fusion import ranks, reciprocal_ranks, weighted_sums
+from imgvec.search.fusion import calibrated_sums, ranks, reciprocal_ranks, weighted_sums
 
 KEYS = [f"r{i:02}" for i in range(30)]
 
@@ -59,6 +59,41 @@ def test_weighted_sums(given_lists: list[tuple[list[float], float]]) -> None:
     keys, scores = dense(lists, np.nan)
     found = weighted_sums(lists, weights)
     np.testing.assert_allclose([found[key] for key in keys], weights @ scores, rtol=1e-12, atol=1e-9)
+
+
+# whole numbers, so that what is nearly equal is equal
+SCALED = st.tuples(
+    st.lists(st.integers(-40, 40).map(lambda n: n / 16), min_size=6, max_size=6), WEIGHTS, st.sampled_from([None, -3.0])
+)
+
+
+@given(st.lists(SCALED, min_size=1, max_size=4))
+def test_calibrated_sums(given_lists: list[tuple[list[float], float, float | None]]) -> None:
+    lists = [as_list(dict(zip(KEYS, scores, strict=False))) for scores, _, _ in given_lists]
+    weights, floors = [weight for _, weight, _ in given_lists], [floor for _, _, floor in given_lists]
+    keys, scores = dense(lists, np.nan)
+    least = np.array([each.min() if floor is None else floor for each, floor in zip(scores, floors, strict=True)])
+    reach = scores.max(1) - least
+    scaled = np.where(reach[:, None] > 0, (scores - least[:, None]) / np.where(reach > 0, reach, 1)[:, None], 1)
+    found = calibrated_sums(lists, weights, floors)
+    np.testing.assert_allclose([found[key] for key in keys], weights @ scaled, rtol=1e-12)
+
+
+@given(st.lists(st.integers(-40, 40), min_size=2, max_size=6), st.integers(-9, 9), st.integers(1, 9))
+def test_another_unit_or_origin_of_a_part_changes_nothing(scores: list[int], origin: int, unit: int) -> None:
+    one = as_list(dict(zip(KEYS, map(float, scores), strict=False)))
+    other = {key: float(place) for place, key in enumerate(one)}
+    moved = {key: unit * score + origin for key, score in one.items()}
+    found = [calibrated_sums([each, other], [2.0, 1.0], [None, None]) for each in (one, moved)]
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+
+
+def test_equal_scores_are_all_the_best_and_a_floor_is_none() -> None:
+    nearly = {"a": 0.7000001, "b": 0.7}  # the same number, computed in two ways
+    assert calibrated_sums([nearly], [3.0], [None]) == {"a": 3.0, "b": 3.0}
+    assert calibrated_sums([{"a": 0.0, "b": 0.0}], [3.0], [0.0]) == {"a": 0.0, "b": 0.0}
+    assert calibrated_sums([{"a": 8.0, "b": 6.0, "c": 0.0}], [1.0], [0.0]) == {"a": 1.0, "b": 0.75, "c": 0.0}
+    assert calibrated_sums([], [], []) == {}
 
 
 def test_what_stands_equally_well_in_other_lists_has_exactly_the_same_score() -> None:

@@ -40,7 +40,7 @@ def test_a_question_is_a_value() -> None:
         ([ONE], {}, "a StoredId is not a part of a Hybrid"),
         ("parts", {}, "a str is not a part"),
         ([Part(ONE)] * 17, {}, "at most 16 parts, not 17"),
-        ([Part(ONE)], {"fusion": "sum"}, "fusion must be one of rrf, weights, not 'sum'"),
+        ([Part(ONE)], {"fusion": "sum"}, "fusion must be one of rrf, weights, calibrated, not 'sum'"),
         ([Part(ONE)], {"fusion": ["rrf"]}, "fusion must be one of"),
         ([Part(ONE)], {"k": 0}, "k must be from 1e-9 to 1e9, not 0"),
         ([Part(ONE)], {"k": "60"}, "k must be a number above 0, not '60'"),
