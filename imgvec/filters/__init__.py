@@ -39,7 +39,9 @@ Three differences between backends stay, for values of JSON and of the dynamic f
 
 A `Raw` filter, or a plain string, is a Milvus expression. It is parsed, and what is wrong is named with its column; so
 is what its backend lacks or silently reads wrongly. In a plain comparison of a field with values, dates, 32-bit floats
-and whole numbers mean the same as above. Everything else means what it means to the backend.
+and whole numbers mean the same as above, and so does arithmetic with one field. Arithmetic with several is the
+backend's: Milvus 2.3 has none, and on Milvus Lite what may need more than 64 bits is refused. Everything else means
+what it means to the backend.
 """
 
 from imgvec.filters.dialect import Dialect

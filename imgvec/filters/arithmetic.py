@@ -21,7 +21,7 @@ Bound = tuple[Operator, int | float] | bool
 _MIRRORED: dict[Operator, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def solved(steps: Sequence[Step], operator: Operator, value: int | float, type_: str) -> Bound:
+def solved(steps: Sequence[Step], operator: Operator, value: int | float | Fraction, type_: str) -> Bound:
     """What a number of the Milvus type `type_` must be for what `steps` make of it to compare so with `value`.
 
     In exact fractions. For a float the bound is the nearest that there is; for a whole number it is exact too.

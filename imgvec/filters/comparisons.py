@@ -11,7 +11,6 @@ Whatever is not such a comparison (arithmetic, functions, keys of JSON) is left 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -20,7 +19,7 @@ from imgvec.dates import Span
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import Operator, Path, Scalar
 from imgvec.filters.fields import FLOATS, INT_BITS, Fields, FieldType, literal
-from imgvec.filters.tokens import YEAR, Token, unquoted
+from imgvec.filters.tokens import YEAR, Token, text_of, unquoted
 
 _ORDER = ("==", "!=", "<", "<=", ">", ">=")
 _MIRRORED: dict[str, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -106,7 +105,7 @@ class _View:
 
 def _read(token: Token, sign: str) -> Scalar | None:
     if token.kind == "string" and not sign:
-        return re.sub(r"\\(.)", r"\1", token.text[1:-1])
+        return text_of(token)
     if token.kind == "number":
         if token.text[:2].lower() == "0x":
             return int(sign + token.text, 16)

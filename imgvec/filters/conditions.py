@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from imgvec.errors import FilterError
 from imgvec.filters.arithmetic import holds, residues, solved
@@ -17,7 +18,9 @@ _LONGEST = 2**31
 """No list is that long."""
 
 
-def computed(operand: Operand, path: Path, steps: Sequence[Step], operator: Operator, value: int | float) -> Condition:
+def computed(
+    operand: Operand, path: Path, steps: Sequence[Step], operator: Operator, value: int | float | Fraction
+) -> Condition:
     """The comparison of what `steps` make of a number."""
     require_scalar(operand, path)
     if operand.type not in {*INT_BITS, *FLOATS, "JSON"} or operand.date is not None:

@@ -41,6 +41,8 @@ class Dialect:
     """`%`, and the other operators that Milvus Lite does not know."""
     float_remainder: bool = False
     """`%` goes through 64-bit floats: wrong for whole numbers beyond 2**53, and without a word."""
+    sums: bool = False
+    """A sum of two fields is right, or the backend refuses it. Milvus Lite gives it no more bits than they have."""
     length_order: bool = False
     """`array_length(x) > 2`; 2.3 compares lengths, as all that is computed, by `==` and `!=` alone."""
     json_length: bool = False

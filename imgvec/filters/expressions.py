@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, NoReturn
 
 from imgvec.dates import Span
@@ -107,7 +108,7 @@ class Step:
     """One operation on a number: `x + 2`, or `2 - x` where `swapped`."""
 
     operator: Literal["+", "-", "*", "/"]
-    number: int | float
+    number: int | float | Fraction
     swapped: bool = False
 
     def __str__(self) -> str:

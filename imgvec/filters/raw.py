@@ -6,6 +6,7 @@ from imgvec.errors import FilterError
 from imgvec.filters.comparisons import Compare, rewritten
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference
 from imgvec.filters.grammar import check_shape
+from imgvec.filters.sums import Solve, solved_sums
 from imgvec.filters.tokens import Token, check_arithmetic
 from imgvec.filters.tokens import tokens as tokens_of
 from imgvec.meant import suggestion
@@ -13,11 +14,11 @@ from imgvec.meant import suggestion
 _CLOSING = {"(": ")", "[": "]"}
 
 
-def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> str:
+def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solve: Solve) -> str:
     """`text` in the form that every backend reads: keywords in lower case, dynamic keys by their bare name.
 
     Comparisons of a field with plain values are checked, and written so that backends agree (`comparisons`); `compare`
-    renders those with dates.
+    renders those with dates. So are those of sums (`sums`), which `solve` renders.
 
     Raises:
         FilterError: a character, string, word or bracket does not belong where it stands, a name is not a field of the
@@ -45,6 +46,9 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare) -> s
     check_arithmetic(tokens)
     bare = check_shape([tokens[index] for index in significant], fields)
     rewritten(tokens, significant, words, fields, compare)
+    for put in solved_sums([tokens[index] for index in significant], fields, solve):
+        first, last = significant[put.first], significant[put.last]
+        words[first : last + 1] = [put.text, *[""] * (last - first)]
     for place in bare:
         words[significant[place]] = f"({tokens[significant[place]].text} == true)"
     return "".join(words)

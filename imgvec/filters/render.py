@@ -8,6 +8,9 @@ and each condition has its own negative form.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 from imgvec.dates import Span
@@ -34,6 +37,7 @@ from imgvec.filters.expressions import (
     Raw,
     Remainder,
     Scalar,
+    Step,
 )
 from imgvec.filters.fields import Fields, FieldType, Operand, is_identifier, literal, text_literal
 from imgvec.filters.raw import checked
@@ -87,6 +91,7 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> C
                 fields,
                 max_depth=MAX_DEPTH - depth,
                 compare=lambda path, operator, value: compare(fields.operand(path), path, operator, value),
+                solve=partial(_solved, fields),
             )
             return f"not ({expression})" if negated else expression
         case Compare(path, operator, value):
@@ -127,6 +132,15 @@ def _junction(
         elif condition is decisive:
             return decisive
     return _chain(terms, word) if terms else not decisive
+
+
+def _solved(fields: Fields, path: Path, factor: Fraction, operator: Operator, value: Fraction) -> str:
+    """A comparison of a raw expression, which knows a date as its number of milliseconds."""
+    operand = replace(fields.operand(path), date=None)
+    found = conditions.computed(operand, path, (Step("*", factor),), operator, value)
+    if isinstance(found, str):
+        return found
+    return f"not ({_nothing(fields)})" if found else _nothing(fields)
 
 
 def _is_compound(part: Filter) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,24 @@ def _unexpected(text: str, position: int) -> FilterError:
     else:
         hint = ""
     return FilterError(f"unexpected {found!r} at column {position + 1} of the filter expression{hint}")
+
+
+def text_of(token: Token) -> str:
+    """What a token in quotes says."""
+    return re.sub(r"\\(.)", r"\1", token.text[1:-1])
+
+
+def number_of(token: Token) -> int | float | None:
+    """The number that a token is; None where Milvus has none so large."""
+    if token.text[:2].lower() == "0x":
+        number: int | float = int(token.text, 16)
+    elif token.text.isdecimal():
+        # Python does not read thousands of digits
+        number = int(token.text) if len(token.text) < 100 else math.inf
+    else:
+        number = float(token.text)
+    fits = abs(number) < 2**63 if isinstance(number, int) else math.isfinite(number)
+    return number if fits else None
 
 
 def check_arithmetic(tokens: Sequence[Token]) -> None:

@@ -68,6 +68,7 @@ class Capabilities:
             infix=self.version >= (2, 4),
             remainder=True,
             float_remainder=self.version < (2, 4),
+            sums=True,
             json_length=True,
         )
 

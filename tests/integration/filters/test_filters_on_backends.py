@@ -13,8 +13,9 @@ import pytest
 from filter_oracle import CASES, CONDITIONS, Case, infixes, lengths_in_json, remainders
 from filter_rows import Backend
 from hypothesis import HealthCheck, given, settings
+from pymilvus.exceptions import MilvusException
 
-from imgvec.errors import UnsupportedByBackend
+from imgvec.errors import FilterError, UnsupportedByBackend
 from imgvec.filters import Field, Filter, Raw, dynamic, equals_text, field
 
 BATCH = 50
@@ -131,6 +132,46 @@ def test_raw_expressions_that_a_backend_reads_wrongly_are_refused_by_name(backen
         else:
             with pytest.raises(UnsupportedByBackend, match="column"):
                 backend.ids(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("n + 1 > 5", lambda row: row["n"] + 1 > 5),  # 2**63 - 1 is among them
+        ("n * 2 == -2", lambda row: row["n"] * 2 == -2),
+        ("not (n - 2 >= 0)", lambda row: row["n"] - 2 < 0),
+        ("n < 9223372036854775807 + 1", lambda row: True),
+        ("pixels / 2 == 1.5", lambda row: row["pixels"] / 2 == 1.5),
+        ("-10 <= small * 2 - 1 < 3", lambda row: -10 <= row["small"] * 2 - 1 < 3),
+        ("$meta['year'] * 3 < 21", lambda row: "year" in row and row["year"] * 3 < 21),
+        ("meta['number'] * 2 + 1 == 3", lambda row: row["meta"].get("number") == 1),
+    ],
+)
+def test_raw_sums_of_one_place(backend: Backend, text: str, holds: Callable[[filter_rows.Row], bool]) -> None:
+    assert backend.ids(text) == [row["id"] for row in backend.rows if holds(row)]
+
+
+def test_raw_sums_of_several_places_are_right_or_refused(backend: Backend) -> None:
+    for text, holds in (
+        ("pixels * small > 5", lambda row: row["pixels"] * row["small"] > 5),
+        ("small * pixels - pixels < 0", lambda row: row["small"] * row["pixels"] - row["pixels"] < 0),
+    ):
+        if backend.dialect.sums:
+            with pytest.raises(MilvusException):
+                backend.ids(text)
+        else:
+            assert backend.ids(text) == [row["id"] for row in backend.rows if holds(row)]
+    if not backend.dialect.sums:
+        assert any(abs(row["pixels"] * row["small"]) > 2**32 for row in backend.rows)
+        with pytest.raises(UnsupportedByBackend, match="64 bits"):
+            backend.ids("n + other > 0")
+
+
+def test_a_division_by_zero_reaches_no_server(backend: Backend) -> None:
+    """It ends the process of Milvus 2.3."""
+    for text in ("n / 0 == 1", "meta['number'] / (2 - 2) == 1"):
+        with pytest.raises(FilterError, match="divides by zero"):
+            backend.ids(text)
 
 
 def test_a_truth_value_is_a_raw_condition(backend: Backend) -> None:
