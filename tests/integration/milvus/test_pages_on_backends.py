@@ -43,7 +43,8 @@ def pages(store: Store, query: Vectors, **options: Any) -> Pages:
 
 
 def rounds(size: int) -> Any:
-    return pytest.param(size, marks=[pytest.mark.nightly] if size < 100 else [])
+    # each page of a server is a Strong read, which waits 0.2 s
+    return pytest.param(size, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)] if size < 100 else [])
 
 
 @pytest.mark.parametrize("size", [1000, rounds(20)])
