@@ -135,7 +135,9 @@ def show(ctx: click.Context, name: str, output: str) -> None:
         click.echo(f"  {line}")
     click.echo("  fields:")
     for field, kind in data["fields"].items():
-        click.echo(f"    {field}: {kind}")
+        parts = data["definition"].get("fields", {}).get(field, {}).get("from_image") or ()
+        filled = ", else ".join([parts] if isinstance(parts, str) else parts)
+        click.echo(f"    {field}: {kind}{f', from the image: {filled}' if filled else ''}")
 
 
 def _show_deployment(collection: ImageCollection) -> None:

@@ -44,6 +44,15 @@ def convert(name: str, declared: FieldSection, value: Any) -> Any:
     return _scalar(name, declared.type, value, declared)
 
 
+def shortened(text: str, most: int) -> str:
+    """`text`, or as many whole words of it as `most` bytes of UTF-8 hold; of a longer first word its beginning."""
+    data = text.encode()
+    if len(data) <= most:
+        return text
+    kept = data[:most].decode(errors="ignore")
+    return (kept if text[len(kept)] == " " else kept.rpartition(" ")[0] or kept).rstrip()
+
+
 def is_missing(declared: FieldSection, value: Any) -> bool:
     """Whether a cell says nothing of the field: an empty text does not, but for a VARCHAR, where it is one."""
     if isinstance(value, str):

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from imgvec.definition.conversion import check_size, convert, is_missing
+from imgvec.definition.conversion import check_size, convert, is_missing, shortened
 from imgvec.definition.field_names import IDENTIFIER, MILVUS_WORDS, field_problem
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.problems import MisplacedError, describe
@@ -168,15 +168,22 @@ class Definition(Section):
         raise DefinitionError(problem, where=where, source=source, line=line)
 
     def row_fields(
-        self, metadata: Mapping[str, Any], *, taken_at: int | None = None, only_given: bool = False
+        self,
+        metadata: Mapping[str, Any],
+        *,
+        taken_at: int | None = None,
+        caption: str = "",
+        file_name: str = "",
+        only_given: bool = False,
     ) -> dict[str, Any]:
         """Metadata as a row's declared and dynamic fields, converted to their types.
 
         Text is accepted for every type, since CSV has nothing else; an empty text is an absent value except for a
-        VARCHAR, and so is what a data frame calls missing. `taken_at` is the picture's own, for what the metadata does
-        not give; `only_given` leaves out what only a default or the picture would fill. Raises `ValueError`, in words
-        for the person who wrote the metadata.
+        VARCHAR, and so is what a data frame calls missing. `taken_at`, `caption` and `file_name` are the picture's own,
+        for what the metadata does not give; `only_given` leaves out what only a default or the picture would fill.
+        Raises `ValueError`, in words for the person who wrote the metadata.
         """
+        own = {"taken_at": taken_at, "caption": caption or None, "file_name": file_name or None}
         row: dict[str, Any] = {}
         for name, declared in self.fields.items():
             value = metadata.get(name)
@@ -184,8 +191,8 @@ class Definition(Section):
                 row[name] = convert(name, declared, value)
             elif only_given:
                 continue
-            elif declared.from_image == "taken_at" and taken_at is not None:
-                row[name] = taken_at
+            elif found := [own[part] for part in declared.image_parts if own[part] is not None]:
+                row[name] = shortened(found[0], declared.text_bytes) if isinstance(found[0], str) else found[0]
             elif declared.required:
                 raise ValueError(f"{name} is missing, but the definition requires it")
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from imgvec import catalog
 from imgvec.definition.sections import Section
@@ -12,6 +12,9 @@ from imgvec.rows import MAX_ARRAY_ITEMS, MAX_VARCHAR_BYTES
 
 FieldTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY"]
 ElementTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR"]
+
+IMAGE_PARTS = {"taken_at": "INT64", "caption": "VARCHAR", "file_name": "VARCHAR"}
+"""What fields can be filled with from an image, and the type of such a field."""
 
 
 class FieldSection(Section):
@@ -33,8 +36,23 @@ class FieldSection(Section):
     """An INT64 that holds Unix milliseconds; it accepts and is filtered by dates in every form."""
     bm25: bool = False
     """A VARCHAR whose words are searched for, ranked by BM25: `imgvec.Words`."""
-    from_image: Literal["taken_at"] | None = None
-    """Filled from the image if the metadata has no value: `taken_at` is EXIF DateTimeOriginal in Unix ms."""
+    from_image: str | tuple[str, ...] | None = None
+    """Filled from the image if the metadata has no value, by the first of these that has one: `taken_at` is EXIF
+    DateTimeOriginal in Unix ms; of a VARCHAR, `caption` is what the file says of its picture in EXIF, IPTC, XMP or PNG
+    (title, description, comment, keywords), and `file_name` its name as words. A text that is too long is cut."""
+
+    @field_validator("from_image", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        given = (value,) if isinstance(value, str) else value
+        if not isinstance(given, list | tuple) or not given:
+            raise ValueError(f"must be one or several of {', '.join(IMAGE_PARTS)}, not {value!r}")
+        for each in given:
+            if not isinstance(each, str) or each not in IMAGE_PARTS:
+                raise ValueError(f"{each!r} is not one of {', '.join(IMAGE_PARTS)}")
+        return value if isinstance(value, str) else tuple(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -49,8 +67,11 @@ class FieldSection(Section):
             raise ValueError("a required field cannot have a default or be nullable")
         if not self.required and not self.nullable and self.default is None:
             raise ValueError("say what happens if the field is missing: required: true, nullable: true or a default")
-        if (self.format or self.from_image) and self.type != "INT64":
-            raise ValueError("format and from_image are only for an INT64")
+        if self.format and self.type != "INT64":
+            raise ValueError("format is only for an INT64")
+        for each in self.image_parts:
+            if self.type != IMAGE_PARTS[each]:
+                raise ValueError(f"from_image: {each} is only for a field of type {IMAGE_PARTS[each]}")
         if self.bm25 and (self.type != "VARCHAR" or self.nullable):
             raise ValueError('bm25 is only for a VARCHAR that is not nullable: give it a default, such as ""')
         self._check_index()
@@ -74,6 +95,12 @@ class FieldSection(Section):
         grams = self.index_params
         if self.index == "NGRAM" and grams.get("min_gram", 2) > grams.get("max_gram", 3):
             raise ValueError("min_gram must be at most max_gram")
+
+    @property
+    def image_parts(self) -> tuple[str, ...]:
+        """What of the image fills it: the first of these that there is."""
+        given = self.from_image
+        return () if given is None else (given,) if isinstance(given, str) else given
 
     @property
     def text_bytes(self) -> int:

@@ -134,7 +134,7 @@ os.register_at_fork(after_in_child=_helpers.forget)
 def decoded_apart(
     name: str, data: bytes, *, uri: str, max_pixels: int, min_side: int | None
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """The upright RGB image, and width, height, media_type and taken_at; raises `UnreadableImage`."""
+    """The upright RGB image, and width, height, media_type, taken_at and caption; raises `UnreadableImage`."""
     question = {"name": name, "max_pixels": max_pixels, "min_side": min_side}
     try:
         answer, pixels = _helpers.ask(question, data)

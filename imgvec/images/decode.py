@@ -87,6 +87,8 @@ def decode(
         seen, orientation = decoded_by(name, stream, uri, max_pixels, min_side, policy.sixteen_bit)
         if seen.taken_at is None:
             seen = replace(seen, taken_at=told.taken_at)
+        if not seen.caption:
+            seen = replace(seen, caption=told.caption)
         return turned(seen, told.orientation or orientation)
     except UnreadableImage:
         raise

@@ -16,6 +16,7 @@ WIDTH: Final = 256
 HEIGHT: Final = 257
 COMPRESSION: Final = 259
 PHOTOMETRIC: Final = 262
+DESCRIPTION: Final = 270
 MAKE: Final = 271
 STRIP_OFFSETS: Final = 273
 ORIENTATION: Final = 274
@@ -23,6 +24,7 @@ STRIP_BYTE_COUNTS: Final = 279
 TILE_OFFSETS: Final = 324
 TILE_BYTE_COUNTS: Final = 325
 SUB_DIRECTORIES: Final = 330
+XMP: Final = 700
 EXIF: Final = 34665
 DNG_VERSION: Final = 50706
 
@@ -62,6 +64,11 @@ class Directory:
     def text(self, tag: int) -> str:
         _, count, at = self.entries.get(tag, (0, 0, 0))
         return self.tiff.data[at : at + min(count, 256)].decode("ascii", "replace").strip("\0 ")
+
+    def blob(self, tag: int) -> bytes:
+        """The bytes of a text or of what has no type; empty where the tag is missing."""
+        kind, count, at = self.entries.get(tag, (0, 0, 0))
+        return self.tiff.data[at : at + min(count, _MAX_VALUES)] if kind in (1, 2, 7) else b""
 
     @property
     def is_reduced(self) -> bool:

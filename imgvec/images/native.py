@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
 from imgvec.errors import UnreadableImage
+from imgvec.images.captions import tiff_caption
 from imgvec.images.complete import HeaderStream
 from imgvec.images.pixels import Decoded, as_it_lies, check_size, decoded_by, detail_of, reason_of, turned
 
@@ -28,8 +30,8 @@ def decode_native(
     except Exception as exc:
         raise UnreadableImage("", reason_of(exc), _short(detail_of(exc))) from exc
     image = decoded.image
-    known = {"width": decoded.width, "height": decoded.height}
-    return image, {**known, "media_type": decoded.media_type, "taken_at": decoded.taken_at, "size": image.size}
+    known = {each.name: getattr(decoded, each.name) for each in fields(decoded) if each.name != "image"}
+    return image, {**known, "size": image.size}
 
 
 def _heif(data: bytes, max_pixels: int, min_side: int | None) -> tuple[Decoded, int]:
@@ -62,7 +64,7 @@ def _raw(data: bytes, max_pixels: int, min_side: int | None) -> tuple[Decoded, i
     )
     if orientation >= 5:  # `turned` swaps them
         width, height = height, width
-    return _smaller(Decoded(image, width, height, media_type, time), min_side), orientation
+    return _smaller(Decoded(image, width, height, media_type, time, tiff_caption(data)), min_side), orientation
 
 
 _FORMATS = {"HEIF": _heif, "JXL": _jxl, "RAW": _raw}
@@ -75,9 +77,7 @@ def _smaller(seen: Decoded, min_side: int | None) -> Decoded:
     step = _LARGEST_STEP
     while step > 1 and min(seen.image.size) // step < 2 * min_side:
         step //= 2
-    return (
-        Decoded(seen.image.reduce(step), seen.width, seen.height, seen.media_type, seen.taken_at) if step > 1 else seen
-    )
+    return replace(seen, image=seen.image.reduce(step)) if step > 1 else seen
 
 
 def _short(detail: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from imgvec.errors import UnreadableImage
+from imgvec.images.captions import tiff_caption
 from imgvec.images.directories import ORIENTATION, Tiff
 from imgvec.images.exif import UPRIGHT, taken_at
 
@@ -22,6 +23,7 @@ class Told(NamedTuple):
 
     orientation: int | None = None
     taken_at: int | None = None
+    caption: str = ""
 
 
 def full_page(data: bytes, uri: str) -> tuple[bytes, Told]:
@@ -42,7 +44,7 @@ def full_page(data: bytes, uri: str) -> tuple[bytes, Told]:
     own = ORIENTATION in page.entries
     orientation = first.number(ORIENTATION)
     return tiff.beginning_with(page), Told(
-        orientation if not own and orientation in UPRIGHT else None, taken_at(first.details())
+        orientation if not own and orientation in UPRIGHT else None, taken_at(first.details()), tiff_caption(data)
     )
 
 

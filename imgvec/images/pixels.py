@@ -10,6 +10,7 @@ from functools import partial
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from imgvec.errors import Reason, UnreadableImage
+from imgvec.images.captions import read_caption
 from imgvec.images.complete import HeaderStream, lacks_strips
 from imgvec.images.depth import deepened, is_wide, reopening, told_bits
 from imgvec.images.exif import UPRIGHT, read_exif
@@ -41,6 +42,8 @@ class Decoded:
     """`image/jpeg`, …; empty for an image that never was a file."""
     taken_at: int | None
     """When the photo was taken, in Unix milliseconds."""
+    caption: str = ""
+    """What the file says of it (`captions.py`)."""
 
 
 def decoded_by(
@@ -72,10 +75,11 @@ def as_it_lies(
     media_type = image.get_format_mimetype() if isinstance(image, ImageFile.ImageFile) else None
     # An MPO is a JPEG with more pictures behind it, as phones make them.
     media_type = "image/jpeg" if media_type == "image/mpo" else media_type or ""
-    orientation, taken_at = read_exif(image)  # after loading: PNG may have its EXIF behind the pixels
+    # after loading: PNG may have its EXIF and its texts behind the pixels
+    (orientation, taken_at), caption = read_exif(image), read_caption(image)
     deep = image if reopen is None else deepened(image, reopen, sixteen_bit)
     seen = shown(image, partial(to_rgb, sixteen_bit=sixteen_bit), max_pixels) if deep is image else to_rgb(deep)
-    return Decoded(seen, *(size or seen.size), media_type, taken_at), orientation
+    return Decoded(seen, *(size or seen.size), media_type, taken_at, caption), orientation
 
 
 def turned(seen: Decoded, orientation: int) -> Decoded:

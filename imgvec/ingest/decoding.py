@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgvec.errors import UnreadableImage
-from imgvec.images import DecodePolicy, decode
+from imgvec.images import Decoded, DecodePolicy, decode
 from imgvec.ingest.expand import Expander, rows_of
 from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
 from imgvec.rows import FROM_IMAGE
-from imgvec.sources import Record
+from imgvec.sources import Record, name_words
 from imgvec.workers import WorkerDiedError, Workers
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Decoder:
         except UnreadableImage as exc:
             # a new one: the traceback of this would keep the file's bytes for as long as the refusal lives
             return UnreadableImage(exc.uri, exc.reason, exc.detail), time.perf_counter() - start
-        from_image = self._from_image(image, decoded.taken_at)
+        from_image = self._from_image(image, decoded)
         row = {
             **image.row,
             **from_image,
@@ -76,17 +76,17 @@ class Decoder:
         pixels = {name: np.stack([prepare(view.image) for view in views]) for name, prepare in self.prepare.items()}
         return rows_of(row, views), pixels
 
-    def _from_image(self, image: Image, taken_at: int | None) -> Row:
-        """The fields whose value comes from the picture itself."""
-        if taken_at is None:
-            return {}
+    def _from_image(self, image: Image, decoded: Decoded) -> Row:
+        """The fields whose value comes from the picture itself, or from its name."""
         metadata = image.record.metadata
         without = self.row_fields(metadata)
-        return {
-            name: value
-            for name, value in self.row_fields(metadata, taken_at=taken_at).items()
-            if value != without[name] and name not in image.settled
-        }
+        own = self.row_fields(
+            metadata,
+            taken_at=decoded.taken_at,
+            caption=decoded.caption,
+            file_name=name_words(image.record.uri),
+        )
+        return {name: value for name, value in own.items() if value != without[name] and name not in image.settled}
 
 
 def under_way(

@@ -23,7 +23,13 @@ class RowFields(Protocol):
     """`Definition.row_fields`: metadata as a row's fields, `ValueError` where it does not fit."""
 
     def __call__(
-        self, metadata: Mapping[str, Any], *, taken_at: int | None = None, only_given: bool = False
+        self,
+        metadata: Mapping[str, Any],
+        *,
+        taken_at: int | None = None,
+        caption: str = "",
+        file_name: str = "",
+        only_given: bool = False,
     ) -> Row: ...
 
 

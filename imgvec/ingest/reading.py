@@ -113,9 +113,9 @@ def changed(
             or len(pending) == LOOKUPS_AHEAD
             or sum(held.size for held, _ in pending) > 4 * LOOKUP_BYTES
         ):
-            yield from _compared(*pending.popleft(), pictures, run)
+            yield from _compared(*pending.popleft(), pictures, row_fields, run)
     while pending:
-        yield from _compared(*pending.popleft(), pictures, run)
+        yield from _compared(*pending.popleft(), pictures, row_fields, run)
 
 
 @dataclass(slots=True)
@@ -152,7 +152,9 @@ def _looked_up(chunk: _Chunk, pictures: Pictures, run: Run) -> Stored:
         return run.retry.call(lambda: pictures.known(ids, given))
 
 
-def _compared(chunk: _Chunk, lookup: Future[Stored], pictures: Pictures, run: Run) -> Iterator[Image | Result]:
+def _compared(
+    chunk: _Chunk, lookup: Future[Stored], pictures: Pictures, row_fields: RowFields, run: Run
+) -> Iterator[Image | Result]:
     images, stored = chunk.images, lookup.result()
     for again in chunk.again:
         first = again.first or (stored[again.id].uri if again.id in stored else None)
@@ -163,7 +165,9 @@ def _compared(chunk: _Chunk, lookup: Future[Stored], pictures: Pictures, run: Ru
         old = stored.get(id_)
         if old is None:
             yield image
-        elif old.content_hash != image.row["content_hash"]:
+        elif old.content_hash != image.row["content_hash"] or (
+            old.uri != image.row["uri"] and _is_named(image.record.metadata, row_fields)
+        ):
             changed[id_] = old.views
         elif (
             old.uri == image.row["uri"]
@@ -191,6 +195,11 @@ def _compared(chunk: _Chunk, lookup: Future[Stored], pictures: Pictures, run: Ru
             image = replace(images[id_], known=known)
             # where rows are not there, they were deleted meanwhile
             yield _renewed(image, *found[id_]) if id_ in found else image
+
+
+def _is_named(metadata: Mapping[str, Any], row_fields: RowFields) -> bool:
+    """Whether the name of the picture's file fills a field, which then has to follow it."""
+    return row_fields(metadata, file_name="any") != row_fields(metadata)
 
 
 def _renewed(image: Image, rows: Sequence[Row], vectors: VectorsByName) -> Ready:

@@ -13,6 +13,7 @@ from imgvec.sources.given import Given, read_given
 from imgvec.sources.guards import Guards
 from imgvec.sources.kinds import Kind
 from imgvec.sources.metadata import PATH_COLUMNS, Metadata, load_metadata, table_rows
+from imgvec.sources.name_words import name_words
 from imgvec.sources.names import present
 from imgvec.sources.places import Place
 from imgvec.sources.reading import Reading
@@ -42,6 +43,7 @@ __all__ = [
     "Spec",
     "Table",
     "load_metadata",
+    "name_words",
     "present",
     "read_given",
     "record_id",

@@ -268,6 +268,67 @@ def test_taken_at_comes_from_the_image_unless_the_metadata_says() -> None:
     assert photos.row_fields({})["taken_at"] == 0
 
 
+CAPTION = {"type": "VARCHAR", "max_length": 12, "default": "", "bm25": True}
+
+
+def captioned(*parts: str) -> Definition:
+    field = {**CAPTION, "from_image": list(parts) if len(parts) > 1 else parts[0]}
+    return Definition.load({"encoder": {"model": "m"}, "fields": {"caption": field}})
+
+
+def test_a_text_comes_from_the_image_unless_the_metadata_says() -> None:
+    both = captioned("caption", "file_name")
+    assert both.row_fields({}, caption="said", file_name="named") == {"caption": "said"}
+    assert both.row_fields({}, file_name="named") == {"caption": "named"}
+    assert both.row_fields({}, taken_at=5) == {"caption": ""}
+    assert both.row_fields({"caption": "given"}, caption="said", file_name="named") == {"caption": "given"}
+    assert both.row_fields({"caption": ""}, caption="said") == {"caption": ""}  # told to be empty
+    assert both.row_fields({}, caption="said", only_given=True) == {}
+    turned = captioned("file_name", "caption")
+    assert turned.row_fields({}, caption="said", file_name="named") == {"caption": "named"}
+    assert captioned("caption").row_fields({}, file_name="named") == {"caption": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("exactly 12 b", "exactly 12 b"),
+        ("a red dress, silk", "a red dress,"),
+        ("a red dressing gown", "a red"),
+        ("sea; la mer été", "sea; la mer"),
+        ("incomprehensibilities", "incomprehens"),
+        ("ééééééé", "éééééé"),
+        ("aéééééé", "aééééé"),
+    ],
+)
+def test_a_text_of_an_image_is_cut_where_one_of_metadata_is_refused(text: str, cut: str) -> None:
+    assert captioned("caption").row_fields({}, caption=text) == {"caption": cut}
+    if cut != text:
+        with pytest.raises(ValueError, match="allows at most 12"):
+            captioned("caption").row_fields({"caption": text})
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"from_image": "exif"}, "'exif' is not one of taken_at, caption, file_name"),
+        ({"from_image": ["caption", "exif"]}, "'exif' is not one of taken_at, caption, file_name"),
+        ({"from_image": []}, r"must be one or several of taken_at, caption, file_name, not \[\]"),
+        ({"from_image": 5}, "must be one or several of"),
+        ({"from_image": [5]}, "5 is not one of"),
+        ({"from_image": [None]}, "None is not one of"),
+        ({"from_image": [["caption"]]}, "is not one of"),
+        ({"from_image": "taken_at"}, "from_image: taken_at is only for a field of type INT64"),
+        ({"from_image": ["caption", "taken_at"]}, "from_image: taken_at is only for a field of type INT64"),
+        ({"type": "JSON", "max_length": None, "bm25": False, "default": {}, "from_image": "caption"},
+         "from_image: caption is only for a field of type VARCHAR"),
+    ],
+)  # fmt: skip
+def test_what_no_image_can_fill(declared: dict[str, Any], said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        Definition.load({"encoder": {"model": "m"}, "fields": {"caption": {**CAPTION, **declared}}})
+
+
 def test_views(tmp_path: Path) -> None:
     assert Definition.load("photos").views is None
     for text, grid, most in (("2", (2,), 5), ("[2]", (2,), 5), ("[3, 2]", (2, 3), 14), ("[2, 3, 10]", (2, 3, 10), 114)):

@@ -66,7 +66,7 @@ class TestHeif:
     def test_exif_does_not_turn_what_libheif_has_turned(self, heif: Picture) -> None:
         image, known = decoded("HEIF")
         assert image.tobytes() == picture(1, (64, 48)).tobytes()
-        assert known == {"width": 64, "height": 48, "media_type": "", "taken_at": None, "size": (64, 48)}
+        assert known == {"width": 64, "height": 48, "media_type": "", "taken_at": None, "caption": "", "size": (64, 48)}
         assert heif.closed == 1
 
     def test_it_is_made_smaller(self, heif: Picture) -> None:
@@ -97,7 +97,7 @@ class TestJpegXl:
     def test_it_is_turned_as_it_says(self, jxl: Picture) -> None:
         image, known = decoded("JXL")
         assert image.tobytes() == picture(1, (64, 48)).transpose(Image.Transpose.ROTATE_270).tobytes()
-        assert known == {"width": 48, "height": 64, "media_type": "", "taken_at": None, "size": (48, 64)}
+        assert known == {"width": 48, "height": 64, "media_type": "", "taken_at": None, "caption": "", "size": (48, 64)}
 
     def test_it_is_made_smaller(self, jxl: Picture) -> None:
         _, known = decoded("JXL", min_side=12)
@@ -131,7 +131,7 @@ class TestRaw:
         developed[0] = (*developed[0][:2], orientation, *developed[0][3:])
         image, known = decoded("RAW")
         assert known == {
-            "width": 640, "height": 480, "media_type": "image/x-raw", "taken_at": 7, "size": image.size,
+            "width": 640, "height": 480, "media_type": "image/x-raw", "taken_at": 7, "caption": "", "size": image.size,
         }  # fmt: skip
         assert image.size == ((48, 64) if orientation >= 5 else (64, 48))
 
@@ -187,10 +187,12 @@ def test_what_is_said_of_a_decoder_s_error(
 
 
 def test_what_is_known_goes_with_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Decoded(picture(1, (8, 6)), 80, 60, "image/x", 9)
+    seen = Decoded(picture(1, (8, 6)), 80, 60, "image/x", 9, "a red dress")
     asked: list[Any] = []
     monkeypatch.setitem(native._FORMATS, "JXL", lambda *given: asked.append(given) or (seen, 1))  # type: ignore[func-returns-value]
     image, known = decoded("JXL", max_pixels=5, min_side=3)
     assert asked == [(b"data", 5, 3)]
     assert image is seen.image
-    assert known == {"width": 80, "height": 60, "media_type": "image/x", "taken_at": 9, "size": (8, 6)}
+    assert known == {
+        "width": 80, "height": 60, "media_type": "image/x", "taken_at": 9, "caption": "a red dress", "size": (8, 6),
+    }  # fmt: skip
