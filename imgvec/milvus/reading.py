@@ -201,6 +201,7 @@ class Reader:
             rows = ask()
             if self._standing() is not Standing.CHANGED:
                 return rows
+            self._link.check_same()  # another one that took its name has other members
             if self._watch is not None:
                 self._watch.compared([[row[ID] for row in some] for some in (rows, *together(ask, ASKED_AT_MOST - 1))])
             if time.monotonic() > deadline:

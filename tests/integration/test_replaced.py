@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import imgvec
 from imgvec import ImageCollection, field
 from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.exchange import export_vectors, import_vectors, open_source
+from imgvec.milvus import reading
 from imgvec.opening import opened_store
 
 DEFINITION = {
@@ -86,16 +88,26 @@ def writes(pictures: Path, tmp_path: Path, ids: list[str]) -> dict[str, Callable
 
 @pytest.mark.parametrize("by", OTHER)
 def test_nothing_reaches_the_collection_that_took_the_name(
-    backend_uri: str, old: ImageCollection, pictures: Path, tmp_path: Path, by: str
+    backend_uri: str,
+    old: ImageCollection,
+    pictures: Path,
+    tmp_path: Path,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def waited(seconds: float) -> None:
+        raise AssertionError("the members of another collection are waited for")
+
     definition, encoder, error = OTHER[by]
     dropped(backend_uri)
     with made(backend_uri, encoder, definition) as new:
         new.ingest(pictures / "album0")
         before = contents(new)
         for way, write in writes(pictures, tmp_path, list(before)).items():
-            with pytest.raises(error, match="recreated since it was opened: open it again"):
-                write(old)
+            with monkeypatch.context() as patched:
+                patched.setattr(reading, "abandoned", SimpleNamespace(pause=waited))
+                with pytest.raises(error, match="recreated since it was opened: open it again"):
+                    write(old)
             assert contents(new) == before, way
         with ImageCollection.open("trip", uri=backend_uri) as again:
             assert again.search_defaults.source != "chosen"
