@@ -98,9 +98,8 @@ class AsyncImageCollection:
         Gives the answers in order. The queries are taken in a thread. Cancelling a step ends it.
         """
         answers = await self._run(lambda: self.collection.search_each(queries, **options))
-        step = Steps(answers, _END)
-        while (found := await self._run(step)) is not _END:
-            step.taken()
+        steps = Steps(answers, _END)
+        while (found := await self._run(steps.step())) is not _END:
             yield found
 
     @documented(PageOptions)
@@ -157,18 +156,25 @@ class AsyncImageCollection:
 
 
 class AsyncPages:
-    """The pages of one query, for `async for`; as `Pages`. A page whose step was cancelled comes with the next step."""
+    """The pages of one query, for `async for`; as `Pages`. A page whose step was cancelled comes with the next step.
+
+    Several tasks may take pages of it at once: each comes once.
+    """
 
     def __init__(self, pages: Pages, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
         self.kept, self.truncated, self.complete = pages.kept, pages.truncated, pages.complete
-        self._step, self._run = Steps(pages, ()), run
+        self._steps, self._run = Steps(pages, ()), run
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> tuple[Hit, ...]:
-        page: tuple[Hit, ...] = await self._run(self._step)
-        self._step.taken()
+        step = self._steps.step()
+        try:
+            page: tuple[Hit, ...] = await self._run(step)
+        except BaseException:
+            step.give_up()
+            raise
         if not page:
             raise StopAsyncIteration
         return page

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ class Workers:
             if self._ended:
                 raise _closed()
             try:
-                work: Future[T] = self._threads.submit(abandoned.of_call(call, function))
+                work: Future[T] = self._threads.submit(abandoned.of_call(call, lambda: _told(function)))
             except RuntimeError as exc:  # ended just now, or with the interpreter
                 raise _closed() from exc
             try:
@@ -65,6 +66,14 @@ class Workers:
         self._threads.shutdown(wait=wait)
 
 
+def _told(function: Callable[[], T]) -> T:
+    """What it gives, but no `StopIteration`: no future takes it before Python 3.12, and who awaits one waits on."""
+    try:
+        return function()
+    except StopIteration as exc:
+        raise RuntimeError("StopIteration was raised by what was called") from exc
+
+
 def _failed(work: Future[Any]) -> bool:
     return work.cancelled() or work.exception() is not None
 
@@ -74,20 +83,51 @@ def _closed() -> BackendUnavailable:
 
 
 class Steps:
-    """The steps of an iterator, one after another. What a cancelled step has found is what the next one gives."""
+    """The steps of an iterator, one after another, in any threads. What one that is given up finds comes again."""
 
     def __init__(self, items: Iterator[Any], end: Any) -> None:
         self._items, self._end = items, end
-        self._turn = threading.Lock()
-        self._found: list[Any] = []
+        self._turn, self._state = threading.Lock(), threading.Lock()  # the first while the iterator works
+        self._returned: deque[Any] = deque()
+
+    def step(self) -> Step:
+        """The next one, to be called once."""
+        return Step(self)
+
+    def _next(self, step: Step) -> Any:
+        with self._turn:
+            with self._state:
+                found = self._returned.popleft() if self._returned else None
+            found = found or [next(self._items, self._end)]
+            with self._state:
+                step._found = found
+                if step._given_up:
+                    self._return(step)
+        return found[0]
+
+    def _give_up(self, step: Step) -> None:
+        with self._state:
+            step._given_up = True
+            self._return(step)
+
+    def _return(self, step: Step) -> None:
+        found, step._found = step._found, None
+        if found and found[0] is not self._end:
+            self._returned.append(found)
+
+
+class Step:
+    """One step of `Steps`: of several that are awaited at once each has an item of its own."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._given_up = False
+        self._found: list[Any] | None = None
 
     def __call__(self) -> Any:
-        """The next one, or `end`; in any thread. It comes again until it is `taken`."""
-        with self._turn:
-            if not self._found:
-                self._found.append(next(self._items, self._end))
-            return self._found[0]
+        """The next item, or the end; in any thread."""
+        return self._steps._next(self)
 
-    def taken(self) -> None:
-        """What the last step gave has arrived."""
-        self._found.clear()
+    def give_up(self) -> None:
+        """Nobody has what it found, or will find: it is what the next step gives."""
+        self._steps._give_up(self)

@@ -70,6 +70,24 @@ def test_answers_are_those_of_the_plain_collection(photos: ImageCollection, pict
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("backend_uri", ["lite"], indirect=True)
+def test_pages_that_several_tasks_take_come_once_each(photos: ImageCollection, pictures: Path) -> None:
+    path = min(pictures.rglob("*.jpg"))
+
+    async def main() -> None:
+        async with await opened(photos, at_once=4) as awaited:
+            pages, taken = await awaited.pages(path, size=2), list[Any]()
+
+            async def take() -> None:
+                async for page in pages:
+                    taken.append(page)
+
+            await asyncio.gather(*(take() for _ in range(4)))
+            assert sorted(page[0].id for page in taken) == sorted(page[0].id for page in photos.pages(path, size=2))
+
+    asyncio.run(main())
+
+
 def test_errors_are_imgvecs_own(photos: ImageCollection) -> None:
     async def main() -> AsyncImageCollection:
         with pytest.raises(CollectionNotFound, match="awaitet"):

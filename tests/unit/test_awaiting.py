@@ -120,12 +120,45 @@ def test_the_end_is_an_error_where_something_is_awaited() -> None:
 
 
 def test_a_step_that_did_not_arrive_comes_again() -> None:
-    step = Steps(iter("ab"), None)
-    assert [step(), step()] == ["a", "a"]
-    step.taken()
-    assert step() == "b"
-    step.taken()
-    assert [step(), step()] == [None, None]
+    steps = Steps(iter("ab"), None)
+    first = steps.step()
+    assert first() == "a"
+    first.give_up()
+    first.give_up()  # once is enough
+    assert [steps.step()() for _ in range(2)] == ["a", "b"]
+    last = steps.step()
+    assert last() is None
+    last.give_up()
+    assert [steps.step()(), steps.step()()] == [None, None]
+
+
+def test_steps_at_once_have_an_item_each_and_one_given_up_meanwhile_loses_none() -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[str]:
+        began.set()
+        assert go.wait(PATIENCE)
+        yield from "abcd"
+
+    steps = Steps(slow(), None)
+    with ThreadPoolExecutor(3) as threads:
+        given_up = steps.step()
+        lost = threads.submit(given_up)
+        assert began.wait(PATIENCE)
+        others = [threads.submit(steps.step()) for _ in range(2)]
+        given_up.give_up()
+        go.set()
+        assert lost.result() == "a"  # which nobody had
+        assert sorted(other.result() for other in others) == ["a", "b"]
+    assert [steps.step()() for _ in range(3)] == ["c", "d", None]
+
+
+def test_an_iteration_that_stops_where_none_is_meant_reaches_whoever_awaits_it(workers: Workers) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(workers.run(lambda: next(iter(()))), PATIENCE)
+
+    asyncio.run(main())
 
 
 def test_whoever_comes_late_is_ended_at_once() -> None:
