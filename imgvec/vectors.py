@@ -68,3 +68,17 @@ def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
     if found == "zero length":
         return f"vector {first} has length zero"
     return f"vector {first} has length {lengths[first]:.4g}, but this collection takes unit vectors"
+
+
+def query_problem(vectors: Any, dim: int) -> str | None:
+    """Why Milvus cannot be asked for these, or None: as `problem`, or for a length above `MAX_NORM`.
+
+    Both backends square such a query in float32: its cosine is 0 to every row, its distance from each infinite.
+    """
+    if wrong := problem(vectors, dim, unit=False):
+        return wrong
+    lengths = norms(vectors)
+    if (lengths <= MAX_NORM).all():
+        return None
+    first = int(np.flatnonzero(lengths > MAX_NORM)[0])
+    return f"vector {first} has length {lengths[first]:.4g}, which Milvus cannot square: scale it down"

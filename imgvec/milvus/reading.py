@@ -29,7 +29,7 @@ from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
 from imgvec.store import NearestOf, check_keywords
 from imgvec.stored import Found, Nearest
-from imgvec.vectors import Vectors, problem
+from imgvec.vectors import Vectors, query_problem
 
 SCAN_BATCH = 1000
 READ_BATCH = 8192
@@ -78,7 +78,7 @@ class Reader:
         """`Store.search`."""
         check_keywords(asked)
         searching = self._by(asked.get("vector", VECTOR))
-        if wrong := problem(vectors, searching.field.dim, unit=False):
+        if wrong := query_problem(vectors, searching.field.dim):
             raise QueryError(wrong)
         if asked.get("thorough") and len(vectors):
             searching.sent(asked)  # what is wrong with the search's own parameters is said in any case

@@ -77,10 +77,11 @@ def test_each_query_has_its_answer_or_its_error(photos: ImageCollection, picture
         11: ("https://example.org/cat.jpg", QueryError, "queries are not fetched"),
         13: (Like([(StoredId(row["id"]), 1), (ImageFile("gone.png"), 1)]), UnreadableImage, "gone.png: missing"),
         14: (np.zeros(16), QueryError, "the vector has length zero"),
+        15: (np.full(16, 1e30), QueryError, "the vector has length 4e+30, which Milvus cannot square"),
     }
     queries = {**good, **{place: query for place, (query, _, _) in bad.items()}}
-    answers = list(photos.search_each((queries[i] for i in range(15)), limit=4, where=field("album") == "album0"))
-    assert len(answers) == 15
+    answers = list(photos.search_each((queries[i] for i in range(16)), limit=4, where=field("album") == "album0"))
+    assert len(answers) == 16
     for place, query in good.items():
         [vector] = photos.vectors([query])
         assert scored(answers[place]) == exact(photos, vector, 4, "album0")

@@ -38,6 +38,13 @@ def test_good_vectors_have_no_problem() -> None:
     assert vectors.problem(np.empty((0, 8), np.float32), 8, unit=True) is None
 
 
+def test_a_query_whose_square_overflows_is_refused() -> None:
+    made = np.array([[1, 0], [6e18, 7e18], [6e18, 8e18], [8e18, 9e18]], np.float32)
+    assert vectors.query_problem(made[:3], 2) is None
+    assert "vector 3 has length 1.204e+19, which Milvus cannot square" in str(vectors.query_problem(made, 2))
+    assert "vector 0 has length zero" in str(vectors.query_problem(made * 0, 2))
+
+
 def test_of_several_flaws_the_first_is_named() -> None:
     made = np.array([[0, 1], [0, 2], [0, 0], [np.nan, 0]], np.float32)
     assert "vector 1 has length 2" in str(vectors.problem(made, 2, unit=True))
