@@ -83,6 +83,8 @@ def refine(
     refined in its turn.
     Raises `QueryError`, and as `ImageCollection.search`.
     """
+    if not isinstance(answer, Answer):
+        raise QueryError(f"refine takes the answer of a search, not a {type(answer).__name__}")
     if isinstance(answer.request.form, Hybrid):
         raise QueryError("a Hybrid is refined part by part: search again with other forms in its parts")
     if not isinstance(answer.request.form, Form):

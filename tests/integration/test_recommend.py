@@ -197,6 +197,9 @@ def test_what_cannot_be_recommended_is_refused(shop: ImageCollection, tmp_path: 
         ((one[0], ()), {}, "positive takes a sequence"),
         ((one, one), {"strategy": "sum"}, "cancel each other out"),
         ((ids([ROWS]), ()), {}, f"no row with id '{id_of(ROWS)}'"),
+        (([*one, np.zeros(16)], ()), {}, "of the examples, vector 1 has length zero"),
+        ((one, [np.full(16, np.nan)]), {}, "of the examples, vector 1 is not finite"),
+        (([np.full(16, 1e30)], ()), {}, "of the examples, vector 0 has length 4e.30, which Milvus cannot square"),
     ):
         with pytest.raises(QueryError, match=says):
             imgvec.recommend(shop, *asked, **options)  # type: ignore[arg-type]
@@ -231,6 +234,8 @@ def test_feedback_moves_the_next_answer(shop: ImageCollection) -> None:
         imgvec.refine(shop, first)
     with pytest.raises(QueryError, match="more examples"):
         imgvec.refine(shop, imgvec.recommend(shop, ids([1])), relevant=[good[0]])
+    with pytest.raises(QueryError, match="takes the answer of a search, not a tuple"):
+        imgvec.refine(shop, good, relevant=[good[0]])  # type: ignore[arg-type]
 
 
 def command(*words: str | Path, status: int = 0) -> Result:
