@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.encoders.moments import Moments
-from imgvec.errors import EncoderError, EncoderUnavailable
+from imgvec.errors import EncoderError, EncoderUnavailable, UsageError
 from imgvec.home import at_home
 from imgvec.vectors import Vectors, has_direction
+
+_ROUNDING = 1e-12
+"""A share of the greatest variance: float32 rounds unit vectors by 1e-14 of it."""
 
 LEARNED = "learned:projection"
 """The name, before `@` and the digest, of one that is kept with a collection in Milvus (`imgvec/kept.py`)."""
@@ -22,12 +25,19 @@ LEARNED = "learned:projection"
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """x becomes (x - mean) · matrix; `mean` is (dim,), `matrix` (dim, out), both float32."""
+    """x becomes (x - mean) · matrix; `mean` is (dim,), `matrix` (dim, out), both made float32."""
 
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
 
     def __post_init__(self) -> None:
+        # as it is read back, whose digest is to be the same
+        for name in ("mean", "matrix"):
+            try:
+                array = np.ascontiguousarray(getattr(self, name), np.float32)
+            except (TypeError, ValueError) as exc:
+                raise EncoderUnavailable(f"a projection needs arrays of numbers: {exc}") from exc
+            object.__setattr__(self, name, array)
         if self.matrix.ndim != 2 or self.mean.shape != self.matrix.shape[:1] or not self.matrix.size:
             raise EncoderUnavailable(
                 f"a projection needs mean (dim,) and matrix (dim, out), not {self.mean.shape} and {self.matrix.shape}"
@@ -70,7 +80,8 @@ class Projection:
         (arXiv:1811.11147). To add a share of the mean variance is the ridge form of shrinking a covariance to a
         multiple of the identity (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
         matrices", J. Multivariate Analysis 88, 2004) but for a common factor, which unit vectors do not show; their
-        optimal share holds for the covariance, not for what a search makes of it, so it is given. In float64.
+        optimal share holds for the covariance, not for what a search makes of it, so it is given. In float64. Raises
+        `UsageError` where a direction that would be scaled has no variance.
         """
         eigenvalues, eigenvectors = np.linalg.eigh(covariance.astype(np.float64))
         variances, directions = np.maximum(eigenvalues[::-1][:dim], 0), eigenvectors[:, ::-1][:, :dim]
@@ -78,7 +89,12 @@ class Projection:
         directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(dim)])
         if power:
             shrunk = variances + shrinkage * variances.mean()
-            directions = directions / np.maximum(shrunk, np.finfo(np.float64).tiny) ** power
+            if not shrunk[-1] > _ROUNDING * variances[0]:
+                raise UsageError(
+                    f"the vectors vary in fewer than {dim} directions, and what was rounded in the others would be "
+                    "blown up: keep fewer dimensions, or take more shrinkage, power 0, or other vectors"
+                )
+            directions = directions / shrunk**power
         return cls(mean.astype(np.float32), np.ascontiguousarray(directions, dtype=np.float32))
 
     @classmethod

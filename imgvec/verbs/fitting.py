@@ -60,6 +60,7 @@ def fit_projection(
         if model is not None:
             raise UsageError("a collection's stored vectors are used as they are: omit the model")
         source = source.pinned()
+        source.store.vector(vector)
         store, purpose = source.store, source.definition.vector_fields[vector].encoder.purpose
         if asked["power"] is None and purpose is not None:
             asked = altered(asked, {"power": POWERS[purpose]})
@@ -101,10 +102,12 @@ def _read(source: VectorSource) -> Iterator[Vectors]:
 def _array(vectors: Any) -> Vectors:
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.shape[1]:
         raise UsageError(f"vectors must be an (n, dim) array of numbers, not {vectors.dtype} {vectors.shape}")
-    found: Vectors = vectors.astype(np.float32)
-    if not np.isfinite(found).all():
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        found: Vectors = np.asarray(vectors, np.float32)
+    lengths = norms(found)
+    if not np.isfinite(lengths).all():
         raise UsageError("the vectors are not all finite")
-    return found
+    return found[has_direction(lengths)]
 
 
 def _of_batches(batches: Iterator[Vectors], tell: Telling, total: int | None) -> Moments:

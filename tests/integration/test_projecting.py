@@ -27,6 +27,7 @@ from imgvec.errors import (
     DefinitionError,
     EncoderMismatch,
     EncoderUnavailable,
+    QueryError,
     UsageError,
 )
 from imgvec.ingest import Job
@@ -278,6 +279,8 @@ def test_fits_from_a_collection_a_file_an_array_and_pictures_agree(
             np.testing.assert_allclose(np.abs(each.matrix), np.abs(fits[0].matrix), atol=1e-3)
         with pytest.raises(UsageError, match="omit the model"):
             imgvec.fit_projection(photos, model="m")
+        with pytest.raises(QueryError, match="has no vector 'texture'"):
+            imgvec.fit_projection(photos, vector="texture")
         with pytest.raises(UsageError, match="give the model"):
             imgvec.fit_projection(imgvec.Source(pictures))
 

@@ -10,7 +10,7 @@ from tiny import picture
 
 from imgvec.encoders import EncoderSpec, load_encoder
 from imgvec.encoders.projection import Projection, load_named
-from imgvec.errors import EncoderUnavailable
+from imgvec.errors import EncoderUnavailable, UsageError
 
 
 def cloud(n: int = 500, width: int = 12) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -92,3 +92,24 @@ def test_a_projection_of_another_width(checkpoints: Callable[[str], Path], tmp_p
 def test_an_at_sign_in_a_file_name_is_no_digest(tmp_path: Path) -> None:
     Projection.fit_pca(cloud(), 3).save(tmp_path / "me@home.npz")
     assert load_named(str(tmp_path / "me@home.npz"))[1].startswith(str(tmp_path / "me@home.npz@"))
+
+
+def test_one_that_is_made_of_anything_has_the_digest_that_it_is_read_back_with() -> None:
+    matrix = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 3)))[0]
+    for made in (Projection(np.full(6, 0.1), matrix), Projection([0.1] * 6, matrix.tolist())):  # type: ignore[arg-type]
+        assert made.matrix.dtype == made.mean.dtype == np.float32
+        assert Projection.unpacked(made.packed(), made.learned_name).digest() == made.digest()
+    with pytest.raises(EncoderUnavailable, match="arrays of numbers"):
+        Projection(["a"], [["b"]])  # type: ignore[arg-type]
+
+
+def test_directions_without_variance_are_not_blown_up() -> None:
+    vectors = cloud()
+    vectors[:, 9:] = 1
+    flat = np.cov(vectors.T), vectors.mean(0)
+    with pytest.raises(UsageError, match="vary in fewer than 10 directions"):
+        Projection.pca(flat[1], flat[0], 10, power=0.5)
+    for dim, how in ((9, {"power": 0.5}), (10, {"power": 0.5, "shrinkage": 0.1}), (10, {})):
+        assert Projection.pca(flat[1], flat[0], dim, **how).dim == dim
+    with pytest.raises(UsageError, match="other vectors"):
+        Projection.pca(np.ones(12), np.zeros((12, 12)), 1, power=0.25, shrinkage=0.1)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import imgvec
 from imgvec.cli import main
 from imgvec.encoders.projection import Projection
+from imgvec.errors import UsageError
 
 DIM = 8
 VECTORS = np.random.default_rng(7).standard_normal((200, DIM)).astype(np.float32)
@@ -40,6 +41,13 @@ def test_vectors_of_no_length_are_left_out(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.concatenate([VECTORS, np.zeros((90, DIM), np.float32)]))
     assert run(tmp_path / "v.npy", tmp_path / "map.npz").exit_code == 0
     assert same(Projection.load(tmp_path / "map.npz"), VECTORS)
+
+
+def test_those_of_an_array_too_and_what_is_none_is_said() -> None:
+    made = np.ma.masked_array(np.concatenate([VECTORS, np.zeros((90, DIM))]), mask=False)  # and not float32
+    assert same(imgvec.fit_projection(made, dim=5), VECTORS)
+    with pytest.raises(UsageError, match="not all finite"):
+        imgvec.fit_projection(VECTORS.astype(np.float64) * 1e300)
 
 
 def test_an_annoy_file(tmp_path: Path) -> None:
