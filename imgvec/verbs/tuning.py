@@ -21,6 +21,7 @@ from imgvec.indexes.tune import tune as tuned
 from imgvec.indexes.tuned import Tuned
 from imgvec.indexes.unseen import Scratch
 from imgvec.indexes.verify import verify as verified
+from imgvec.milvus import deferred
 from imgvec.options import documented, settled, taken
 from imgvec.progress import OnProgress
 from imgvec.verbs.index import scratch_copy, set_search_defaults
@@ -112,6 +113,7 @@ def apply_tuning(
         if on_notice and (danger := store.capabilities.danger(best.type)):
             on_notice(danger)
         store.build_index(best.type, best.build, on_progress=on_progress, vector=best.vector)
+    deferred.forget(store, best.vector)
     lowest = min(choice.applied.recall.low for choice in best.choices if choice.applied)
     about = {
         "recall": best.target,

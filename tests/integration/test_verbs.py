@@ -14,6 +14,7 @@ import imgvec
 from imgvec import ImageCollection, Progress
 from imgvec.cli import main
 from imgvec.errors import CollectionNotFound, DefinitionError, QueryError, UsageError
+from imgvec.milvus import deferred
 
 DEFINITION = {
     "encoder": {"model": "fake"},
@@ -117,8 +118,10 @@ def test_a_choice_for_another_index_builds_it(filled: ImageCollection) -> None:
     best = compared.winner
     assert best is not None
     assert not best.is_of(filled.store.index)
+    filled.store.remember(deferred.WAITING, {"vector": {"type": "HNSW", "params": {}}})
     imgvec.apply_tuning(filled, best)
     assert best.is_of(filled.store.index)
+    assert deferred.WAITING not in filled.store.remembered  # this one is meant from now on, not what an import left
     assert filled.search_defaults.source == "chosen"
 
 
