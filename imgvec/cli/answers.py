@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from imgvec.cli.matching import tell_meant
 from imgvec.cli.options import notice
-from imgvec.cli.output import print_csv, print_json, print_paths, print_table, with_dates
+from imgvec.cli.output import json_text, print_csv, print_json, print_paths, print_table, with_dates
 from imgvec.plurals import counted
 from imgvec.search.request import MOST_KEPT
 
@@ -68,7 +67,7 @@ def print_answers(collection: ImageCollection, answers: Iterable[Answer], output
             notice(str(answer.error))
         if output == "json":
             shown = {"query": query, "error": answer.error and str(answer.error), "hits": _rows(answer, kinds)}
-            click.echo(("[\n" if asked == 1 else ",\n") + json.dumps(shown), nl=False)
+            click.echo(("[\n" if asked == 1 else ",\n") + json_text(shown), nl=False)
         elif output == "csv":
             gathered += ({"query": query, **row} for row in _rows(answer, kinds))
         elif output == "paths":
@@ -93,7 +92,7 @@ def print_pages(collection: ImageCollection, pages: Pages, number: int | None, o
             print_paths(hit.uri for hit in page)
         elif output == "jsonl":
             for row in _rows(page, kinds):
-                click.echo(json.dumps(row, allow_nan=False))
+                click.echo(json_text(row))
         else:
             _print_table(page, kinds)
     _tell_incomplete(pages.complete)

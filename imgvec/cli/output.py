@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,12 +26,28 @@ def named(collection: str, vector: str) -> str:
 
 
 def print_json(data: Any) -> None:
-    text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False)
+    text = json_text(data, ensure_ascii=False, indent=2)
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:  # JSON can say every character in ASCII
-        text = json.dumps(data, indent=2, allow_nan=False)
+        text = json_text(data, indent=2)
     click.echo(text)
+
+
+def json_text(data: Any, **form: Any) -> str:
+    """As JSON, which has no NaN and no infinity: rows that others wrote may, and have null there."""
+    try:
+        return json.dumps(data, allow_nan=False, **form)
+    except ValueError:
+        return json.dumps(_finite(data), allow_nan=False, **form)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def print_paths(paths: Iterable[str]) -> None:
