@@ -116,7 +116,7 @@ class Searcher:
                     counted = of_rows(asked["facet"], self._store, expression, pictures=pictures)
         if work.grouping or work.bounded:
             stages.rest("after", "total")
-        hidden = frozenset(fields).difference(shown)
+        hidden = self._hidden(fields, shown)
         counts = Counts(self._store, expression, ranking.most_views)
         answers = [
             self._answer(
@@ -246,6 +246,11 @@ class Searcher:
             count_rows=count,
             picture=self._picture,
         )
+
+    def _hidden(self, fields: Sequence[str], shown: Sequence[str]) -> frozenset[str]:
+        """What rows come with, but hits do not; a key of the dynamic field is shown with the whole of that."""
+        unwanted = frozenset(fields).difference(shown)
+        return unwanted.intersection([*self._store.fields, *self._store.vectors]) if "$meta" in shown else unwanted
 
     def _output_fields(self, given: Sequence[str] | None) -> list[str]:
         known = self._store.fields

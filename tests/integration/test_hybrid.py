@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answer_oracle import reciprocal_ranks
 from click.testing import CliRunner
 from fakes import FakeEncoder
 from pictures import picture
@@ -95,14 +96,12 @@ def expected(
 ) -> list[tuple[str, float]]:
     """The fused ranking, by the formula, of every row."""
     lists = {name: listed(name, row, where, depth) for name in names}
-    fused: dict[str, float] = dict.fromkeys((id_ for each in lists.values() for _, id_ in each), 0.0)
-    for name, ranked in lists.items():
-        if fusion == "rrf":
-            for score, id_ in ranked:
-                # float32 from Milvus: what is equal there is equal within a millionth here
-                rank = 1 + sum(other > score + 1e-6 for other, _ in ranked)
-                fused[id_] += WEIGHTS[name] / (k + rank)
-        else:
+    if fusion == "rrf":
+        by_id = [{id_: score for score, id_ in each} for each in lists.values()]
+        fused = reciprocal_ranks(by_id, [WEIGHTS[name] for name in names], k)
+    else:
+        fused = dict.fromkeys((id_ for each in lists.values() for _, id_ in each), 0.0)
+        for name in names:
             every = true_scores(METRICS[name], stored(name)[row], stored(name))
             scores = {id_: float(every[int(id_, 16)]) for id_ in fused}
             least, reach = 0.0, 1.0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answer_oracle import recommended, sigmoid, similarity
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from rows import id_of, numbered
@@ -58,34 +59,13 @@ def shop(backend_uri: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield opened
 
 
-def similarity(metric: str, rows: Vectors, example: Vectors) -> Any:
-    a, b = rows.astype(np.float64), example.astype(np.float64)
-    if metric == "L2":
-        return 1 - np.square(a - b).sum(1) / 2
-    return a @ b / np.linalg.norm(a, axis=1) / np.linalg.norm(b)
-
-
-def sigmoid(x: Any) -> Any:
-    return 0.5 * (1 + x / (1 + np.abs(x)))
-
-
 def expected(
     metric: str, strategy: str, positive: Sequence[int], negative: Sequence[int], where: Callable[[int], bool]
 ) -> list[tuple[str, float]]:
     """All rows by the strategy's own formula, computed on every row."""
     vectors = stored_vectors(unit=metric != "L2")
-    likes = [similarity(metric, vectors, vectors[i]) for i in positive]
-    dislikes = [similarity(metric, vectors, vectors[i]) for i in negative]
-    if strategy == "sum":
-        scores = np.sum(likes, axis=0) - np.sum(dislikes, axis=0) if dislikes else np.sum(likes, axis=0)
-    elif strategy == "best":
-        p = np.max(likes, axis=0)
-        n = np.max(dislikes, axis=0) if dislikes else np.full(ROWS, -np.inf)
-        scores = np.where(p > n, sigmoid(p), -sigmoid(np.where(np.isfinite(n), n, 0)))
-    else:
-        mean = vectors[list(positive)].mean(axis=0)
-        query = 2 * mean - vectors[list(negative)].mean(axis=0) if negative else mean
-        scores = similarity(metric, vectors, query)
+    pairs = [[(vectors[i], 1.0) for i in some] for some in (positive, negative)]
+    scores = recommended(metric, strategy, vectors, *pairs)
     given = {*positive, *negative}
     ranked = sorted((-float(scores[i]), id_of(i)) for i in range(ROWS) if i not in given and where(i))
     return [(id_, -less) for less, id_ in ranked]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answer_oracle import Unit, answered, check_units, units
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from milvus_rows import Vectors, definition
@@ -80,61 +81,11 @@ def filled(make: Callable[..., Store]) -> Filled:
     return Filled(store, rows, vectors)
 
 
-def oracle(filled: Filled, query: Vectors, **asked: Any) -> list[tuple[Any, list[str]]]:
-    """The units of the answer, each with its value and all of its ids, written as the docstring of afterwork says."""
-    scores = filled.vectors.astype(np.float64) @ query.astype(np.float64)
-    least = asked.get("where_rank", 0)
-    ranked = sorted(
-        (place for place, one in enumerate(filled.rows) if one.get("rank", 0) >= least),
-        key=lambda place: (-scores[place], filled.rows[place]["id"]),
-    )
-    if asked.get("min_score") is not None:
-        ranked = [place for place in ranked if scores[place] >= asked["min_score"]]
-    if asked.get("collapse") is not None or asked.get("diversity") or asked.get("order_by"):
-        ranked = ranked[: asked.get("candidates", 200)]
-    likes = filled.vectors.astype(np.float64) @ filled.vectors.T.astype(np.float64)
-    if (threshold := asked.get("collapse")) is not None:
-        kept: list[int] = []
-        for place in ranked:
-            if all(likes[place, other] < threshold for other in kept):
-                kept.append(place)
-        ranked = kept
-    names = asked.get("group_by") or ()
-    units: list[tuple[Any, list[int]]] = []
-    for place in ranked:
-        values = tuple(filled.rows[place][name] for name in names)
-        value = values if len(values) > 1 else values[0] if values else None
-        same = [unit for unit in units if names and unit[0] == value]
-        if not same:
-            units.append((value, [place]))
-        elif len(same[0][1]) < asked.get("group_size", 1):
-            same[0][1].append(place)
-    wanted = asked.get("offset", 0) + asked.get("limit", 10)
-    if diversity := asked.get("diversity"):
-        left, chosen = list(units), list[tuple[Any, list[int]]]()
-        while left and len(chosen) < wanted:
-            gains = [
-                (1 - diversity) * scores[unit[1][0]]
-                - diversity * max((likes[unit[1][0], other[1][0]] for other in chosen), default=0)
-                for unit in left
-            ]
-            chosen.append(left.pop(int(np.argmax(gains))))
-        units = chosen
-    if order := asked.get("order_by"):
-        name = order.removeprefix("-")
-        units.sort(key=lambda unit: filled.rows[unit[1][0]][name], reverse=order.startswith("-"))
-    return [
-        (value, [filled.rows[place]["id"] for place in places])
-        for value, places in units[asked.get("offset", 0) : wanted]
-    ]
-
-
-def units(answer: Answer) -> list[tuple[Any, list[str]]]:
-    if answer.request.options["group_by"]:
-        assert [hit for group in answer.groups for hit in group.hits] == list(answer)
-        return [(group.value, [hit.id for hit in group.hits]) for group in answer.groups]
-    assert answer.groups == ()
-    return [(None, [hit.id]) for hit in answer]
+def oracle(filled: Filled, query: Vectors, **asked: Any) -> list[Unit]:
+    wide = filled.vectors.astype(np.float64)
+    least = asked.pop("where_rank", 0)
+    among = [place for place, one in enumerate(filled.rows) if one.get("rank", 0) >= least]
+    return answered(filled.rows, wide @ query.astype(np.float64), wide @ wide.T, among=among, **asked)
 
 
 def check(filled: Filled, query: Vectors, asked: dict[str, Any]) -> Answer:
@@ -142,13 +93,7 @@ def check(filled: Filled, query: Vectors, asked: dict[str, Any]) -> Answer:
     if asked.get("where_rank"):
         options["where"] = f"rank >= {asked['where_rank']}"
     answer = filled.ask(query, **options)
-    expected, got = oracle(filled, query, **asked), units(answer)
-    if asked.get("group_by") and not asked.get("strict_group_size"):
-        # the best hits are those of all rows; the others are the next ones, as many as were seen
-        assert [(value, ids[0]) for value, ids in got] == [(value, ids[0]) for value, ids in expected]
-        assert all(ids == full[: len(ids)] for (_, ids), (_, full) in zip(got, expected, strict=True))
-    else:
-        assert got == expected
+    check_units(units(answer), oracle(filled, query, **asked), asked)
     scores = dict(zip([one["id"] for one in filled.rows], filled.vectors @ query, strict=True))
     assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-6) for hit in answer)
     assert all("vector" not in hit.fields for hit in answer)
@@ -298,6 +243,15 @@ def test_fields_that_are_needed_but_not_asked_for_are_not_given(filled: Filled) 
     assert [set(hit.fields) for hit in answer] == [{"liked"}] * 4
     answer = filled.ask(quarters(1, 1)[0], limit=2, collapse=0.9, output_fields=["vector"])
     assert [hit.fields["vector"].shape for hit in answer] == [(DIM,)] * 2
+
+
+@pytest.mark.parametrize("asked", [{"facet": ["brand"]}, {"group_by": ["brand"]}])
+def test_a_key_of_the_dynamic_field_that_is_needed_is_still_given(filled: Filled, asked: dict[str, Any]) -> None:
+    """Where all fields come, as they do if none is named."""
+    brands = {one["id"]: one["brand"] for one in filled.rows}
+    answer = filled.ask(quarters(1, 1)[0], limit=3, **asked)
+    assert [hit.fields["brand"] for hit in answer] == [brands[hit.id] for hit in answer]
+    assert all("brand" not in hit.fields for hit in filled.ask(quarters(1, 1)[0], output_fields=["rank"], **asked))
 
 
 @pytest.mark.parametrize("names", [["shop"], ["shop", "liked"]])
