@@ -36,6 +36,8 @@ class FieldSection(Section):
     """An INT64 that holds Unix milliseconds; it accepts and is filtered by dates in every form."""
     bm25: bool = False
     """A VARCHAR whose words are searched for, ranked by BM25: `imgvec.Words`."""
+    match: bool = False
+    """A VARCHAR whose words filters look for: `field("caption").has_any_word("dog beach")`."""
     from_image: str | tuple[str, ...] | None = None
     """Filled from the image if the metadata has no value, by the first of these that has one: `taken_at` is EXIF
     DateTimeOriginal in Unix ms; of a VARCHAR, `caption` is what the file says of its picture in EXIF, IPTC, XMP or PNG
@@ -74,6 +76,8 @@ class FieldSection(Section):
                 raise ValueError(f"from_image: {each} is only for a field of type {IMAGE_PARTS[each]}")
         if self.bm25 and (self.type != "VARCHAR" or self.nullable):
             raise ValueError('bm25 is only for a VARCHAR that is not nullable: give it a default, such as ""')
+        if self.match and self.type != "VARCHAR":
+            raise ValueError("match is only for a VARCHAR")
         self._check_index()
         return self
 

@@ -29,6 +29,8 @@ What a filter means, on every backend:
 What a backend cannot say, or says wrongly, is refused by name (`UnsupportedByBackend`) before anything is sent:
 
     has_infix, has_suffix          not on Milvus 2.3; nowhere for text with %, _ or a backslash
+    has_any_word, has_all_words    only of fields with `match: true`, which Milvus Lite has, and servers from 2.5
+    has_phrase                     of the same fields, on servers from 2.5.17
     % (remainders)                 not on Milvus Lite; nowhere of INT64, which Milvus 2.3 takes through 64-bit floats
     length() of a list in JSON     not on Milvus Lite, where only whole fields and dynamic keys have one
     length() > 256 and such        not on a server, which has the length of a list by == and != only

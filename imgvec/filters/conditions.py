@@ -123,3 +123,32 @@ def infix(operand: Operand, path: Path, text: str, dialect: Dialect, *, at_end: 
         loose = text_literal(pattern + "\n")
         found = f"({operand.text} like {text_literal(pattern)} and not ({operand.text} like {loose}))"
     return guarded(operand, (text,), f"not {found}") if negated else found
+
+
+def words(operand: Operand, path: Path, text: str, dialect: Dialect, *, every: bool, negated: bool) -> Condition:
+    """Whether the text has one of the words, or `every` one.
+
+    `text_match` looks for any of the words that it is given (https://milvus.io/docs/keyword-match.md).
+    """
+    _require_words(operand, path, "text_match", dialect)
+    parts = [f"text_match({operand.text}, {text_literal(each)})" for each in (text.split() if every else [text])]
+    return _with_words(operand, parts[0] if len(parts) == 1 else f"({' and '.join(parts)})", negated)
+
+
+def phrase(operand: Operand, path: Path, text: str, slop: int, dialect: Dialect, *, negated: bool) -> Condition:
+    """Whether the text has the words one after the other (https://milvus.io/docs/phrase-match.md)."""
+    _require_words(operand, path, "phrase_match", dialect)
+    further = f", {slop}" if slop else ""
+    return _with_words(operand, f"phrase_match({operand.text}, {text_literal(text)}{further})", negated)
+
+
+def _require_words(operand: Operand, path: Path, function: str, dialect: Dialect) -> None:
+    if operand.type != "VARCHAR" or operand.open:
+        raise FilterError(f"{path} holds {operand.type}, but a search for words needs a field of text")
+    dialect.check_function(function, str(path))
+    if not operand.match:
+        raise FilterError(f"{path}: Milvus looks for words only in a field that is declared with match: true")
+
+
+def _with_words(operand: Operand, found: str, negated: bool) -> str:
+    return guarded(operand, ("",), f"not {found}") if negated else found

@@ -17,7 +17,7 @@ LITE_FUNCTIONS = frozenset({"text_match", "st_contains", "st_within", "st_inters
 SINCE: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         "text_match": (2, 5),
-        "phrase_match": (2, 6),
+        "phrase_match": (2, 5, 17),
         "random_sample": (2, 6),
         **{f"st_{act}": (2, 6, 4) for act in ("equals", "touches", "overlaps", "crosses", "contains", "intersects")},
         **{f"st_{act}": (2, 6, 4) for act in ("within", "dwithin", "isvalid")},
@@ -47,6 +47,12 @@ class Dialect:
     """`array_length(x) > 2`; 2.3 compares lengths, as all that is computed, by `==` and `!=` alone."""
     json_length: bool = False
     """`array_length` of a key of JSON, and of a dynamic key that needs quotes."""
+
+    def check_function(self, name: str, place: str) -> None:
+        """Refuse a function that the backend does not have, with the release of Milvus that brought it."""
+        if name not in self.functions:
+            since = f", which Milvus has from {'.'.join(map(str, SINCE[name]))}" if name in SINCE else ""
+            raise self.refusal(f"no {name} ({place}){since}")
 
     def refusal(self, lacks: str) -> UnsupportedByBackend:
         """The error for what it lacks."""

@@ -94,6 +94,30 @@ class Infix(Filter):
 
 
 @dataclass(frozen=True, repr=False)
+class HasWords(Filter):
+    """Text that has one of the words of `text`; where `every`, each of them."""
+
+    path: Path
+    text: str
+    every: bool
+
+    def __repr__(self) -> str:
+        return f"{self.path}.has_{'all_words' if self.every else 'any_word'}({self.text!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class HasPhrase(Filter):
+    """Text that has the words of `text` one after the other, moved by `slop` places in all."""
+
+    path: Path
+    text: str
+    slop: int
+
+    def __repr__(self) -> str:
+        return f"{self.path}.has_phrase({self.text!r}, slop={self.slop})"
+
+
+@dataclass(frozen=True, repr=False)
 class CompareFields(Filter):
     path: Path
     operator: Operator

@@ -36,7 +36,7 @@ class FieldType:
     `type` is BOOL, INT8, INT16, INT32, INT64, FLOAT, DOUBLE, VARCHAR, JSON or ARRAY, and `element` the type of an
     ARRAY's elements. `max_length` (of VARCHAR) is carried for those who read a field's type; a filter may ask for
     longer text, which no row has. An INT64 of the `format` unix_ms holds dates, and is asked for them; `unknown` is the
-    number in it that stands for none.
+    number in it that stands for none. `match` says that Milvus looks for words in a VARCHAR.
     """
 
     type: str
@@ -45,6 +45,7 @@ class FieldType:
     max_length: int | None = None
     format: str | None = None
     unknown: int | None = None
+    match: bool = False
 
     @property
     def is_date(self) -> bool:
@@ -82,6 +83,8 @@ class Operand:
     element: str | None = None
     date: FieldType | None = None
     """The field, where it holds dates."""
+    match: bool = False
+    """Milvus looks for words in it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ class Fields:
         text = path.name + _subscripts(path.keys)
         if not path.keys:
             date = declared if declared.is_date else None
-            return Operand(text, declared.type, declared.nullable, element=declared.element, date=date)
+            return Operand(
+                text, declared.type, declared.nullable, element=declared.element, date=date, match=declared.match
+            )
         if declared.type == "JSON":
             return Operand(text, "JSON", open=True)
         if declared.type == "ARRAY" and len(path.keys) == 1 and isinstance(path.keys[0], int):

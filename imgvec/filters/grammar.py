@@ -148,8 +148,7 @@ class _Shape:
     def _named(self, token: Token) -> None:
         self._at += 1
         if self._word == "(":
-            if token.text.lower() not in self._dialect.functions:
-                raise self._dialect.refusal(f"no {token.text.lower()} (column {token.column})")
+            self._dialect.check_function(token.text.lower(), f"column {token.column}")
             self._items("(", ")")
         while self._word == "[":
             self._at += 1

@@ -13,6 +13,8 @@ from imgvec.filters.expressions import (
     CompareFields,
     Contains,
     Filter,
+    HasPhrase,
+    HasWords,
     Infix,
     Member,
     Null,
@@ -72,6 +74,27 @@ class Field(Arithmetic):
         """The text has `text` in it, taken literally; where `has_suffix` works."""
         return self._infix(text, at_end=False)
 
+    def has_any_word(self, text: str) -> Filter:
+        """The text has one of the words of `text`, as Milvus's analyzer cuts them; of a field with `match: true`.
+
+        On Milvus Lite and servers from 2.5. Words are compared without regard to case.
+        """
+        return HasWords(self._path, self._words(text, "has_any_word"), every=False)
+
+    def has_all_words(self, text: str) -> Filter:
+        """The text has each of the words of `text`, which spaces part; where `has_any_word` works."""
+        return HasWords(self._path, self._words(text, "has_all_words"), every=True)
+
+    def has_phrase(self, text: str, *, slop: int = 0) -> Filter:
+        """The text has the words of `text` one after the other; of a field with `match: true`, from Milvus 2.5.17.
+
+        `slop` is how many places the words may be moved by in all: 1 lets one other word stand between two, 2 lets
+        them change places.
+        """
+        if isinstance(slop, bool) or not isinstance(slop, int) or not 0 <= slop < 2**32:
+            raise FilterError(f"{self}.has_phrase: slop is a number of places from 0, not {slop!r}")
+        return HasPhrase(self._path, self._words(text, "has_phrase"), slop)
+
     def is_null(self) -> Filter:
         """There is no value: null, or no such key in the JSON or the dynamic field."""
         return Null(self._path)
@@ -114,6 +137,11 @@ class Field(Arithmetic):
         if not isinstance(text, str):
             raise FilterError(f"{self}.has_{'suffix' if at_end else 'infix'} takes text, not {text!r}")
         return Infix(self._path, text, at_end)
+
+    def _words(self, text: str, method: str) -> str:
+        if not isinstance(text, str) or not text.strip():
+            raise FilterError(f"{self}.{method} takes words, not {text!r}")
+        return text
 
     def _scalars(self, values: Iterable[object]) -> tuple[Scalar, ...]:
         return tuple(self._scalar(value) for value in self._listed(values))

@@ -26,6 +26,8 @@ from imgvec.filters.expressions import (
     Computed,
     Contains,
     Filter,
+    HasPhrase,
+    HasWords,
     Infix,
     Length,
     Member,
@@ -106,6 +108,10 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> C
             return _contains(fields.operand(path), path, values, every, negated)
         case Infix(path, text, at_end):
             return conditions.infix(fields.operand(path), path, text, fields.dialect, at_end=at_end, negated=negated)
+        case HasWords(path, text, every):
+            return conditions.words(fields.operand(path), path, text, fields.dialect, every=every, negated=negated)
+        case HasPhrase(path, text, slop):
+            return conditions.phrase(fields.operand(path), path, text, slop, fields.dialect, negated=negated)
         case CompareFields(path, operator, other):
             same = _OPPOSITE[operator] if negated else operator
             return conditions.of_fields(fields.operand(path), path, same, fields.operand(other), other)

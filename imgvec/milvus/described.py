@@ -220,4 +220,5 @@ def _field_type(described: Mapping[str, Any], format: str | None = None, unknown
         max_length=int(length) if length is not None else None,
         format=format,
         unknown=unknown,
+        match=str(described["params"].get("enable_match", "")).lower() == "true",
     )

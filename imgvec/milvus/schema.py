@@ -88,6 +88,10 @@ def check(
     )
     for name, each in definition.vector_fields.items():
         _plan_vector(name, each, backend, device, dim if name == VECTOR else dims.get(name))
+    matched = [name for name, declared in definition.fields.items() if declared.match]
+    if matched and "text_match" not in backend.dialect.functions:
+        had = "no search for words in text, which Milvus has from 2.5"
+        raise backend.refusal(f"{had}: leave match out of {', '.join(matched)}")
     for name, declared in definition.fields.items():
         if declared.nullable and not backend.nullable:
             raise backend.refusal(f"no nullable fields: give {name} a default instead")
@@ -241,8 +245,10 @@ def _field_options(name: str, declared: FieldSection, partition_key: str | None)
         options |= {"element_type": DataType[declared.element_type], "max_capacity": declared.capacity}
     if declared.nullable:
         options["nullable"] = True
-    if declared.bm25:
+    if declared.bm25 or declared.match:
         options["enable_analyzer"] = True
+    if declared.match:
+        options["enable_match"] = True
     if name == partition_key:
         options["is_partition_key"] = True
     return options

@@ -21,7 +21,7 @@ from rows import id_of, numbered
 import imgvec
 from imgvec import Hybrid, ImageCollection, Part, StoredId, Words, field
 from imgvec.cli import main
-from imgvec.errors import QueryError
+from imgvec.errors import FilterError, QueryError, UnsupportedByBackend
 from imgvec.indexes.scores import true_scores
 from imgvec.vectors import Vectors
 
@@ -30,7 +30,7 @@ WORDS = [f"w{i}" for i in range(30)]
 DEFINITION: dict[str, Any] = {
     "encoder": {"model": "fake"},
     "fields": {
-        "caption": {"type": "VARCHAR", "max_length": 500, "default": "", "bm25": True},
+        "caption": {"type": "VARCHAR", "max_length": 500, "default": "", "bm25": True, "match": True},
         "album": {"type": "VARCHAR", "default": ""},
     },
     "index": {"cpu": {"type": "FLAT"}},
@@ -96,6 +96,27 @@ def by_words(photos: ImageCollection, words: str, **options: Any) -> dict[str, f
 def test_scores_are_bm25s(photos: ImageCollection) -> None:
     for words in ("w1", "W1 w2 w29", "w3 nothing", "nothing at all"):
         assert by_words(photos, words) == pytest.approx(bm25(captions(), words), abs=1e-4)
+
+
+def test_words_filter(photos: ImageCollection) -> None:
+    """Without regard to case, and no part of a word is one."""
+    texts = {id_: set(text.split()) for id_, text in captions().items()}
+    caption = field("caption")
+    for where, holds in (
+        (caption.has_any_word("W1 w29 nothing"), lambda had: bool(had & {"w1", "w29"})),
+        (caption.has_all_words(" w1  W2"), lambda had: {"w1", "w2"} <= had),
+        (~caption.has_any_word("w1 w2"), lambda had: not had & {"w1", "w2"}),
+        (caption.has_any_word("w"), lambda had: False),
+        (
+            (caption.has_any_word("w3") | caption.has_all_words("w4")) & ~caption.has_any_word("w5"),
+            lambda had: bool(had & {"w3", "w4"}) and "w5" not in had,
+        ),
+    ):
+        assert photos.count(where) == sum(map(holds, texts.values())), where
+    with pytest.raises(UnsupportedByBackend, match=r"no phrase_match .*, which Milvus has from 2\.5\.17"):
+        photos.count(caption.has_phrase("w1 w2"))
+    with pytest.raises(FilterError, match="declared with match: true"):
+        photos.count(field("album").has_any_word("hills"))
 
 
 def test_a_filter_changes_which_rows_come_and_not_their_scores(photos: ImageCollection) -> None:

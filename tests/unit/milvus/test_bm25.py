@@ -20,6 +20,7 @@ from imgvec.store import NearestOf
 from imgvec.stored import Found, Nearest
 
 CAPTION = {"type": "VARCHAR", "default": "", "bm25": True}
+MATCHED = {"bm25": False, "match": True}
 TEXTURE = {"texture": {"encoder": {"model": "fake"}}}
 
 
@@ -45,6 +46,21 @@ def test_the_schema_has_a_function_that_keeps_the_words(version: str) -> None:
     assert [each.field for each in plan.vector_indexes] == [VECTOR]
 
 
+@pytest.mark.parametrize("version", ["v2.3.5", "v2.4.24"])
+def test_before_2_5_text_that_is_searched_for_words_is_refused_by_name(version: str) -> None:
+    said = r"has no search for words in text, which Milvus has from 2.5: leave match out of caption"
+    with pytest.raises(UnsupportedByBackend, match=said):
+        schema.check(definition(MATCHED), capabilities(version))
+
+
+@pytest.mark.parametrize("version", ["milvus_lite-3.2.2", "v2.5.0", "v2.6.24"])
+def test_text_that_is_searched_for_words_is_analyzed(version: str) -> None:
+    plan = schema.plan(definition(MATCHED), capabilities(version), dim=4, description="{}")
+    assert plan.schema.functions == []
+    params = {each.name: each.params for each in plan.schema.fields}["caption"]
+    assert (params["enable_analyzer"], params["enable_match"]) == (True, True)
+
+
 def test_words_count_as_one_of_the_vector_fields_that_milvus_takes() -> None:
     more = {name: {"encoder": {"model": "fake"}} for name in ("a", "b", "c")}
     schema.check(definition(vectors={"a": more["a"], "b": more["b"]}), capabilities("v2.6.24"))
@@ -56,6 +72,7 @@ def test_words_count_as_one_of_the_vector_fields_that_milvus_takes() -> None:
     ("caption", "more", "problem"),
     [
         ({"type": "INT64", "default": 0}, {}, "bm25 is only for a VARCHAR"),
+        ({"type": "INT64", "default": 0, **MATCHED}, {}, "match is only for a VARCHAR"),
         ({"default": None, "nullable": True}, {}, "not nullable: give it a default"),
         ({}, {"fields": {"caption_bm25": {"type": "INT64", "default": 0}}}, "kept in a field caption_bm25"),
         ({}, {"vectors": {"caption_bm25": TEXTURE["texture"]}}, "kept in a field caption_bm25"),
