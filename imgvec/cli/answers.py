@@ -122,6 +122,8 @@ def _print_csv(rows: Sequence[Row], before: Sequence[str]) -> None:
 
 
 def _print_table(answer: Sequence[Hit], kinds: Kinds, group_by: Sequence[str] = ()) -> None:
+    if not answer:
+        return
     grouped = [name for name in group_by if name not in ("id", "uri", "score")]
     dated = [name for name, kind in kinds.items() if kind.is_date and name != "ingested_at"]
     named = [*dict.fromkeys([*grouped, *dated])]

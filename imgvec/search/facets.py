@@ -31,7 +31,7 @@ class Facet:
     """Rows or hits that were counted."""
 
     def __str__(self) -> str:
-        values = ", ".join(f"{value} {number:,}" for value, number in self.counts.items())
+        values = ", ".join(f"{value} {number:,}" for value, number in self.counts.items()) or "no value"
         return f"{values} (of {counted(self.total, 'matching row' if self.over == 'rows' else 'hit')})"
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes import FakeStore
 
@@ -40,6 +42,7 @@ def test_hits_are_counted_by_their_fields() -> None:
     [(name, facet)] = of_hits(["album"], hits).items()
     assert (name, facet) == ("album", Facet({"x": 2, "y": 1}, "hits", 3))
     assert str(facet) == "x 2, y 1 (of 3 hits)"
+    assert str(replace(facet, counts={})) == "no value (of 3 hits)"
     assert facet.to_dict() == {
         "counts": [{"value": "x", "count": 2}, {"value": "y", "count": 1}], "over": "hits", "total": 3
     }  # fmt: skip
