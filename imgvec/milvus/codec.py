@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgvec.vectors import Vectors
+from imgvec.vectors import UNIT_TOLERANCE, Vectors
 
 INT8_SCALE = 127.0
 """A unit vector's elements, -1 to 1, as an INT8_VECTOR's."""
+_LARGEST = {"FLOAT16_VECTOR": 65504.0, "INT8_VECTOR": 1 + UNIT_TOLERANCE}
+"""What an element may be at most, before it is scaled; larger ones would become infinite, or be cut short."""
+
+
+def problem(vectors: Vectors, vector_type: str) -> str | None:
+    """Why vectors of that type cannot hold these numbers, all of them finite; None where they can."""
+    largest = _LARGEST.get(vector_type)
+    if largest is None or not vectors.size or -largest <= vectors.min() <= vectors.max() <= largest:
+        return None
+    beyond = np.abs(vectors).max(axis=1)
+    first = int(np.argmax(beyond > largest))
+    return f"vector {first} has an element of size {beyond[first]:.4g}: {vector_type} holds {round(largest):,} at most"
 
 
 def to_rows(vectors: Vectors, vector_type: str) -> Sequence[Any]:

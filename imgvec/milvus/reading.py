@@ -78,7 +78,8 @@ class Reader:
         """`Store.search`."""
         check_keywords(asked)
         searching = self._by(asked.get("vector", VECTOR))
-        if wrong := query_problem(vectors, searching.field.dim):
+        field = searching.field
+        if wrong := query_problem(vectors, field.dim) or codec.problem(vectors, field.vector_type):
             raise QueryError(wrong)
         if asked.get("thorough") and len(vectors):
             searching.sent(asked)  # what is wrong with the search's own parameters is said in any case

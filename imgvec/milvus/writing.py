@@ -71,7 +71,7 @@ def vectors_problem(rows: int, vectors: Mapping[str, Vectors], schema: Schema) -
         return f"each row has the further vectors {', '.join(schema.further)}: {', '.join(missing)} missing"
     for name, each in vectors.items():
         field = schema.vector(name)
-        if wrong := problem(each, field.dim, unit=field.unit):
+        if wrong := problem(each, field.dim, unit=field.unit) or codec.problem(each, field.vector_type):
             return wrong if name == VECTOR else f"{name}: {wrong}"
     return None
 

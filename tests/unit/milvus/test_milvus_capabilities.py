@@ -40,7 +40,7 @@ def test_a_server_has_what_came_with_its_version() -> None:
     assert "DISKANN" in capabilities("v2.3.5").index_types
     assert OLD.scalar_indexes == {"STL_SORT", "Trie"}
     assert {"FLOAT16_VECTOR", "BFLOAT16_VECTOR"} <= NEW.vector_types
-    assert "FLOAT16_VECTOR" not in OLD.vector_types  # 2.3.5 takes it without a word and cannot search it
+    assert "FLOAT16_VECTOR" not in OLD.vector_types  # 2.3.5 takes it without a word, and searches it in freed memory
     assert (OLD.nullable, NEW.nullable) == (False, True)
 
 
@@ -104,6 +104,13 @@ def test_auto_is_the_best_scalar_index_there_is(backend: Capabilities, field_typ
 REFUSED = [
     (LITE, {"vector": {"type": "FLOAT16_VECTOR"}}, "no FLOAT16_VECTOR: it accepts FLOAT_VECTOR"),
     (LITE, {"index": {"cpu": {"type": "IVF_PQ", "params": {"m": 4}}}}, "no index type IVF_PQ: it accepts AUTOINDEX"),
+    (
+        OLD,
+        {"vector": {"type": "FLOAT16_VECTOR"}, "index": {"cpu": {"type": "FLAT"}}},
+        "2.3.5 has no FLOAT16_VECTOR: it accepts FLOAT_VECTOR$",
+    ),
+    (OLD, {"vector": {"type": "BFLOAT16_VECTOR"}}, "no BFLOAT16_VECTOR: it accepts FLOAT_VECTOR$"),
+    (OLD, {"vector": {"type": "INT8_VECTOR"}}, "no INT8_VECTOR: it accepts FLOAT_VECTOR$"),
     (OLD, {"index": {"cpu": {"type": "HNSW_SQ"}}}, "no index type HNSW_SQ: it accepts .*SCANN"),
     (OLD, {"fields": {"f": {"type": "INT64", "nullable": True}}}, "no nullable fields: give f a default"),
     (

@@ -33,6 +33,26 @@ def test_each_type_is_read_back_within_its_precision(vector_type: str, error: fl
         assert np.abs(read - original).max() <= error + 1e-7
 
 
+@pytest.mark.parametrize(
+    ("vector_type", "element", "says"),
+    [
+        ("FLOAT16_VECTOR", 65504.0, None),
+        ("FLOAT16_VECTOR", -70_000.0, "vector 1 has an element of size 7e+04: FLOAT16_VECTOR holds 65,504 at most"),
+        ("INT8_VECTOR", 1.0005, None),
+        ("INT8_VECTOR", 1.5, "vector 1 has an element of size 1.5: INT8_VECTOR holds 1 at most"),
+        ("BFLOAT16_VECTOR", 1e18, None),
+        ("FLOAT_VECTOR", 1e18, None),
+    ],
+)
+def test_numbers_too_large_for_a_type_are_named(vector_type: str, element: float, says: str | None) -> None:
+    vectors = unit(3, 8)
+    vectors[1, 2] = element
+    assert codec.problem(vectors, vector_type) == says
+    if says is None:
+        assert np.isfinite([codec.from_row([row], vector_type) for row in codec.to_query(vectors, vector_type)]).all()
+    assert codec.problem(vectors[:0], vector_type) is None
+
+
 @given(st.floats(min_value=2.0**-100, max_value=1.0, width=32))
 def test_bfloat16_rounds_to_the_nearest(value: float) -> None:
     array = np.array([[value]], np.float32)

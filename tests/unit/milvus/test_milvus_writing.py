@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymilvus.exceptions import MilvusException
 
-from imgvec.errors import WriteFailed
+from imgvec.errors import QueryError, WriteFailed
 from imgvec.filters import FieldType
 from imgvec.milvus import writing
 from imgvec.milvus.capabilities import capabilities
@@ -64,6 +64,22 @@ def store(client: Client) -> Store:
 
 def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.tile(np.array([1, 0], np.float32), (count, 1))
+
+
+def test_a_number_that_float16_does_not_hold_is_refused_and_not_stored_as_infinite() -> None:
+    client = Client()
+    halves = Store(
+        Link(client, "http://nowhere", capabilities("v2.6.4")),  # type: ignore[arg-type]
+        replace(SCHEMA, vector_type="FLOAT16_VECTOR", metric_type="L2"),
+    )
+    large = vectors(2)
+    large[1, 0] = 1e5
+    says = r"vector 1 has an element of size 1e\+05: FLOAT16_VECTOR holds 65,504 at most"
+    with pytest.raises(WriteFailed, match=says):
+        halves.upsert([{"id": "a", "text": "t"}, {"id": "b", "text": "t"}], large)
+    assert client.calls == []
+    with pytest.raises(QueryError, match=says):
+        halves.search(large, limit=1)
 
 
 @pytest.mark.parametrize(
