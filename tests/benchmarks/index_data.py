@@ -56,17 +56,10 @@ def vectors(rows: int) -> Vectors:
 
 
 def whitened(made: Vectors) -> Vectors:
-    """(n, 384) unit vectors of the DINOv2 ViT-S as (n, 256) ones whose directions vary more alike.
+    """(n, 384) unit vectors of the DINOv2 ViT-S as the (n, 256) of a new collection: behind the map for classes."""
+    from imgvec.encoders.purposes import shipped
 
-    PCA of a thousand other photos' vectors with eigenvalues^-1/4 and shrinkage: IMGVEC_TEST_DATA's moments.
-    """
-    with np.load(Path(os.environ["IMGVEC_TEST_DATA"]) / "dinov2s11_moments.npz") as moments:
-        named = dict(moments)
-    mean, covariance = (named[key].astype(np.float64) for key in ("mean", "covariance"))
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
-    kept = np.argsort(eigenvalues)[::-1][:256]
-    scale = (eigenvalues[kept] + 0.1 * eigenvalues[kept].mean()) ** 0.25
-    return unit(((made - mean) @ (eigenvectors[:, kept] / scale)).astype(np.float32))
+    return unit(shipped("dinov2-small-11/classes")(made))
 
 
 def crops(cache: Path, each: int = 62) -> Vectors:

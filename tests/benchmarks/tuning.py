@@ -4,14 +4,15 @@
                                       [--types …] [--targets 0.90,0.95,0.99] [--rows 40000] [--fresh 8000] [--carried N]
                                       [--no-stored]
 
-Three sets of real vectors from IMGVEC_TEST_DATA: CIFAR-10's (384 dimensions), the same whitened (256), and 44,206
-crops of the clothing photos (384; encoded first, some minutes, and kept in FILE.npy). `--rows` random ones of each are
-stored, and `--fresh` others (the 4,206 that are left of the crops) are neither stored nor seen by `tune`, which has its
-default queries: 2,000 stored rows, left out of a copy. For each index type and target: what was chosen, the recall and
-the lower bound that were declared, and the recall of the fresh queries on the collection's own index. The last two
-columns are what stored rows searched as they are would have chosen, as imgvec 0.1.0 did, and what fresh queries find
-with that; `--no-stored` leaves them out. `--carried N` has tune copy N rows only and carry over what it learned, as it
-does above 100,000 rows.
+Three sets of real vectors from IMGVEC_TEST_DATA: CIFAR-10's (384 dimensions); the same whitened, behind the map for
+classes that comes with imgvec (256); and 44,206 crops of the clothing photos (384; encoded first, some minutes, and
+kept in FILE.npy). `--rows` random ones of each are stored, and `--fresh` others (the 4,206 that are left of the crops)
+are neither stored nor seen by `tune`, which has its default queries: 2,000 stored rows, left out of a copy.
+
+For each index type and target: what was chosen, the recall and the lower bound that were declared, and the recall of
+the fresh queries on the collection's own index. The last two columns are what stored rows searched as they are would
+have chosen, as imgvec 0.1.0 did, and what fresh queries find with that; `--no-stored` leaves them out. `--carried N`
+has tune copy N rows only and carry over what it learned, as it does above 100,000 rows.
 
 Exit status 1 where fewer than 95 % of the declared bounds hold, or where a fresh recall is more than 0.01 below its
 target.
