@@ -185,7 +185,9 @@ class Order:
 
         def has(unit: tuple[Any, list[Found]]) -> bool:
             value = unit[1][0].fields.get(self.field)
-            return value is not None and not (self.kind.is_date and value == self.kind.unknown)
+            if value is None or value != value:
+                return False
+            return not (self.kind.is_date and value == self.kind.unknown)
 
         known = sorted(filter(has, units), key=lambda unit: unit[1][0].fields[self.field], reverse=self.descending)
         return [*known, *(unit for unit in units if not has(unit))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def _counts(seen: Iterable[tuple[str, Any]]) -> dict[Any, int]:
 
 
 def _values(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, float) and math.isnan(value):
+        return (None,)  # somebody else has written it
     if isinstance(value, str | int | float | None):
         return (value,)
     if isinstance(value, Sequence) and all(isinstance(each, str | int | float) for each in value):

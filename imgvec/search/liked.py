@@ -39,12 +39,14 @@ def liked(file: str | Path, store: Reads, on_notice: Callable[[str], object] | N
     table = Path(os.path.abspath(at_home(file)))  # noqa: PTH100 - resolve() would follow links
     ids: dict[str, float] = {}
     paths: dict[str, float] = {}
+    rows = 0
     for line, row in table_rows(table, (*_IDS, *PATH_COLUMNS), fail):
         if isinstance(row, str):
             fail(str(table), line, row)
         id_, path = column_of(row, _IDS), column_of(row, PATH_COLUMNS)
         if id_ is None and path is None:
             fail(str(table), line, "neither an id nor a path")
+        rows += 1
         if weight := _weight(row, str(table), line):
             named, name = (ids, row[id_]) if id_ is not None else (paths, row[str(path)])
             named[str(name)] = named.get(str(name), 0.0) + weight
@@ -61,6 +63,8 @@ def liked(file: str | Path, store: Reads, on_notice: Callable[[str], object] | N
         else:
             lacking.append(path)
     found = [(form, weight) for form, weight in found if weight]
+    if not found and rows and not lacking:
+        raise QueryError(f"the weights in {table} are 0, or cancel out: nothing is liked or disliked")
     if not found:
         raise QueryError(f"{table} names nothing that {store.name!r} has")
     if lacking and on_notice:
@@ -89,7 +93,7 @@ def _weight(row: Mapping[str, Any], where: str, line: int) -> float:
     if column is not None:
         try:
             weight = float(row[column])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             weight = math.nan
         if not math.isfinite(weight):
             fail(where, line, f"{column} must be a number, not {row[column]!r}")

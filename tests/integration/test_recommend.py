@@ -281,9 +281,14 @@ def test_a_table_of_what_somebody_likes(shop: ImageCollection, tmp_path: Path) -
         ([{"id": id_of(1), "weight": "inf"}], SourceError, "weight must be a number"),
         ([{"id": id_of(1), "like": "perhaps"}], SourceError, "like must be yes or no, not 'perhaps'"),
         ([{"id": "", "path": "", "like": "1"}], SourceError, "neither an id nor a path"),
+        ([{"id": id_of(1), "weight": 0}], QueryError, "the weights in .* are 0, or cancel out"),
+        ([{"id": id_of(1), "like": 1}, {"id": id_of(1), "like": 0}], QueryError, "are 0, or cancel out"),
     ):
         with pytest.raises(kind, match=says):
             by(rows)
+    lines.write_text(f'{{"id": "{id_of(1)}", "weight": 1{"0" * 400}}}\n')
+    with pytest.raises(SourceError, match=r"liked\.jsonl:1: weight must be a number"):
+        imgvec.recommend(shop, user=lines)
 
 
 def test_a_shop_recommends_to_a_user(

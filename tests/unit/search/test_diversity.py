@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,10 @@ def test_an_unknown_date_comes_last_in_either_order() -> None:
 
     assert order("taken_at") == ["5", "5", "6", "7", "0", "None"]
     assert order("-taken_at") == ["7", "6", "5", "5", "0", "None"]
+
+
+def test_what_is_no_number_comes_last_and_orders_nothing_else() -> None:
+    units = [(None, [Found(str(price), 0, 0, {"price": price})]) for price in (5.0, math.nan, 1.0, math.inf, 3.0)]
+    for by, expected in (("price", ["1.0", "3.0", "5.0", "inf"]), ("-price", ["inf", "5.0", "3.0", "1.0"])):
+        order = Order.of(by, {"price": FieldType("DOUBLE")})
+        assert [members[0].id for _, members in order.sorted(units)] == [*expected, "nan"]

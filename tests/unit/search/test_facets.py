@@ -48,6 +48,11 @@ def test_hits_are_counted_by_their_fields() -> None:
     }  # fmt: skip
 
 
+def test_numbers_that_are_none_are_counted_as_missing() -> None:
+    hits = [Found(str(place), 1, 1, {"price": price}) for place, price in enumerate([float("nan"), float("nan"), 2.0])]
+    assert of_hits(["price"], hits)["price"].counts == {None: 2, 2.0: 1}
+
+
 def test_what_is_not_counted() -> None:
     with pytest.raises(OptionError, match="'exif' holds JSON"):
         check_facets(["exif"], store())
