@@ -14,7 +14,7 @@ for all, so that all steps are used and cosines stay. Bits are the signs; those 
 first, 100 and 500, are ranked again by their float32 vectors, which lie in a file here.
 
 imgvec refuses float16 on Milvus 2.3.5, which searches it in memory that it has freed. `--float16 N` shows that: N rows
-are written and searched for by pymilvus all the same, last, since from some thousand rows on the server may die of it.
+are written and searched for by pymilvus all the same, last: of 20,000 the server may die, or never answer.
 
 Exit status 1 where the backend finds other hits than NumPy among the same numbers, where ranking again finds other than
 those of the true nearest that are among the candidates, where imgvec takes what is not searched here, or where the own
@@ -188,7 +188,9 @@ def searched(client: MilvusClient, each: Format, rows: Vectors, queries: Vectors
     found, seconds = [], []
     for query in each.encode(queries):
         since = time.perf_counter()
-        [hits] = client.search(name, [query], limit=each.limit, anns_field="vector", consistency_level="Eventually")
+        [hits] = client.search(
+            name, [query], limit=each.limit, anns_field="vector", consistency_level="Eventually", timeout=30
+        )
         seconds.append(time.perf_counter() - since)
         found.append([hit["id"] for hit in hits])
     client.drop_collection(name)
