@@ -64,7 +64,7 @@ def test_the_profile_says_what_was_looked_at(filled: Filled) -> None:
     elif lite:
         assert (reach.by, reach.matched) == ("every row, here", KEPT)
     else:
-        assert reach.by == "index"  # a server compares with all that few rows itself
+        assert (reach.by, reach.params) == ("index", {"ef": 256})  # a server compares with all that few rows itself
 
 
 def test_fewer_than_there_are_are_searched_for_wider(filled: Filled) -> None:

@@ -138,13 +138,32 @@ def test_a_server_sees_to_few_rows_itself_where_a_graph_is_its_index() -> None:
     assert collection.calls == ["search"]
 
 
-def test_what_comes_short_is_searched_wider_once() -> None:
+def test_a_graph_of_a_server_has_more_candidates_under_a_filter() -> None:
+    for given, limit, sent in ((None, 10, 256), ({"ef": 20}, 10, 256), ({"ef": 300}, 10, 300), (None, 100, 400)):
+        collection = Collection("HNSW")
+        found = collection.ask(filter="400", params=given, limit=limit)
+        assert collection.calls == ["search"]
+        assert collection.sent == [{"ef": sent}]
+        assert found.reach == (Reach() if given == {"ef": 300} else Reach(params={"ef": sent}))
+    most = Collection("HNSW")
+    most.ask(filter="400", limit=16_000)
+    assert most.sent == [{"ef": thorough.WIDE_MOST}]
+
+
+def test_what_has_no_candidates_to_raise_is_left_alone() -> None:
+    collection = Collection("AUTOINDEX")
+    assert collection.ask(filter="400").reach == Reach()
+    assert collection.sent == [{}]
+
+
+def test_what_comes_short_is_searched_wider_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thorough, "FILTERED", 12)
     collection = Collection("HNSW")
-    found = collection.ask(filter="390", params={"ef": 12})
-    assert ids(found) == collection.exact(390)
+    found = collection.ask(filter="362", params={"ef": 12})
+    assert ids(found) == collection.exact(362)
     assert collection.calls == ["search", "count", "search"]
-    assert collection.sent == [{"ef": 12}, {"ef": thorough.WIDE}]
-    assert found.reach == Reach(390, "index", {"ef": thorough.WIDE}, before=2)
+    assert collection.sent == [{"ef": 40}, {"ef": thorough.WIDE}]
+    assert found.reach == Reach(362, "index", {"ef": thorough.WIDE}, before=2)
     by_clusters = Collection("IVF_FLAT")  # without a filter, too
     assert ids(by_clusters.ask(limit=50, params={"nprobe": 2})) == by_clusters.exact(ROWS, 50)
     assert by_clusters.sent == [{"nprobe": 2}, {"nprobe": CLUSTERS}]
