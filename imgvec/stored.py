@@ -37,6 +37,8 @@ class Reach:
     before: int | None = None
     """Rows that had come at first, fewer than asked for and than match, so that it was searched wider, once; None where
     it was not."""
+    partitioned_by: str | None = None
+    """The field by which Milvus keeps rows in partitions, to look only at those of the values that a filter fixes."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -83,7 +84,12 @@ class Reader:
             raise QueryError(wrong)
         if asked.get("thorough") and len(vectors):
             searching.sent(asked)  # what is wrong with the search's own parameters is said in any case
-            return Thorough(self, searching, asked, self._link.is_lite).search(vectors)
+            found = Thorough(self, searching, asked, self._link.is_lite).search(vectors)
+            # Milvus Lite keeps such partitions, and looks at all of them
+            if not self._link.is_lite and (key := self._link.schema.partition_key):
+                for each in found:
+                    each.reach = replace(each.reach, partitioned_by=key)
+            return found
         return self.plain(vectors, asked)
 
     def plain(self, vectors: Vectors, asked: NearestOf) -> list[Nearest]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from imgvec.filters.fixing import fixes
 from imgvec.plurals import counted
 from imgvec.search.hybrid import Hybrid
 from imgvec.stored import Reach
@@ -28,6 +29,8 @@ class Profile:
     """Asked for in all of them together."""
     reach: Reach
     """How the last of them saw to it that no rows were hidden from it."""
+    partitions: str | None
+    """Which partitions Milvus looked at, where it keeps them by a field."""
     seconds: Mapping[str, float]
     """By stage; see `Answer.seconds`."""
 
@@ -38,6 +41,7 @@ class Profile:
             "calls": self.calls,
             "rows": self.rows,
             "reach": self.reach.to_dict(),
+            "partitions": self.partitions,
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
         }
 
@@ -48,6 +52,7 @@ class Profile:
                 f"here:      {', '.join(self.client) or 'nothing'}",
                 f"asked for: {counted(self.rows, 'row')} in {counted(self.calls, 'call')}",
                 f"looked at: {_looked_at(self.reach)}",
+                *([f"partition: {self.partitions}"] if self.partitions else []),
                 f"seconds:   {', '.join(f'{stage} {spent:.4f}' for stage, spent in self.seconds.items())}",
             ]
         )
@@ -62,6 +67,12 @@ def _looked_at(reach: Reach) -> str:
     wider = "" if reach.before is None else f"; at first {counted(reach.before, 'row')} came, so it was searched wider"
     of = f", of {matched}" if matched and reach.by == "index" else ""
     return f"{said[reach.by]}{of}{by}{wider}"
+
+
+def _partitions(key: str | None, expression: str) -> str | None:
+    if key is None:
+        return None
+    return f"those of the filter's {key}" if fixes(expression, key) else f"all, since no filter fixes {key}"
 
 
 def profile(answer: Answer, *, views: bool) -> Profile:
@@ -81,11 +92,13 @@ def profile(answer: Answer, *, views: bool) -> Profile:
         "offset": options["offset"] > 0,
         "facet": bool(options["facet"]),
     }
+    reach = asked.reach if asked else Reach()
     return Profile(
         ("nearest rows", *(["where"] if answer.request.expression else []), *(["min_score"] if cut and pushed else [])),
         tuple(name for name, is_done in done.items() if is_done),
         asked.calls if asked else 0,
         asked.rows if asked else 0,
-        asked.reach if asked else Reach(),
+        reach,
+        _partitions(reach.partitioned_by, answer.request.expression),
         answer.seconds,
     )

@@ -16,7 +16,7 @@ from imgvec.milvus import answers, reading
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.search_params import SearchParams
-from imgvec.stored import IndexInfo
+from imgvec.stored import IndexInfo, Nearest, Reach
 
 
 def schema(**changes: Any) -> Schema:
@@ -183,3 +183,16 @@ def test_what_was_just_loaded_and_is_called_not_loaded_is_asked_again(answers: l
     reader = reading.Reader(link, load=lambda: loaded.append(1))  # type: ignore[arg-type]  # what of it a count uses
     assert reader.count() == 7
     assert len(loaded) == loads
+
+
+@pytest.mark.parametrize(("version", "key"), [("v2.6.24", "owner"), ("v2.6.24", None), ("milvus_lite-3.2.2", "owner")])
+def test_a_search_says_what_milvus_keeps_partitions_by(
+    version: str, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = schema(partition_key=key, index=IndexInfo("FLAT", {}))
+    lite = "lite" in version
+    link: Any = SimpleNamespace(schema=made, capabilities=capabilities(version), is_lite=lite, client=None, name="c")
+    reader = reading.Reader(link, lambda: None)
+    monkeypatch.setattr(reader, "plain", lambda vectors, asked: [Nearest() for _ in vectors])
+    [found] = reader.search(np.ones((1, 4), np.float32), {"limit": 1, "thorough": True})
+    assert found.reach == Reach(partitioned_by=None if lite else key)

@@ -397,6 +397,25 @@ def test_the_profile_says_what_was_looked_at(reach: Reach, said: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("key", "where", "said"),
+    [
+        (None, field("album") == "cats", None),
+        ("album", field("album") == "cats", "those of the filter's album"),
+        ("album", field("album") > "cats", "all, since no filter fixes album"),
+        ("album", None, "all, since no filter fixes album"),
+    ],
+)
+def test_the_profile_says_which_partitions_were_looked_at(key: str | None, where: Any, said: str | None) -> None:
+    class Partitioned(FakeStore):
+        def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
+            return [Nearest(each, reach=Reach(partitioned_by=key)) for each in super().search(vectors, **asked)]
+
+    profile = ask(Partitioned(rows=filled().rows), limit=2, where=where).profile
+    assert profile.partitions == profile.to_dict()["partitions"] == said
+    assert (f"partition: {said}" in str(profile).splitlines()) is (said is not None)
+
+
 def test_what_was_not_reached_even_by_a_wider_search_is_said() -> None:
     class Short(FakeStore):
         def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> list[Nearest]:
