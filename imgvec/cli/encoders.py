@@ -14,6 +14,7 @@ from imgvec.cli.output import print_json, print_table
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.encoders.options import FitOptions
+from imgvec.home import at_home
 
 
 @click.group(cls=Group)
@@ -87,6 +88,9 @@ def fit_projection(
     told = vector_column is not None or source_dim is not None or metric is not None
     if told and model is not None:
         raise click.UsageError("--vector-column, --source-dim and --metric are for files of vectors, not for pictures.")
+    target = at_home(out)
+    if not out or target.is_dir() or not target.parent.is_dir():  # before the fit, which may take hours
+        raise click.UsageError(f"OUT is not the name of a file in a folder that is there: {out!r}.")
     opened: str | VectorSource = source
     if told:
         opened = open_source(source, vector_column=vector_column, dim=source_dim, metric=metric)

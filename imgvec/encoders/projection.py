@@ -142,14 +142,13 @@ class Projection:
         return f"{LEARNED}@{self.digest()}"
 
     def save(self, path: str | Path) -> None:
-        """Write a .safetensors or .npz file, by the name's ending."""
-        from safetensors.numpy import save_file
-
-        arrays = {"mean": self.mean, "matrix": self.matrix}
-        if Path(path).suffix == ".safetensors":
-            save_file(arrays, path)
-        else:
-            np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes the names for allow_pickle
+        """Write a .safetensors file, by the name's ending, or else an .npz; raises `OSError`."""
+        path = at_home(path)
+        if path.suffix == ".safetensors":
+            path.write_bytes(self.packed())
+            return
+        with path.open("wb") as file:  # by its name NumPy would write to another, that ends in .npz
+            np.savez(file, mean=self.mean, matrix=self.matrix)
 
     def packed(self) -> bytes:
         """What a .safetensors file of it holds."""

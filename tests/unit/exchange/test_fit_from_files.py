@@ -50,6 +50,22 @@ def test_those_of_an_array_too_and_what_is_none_is_said() -> None:
         imgvec.fit_projection(VECTORS.astype(np.float64) * 1e300)
 
 
+def test_the_map_is_in_the_file_that_was_named_or_it_is_said_before_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "v.npy", VECTORS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("map.npz", "map.safetensors", "map", "map.NPZ", "~/at_home.npz"):
+        done = run(tmp_path / "v.npy", name if name[0] == "~" else tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert same(Projection.load(tmp_path / name.removeprefix("~/")), VECTORS)
+    names = ["at_home.npz", "map", "map.NPZ", "map.npz", "map.safetensors", "v.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in (str(tmp_path), str(tmp_path / "nowhere" / "map.npz"), ""):
+        done = run(tmp_path / "missing.npy", name)
+        assert (done.exit_code, "OUT is not the name of a file" in done.stderr) == (2, True)
+
+
 def test_an_annoy_file(tmp_path: Path) -> None:
     """Numbers that were never added are zeros there."""
     annoy = pytest.importorskip("annoy", reason="the extra `annoy` is not installed")
