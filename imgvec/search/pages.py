@@ -86,7 +86,8 @@ def ranked(nearest: Nearest, ranking: Ranking, most: int) -> tuple[list[Found], 
     """The first `most` rows as hits, whether there may be more, and whether none of those can be missing.
 
     Milvus gives `most_rows` to one call: those that follow are asked for as the nearest ones that score no more than
-    the last one did. They are the next ones as far as the index is exact.
+    the last one did. They are the next ones as far as the index is exact. Of equal scores those with the first ids are
+    kept, as by `Ranking.first`, as far as one call gives all of them.
     """
     rows: dict[str, Found] = {}
     bound: float | None = None
@@ -96,6 +97,13 @@ def ranked(nearest: Nearest, ranking: Ranking, most: int) -> tuple[list[Found], 
         limit = min(ranking.most_rows, most + 1 if bound is None else most + 1 - len(rows) + ranking.most_rows // 4)
         try:
             found = nearest(limit, bound)
+            # which rows of equal score come last is chance: all of them are wanted to choose from
+            while (
+                bound is None and len(found) == limit < ranking.most_rows and found[-1].score == found[most - 1].score
+            ):
+                complete = complete and is_complete(found)
+                limit = min(2 * limit, ranking.most_rows)
+                found = nearest(limit, bound)
         except UnsupportedByBackend:  # no range search by that index, so there is no second call
             break
         complete = complete and is_complete(found)

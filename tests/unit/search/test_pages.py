@@ -50,8 +50,9 @@ def test_the_ranking_of_several_calls_is_that_of_one(scores: list[int], most: in
     hits, truncated, complete = ranked(milvus, Ranking(MOST_ROWS, None, least), most)
     wanted = sorted((-score, f"{place:03}") for place, score in enumerate(scores) if score >= least)
     assert [-hit.score for hit in hits] == [score for score, _ in wanted[:most]]
-    if len(wanted) <= most:
-        assert [hit.id for hit in hits] == [id_ for _, id_ in wanted]
+    reached = sum(less <= wanted[most - 1][0] for less, _ in wanted) if len(wanted) >= most else 0
+    if len(wanted) <= most or (most < MOST_ROWS and reached <= MOST_ROWS):
+        assert [hit.id for hit in hits] == [id_ for _, id_ in wanted[:most]]
     else:  # of the last score some are kept
         assert len({hit.id for hit in hits}) == most
         assert {hit.id for hit in hits if hit.score > hits[-1].score} == {
@@ -59,6 +60,13 @@ def test_the_ranking_of_several_calls_is_that_of_one(scores: list[int], most: in
         }
     assert truncated >= (len(wanted) > most)
     assert complete is (milvus.calls < 2)
+
+
+def test_of_equal_scores_those_with_the_first_ids_are_kept() -> None:
+    for most, scores in ((1, [5, 5]), (2, [5] * 7), (3, [9, 5, 5, 5, 5, 5, 1, 1]), (7, [5] * 8)):
+        for seed in range(4):
+            hits, truncated, _ = ranked(Milvus(scores, seed=seed), Ranking(MOST_ROWS), most)
+            assert ([int(hit.id) for hit in hits], truncated) == (list(range(most)), True)
 
 
 def test_more_rows_of_one_score_than_a_call_gives() -> None:
