@@ -153,14 +153,14 @@ class CollectionLink:
         """The consistency level to send; None is the collection's own.
 
         Session waits until this client's last write is seen. A server does not tell when it deleted, so after a
-        delete only Strong does.
+        delete only Strong does, which is then sent for it, too.
         """
         now = time.monotonic()
-        if asked is not None or self.schema.consistency_level == "Strong":
+        if asked not in (None, "Session") or (asked or self.schema.consistency_level) == "Strong":
             return asked
         if now - self._deleted_at < _OWN_WRITES_SECONDS:
             return "Strong"
-        return "Session" if now - self._written_at < _OWN_WRITES_SECONDS else None
+        return "Session" if now - self._written_at < _OWN_WRITES_SECONDS else asked
 
     def flush(self, timeout: float) -> None:
         """Seal what was written, so that indexes are built over it."""

@@ -66,6 +66,27 @@ def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.tile(np.array([1, 0], np.float32), (count, 1))
 
 
+@pytest.mark.parametrize(
+    ("own", "asked", "sent"),
+    [
+        ("Bounded", None, (None, "Strong")),
+        ("Bounded", "Session", ("Session", "Strong")),
+        ("Bounded", "Bounded", ("Bounded", "Bounded")),
+        ("Bounded", "Strong", ("Strong", "Strong")),
+        ("Session", None, (None, "Strong")),
+        ("Strong", None, (None, None)),
+        ("Strong", "Session", ("Session", "Strong")),
+        ("Strong", "Eventually", ("Eventually", "Eventually")),
+    ],
+)
+def test_own_deletes_are_seen_by_session_too(own: str, asked: str | None, sent: tuple[str | None, str | None]) -> None:
+    """A server does not tell when it deleted, and its Session waits for writes alone."""
+    link = Store(Link(Client(), "http://nowhere", capabilities("v2.3.5")), replace(SCHEMA, consistency_level=own)).link  # type: ignore[arg-type]
+    before = link.level(asked)
+    link.deleted()
+    assert (before, link.level(asked)) == sent
+
+
 def test_a_number_that_float16_does_not_hold_is_refused_and_not_stored_as_infinite() -> None:
     client = Client()
     halves = Store(
