@@ -60,7 +60,7 @@ class AsyncImageCollection:
     def __init__(self, collection: ImageCollection, *, at_once: int = AT_ONCE) -> None:
         self.collection = collection
         """The plain one, for everything else: writes, and functions of a collection. Closed with this."""
-        self._workers = Workers(at_once)
+        self._workers = Workers(settled(AsyncOpenOptions, {"at_once": at_once})["at_once"])
 
     @classmethod
     @documented(AsyncOpenOptions)

@@ -94,6 +94,8 @@ def test_errors_are_imgvecs_own(photos: ImageCollection) -> None:
             await AsyncImageCollection.open("awaitet", uri=photos.uri)
         with pytest.raises(OptionError, match="at_once"):
             await opened(photos, at_once=0)
+        with pytest.raises(OptionError, match="at_once"):
+            AsyncImageCollection(photos, at_once=0)
         async with await opened(photos) as awaited:
             with pytest.raises(OptionError, match="limit"):
                 await awaited.search("id:x", limit=0)
