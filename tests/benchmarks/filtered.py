@@ -1,12 +1,13 @@
 """Recall and time of filtered searches by approximate indexes: by the index alone, and as searches are done.
 
     python tests/benchmarks/filtered.py [--backend server|lite] [--types HNSW,IVF_FLAT] [--rows 50000] [--queries 100]
+                                        [--limit 10]
 
 Milvus 2.3.5 from the `milvus` wheel in a process of its own, or Milvus Lite in a temporary folder. The rows are
 IMGVEC_TEST_DATA's CIFAR-10 vectors, each with a random number below 1,000, and the filters keep 50, 20, 10, 1 and 0.1 %
-of them by that number; without the data vectors are random, which no index likes. Recall is that of the ten nearest
-rows that match, against exact search; "hits" is how many of ten came, on average. "index alone" is what Milvus finds by
-the default parameters (`nprobe` 8, `ef` 64), "now" is what `search` does. Single queries in turn, so that what else a
+of them by that number; without the data vectors are random, which no index likes. Recall is that of the nearest
+rows that match, `--limit` of them, against exact search; "hits" is how many came, on average. "index alone" is what
+Milvus finds by the default parameters (`nprobe` 8, `ef` 64), "now" is what `search` does. Single queries in turn, so that what else a
 machine does slows both. Exit status 1 where searches by a graph, or by clusters where up to 10,000 rows match, now find
 less than 0.95 of them (of random vectors, by a graph where up to 1 % match), or anywhere less than by the index alone.
 """
@@ -30,7 +31,6 @@ from imgvec.indexes.exact import ExactSearch
 from imgvec.milvus import Store
 from imgvec.stored import reach_of
 
-LIMIT = 10
 KEPT = (500, 200, 100, 10, 1)
 """Of a thousand."""
 WANTED, SLACK = 0.95, 0.02
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--types", default="HNSW,IVF_FLAT")
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--limit", type=int, default=10)
     args = parser.parse_args()
     rows, queries = data(args.rows, args.queries)
     buckets = np.random.default_rng(1).permutation(len(rows)) % 1000
@@ -64,7 +65,9 @@ def main() -> None:
             for kind in args.types.split(","):
                 photos.store.build_index(kind, TYPES[kind])
                 for kept in KEPT:
-                    wrong += compared(photos.store, kind, kept, queries, rows, buckets < kept, real_rows=real_rows)
+                    wrong += compared(
+                        photos.store, kind, kept, queries, rows, buckets < kept, limit=args.limit, real_rows=real_rows
+                    )
     for each in wrong:
         print(f"WRONG: {each}")
     sys.exit(1 if wrong else 0)
@@ -87,11 +90,12 @@ def compared(
     rows: Vectors,
     matches: np.ndarray[Any, np.dtype[np.bool_]],
     *,
+    limit: int,
     real_rows: bool,
 ) -> list[str]:
     """Prints a line of the table; what is wrong with it."""
     where, chosen = f"bucket < {kept}", np.flatnonzero(matches)
-    exact = ExactSearch(queries, limit=LIMIT, metric_type="COSINE")
+    exact = ExactSearch(queries, limit=limit, metric_type="COSINE")
     exact.add([id_of(int(row)) for row in chosen], rows[chosen])
     truth = exact.neighbours().ids
     spent: dict[bool, list[float]] = {False: [], True: []}
@@ -101,7 +105,7 @@ def compared(
     for query, wanted in zip(queries, truth, strict=True):
         for thorough in (False, True):
             started = time.perf_counter()
-            [found] = store.search(query[None], limit=LIMIT, filter=where, output_fields=["uri"], thorough=thorough)
+            [found] = store.search(query[None], limit=limit, filter=where, output_fields=["uri"], thorough=thorough)
             spent[thorough].append(time.perf_counter() - started)
             hits[thorough].append(len(found))
             shares[thorough].append(len({hit.id for hit in found} & set(wanted)) / len(wanted))
