@@ -5,11 +5,12 @@
 
 Milvus 2.3.5 from the `milvus` wheel in a process of its own, or Milvus Lite in a temporary folder. The rows are
 IMGVEC_TEST_DATA's CIFAR-10 vectors, each with a random number below 1,000, and the filters keep 50, 20, 10, 1 and 0.1 %
-of them by that number; without the data vectors are random, which no index likes. Recall is that of the nearest
-rows that match, `--limit` of them, against exact search; "hits" is how many came, on average. "index alone" is what
-Milvus finds by the default parameters (`nprobe` 8, `ef` 64), "now" is what `search` does. Single queries in turn, so that what else a
-machine does slows both. Exit status 1 where searches by a graph, or by clusters where up to 10,000 rows match, now find
-less than 0.95 of them (of random vectors, by a graph where up to 1 % match), or anywhere less than by the index alone.
+of them by that number; without the data vectors are random, which no index likes. Recall is that of the nearest rows
+that match, `--limit` of them, against exact search; "hits" is how many came, on average. "index alone" is what Milvus
+finds by the default parameters (`nprobe` 8, `ef` 64), "now" is what `search` does. Single queries in turn, so that what
+else a machine does slows both. Exit status 1 where searches by a graph, or by clusters where up to 10,000 rows match,
+now find less than 0.95 of them (of random vectors, by a graph where up to 1 % match), or anywhere less than by the
+index alone.
 """
 
 from __future__ import annotations
