@@ -17,7 +17,7 @@ MAX_NORM = 1e19
 UNIT_TOLERANCE = 1e-3
 """How far the L2 norm of a unit vector may be from 1."""
 
-Flaw = Literal["not finite", "zero length", "not of unit length"]
+Flaw = Literal["not finite", "zero length", "too long", "not of unit length"]
 
 
 def norms(vectors: Vectors) -> NDArray[np.float64]:
@@ -41,14 +41,17 @@ def flaw(length: float, *, unit: bool) -> Flaw | None:
         return "not finite"
     if length < MIN_NORM:
         return "zero length"
-    return "not of unit length" if unit and abs(length - 1) > UNIT_TOLERANCE else None
+    if unit:
+        return "not of unit length" if abs(length - 1) > UNIT_TOLERANCE else None
+    return "too long" if length > MAX_NORM else None
 
 
 def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
     """Why these are not (n, dim) float32 vectors that Milvus can take, or None.
 
     A server panics or stores nonsense on wrong lengths, and both backends take a vector of length zero and lose it;
-    Milvus Lite stores NaN. `unit` asks for vectors of unit length.
+    Milvus Lite stores NaN. Both square lengths in float32: where that overflows, a row is never found, and a query has
+    cosine 0, or an infinite distance, to every row. `unit` asks for vectors of unit length.
     """
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
         got = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else type(vectors).__name__
@@ -57,8 +60,7 @@ def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
         return f"the vectors have dim {vectors.shape[1]}, but the collection has dim {dim}"
     lengths = norms(vectors)
     sound = has_direction(lengths)
-    if unit:
-        sound &= np.abs(lengths - 1) <= UNIT_TOLERANCE
+    sound &= np.abs(lengths - 1) <= UNIT_TOLERANCE if unit else lengths <= MAX_NORM
     if sound.all():
         return None
     first = int(np.flatnonzero(~sound)[0])
@@ -67,18 +69,6 @@ def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
         return f"vector {first} is not finite"
     if found == "zero length":
         return f"vector {first} has length zero"
+    if found == "too long":
+        return f"vector {first} has length {lengths[first]:.4g}, which Milvus cannot square: scale it down"
     return f"vector {first} has length {lengths[first]:.4g}, but this collection takes unit vectors"
-
-
-def query_problem(vectors: Any, dim: int) -> str | None:
-    """Why Milvus cannot be asked for these, or None: as `problem`, or for a length above `MAX_NORM`.
-
-    Both backends square such a query in float32: its cosine is 0 to every row, its distance from each infinite.
-    """
-    if wrong := problem(vectors, dim, unit=False):
-        return wrong
-    lengths = norms(vectors)
-    if (lengths <= MAX_NORM).all():
-        return None
-    first = int(np.flatnonzero(lengths > MAX_NORM)[0])
-    return f"vector {first} has length {lengths[first]:.4g}, which Milvus cannot square: scale it down"

@@ -26,7 +26,7 @@ class EncoderSection(Section):
     layer: int | None = None
     pooling: Literal["cls", "mean", "pooler", "features"] | None = None
     image_size: int | None = Field(default=None, ge=16, le=4096)
-    projection: str | None = None
+    projection: str | None = Field(default=None, min_length=1)
     """A file, which the collection then keeps; `shipped:NAME`; `none` for none, whatever the purpose."""
     purpose: Literal["copies", "classes"] | None = None
     """How pictures become square, and which map is behind the encoder: imgvec/encoders/purposes.py. None is

@@ -248,7 +248,7 @@ def _checked(
             if position in chunk.problems:
                 raise _RefusedError("no vector", chunk.problems[position])
             for name, each in lengths.items():
-                _check_length(name, float(each[position]), unit=unit.get(name) == "asked")
+                _check_length(name, float(each[position]), unit.get(name))
             row = rows_of.of(given, number)
         except ValueError as exc:
             reason, detail = _reason(exc)
@@ -266,13 +266,15 @@ def _checked(
     return rows, vectors
 
 
-def _check_length(name: str, length: float, *, unit: bool) -> None:
+def _check_length(name: str, length: float, unit: str | None) -> None:
     details = {
         "not finite": "NaN or infinity among the elements",
         "zero length": "",
+        "too long": f"length {length:.4g}, which Milvus cannot square; scale it down",
         "not of unit length": f"length {length:.4g}; normalize makes it 1",
     }
-    if found := flaw(length, unit=unit):
+    found = flaw(length, unit=unit == "asked")
+    if found and not (found == "too long" and unit == "made"):
         raise _RefusedError(found, details[found] if name == VECTOR else f"{name}: {details[found]}".rstrip(": "))
 
 

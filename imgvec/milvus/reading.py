@@ -30,7 +30,7 @@ from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
 from imgvec.store import NearestOf, check_keywords
 from imgvec.stored import Found, Nearest
-from imgvec.vectors import Vectors, query_problem
+from imgvec.vectors import Vectors, problem
 
 SCAN_BATCH = 1000
 READ_BATCH = 8192
@@ -80,7 +80,7 @@ class Reader:
         check_keywords(asked)
         searching = self._by(asked.get("vector", VECTOR))
         field = searching.field
-        if wrong := query_problem(vectors, field.dim) or codec.problem(vectors, field.vector_type):
+        if wrong := problem(vectors, field.dim, unit=False) or codec.problem(vectors, field.vector_type):
             raise QueryError(wrong)
         if asked.get("thorough") and len(vectors):
             searching.sent(asked)  # what is wrong with the search's own parameters is said in any case

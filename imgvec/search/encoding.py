@@ -21,7 +21,7 @@ from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels,
 from imgvec.search.paths import as_present, is_url, no_url
 from imgvec.search.stages import Stages
 from imgvec.store import Reads
-from imgvec.vectors import MIN_NORM, Vectors, query_problem
+from imgvec.vectors import MIN_NORM, Vectors, problem
 
 if TYPE_CHECKING:
     from imgvec.encoders.protocol import Encoder
@@ -99,7 +99,7 @@ class FormEncoder:
                 with noting.of(number):
                     if failed is None or number not in failed:
                         mixed[number] = _mixed(form, iter(own))
-                        if failed is not None and (wrong := query_problem(mixed[number : number + 1], dim)):
+                        if failed is not None and (wrong := problem(mixed[number : number + 1], dim, unit=False)):
                             raise QueryError(wrong.replace("vector 0", "the vector"))
             found = mixed if not failed else np.delete(mixed, list(failed), axis=0)
         return found, needs_encoder(forms)

@@ -19,7 +19,7 @@ from imgvec.search.request import SearchOptions
 from imgvec.search.searcher import Searcher
 from imgvec.search.stages import Stages
 from imgvec.stored import VectorField
-from imgvec.vectors import Vectors, query_problem
+from imgvec.vectors import Vectors, problem
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,7 +55,7 @@ def recommended(searcher: Searcher, examples: Examples, options: SearchOptions) 
     with stages("total"):
         vectors = searcher.vectors(examples.forms, asked["vector"], stages=stages)
         by = searcher.store.vectors[asked["vector"]]
-        if wrong := query_problem(vectors, by.dim):
+        if wrong := problem(vectors, by.dim, unit=False):
             raise QueryError(f"of the examples, {wrong}")
         if examples.strategy == "best":
             answer = _by_best(searcher, vectors, len(examples.positive), asked)

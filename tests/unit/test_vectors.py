@@ -34,15 +34,15 @@ def test_what_milvus_would_lose_or_choke_on_is_named(wrong: object, why: str) ->
 def test_good_vectors_have_no_problem() -> None:
     assert vectors.problem(unit(5, 8), 8, unit=True) is None
     assert vectors.problem(unit(5, 8) * 1000, 8, unit=False) is None
-    assert vectors.problem(np.full((1, 4), 1e30, np.float32), 4, unit=False) is None  # whose square overflows float32
     assert vectors.problem(np.empty((0, 8), np.float32), 8, unit=True) is None
 
 
-def test_a_query_whose_square_overflows_is_refused() -> None:
+def test_a_vector_whose_square_overflows_is_refused() -> None:
     made = np.array([[1, 0], [6e18, 7e18], [6e18, 8e18], [8e18, 9e18]], np.float32)
-    assert vectors.query_problem(made[:3], 2) is None
-    assert "vector 3 has length 1.204e+19, which Milvus cannot square" in str(vectors.query_problem(made, 2))
-    assert "vector 0 has length zero" in str(vectors.query_problem(made * 0, 2))
+    assert vectors.problem(made[:3], 2, unit=False) is None
+    assert "vector 3 has length 1.204e+19, which Milvus cannot square" in str(vectors.problem(made, 2, unit=False))
+    assert "vector 0 has length zero" in str(vectors.problem(made * 0, 2, unit=False))
+    assert vectors.flaw(1.204e19, unit=False) == "too long"
 
 
 def test_of_several_flaws_the_first_is_named() -> None:

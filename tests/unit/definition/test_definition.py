@@ -99,6 +99,12 @@ def test_an_empty_key_is_named(tmp_path: Path) -> None:
         ("colour: red\n", "colour", 2, "unknown key (known: about, encoder, "),
         ("feilds: {}\n", "feilds", 2, "unknown key (did you mean 'fields'?)"),
         ("index:\n  cpu: {type: HNSW, parms: {}}\n", "index.cpu.parms", 3, "(did you mean 'params'?)"),
+        (
+            "vectors:\n t: {encoder: {model: m, projection: ''}}\n",
+            "vectors.t.encoder.projection",
+            3,
+            "at least 1 character",
+        ),
         ("views: {gird: 2}\n", "views.gird", 2, "(did you mean 'grid'?)"),
         ("fields:\n  a: {type: BOOL, defualt: true}\n", "fields.a.defualt", 3, "(did you mean 'default'?)"),
         ("vectors:\n  t: {encoder: {modle: m}}\n", "vectors.t.encoder.modle", 3, "(did you mean 'model'?)"),
