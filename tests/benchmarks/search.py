@@ -4,10 +4,10 @@
 
 Both search the same loaded collection by one vector with the same limit, parameters and output fields, alternating.
 Vectors are the CIFAR-10 ones of IMGVEC_TEST_DATA where it is set, else random. Prints p50 and p99 of each; then the
-fastest of nine rounds of 100 vectors in one call and one by one, by imgvec and by the raw client, whose own gain is all
-that there is to be had. The answers must be equal, but for one in a hundred: a server that goes on compacting searches
-other graphs from one moment to the next. Exit status 1 where imgvec's p50 is above 1.15 times the raw client's, or one
-call is less than 8 times as fast as a hundred.
+medians of nine rounds of 100 vectors in one call and one by one, by imgvec and by the raw client, whose own gain is all
+that there is to be had. The answers must be equal; where they are not, both are asked once more, since a server that
+goes on compacting searches other graphs from one moment to the next. Exit status 1 where imgvec's p50 is above 1.15
+times the raw client's, or one call is less than 8 times as fast as a hundred.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ AT_ONCE = 100
 ROUNDS = 9
 LIMIT = 10
 EF = 64
+Ids = list[str]
 DEFINITION = {"encoder": {"model": "none"}, "dynamic": False}
 
 
@@ -76,11 +77,15 @@ def main() -> None:
                 return photos.search_many(queries, limit=LIMIT, params={"ef": EF}, output_fields=fields)
 
             spent: dict[str, list[float]] = {"raw client": [], "imgvec": []}
-            compared, differ = 0, 0
+            repeated = 0
 
-            def check(*, same: bool) -> None:
-                nonlocal compared, differ
-                compared, differ = compared + 1, differ + (not same)
+            def check(one: Ids, other: Ids, again: Callable[[], tuple[Ids, Ids]]) -> None:
+                """Those of the two must be the same; a server that compacts in between is asked once more."""
+                nonlocal repeated
+                if one != other:
+                    repeated += 1
+                    one, other = again()
+                    assert one == other, "the two find different rows"
 
             for i, query in enumerate(queries):
                 pair = [("raw client", raw), ("imgvec", through)]
@@ -90,7 +95,7 @@ def main() -> None:
                     answers.append(search(query))
                     if i >= 20:  # the first ones warm up
                         spent[name].append(time.perf_counter() - started)
-                check(same=set(answers[0]) == set(answers[1]))
+                check(*map(sorted, answers), lambda query=query: (sorted(raw(query)), sorted(through(query))))
             some = list(queries[:AT_ONCE])
             ways: dict[str, Callable[[], list[list[str]]]] = {
                 "raw client, one by one": lambda: [raw(query) for query in some],
@@ -98,6 +103,7 @@ def main() -> None:
                 "imgvec, one by one": lambda: [through(query) for query in some],
                 "imgvec, in one call": lambda: [[hit.id for hit in each] for each in through_many(some)],
             }
+            once_more = ways["imgvec, in one call"]
             rounds: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(ROUNDS):
                 found = []
@@ -105,8 +111,10 @@ def main() -> None:
                     started = time.perf_counter()
                     found.append(way())
                     rounds[name].append(time.perf_counter() - started)
-                for alone, among in zip(*found[-2:], strict=True):
-                    check(same=alone == among)
+                for place, (alone, among) in enumerate(zip(*found[-2:], strict=True)):
+                    check(
+                        alone, among, lambda place=place: (through(some[place]), ways["imgvec, in one call"]()[place])
+                    )
             photos.drop()
 
     print(
@@ -117,13 +125,12 @@ def main() -> None:
         print(f"  {name:<10} p50 {p50[name] * 1e3:6.2f} ms   p99 {np.percentile(found, 99) * 1e3:6.2f} ms")
     ratio = p50["imgvec"] / p50["raw client"]
     print(f"  ratio of p50: {ratio:.2f} (wanted: at most 1.15)")
-    best = {name: min(each) for name, each in rounds.items()}
-    print(f"{AT_ONCE} vectors: " + ", ".join(f"{name} {each * 1e3:.1f} ms" for name, each in best.items()))
-    gains = {who: best[f"{who}, one by one"] / best[f"{who}, in one call"] for who in ("raw client", "imgvec")}
+    medians = {name: float(np.median(each)) for name, each in rounds.items()}
+    print(f"{AT_ONCE} vectors: " + ", ".join(f"{name} {each * 1e3:.1f} ms" for name, each in medians.items()))
+    gains = {who: medians[f"{who}, one by one"] / medians[f"{who}, in one call"] for who in ("raw client", "imgvec")}
     print(f"  one call is {gains['imgvec']:.1f} times as fast (wanted: at least 8)")
     print(f"  by the raw client {gains['raw client']:.1f} times")
-    print(f"  {differ} of {compared} pairs of answers differ")
-    assert differ <= compared / 100, "the two found different rows"
+    print(f"  {repeated} pairs of answers were the same when asked again only")
     sys.exit(0 if ratio <= 1.15 and gains["imgvec"] >= 8 else 1)
 
 
