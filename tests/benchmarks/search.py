@@ -103,7 +103,6 @@ def main() -> None:
                 "imgvec, one by one": lambda: [through(query) for query in some],
                 "imgvec, in one call": lambda: [[hit.id for hit in each] for each in through_many(some)],
             }
-            once_more = ways["imgvec, in one call"]
             rounds: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(ROUNDS):
                 found = []
