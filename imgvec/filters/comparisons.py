@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 from imgvec.dates import Span
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import Operator, Path, Scalar
 from imgvec.filters.fields import FLOATS, INT_BITS, Fields, FieldType, literal
-from imgvec.filters.tokens import YEAR, Token, text_of, unquoted
+from imgvec.filters.negation import Negation
+from imgvec.filters.tokens import YEAR, Token, in_tens, text_of, unquoted
 
 _ORDER = ("==", "!=", "<", "<=", ">", ">=")
 _MIRRORED: dict[str, Operator] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -48,24 +50,34 @@ class _Sent:
     changed: bool
 
 
-Compare = Callable[[Path, Operator, Scalar], str]
-"""Renders a comparison with a date as the typed filters do."""
+Compare = Callable[[Path, Operator, Scalar, Negation], str]
+"""Renders a comparison with a date as the typed filters do, as it is asked there."""
+_Compare = Callable[[Path, Operator, Scalar], str]
 
 
 def rewritten(
-    tokens: Sequence[Token], significant: Sequence[int], words: list[str], fields: Fields, compare: Compare
+    tokens: Sequence[Token],
+    significant: Sequence[int],
+    words: list[str],
+    asked: Sequence[Negation],
+    fields: Fields,
+    compare: Compare,
 ) -> None:
     """Put into `words`, the tokens' text, what is to be sent for each comparison of a field with plain values.
 
-    `significant` are the places of the tokens that are not spaces. Raises `FilterError`, with the column, for a value
-    that the field does not hold.
+    `significant` are the places of the tokens that are not spaces, and `asked` the `negations` of these. Raises
+    `FilterError`, with the column, for a value that the field does not hold.
     """
     view = _View(tokens, significant)
     for place in range(len(significant)):
         token = view[place]
         if token.kind != "name" or token.text not in fields.types or view.text(place + 1) in ("(", "["):
             continue
-        _rewrite(view, place, words, fields.types[token.text], compare)
+        _rewrite(view, place, words, fields.types[token.text], partial(_as_asked, compare, asked[place]))
+
+
+def _as_asked(compare: Compare, asked: Negation, path: Path, operator: Operator, value: Scalar) -> str:
+    return compare(path, operator, value, asked)
 
 
 class _View:
@@ -100,7 +112,7 @@ class _View:
             return None
         read = _read(token, sign)
         column = self[first].column
-        return None if read is None else _Value(read, sign + token.text, column, first, last)
+        return None if read is None else _Value(read, sign + in_tens(token.text), column, first, last)
 
 
 def _read(token: Token, sign: str) -> Scalar | None:
@@ -118,7 +130,7 @@ def _read(token: Token, sign: str) -> Scalar | None:
     return None
 
 
-def _rewrite(view: _View, place: int, words: list[str], kind: FieldType, compare: Compare) -> None:
+def _rewrite(view: _View, place: int, words: list[str], kind: FieldType, compare: _Compare) -> None:
     """One field's comparisons: with what stands before it, behind it, or in a list."""
     name = view[place].text
     if view.text(place - 1) in _ARITHMETIC or view.text(place + 1) in _ARITHMETIC:
@@ -155,7 +167,7 @@ def _check_sum(view: _View, place: int, kind: FieldType) -> None:
 
 
 def _rewrite_list(
-    view: _View, place: int, opening: int, words: list[str], kind: FieldType, compare: Compare, negated: bool
+    view: _View, place: int, opening: int, words: list[str], kind: FieldType, compare: _Compare, negated: bool
 ) -> None:
     name, found = view[place].text, []
     at = opening + 1
@@ -190,7 +202,7 @@ def _put(view: _View, words: list[str], first: int, last: int, text: str) -> Non
     words[start : end + 1] = [text, *[""] * (end - start)]
 
 
-def _comparison(name: str, operator: Operator, value: _Value, kind: FieldType, compare: Compare) -> _Sent:
+def _comparison(name: str, operator: Operator, value: _Value, kind: FieldType, compare: _Compare) -> _Sent:
     checked = _checked(name, value, kind, whole=operator in ("==", "!="))
     if isinstance(checked, Span):
         return _Sent(compare(Path(name), operator, checked), changed=True)

@@ -6,19 +6,22 @@ from imgvec.errors import FilterError
 from imgvec.filters.comparisons import Compare, rewritten
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference
 from imgvec.filters.grammar import check_shape
+from imgvec.filters.negation import negations
 from imgvec.filters.sums import Solve, solved_sums
-from imgvec.filters.tokens import Token, check_arithmetic
+from imgvec.filters.tokens import Token, check_arithmetic, in_tens
 from imgvec.filters.tokens import tokens as tokens_of
 from imgvec.meant import suggestion
 
 _CLOSING = {"(": ")", "[": "]"}
 
 
-def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solve: Solve) -> str:
-    """`text` in the form that every backend reads: keywords in lower case, dynamic keys by their bare name.
+def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solve: Solve, negated: bool = False) -> str:
+    """`text` in the form that every backend reads: keywords in lower case, dynamic keys by their bare name, whole
+    numbers in decimal.
 
     Comparisons of a field with plain values are checked, and written so that backends agree (`comparisons`); `compare`
-    renders those with dates. So are those of sums (`sums`), which `solve` renders.
+    renders those with dates. So are those of sums (`sums`), which `solve` renders. `negated` says that `not` is put
+    before the whole.
 
     Raises:
         FilterError: a character, string, word or bracket does not belong where it stands, a name is not a field of the
@@ -31,7 +34,7 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solv
     if not significant:
         raise FilterError("the filter expression is empty; omit it to search all rows")
     _check_brackets(tokens, max_depth)
-    words = [token.text for token in tokens]
+    words = [in_tens(token.text) if token.kind == "number" else token.text for token in tokens]
     for place, index in enumerate(significant):
         if tokens[index].kind != "name":
             continue
@@ -44,9 +47,11 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solv
             called = bool(following) and tokens[following[0]].text == "("
             words[index] = _name(tokens[index], called, fields)
     check_arithmetic(tokens)
-    bare = check_shape([tokens[index] for index in significant], fields)
-    rewritten(tokens, significant, words, fields, compare)
-    for put in solved_sums([tokens[index] for index in significant], fields, solve):
+    parts = [tokens[index] for index in significant]
+    bare = check_shape(parts, fields)
+    asked = negations(parts, negated)
+    rewritten(tokens, significant, words, asked, fields, compare)
+    for put in solved_sums(parts, asked, fields, solve):
         first, last = significant[put.first], significant[put.last]
         words[first : last + 1] = [put.text, *[""] * (last - first)]
     for place in bare:

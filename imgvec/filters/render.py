@@ -7,7 +7,7 @@ and each condition has its own negative form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -42,6 +42,7 @@ from imgvec.filters.expressions import (
     Step,
 )
 from imgvec.filters.fields import Fields, FieldType, Operand, is_identifier, literal, text_literal
+from imgvec.filters.negation import Negation
 from imgvec.filters.raw import checked
 
 # Milvus Lite fails somewhere between 100 and 150 nested brackets.
@@ -92,8 +93,9 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> C
                 text,
                 fields,
                 max_depth=MAX_DEPTH - depth,
-                compare=lambda path, operator, value: compare(fields.operand(path), path, operator, value),
+                compare=partial(_compared, fields),
                 solve=partial(_solved, fields),
+                negated=negated,
             )
             return f"not ({expression})" if negated else expression
         case Compare(path, operator, value):
@@ -140,13 +142,41 @@ def _junction(
     return _chain(terms, word) if terms else not decisive
 
 
-def _solved(fields: Fields, path: Path, factor: Fraction, operator: Operator, value: Fraction) -> str:
+def _compared(fields: Fields, path: Path, operator: Operator, value: Scalar, asked: Negation) -> str:
+    """A comparison of a raw expression with a date."""
+    operand = fields.operand(path)
+    return _as_asked(fields, operand, path, operator, asked, lambda each: compare(operand, path, each, value))
+
+
+def _solved(fields: Fields, path: Path, factor: Fraction, operator: Operator, value: Fraction, asked: Negation) -> str:
     """A comparison of a raw expression, which knows a date as its number of milliseconds."""
-    operand = replace(fields.operand(path), date=None)
-    found = conditions.computed(operand, path, (Step("*", factor),), operator, value)
-    if isinstance(found, str):
-        return found
-    return f"not ({_nothing(fields)})" if found else _nothing(fields)
+    operand, steps = replace(fields.operand(path), date=None), (Step("*", factor),)
+    render = partial(conditions.computed, operand, path, steps, value=value)
+    return _as_asked(fields, operand, path, operator, asked, lambda each: render(operator=each))
+
+
+def _as_asked(
+    fields: Fields,
+    operand: Operand,
+    path: Path,
+    operator: Operator,
+    asked: Negation,
+    render: Callable[[Operator], Condition],
+) -> str:
+    """The comparison, so that a row without a value is found neither by it nor, where `not` precedes it, by that."""
+    unknown = operand.date is not None and operand.date.unknown is not None
+    lacking = operand.nullable or operand.open or unknown
+    if lacking and asked is None:
+        raise FilterError(f"{path} may have no value, and then nothing equals what is asked of it: write and, or, not")
+    if lacking and asked:
+        return f"not ({_text(fields, render(_OPPOSITE[operator]))})"
+    return _text(fields, render(operator))
+
+
+def _text(fields: Fields, condition: Condition) -> str:
+    if isinstance(condition, str):
+        return condition
+    return f"not ({_nothing(fields)})" if condition else _nothing(fields)
 
 
 def _is_compound(part: Filter) -> bool:

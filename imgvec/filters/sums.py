@@ -22,16 +22,17 @@ from imgvec.errors import FilterError
 from imgvec.filters.arithmetic import holds
 from imgvec.filters.expressions import Operator, Path
 from imgvec.filters.fields import INT_BITS, Fields
+from imgvec.filters.negation import Negation
 from imgvec.filters.sum_tree import Linear, Node, Number, Operation, Place, SumReader, computes, linear
-from imgvec.filters.tokens import Token
+from imgvec.filters.tokens import Token, in_tens
 
 _ORDER = frozenset({"==", "!=", "<", "<=", ">", ">="})
 _BREAKS = frozenset({"and", "or", "not", "in", "like", "is", "exists", "&&", "||", "!", ",", "=~", "!~"})
 _OPENING, _CLOSING = frozenset("(["), frozenset(")]")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
-Solve = Callable[[Path, Fraction, Operator, Fraction], str]
-"""Renders `path * factor operator value`."""
+Solve = Callable[[Path, Fraction, Operator, Fraction, Negation], str]
+"""Renders `path * factor operator value`, as it is asked there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,21 @@ class Put:
     text: str
 
 
-def solved_sums(tokens: Sequence[Token], fields: Fields, solve: Solve) -> list[Put]:
+def solved_sums(tokens: Sequence[Token], asked: Sequence[Negation], fields: Fields, solve: Solve) -> list[Put]:
     """What is to be sent for the comparisons of sums among the tokens, which are one condition; spaces are left out.
+
+    `asked` are the tokens' `negations`.
 
     Raises:
         FilterError: something is divided by zero, numbers are compared with each other, or a field holds no numbers.
         UnsupportedByBackend: the backend computes it with too few bits.
     """
-    return list(_Sums(tokens, fields, solve).puts())
+    return list(_Sums(tokens, asked, fields, solve).puts())
 
 
 class _Sums:
-    def __init__(self, tokens: Sequence[Token], fields: Fields, solve: Solve) -> None:
-        self._tokens, self._fields, self._solve = tokens, fields, solve
+    def __init__(self, tokens: Sequence[Token], asked: Sequence[Negation], fields: Fields, solve: Solve) -> None:
+        self._tokens, self._asked, self._fields, self._solve = tokens, asked, fields, solve
 
     def puts(self) -> Iterator[Put]:
         for at, token in enumerate(self._tokens):
@@ -97,10 +100,12 @@ class _Sums:
                 yield from self._conditions(at + 1, self._closing(at))
             return
         if not any(map(computes, known)):
+            if self._is_to_part(orders, known):
+                yield Put(start, end - 1, self._parted(edges, known))
             return
         multiples = [linear(each) for each in known]
         parts = [
-            self._comparison(left, cast(Operator, self._word(at)), right, at)
+            self._comparison(left, cast(Operator, self._word(at)), right, at, self._asked[start])
             for left, right, at in zip(multiples, multiples[1:], orders, strict=False)
         ]
         if all(each is not None for each in parts):
@@ -113,7 +118,30 @@ class _Sums:
                     self._range(each)
                     yield from self._widened(each)
 
-    def _comparison(self, left: Linear | None, operator: Operator, right: Linear | None, at: int) -> str | None:
+    def _is_to_part(self, orders: Sequence[int], sums: Sequence[Node]) -> bool:
+        """Whether it is a chain, other than of a declared field between two numbers, which `comparisons` writes."""
+        if len(orders) < 2 or any(self._word(at) in ("==", "!=") for at in orders):
+            return False  # what is equal may be truths
+        low, place, high = sums[:3]
+        is_declared = isinstance(place, Place) and not (place.path.keys or place.path.dynamic)
+        is_written = isinstance(low, Number) and is_declared and isinstance(high, Number)
+        beside = {self._word(at) for at in range(orders[0] - 1, orders[1] + 2)}
+        return len(sums) > 3 or not is_written or not beside.isdisjoint("()")
+
+    def _parted(self, edges: Sequence[int], sums: Sequence[Node]) -> str:
+        """Each comparison of a chain of places by itself: Milvus Lite takes `0 < a < b` for `(0 < a) < b`."""
+        texts = [
+            self._fields.operand(each.path).text
+            if isinstance(each, Place)
+            else "".join(in_tens(token.text) for token in self._tokens[before + 1 : after])
+            for each, (before, after) in zip(sums, pairwise(edges), strict=True)
+        ]
+        orders = [self._word(at) for at in edges[1:-1]]
+        return f"({' and '.join(f'{a} {order} {b}' for a, order, b in zip(texts, orders, texts[1:], strict=False))})"
+
+    def _comparison(
+        self, left: Linear | None, operator: Operator, right: Linear | None, at: int, asked: Negation
+    ) -> str | None:
         """One comparison, solved; None where it computes with several places, or what is no multiple of one."""
         if left is None or right is None:
             return None
@@ -127,7 +155,7 @@ class _Sums:
             return None
         factor, value = left.factor - right.factor, right.offset - left.offset
         try:
-            return self._solve(places[0].path, factor, operator, value)
+            return self._solve(places[0].path, factor, operator, value, asked)
         except FilterError as exc:
             raise FilterError(f"{exc} (column {self._tokens[places[0].first].column})") from None
 

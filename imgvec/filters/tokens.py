@@ -70,6 +70,13 @@ def text_of(token: Token) -> str:
     return re.sub(r"\\(.)", r"\1", token.text[1:-1])
 
 
+def in_tens(number: str) -> str:
+    """A whole number in decimal: 010 is 8 to a server and 10 to Milvus Lite, which does not know 0xa."""
+    if number[:2].lower() == "0x":
+        return str(int(number, 16)) if len(number) < 100 else number
+    return number.lstrip("0") or "0" if number.isdecimal() else number
+
+
 def number_of(token: Token) -> int | float | None:
     """The number that a token is; None where Milvus has none so large."""
     if token.text[:2].lower() == "0x":

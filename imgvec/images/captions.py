@@ -89,8 +89,10 @@ def _caption(*readers: Callable[[], Iterable[_Text]]) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without what cannot be printed, and with single spaces."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text[: 2 * LONGEST]).split())
+    """Without what cannot be printed, and with single spaces; joiners shape words of Persian and Hindi."""
+    return " ".join(
+        "".join(each if each.isprintable() or each in "\u200c\u200d" else " " for each in text[: 2 * LONGEST]).split()
+    )
 
 
 def _exif(base: Mapping[int, Any], details: Mapping[int, Any], endian: str) -> Iterator[_Text]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pymilvus import DataType, MilvusClient
 
-from imgvec.filters import FieldType, Filter, field, render
+from imgvec.filters import FieldType, Filter, Raw, field, render
 
 FIELDS = {
     "id": FieldType("VARCHAR"),
@@ -72,10 +72,18 @@ def _shown(value: object) -> str:
         (field("meta")["k"] != 2, {"full"}),
         (field("meta")["k"] != "2", {"other"}),
         (~((field("size") == 1) | field("name").is_null()), {"other"}),
+        ("not (size * 2 == 3)", {"full", "other"}),
+        ("not size * 2 != 2", {"full"}),
+        ("not (size - size == 0)", set()),
+        ("not (not size * 2 == 3)", set()),
+        ('not (meta["k"] + 1 > 5)', {"full"}),
+        ('not (meta["k"] * 2 != 2)', {"full"}),
+        (~Raw("size * 2 == 4"), {"full"}),
+        ('0 < size < 010 and 0 < meta["k"] <= size', {"full"}),
     ],
     ids=_shown,
 )
-def test_rows_without_a_value(client: MilvusClient, where: Filter, found: set[str]) -> None:
+def test_rows_without_a_value(client: MilvusClient, where: Filter | str, found: set[str]) -> None:
     expression = render(where, FIELDS, dynamic=False)
     rows = client.query("nullable", filter=expression, output_fields=["id"], limit=10)
     assert {row["id"] for row in rows} == found

@@ -67,7 +67,7 @@ def shown(where: Filter | str) -> str:
         ("taken_at>'2024-06-01'and n>1", f"taken_at > {JUNE + DAY - 1}and n>1"),
         ('"2024-06-01" <= taken_at', f"taken_at >= {JUNE}"),
         ('"2024-06" <= taken_at < "2024-07"', f"(taken_at >= {JUNE} and ({BEFORE_JULY}))"),
-        ('not taken_at == "2024-06-01T00:00:00.000Z"', f"not (taken_at == {JUNE})"),
+        ('not taken_at == "2024-06-01T00:00:00.000Z"', f"not (not ((taken_at != {JUNE} and taken_at != 0)))"),
         ("not n < 2.5 and ! n in [1.0]", "not (n <= 2) and ! (n in [1])"),
         ("not n < 2 or not ok", "not (n < 2) or not (ok == true)"),
         ('taken_at in ["2024-06-01", 0]', f"((taken_at >= {JUNE} and taken_at <= {JUNE + DAY - 1}) or taken_at == 0)"),

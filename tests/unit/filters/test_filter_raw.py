@@ -33,7 +33,7 @@ ALL = Dialect("Milvus 9", functions=FUNCTIONS, infix=True, remainder=True, lengt
         'id like "a%" and id not in ["x", "y"]',
         "width in [1, -2, 3,]",
         "width % 2 == 0 and width ** 2 > 4",
-        "width == 0x1F or share == 1e5 or share == .5 or share == 1.",
+        "width == 31 or share == 1e5 or share == .5 or share == 1.",
         "0 < width or -1 > width",
         'meta["a"]["b"][0] == 1 and exists meta["a"]',
         "array_contains(tags, 'x') and array_length(tags) == 2",
@@ -53,6 +53,9 @@ def test_good_expressions_stay_as_they_are(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expression"),
     [
+        ("width == 010 or width in [007, 0x1F] or share < 00", "width == 10 or width in [7, 31] or share < 0"),
+        ("08 < width < 0xA", "(width > 8 and width < 10)"),
+        ("tags[01] == 'x' and width - 02 > 0", "tags[1] == 'x' and width > 2"),
         ("width > 1 AND NOT (id IN ['x'])", "width > 1 and not (id in ['x'])"),
         ('id LIKE "AND%" OR id IS NOT NULL', 'id like "AND%" or id is not null'),
         ("ARRAY_CONTAINS(tags, 'AND')", "array_contains(tags, 'AND')"),

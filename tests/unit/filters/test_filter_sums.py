@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgvec.errors import FilterError, UnsupportedByBackend
-from imgvec.filters import Dialect, FieldType, field, render
+from imgvec.filters import Dialect, FieldType, Raw, field, render
 
 FIELDS = {
     "id": FieldType("VARCHAR"),
@@ -142,6 +142,51 @@ def test_a_sum_has_256_parts_at_most() -> None:
         with pytest.raises(FilterError, match="has more than 256 parts"):
             rendered(f"width > {text}")
     assert rendered(f"nums[{'1' * 9999}] + 1 > 3") == f"nums[{'1' * 9999}] + 1 > 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("not (m * 2 == 9)", "not (not (m is not null))"),
+        ("not m * 2 == 8", "not (not ((m is not null and m != 4)))"),
+        ("not (m * 2 != 8)", "not (not (m == 4))"),
+        ("not (m * 0 == 0)", "not (not (id in []))"),
+        ("not (width > 1 and (m + 1 > 5 or m * 2 == 9))", "not (width > 1 and (not (m <= 4) or not (m is not null)))"),
+        ("not not m * 2 == 8 and m * 2 != 10", "not not (m == 4) and (m is not null and m != 5)"),
+        ("not (not (m * 2 == 8)) or m not in [1]", "not (not (m == 4)) or m not in [1]"),
+        ('! (meta["x"] + 1 > 4)', '! (not (meta["x"] <= 3))'),
+        ("not (nums[0] * 2 == 9)", "not (not ((nums[0] < 0 or nums[0] >= 0)))"),
+        ("not (width * 2 == 9)", "not (id in [])"),
+        ("not (1 < m + 1 < 5)", "not ((not (m <= 0) and not (m >= 4)))"),
+        ("(width * 2 > 8) == true", "(width > 4) == true"),
+    ],
+)
+def test_a_row_without_a_value_is_not_found_by_not_either(text: str, expression: str) -> None:
+    assert rendered(text) == expression
+
+
+def test_the_negation_of_a_raw_expression_finds_no_row_without_a_value() -> None:
+    raw = Raw("m * 2 == 8 or width > 3")
+    assert render(~raw, FIELDS, dynamic=True) == "not (not ((m is not null and m != 4)) or width > 3)"
+    assert render(~Raw("not m * 2 == 8"), FIELDS, dynamic=True) == "not (not (m == 4))"
+
+
+def test_the_comparisons_of_a_chain_of_places_stand_by_themselves() -> None:
+    assert rendered('0 < meta["x"] <= meta["y"]') == '(0 < meta["x"] and meta["x"] <= meta["y"])'
+    assert rendered("not -5 <= n < m < (3)") == "not (-5 <= n and n < m and m < (3))"
+    assert rendered('1 < $meta["k"] < 010') == "(1 < k and k < 10)"
+    assert rendered("1 < (n) < 3") == "(1 < n and n < 3)"
+    assert rendered("(1) < n < 3") == "((1) < n and n < 3)"
+    assert rendered("1 < n < 3 < m") == "(1 < n and n < 3 and 3 < m)"
+    assert rendered("1 < n < 3") == "(n > 1 and n < 3)"
+    assert rendered('meta["x"] == meta["y"] == meta["z"]') == 'meta["x"] == meta["y"] == meta["z"]'
+
+
+@pytest.mark.parametrize("text", ["(m * 2 == 8) == ok", "ok != (m + 1 > 2 and width > 1)", "not (m * 2 > 8) == true"])
+def test_no_truth_is_compared_of_a_sum_that_may_have_no_value(text: str) -> None:
+    fields = {**FIELDS, "ok": FieldType("BOOL")}
+    with pytest.raises(FilterError, match=r"field\('m'\) may have no value, .* \(column \d+\)"):
+        render(text, fields, dynamic=True)
 
 
 def test_a_remainder_by_zero_is_refused() -> None:

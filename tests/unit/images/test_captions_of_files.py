@@ -52,6 +52,7 @@ def test_every_format_that_carries_exif(format: str) -> None:
         ({DESCRIPTION: "the same", XP_TITLE: windows("The Same")}, "The Same"),
         ({DESCRIPTION: "  two\n lines\t\x07 "}, "two lines"),
         ({XP_COMMENT: windows("said")}, "said"),
+        ({DESCRIPTION: "می\u200cخواهم\u200b ❤".encode()}, "می\u200cخواهم ❤"),
         ({DESCRIPTION: "OLYMPUS DIGITAL CAMERA         "}, ""),
         ({DESCRIPTION: "SONY DSC", USER_COMMENT: b"ASCII\0\0\0at the sea"}, "at the sea"),
         ({USER_COMMENT: b"UNICODE\0" + "été".encode("utf-16-le")}, "été"),
