@@ -20,7 +20,7 @@ class LoadOptions(TypedDict, total=False):
             at_least=1,
             at_most=MOST_REPLICAS,
             metavar="N",
-            help="Keep N copies in memory, on as many query nodes at least; by default as many as before.",
+            help="Keep N copies in memory, which needs N query nodes; by default as many as before.",
         ),
     ]
     resource_groups: Annotated[
@@ -28,9 +28,9 @@ class LoadOptions(TypedDict, total=False):
         Option(
             flags=("--resource-group",),
             metavar="NAME",
-            help="Load into this resource group; repeat for one group a replica. By default those of before.",
+            help="Load into this resource group; repeat it to give each replica its own. By default as before.",
         ),
     ]
     timeout: Annotated[
-        float, Option(600.0, above=0, metavar="SECONDS", help="Give up, and load as before, after so long.")
+        float, Option(600.0, above=0, metavar="SECONDS", help="Give up after this long, and load as before.")
     ]

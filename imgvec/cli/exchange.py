@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from imgvec.cli.matching import Chosen, combined, filter_options
 from imgvec.cli.options import (
+    LISTING,
     collection_option,
     definition_option,
     notice,
@@ -76,6 +77,8 @@ def import_(
         click.echo(f"{name}: {counted(report.written, 'row')} imported{refused} ({report.seconds:.1f} s){built}")
         for reason, number in report.refused.most_common():
             click.echo(f"  refused, {reason}: {number:,}")
+        if report.refused and options["errors"] is None:
+            click.echo(f"  {LISTING}")
     if report.refused and not report.written:
         ctx.exit(1)
 

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from imgvec.cli.interrupts import interruptible
 from imgvec.cli.options import (
+    LISTING,
     collection_option,
     confirmed,
     definition_option,
@@ -178,13 +179,13 @@ def ingest(
             report.pruned = collection.prune(images, confirm=confirm, on_notice=notice)
     if stats is not None:
         Path(stats).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    _print(report, name, output)
+    _print(report, name, output, listed=errors is not None)
     if report.interrupted:
         notice("stopped early; run the same command again to resume")
         ctx.exit(stop.status)
 
 
-def _print(report: IngestReport, name: str, output: str) -> None:
+def _print(report: IngestReport, name: str, output: str, *, listed: bool) -> None:
     if output == "json":
         print_json(report.to_dict())
         return
@@ -205,5 +206,7 @@ def _print(report: IngestReport, name: str, output: str) -> None:
         click.echo(f"  slowest stage: {report.bottleneck}{idle}{repeated}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
+    if report.refused and not listed:
+        click.echo(f"  {LISTING}")
     for reason, number in report.passed_over.most_common():
         click.echo(f"  passed over, {reason}: {number:,}")

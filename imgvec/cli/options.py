@@ -26,6 +26,8 @@ no_projection_option = click.option(
     is_flag=True,
     help="Keep a new collection's vectors as the encoder makes them, whatever the definition says.",
 )
+LISTING = "run it again with --errors FILE to see which, and why"
+
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 

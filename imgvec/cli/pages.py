@@ -17,7 +17,7 @@ from imgvec.search.request import PageOptions
 @question_options
 @collection_option
 @options_of(PageOptions)
-@click.option("--pages", "number", type=click.IntRange(1), metavar="N", help="Print so many pages; by default all.")
+@click.option("--pages", "number", type=click.IntRange(1), metavar="N", help="Print this many pages; by default all.")
 @filter_options
 @output_option("table", "jsonl", "paths")
 @click.pass_context

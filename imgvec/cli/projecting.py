@@ -18,17 +18,17 @@ from imgvec.plurals import counted
 @click.argument("new")
 @options_of(VectorOptions)
 @click.option(
-    "--projection", metavar="FILE|NAME", help="Take this one instead of fitting one: a file, or shipped:MODEL/PURPOSE."
+    "--projection", metavar="FILE|NAME", help="Use this map instead of fitting one: a file, or shipped:MODEL/PURPOSE."
 )
 @options_of(FitOptions)
 @click.pass_context
 def fit_projection(
     ctx: click.Context, name: str, new: str, vector: str, projection: str | None, **options: Unpack[FitOptions]
 ) -> None:
-    """Make the collection NEW of NAME's rows, with vectors projected by a map that is fitted to them.
+    """Copy NAME's rows to a collection NEW, with vectors projected by a map fitted to them.
 
-    No picture is read. The map is kept with NEW in Milvus, and whoever opens that has it behind the encoder. Set the
-    two side by side with `evaluate -c NAME --compare NEW`, then let an alias lead to the better one.
+    No picture is read. The map is kept with NEW in Milvus, and applied to the encoder's vectors by every client that
+    opens NEW. Compare the two with `evaluate -c NAME --compare NEW`, then point an alias to the better one.
     """
     import imgvec
 

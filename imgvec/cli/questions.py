@@ -32,13 +32,13 @@ def mix_options(command: F) -> F:
         "--like",
         multiple=True,
         metavar="WHAT[:WEIGHT]",
-        help="Also similar to this: a path, id:HEX or text, with a weight behind if it is not 1; repeatable.",
+        help="Similar to this, too: a path, id:HEX or text; the weight is 1 unless given; repeatable.",
     )
     unlike = click.option(
         "--unlike",
         multiple=True,
         metavar="WHAT[:WEIGHT]",
-        help="And unlike this; repeatable.",
+        help="Unlike this; repeatable.",
     )
     return like(unlike(command))
 
@@ -55,7 +55,7 @@ def hybrid_options(command: F) -> F:
         "--words",
         multiple=True,
         metavar="FIELD[:WEIGHT]=WORDS",
-        help="And by these words in a field that is declared with bm25, fused likewise; repeatable.",
+        help="Search by these words too, in a field declared with bm25; fused likewise; repeatable.",
     )
     fusion = click.option(
         "--fusion",

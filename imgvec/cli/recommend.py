@@ -31,9 +31,9 @@ def recommend(
 ) -> None:
     """Find images like some examples and unlike others.
 
-    Examples are given by --like and --unlike, or as a table of what somebody likes by --user: a CSV with a column id
-    or path, and perhaps weight (a number, below 0 for what is disliked) or like (yes or no). None of them is in the
-    answer.
+    Examples are given by --like and --unlike, or by --user, a table of what somebody likes: it has a column id or
+    path, and perhaps weight (a number, below 0 for what is disliked) or like (yes or no). None of the examples is in
+    the answer.
     """
     import imgvec
 

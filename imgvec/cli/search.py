@@ -28,7 +28,7 @@ from imgvec.search.request import SearchOptions
 @options_of(SearchOptions)
 @filter_options
 @output_option("table", "json", "csv", "paths")
-@click.option("--profile", is_flag=True, help="Say on stderr what Milvus did, what was done here, and the seconds.")
+@click.option("--profile", is_flag=True, help="Say on stderr what Milvus did, what imgvec did, and the seconds.")
 @click.pass_context
 def search(
     ctx: click.Context,

@@ -47,4 +47,4 @@ class FitOptions(TypedDict, total=False):
             help="pca: add this share of the mean variance to each, so that small ones are not blown up.",
         ),
     ]
-    seed: Annotated[int, Option(0, at_least=0, help="orthogonal: which one of them.")]
+    seed: Annotated[int, Option(0, at_least=0, help="orthogonal: seed of the random projection.")]

@@ -220,7 +220,7 @@ class Answer(Sequence[Hit]):
 
     @property
     def profile(self) -> Profile:
-        """What Milvus did, what was done here, how many rows were asked for, and the seconds by stage."""
+        """What Milvus did, what imgvec did, how many rows were asked for, and the seconds by stage."""
         from imgvec.search.profile import profile
 
         return profile(self, views=self.asked is not None and self.asked.views)

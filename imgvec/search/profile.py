@@ -1,4 +1,4 @@
-"""How an answer came about: what Milvus did, what was done here, and how long each took."""
+"""How an answer came about: what Milvus did, what imgvec did, and how long each took."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Profile:
     pushed: tuple[str, ...]
     """Options that Milvus saw to."""
     client: tuple[str, ...]
-    """Options that were seen to here, in that order."""
+    """Options that imgvec saw to, in that order."""
     calls: int
     """Searches of Milvus for this answer."""
     rows: int
@@ -49,7 +49,7 @@ class Profile:
         return "\n".join(
             [
                 f"by Milvus: {', '.join(self.pushed)}",
-                f"here:      {', '.join(self.client) or 'nothing'}",
+                f"by imgvec: {', '.join(self.client) or 'nothing'}",
                 f"asked for: {counted(self.rows, 'row')} in {counted(self.calls, 'call')}",
                 f"looked at: {_looked_at(self.reach)}",
                 *([f"partition: {self.partitions}"] if self.partitions else []),
@@ -62,7 +62,8 @@ def _looked_at(reach: Reach) -> str:
     """What was looked at, in words."""
     matched = "" if reach.matched is None else counted(reach.matched, "matching row")
     each = f"each of {matched}" if matched else "each matching row"
-    said = {"index": "what the index led to", "every row": each, "every row, here": f"{each}, read and compared here"}
+    here = f"{each}, read and compared by imgvec"
+    said = {"index": "what the index led to", "every row": each, "every row, here": here}
     by = "" if reach.params is None else f", by {', '.join(f'{key}={value}' for key, value in reach.params.items())}"
     wider = "" if reach.before is None else f"; at first {counted(reach.before, 'row')} came, so it was searched wider"
     of = f", of {matched}" if matched and reach.by == "index" else ""
@@ -93,9 +94,12 @@ def profile(answer: Answer, *, views: bool) -> Profile:
         "facet": bool(options["facet"]),
     }
     reach = asked.reach if asked else Reach()
+    nearest = ["nearest rows"]
+    compared = reach.by == "every row, here"
+    filtered = ["where"] if answer.request.expression else []
     return Profile(
-        ("nearest rows", *(["where"] if answer.request.expression else []), *(["min_score"] if cut and pushed else [])),
-        tuple(name for name, is_done in done.items() if is_done),
+        (*([] if compared else nearest), *filtered, *(["min_score"] if cut and pushed else [])),
+        (*(nearest if compared else []), *(name for name, is_done in done.items() if is_done)),
         asked.calls if asked else 0,
         asked.rows if asked else 0,
         reach,

@@ -60,7 +60,10 @@ class SearchOptions(RankingOptions, total=False):
     """The options of `ImageCollection.search` and `search_many`."""
 
     limit: Annotated[
-        int, Option(10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits, or of groups with group_by.")
+        int,
+        Option(
+            10, at_least=1, flags=("-k", "--limit"), help="Maximum number of hits, or of groups if hits are grouped."
+        ),
     ]
     offset: Annotated[
         int,
@@ -69,11 +72,14 @@ class SearchOptions(RankingOptions, total=False):
     ]
     group_by: Annotated[
         Sequence[str] | None,
-        Option(metavar="FIELD", help="Group hits that share the value of this field; several: of all of them."),
+        Option(
+            metavar="FIELD",
+            help="Group hits that share the value of this field; repeat it for hits that share several.",
+        ),
     ]
     group_size: Annotated[int, Option(1, at_least=1, help="Maximum number of hits of each group.")]
     strict_group_size: Annotated[
-        bool, Option(False, help="Look on until each group has group_size hits, or no more rows match.")
+        bool, Option(False, help="Search on until every group is full, or no more rows match.")
     ]
     collapse: Annotated[
         float | None,
@@ -93,7 +99,8 @@ class SearchOptions(RankingOptions, total=False):
     order_by: Annotated[
         str | None,
         Option(
-            metavar="FIELD", help="Order the candidates by this field instead of by score; -FIELD from the greatest."
+            metavar="FIELD",
+            help="Order the candidates by this field instead of by score; -FIELD puts the greatest first.",
         ),
     ]
     candidates: Annotated[
@@ -114,9 +121,9 @@ class SearchOptions(RankingOptions, total=False):
 class PageOptions(RankingOptions, total=False):
     """The options of `ImageCollection.pages`."""
 
-    size: Annotated[int, Option(20, at_least=1, at_most=1000, help="Hits of a page.")]
+    size: Annotated[int, Option(20, at_least=1, at_most=1000, help="Hits per page.")]
     most: Annotated[
-        int, Option(16_384, at_least=1, at_most=MOST_KEPT, help="Rows of the ranking that are kept, and no more given.")
+        int, Option(16_384, at_least=1, at_most=MOST_KEPT, help="Rank this many rows; there are no hits beyond them.")
     ]
 
 

@@ -191,7 +191,7 @@ def test_groups_diversity_and_order(filled: str) -> None:
     assert hits[0]["id"] == plain[0]["id"]
     assert hits[1]["score"] < plain[1]["score"]
     said = imgvec(*asked, "--order-by=-width", "--profile", "-o", "paths").stderr.splitlines()
-    assert said[1] == "here:      order_by"
+    assert said[1] == "by imgvec: order_by"
     mistyped = imgvec(*asked, "--group-by", "albun", "-o", "paths").stderr
     assert mistyped == "Note: no field 'albun', did you mean 'album'? It is read as a key of the dynamic field.\n"
     assert imgvec(*asked, "--group-by", "place", "-o", "paths").stderr == ""

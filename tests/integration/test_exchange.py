@@ -375,6 +375,11 @@ def test_import_says_what_it_refused(lite_uri: str, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", VECTORS[:5])
     imgvec("--uri", lite_uri, "collections", "create", "mine", "--dim", DIM)
     command = ["--uri", lite_uri, "collections", "import", "-c", "mine", tmp_path / "v.npy"]
-    assert "refused, not of unit length: 5" in imgvec(*command, status=1).stdout
+    said = imgvec(*command, status=1).stdout
+    assert "refused, not of unit length: 5" in said
+    assert "--errors FILE" in said
+    listed = tmp_path / "errors.jsonl"
+    assert "--errors FILE" not in imgvec(*command, "--errors", listed, status=1).stdout
+    assert "normalize makes it 1" in listed.read_text()
     assert json.loads(imgvec(*command, "--normalize", "-o", "json").stdout)["written"] == 5
     assert "there is no collection" in imgvec(*command[:4], "-c", "other", tmp_path / "v.npy", status=1).stderr

@@ -247,7 +247,7 @@ def test_the_command(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 0, done.output
     shown: Sequence[Mapping[str, Any]] = json.loads(done.stdout)
     assert [hit["id"] for hit in shown] == [hit.id for hit in photos.search(question("rrf"), limit=7)]
-    assert "here:      fusion" in done.stderr
+    assert "by imgvec: fusion" in done.stderr
     done = CliRunner().invoke(main, [*words, "--by", "texture:0.5", "--fusion", "weights"])
     wanted = photos.search(question("weights", names=("texture",)), limit=7)
     assert [hit["score"] for hit in json.loads(done.stdout)] == pytest.approx([hit.score for hit in wanted])

@@ -80,6 +80,17 @@ def test_a_source_without_an_image_says_so(library: Path) -> None:
     assert "the source contains no images; 1 entry passed over" in result.stderr
 
 
+def test_a_refused_image_can_be_looked_up(library: Path, tmp_path: Path) -> None:
+    (library / "b.png").write_bytes(b"no picture")
+    hint = "run it again with --errors FILE to see which, and why"
+    said = ingest(library).stdout
+    assert "  refused, not an image: 1\n" in said
+    assert hint in said
+    listed = tmp_path / "errors.jsonl"
+    assert hint not in ingest(library, "--errors", str(listed)).stdout
+    assert json.loads(listed.read_text())["uri"] == str(library / "b.png")
+
+
 def test_prune_leaves_what_is_excluded_this_time(library: Path) -> None:
     assert report(library)["written"] == 3
     (library / "raw" / "c.png").unlink()

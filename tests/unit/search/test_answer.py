@@ -362,12 +362,12 @@ def test_the_profile_says_what_was_done_where() -> None:
     assert profile.to_dict()["client"] == [*profile.client]
     assert str(profile).splitlines()[:3] == [
         "by Milvus: nearest rows, where",
-        "here:      min_score, group_by, order_by, offset",
+        "by imgvec: min_score, group_by, order_by, offset",
         "asked for: 201 rows in 1 call",
     ]
     assert str(profile).splitlines()[3] == "looked at: what the index led to"
     assert ask(filled(), limit=2).profile.client == ()
-    assert "here:      nothing" in str(ask(filled(), limit=2).profile)
+    assert "by imgvec: nothing" in str(ask(filled(), limit=2).profile)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_the_profile_says_what_was_done_where() -> None:
     [
         (Reach(500, "every row", {"nprobe": 64}), "each of 500 matching rows, by nprobe=64"),
         (Reach(None, "every row", {"nprobe": 64}), "each matching row, by nprobe=64"),
-        (Reach(1, "every row, here"), "each of 1 matching row, read and compared here"),
+        (Reach(1, "every row, here"), "each of 1 matching row, read and compared by imgvec"),
         (Reach(20_000), "what the index led to, of 20,000 matching rows"),
         (
             Reach(20_000, "index", {"ef": 4096}, before=1),
@@ -391,6 +391,8 @@ def test_the_profile_says_what_was_looked_at(reach: Reach, said: str) -> None:
 
     answer = ask(Reaching(rows=filled().rows), limit=2)
     assert answer.profile.reach == reach
+    assert ("nearest rows" in answer.profile.client) is (reach.by == "every row, here")
+    assert ("nearest rows" in answer.profile.pushed) is (reach.by != "every row, here")
     assert f"looked at: {said}" in str(answer.profile).splitlines()
     assert answer.profile.to_dict()["reach"] == {
         "matched": reach.matched, "by": reach.by, "params": reach.params, "before": reach.before
