@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -128,10 +129,12 @@ def infix(operand: Operand, path: Path, text: str, dialect: Dialect, *, at_end: 
 def words(operand: Operand, path: Path, text: str, dialect: Dialect, *, every: bool, negated: bool) -> Condition:
     """Whether the text has one of the words, or `every` one.
 
-    `text_match` looks for any of the words that it is given (https://milvus.io/docs/keyword-match.md).
+    `text_match` looks for any of the words that it is given (https://milvus.io/docs/keyword-match.md), cut where no
+    letter or digit stands, and finds nothing by what has none.
     """
     _require_words(operand, path, "text_match", dialect)
-    parts = [f"text_match({operand.text}, {text_literal(each)})" for each in (text.split() if every else [text])]
+    cut = "".join(each if each.isalnum() or unicodedata.category(each)[0] == "M" else " " for each in text)
+    parts = [f"text_match({operand.text}, {text_literal(each)})" for each in (cut.split() if every else [text])]
     return _with_words(operand, parts[0] if len(parts) == 1 else f"({' and '.join(parts)})", negated)
 
 

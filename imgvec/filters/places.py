@@ -82,7 +82,7 @@ class Field(Arithmetic):
         return HasWords(self._path, self._words(text, "has_any_word"), every=False)
 
     def has_all_words(self, text: str) -> Filter:
-        """The text has each of the words of `text`, which spaces part; where `has_any_word` works."""
+        """The text has each of the words of `text`, of `T-shirt` both; where `has_any_word` works."""
         return HasWords(self._path, self._words(text, "has_all_words"), every=True)
 
     def has_phrase(self, text: str, *, slop: int = 0) -> Filter:
@@ -139,7 +139,7 @@ class Field(Arithmetic):
         return Infix(self._path, text, at_end)
 
     def _words(self, text: str, method: str) -> str:
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not any(map(str.isalnum, text)):
             raise FilterError(f"{self}.{method} takes words, not {text!r}")
         return text
 

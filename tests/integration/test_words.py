@@ -105,6 +105,7 @@ def test_words_filter(photos: ImageCollection) -> None:
     for where, holds in (
         (caption.has_any_word("W1 w29 nothing"), lambda had: bool(had & {"w1", "w29"})),
         (caption.has_all_words(" w1  W2"), lambda had: {"w1", "w2"} <= had),
+        (caption.has_all_words("w1-w2 &"), lambda had: {"w1", "w2"} <= had),
         (~caption.has_any_word("w1 w2"), lambda had: not had & {"w1", "w2"}),
         (caption.has_any_word("w"), lambda had: False),
         (

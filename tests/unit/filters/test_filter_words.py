@@ -53,6 +53,19 @@ def test_where_there_is_no_text_neither_it_nor_its_negation_holds() -> None:
     )
 
 
+def test_each_word_stands_by_itself_as_milvus_cuts_them() -> None:
+    assert rendered(TEXT.has_all_words("T-shirt & été")) == (
+        '(text_match(text, "T") and text_match(text, "shirt") and text_match(text, "été"))'
+    )
+    assert rendered(TEXT.has_all_words(" हिन्दी!")) == 'text_match(text, "हिन्दी")'
+
+
+def test_what_has_no_letter_or_digit_finds_nothing_and_is_refused() -> None:
+    for method in (TEXT.has_any_word, TEXT.has_all_words, TEXT.has_phrase):
+        with pytest.raises(FilterError, match=r"takes words, not '& -'"):
+            method("& -")
+
+
 def test_quotes_and_backslashes_are_text() -> None:
     assert rendered(TEXT.has_any_word('say "a\\b"')) == r'text_match(text, "say \"a\\b\"")'
 
