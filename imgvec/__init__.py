@@ -33,6 +33,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     by_vector.py   a store as one of its vectors sees it;  views.py  the pictures whose views its rows are
     catalog/       every index type of Milvus, as data, a family a file
     definition/    what a collection is, from YAML, and what it remembers of that;  filters/  which rows are meant
+    dates.py, geometry.py  dates and shapes as people write them
     rows.py, vectors.py, progress.py, errors.py   the floor: every room stands on it, and it on none
 """
 

@@ -17,7 +17,7 @@ from typing import Any
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _DAY_MS = 86_400_000
-_FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
+FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, all that Python's calendar has."""
 _SECONDS_OF_2100 = 4_102_444_800
 """Fewer milliseconds than this fall in the first 48 days of 1970, so seconds or a date must have been meant."""
@@ -99,10 +99,28 @@ def span(value: Any) -> Span:
 
 def iso(ms: int) -> str:
     """Unix milliseconds as ISO 8601 in UTC, with a fraction where there is one; the number itself beyond 1 to 9999."""
-    if not _FIRST <= ms <= _LAST:
+    if not FIRST <= ms <= LAST:
         return str(ms)
     moment = _EPOCH + ms * _MS
     return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").removesuffix("+00:00") + "Z"
+
+
+def utc(text: str) -> str:
+    """ISO 8601 with a zone as `iso` has it, to the microsecond; a text that is none of that as it is."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return text
+    parts = moment.microsecond
+    finest = "seconds" if not parts else "microseconds" if parts % 1000 else "milliseconds"
+    return moment.isoformat(timespec=finest).removesuffix("+00:00") + "Z"
+
+
+def moment(ms: int) -> str:
+    """Unix milliseconds as ISO 8601; raises `ValueError`, as `span` does, before the year 1 and after 9999."""
+    if not FIRST <= ms <= LAST:
+        raise ValueError("lies outside the years 1 to 9999")
+    return iso(ms)
 
 
 def _is_datetime64(value: Any) -> bool:
@@ -124,9 +142,9 @@ def _number(text: str, number: int) -> Span:
                 raise ValueError(f"is not a date: {HINT}") from None
     if _COMPACT_MINUTES.fullmatch(digits):
         raise ValueError(f"could be a date and time or Unix milliseconds ({iso(number)}): {HINT}")
-    if number == 0 or _SECONDS_OF_2100 <= abs(number) < _MS_OF_2200 or _LAST - _DAY_MS < number <= _LAST:
+    if number == 0 or _SECONDS_OF_2100 <= abs(number) < _MS_OF_2200 or LAST - _DAY_MS < number <= LAST:
         return Span(number, number + 1, digits)
-    if _FIRST <= number < 0 and abs(number) >= _SECONDS_OF_2100:
+    if FIRST <= number < 0 and abs(number) >= _SECONDS_OF_2100:
         return Span(number, number + 1, digits)
     if abs(number) < _SECONDS_OF_2100:
         seconds = f", Unix seconds of {iso(number * 1000)}" if abs(number) >= _DAY_MS else ""

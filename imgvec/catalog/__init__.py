@@ -15,7 +15,7 @@ from imgvec.catalog.flat import BIN_FLAT, FLAT
 from imgvec.catalog.gpu import GPU
 from imgvec.catalog.hnsw import AUTOINDEX, HNSW
 from imgvec.catalog.ivf import BIN_IVF_FLAT, IVF
-from imgvec.catalog.scalar import SCALAR_INDEXES
+from imgvec.catalog.scalar import LATER_TYPES, SCALAR_INDEXES
 from imgvec.catalog.vector_types import MAX_DIM, VECTOR_TYPES
 from imgvec.errors import DefinitionError
 from imgvec.meant import suggestion
@@ -23,6 +23,7 @@ from imgvec.meant import suggestion
 __all__ = [
     "INDEX_TYPES",
     "LATER_PARAMETERS",
+    "LATER_TYPES",
     "MAX_DIM",
     "MAX_LIMIT",
     "SCALAR_INDEXES",

@@ -10,10 +10,14 @@ from imgvec.catalog.entries import Parameter, ScalarIndex
 _INTEGERS = ("INT8", "INT16", "INT32", "INT64")
 _NUMBERS = (*_INTEGERS, "FLOAT", "DOUBLE")
 
+LATER_TYPES: Mapping[str, tuple[int, ...]] = MappingProxyType({"GEOMETRY": (2, 6, 4), "TIMESTAMPTZ": (2, 6, 6)})
+"""Types of fields that not every server has, and since when (milvus.io/docs: geometry-field, timestamptz-field)."""
+
 _SCALARS = (
     ScalarIndex("INVERTED", "general", (2, 4), ("BOOL", *_NUMBERS, "VARCHAR", "JSON", "ARRAY")),
     ScalarIndex("BITMAP", "few distinct values (below about 500)", (2, 5), ("BOOL", *_INTEGERS, "VARCHAR", "ARRAY")),
-    ScalarIndex("STL_SORT", "numbers, sorted", (2, 0), _NUMBERS),
+    ScalarIndex("STL_SORT", "numbers and times, sorted", (2, 0), (*_NUMBERS, "TIMESTAMPTZ")),
+    ScalarIndex("RTREE", "shapes, by the boxes around them", (2, 6, 4), ("GEOMETRY",)),
     ScalarIndex("Trie", "strings by prefix", (2, 0), ("VARCHAR",)),
     ScalarIndex(
         "NGRAM",

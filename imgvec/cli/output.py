@@ -77,7 +77,7 @@ def with_dates(fields: Mapping[str, Any], kinds: Mapping[str, FieldType]) -> dic
     shown: dict[str, Any] = {}
     for name, value in fields.items():
         kind = kinds.get(name)
-        if kind is None or not kind.is_date:
+        if kind is None or not kind.format:
             shown[name] = value
             continue
         shown[name] = None if value is None or value == kind.unknown else iso(value)

@@ -6,11 +6,11 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from imgvec import dates
+from imgvec import dates, geometry
 from imgvec.definition.fields import FieldSection
 from imgvec.definition.values import is_absent, plain, python, shown
 from imgvec.plurals import counted
@@ -21,13 +21,20 @@ _TRUTH = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0"
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
 """A column of integers is one of floats once a cell is missing: 3 is written 3.0."""
 
+_SPELLINGS: Mapping[str, Callable[[Any], str]] = {
+    "TIMESTAMPTZ": lambda value: dates.moment(dates.span(value).start),
+    "GEOMETRY": geometry.wkt,
+}
+"""Of values that are text to Milvus, the one spelling that is stored; each raises `ValueError`."""
+
 
 def convert(name: str, declared: FieldSection, value: Any) -> Any:
     """`value` as the declared type, as it is read back; text is read as what it spells, since CSV has nothing else.
 
     Values of data frames and Arrow are read as what they mean (`imgvec.definition.values`), dates of every form as Unix
-    milliseconds where the field holds these (`imgvec.dates`). An ARRAY in text is a JSON list, or items separated by
-    `;`. Raises `ValueError`, in words for whoever wrote the value.
+    milliseconds where the field holds these (`imgvec.dates`), and in a TIMESTAMPTZ as ISO 8601 in UTC, to the
+    millisecond; a GEOMETRY is WKT (`imgvec.geometry`). An ARRAY in text is a JSON list, or items separated by `;`.
+    Raises `ValueError`, in words for whoever wrote the value.
     """
     if declared.type == "ARRAY":
         items = _items(name, value)
@@ -41,6 +48,11 @@ def convert(name: str, declared: FieldSection, value: Any) -> Any:
         return _json_object(name, value)
     if declared.format == "unix_ms":
         return _unix_ms(name, declared, value)
+    if declared.type in _SPELLINGS:
+        try:
+            return _SPELLINGS[declared.type](value)
+        except ValueError as exc:
+            raise ValueError(f"{name} = {shown(value)} {exc}") from None
     return _scalar(name, declared.type, value, declared)
 
 

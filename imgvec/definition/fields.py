@@ -10,7 +10,9 @@ from imgvec import catalog
 from imgvec.definition.sections import Section
 from imgvec.rows import MAX_ARRAY_ITEMS, MAX_VARCHAR_BYTES
 
-FieldTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY"]
+FieldTypeName = Literal[
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY", "TIMESTAMPTZ", "GEOMETRY"
+]
 ElementTypeName = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR"]
 
 IMAGE_PARTS = {"taken_at": "INT64", "caption": "VARCHAR", "file_name": "VARCHAR"}

@@ -1,4 +1,7 @@
-"""A collection's rows as Arrow tables: every field in its type, JSON as text, vectors as lists of fixed length."""
+"""A collection's rows as Arrow tables: every field in its type, vectors as lists of fixed length.
+
+JSON is text, and so is what is text to Milvus: a TIMESTAMPTZ as ISO 8601, a GEOMETRY as WKT.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ def schema(store: Reads, projections: Mapping[str, bytes]) -> pa.Schema:
         "DOUBLE": pa.float64(),
         "VARCHAR": pa.string(),
         "JSON": pa.string(),
+        "TIMESTAMPTZ": pa.string(),
+        "GEOMETRY": pa.string(),
     }
     columns = [
         pa.field(name, pa.list_(kinds[str(kind.element)]) if kind.type == "ARRAY" else kinds[kind.type], kind.nullable)

@@ -65,7 +65,7 @@ def npy(folder: Path, target: Path, rows: int, store: Reads) -> tuple[Path, ...]
 
     Declared dates are ISO 8601 there: as bare numbers those of January 1970 would not be taken for milliseconds again.
     """
-    dates = {name: kind for name, kind in store.fields.items() if kind.is_date and name != INGESTED_AT}
+    dates = {name: kind for name, kind in store.fields.items() if kind.format and name != INGESTED_AT}
     table = target.with_suffix(IDS_SUFFIX)
     with (
         whole(target) as vectors_file,

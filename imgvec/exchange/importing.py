@@ -202,7 +202,7 @@ class _Rows:
         self._dates = frozenset(
             name
             for name, declared in (exported.fields if exported else {}).items()
-            if declared.format == "unix_ms" and name in fields and fields[name].is_date
+            if declared.format == "unix_ms" and name in fields and fields[name].format
         )
         self._json = frozenset(name for name, kind in fields.items() if kind.type == "JSON")
         self._now = int(time.time() * 1000)

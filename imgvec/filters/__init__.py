@@ -24,6 +24,9 @@ What a filter means, on every backend:
   the whole of what it names: `== date(2024, 6, 1)` is that day, `<= "2024-06"` goes up to the end of June, `> "2024"`
   begins with 2025; a `datetime` is a moment. Without a zone it is in UTC. Rows that hold the field's default, which
   stands for no date, match no comparison with one.
+* A TIMESTAMPTZ compares with the same dates, by the microsecond; its default is a date like any other.
+* `field("place").st_within("POLYGON ((0 0, 9 0, 9 9, 0 0))")` and its like ask how a GEOMETRY lies to a point or a
+  polygon in WKT. Neither they nor their negations match rows without one.
 * `&`, `|` and `~` have no third value: `~` turns every comparison below it round (De Morgan), so the rules above hold.
 
 What a backend cannot say, or says wrongly, is refused by name (`UnsupportedByBackend`) before anything is sent:
@@ -31,12 +34,15 @@ What a backend cannot say, or says wrongly, is refused by name (`UnsupportedByBa
     has_infix, has_suffix          not on Milvus 2.3; nowhere for text with %, _ or a backslash
     has_any_word, has_all_words    only of fields with `match: true`, which Milvus Lite has, and servers from 2.5
     has_phrase                     of the same fields, on servers from 2.5.17
+    st_dwithin                     not on Milvus Lite, where the distance would be in degrees
+    st_equals, st_touches, …       on servers from 2.6.4
     % (remainders)                 not on Milvus Lite; nowhere of INT64, which Milvus 2.3 takes through 64-bit floats
     length() of a list in JSON     not on Milvus Lite, where only whole fields and dynamic keys have one
     length() > 256 and such        not on a server, which has the length of a list by == and != only
 
-Three differences between backends stay, for values of JSON and of the dynamic field: Milvus Lite takes `true` for 1 and
-`false` for 0, and text that is a JSON list for that list, and Milvus 2.3 takes an explicit JSON null for a value in
+Four differences between backends stay. A point on the edge of a polygon is within it on Milvus Lite, but not on a
+server, which follows OGC. Of values of JSON and of the dynamic field, Milvus Lite takes `true` for 1 and `false` for 0,
+and text that is a JSON list for that list, and Milvus 2.3 takes an explicit JSON null for a value in
 `is_null()`.
 
 A `Raw` filter, or a plain string, is a Milvus expression. It is parsed, and what is wrong is named with its column; so

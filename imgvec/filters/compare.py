@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from imgvec.dates import Span
+from imgvec.dates import FIRST, LAST, Span, iso
 from imgvec.errors import FilterError
 from imgvec.filters.expressions import Operator, Path, Scalar
 from imgvec.filters.fields import Operand, literal
@@ -16,6 +16,8 @@ Condition = str | bool
 def compare(operand: Operand, path: Path, operator: Operator, value: Scalar) -> str:
     require_scalar(operand, path)
     value = when(operand, path, value)
+    if isinstance(value, Span) and operand.type == "TIMESTAMPTZ":
+        return _compare_time(operand, operator, value)
     if isinstance(value, Span):
         return _compare_date(operand, operator, value)
     if isinstance(value, bool) and operator not in {"==", "!="}:
@@ -34,7 +36,7 @@ def when(operand: Operand, path: Path, value: Scalar) -> Scalar:
     if isinstance(value, Span) and not (operand.open and operand.type == "JSON"):
         raise FilterError(
             f"{path} holds {operand.type}, which cannot be compared with the date {value!r}: that needs an INT64 "
-            f"with format: unix_ms"
+            f"with format: unix_ms, or a TIMESTAMPTZ"
         )
     return value
 
@@ -62,7 +64,27 @@ def _compare_date(operand: Operand, operator: Operator, when: Span) -> str:
     return guarded(operand, (first,), condition) if operator == "!=" else condition
 
 
+def _compare_time(operand: Operand, operator: Operator, when: Span) -> str:
+    """The same of a TIMESTAMPTZ, which holds microseconds: up to the moment that follows the date, without it."""
+    place, start = operand.text, f"ISO '{iso(min(max(when.start, FIRST), LAST))}'"
+    before, since = f"< ISO '{iso(max(when.end, FIRST))}'", f">= ISO '{iso(max(when.end, FIRST))}'"
+    if when.end > LAST:  # the end of all years has no name
+        before, since = (f"{sign} ISO '9999-12-31T23:59:59.999999Z'" for sign in ("<=", ">"))
+    conditions: Mapping[Operator, str] = {
+        "==": f"({place} >= {start} and {place} {before})",
+        "!=": f"({place} < {start} or {place} {since})",
+        "<": f"{place} < {start}",
+        "<=": f"{place} {before}",
+        ">": f"{place} {since}",
+        ">=": f"{place} >= {start}",
+    }
+    condition = conditions[operator]
+    return guarded(operand, (), condition) if operator == "!=" else condition
+
+
 def require_scalar(operand: Operand, path: Path) -> None:
+    if operand.type == "GEOMETRY":
+        raise FilterError(f"{path} holds a GEOMETRY: use st_within, st_contains, st_intersects or the others")
     if operand.type == "ARRAY":
         raise FilterError(f"{path} holds a list: use contains, contains_all or contains_any, or a position")
     if operand.type == "JSON" and not operand.open:

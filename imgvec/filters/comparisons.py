@@ -108,6 +108,8 @@ class _View:
             sign, first = self.text(place - 1), place - 1
             if first and (self[first - 1].kind in ("number", "string", "close") or self.text(first - 1) not in _WORDS):
                 return None  # a difference
+        if token.kind == "string" and self.text(place - 1) in ("iso", "interval"):
+            return None  # Milvus's own moment or duration
         if self.text(last + 1) in _ARITHMETIC or self.text(first - 1) in _ARITHMETIC:
             return None
         read = _read(token, sign)
@@ -233,6 +235,8 @@ def _checked(name: str, value: _Value, kind: FieldType, *, whole: bool) -> Scala
         raise _unfit(name, value, kind, "an integer has 64 bits")
     if kind.is_date and (isinstance(given, str) or number):
         return _date(name, value, kind)
+    if kind.type == "GEOMETRY":
+        raise _unfit(name, value, kind, f"write st_intersects({name}, {value.text})")
     if kind.type == "ARRAY":
         raise _unfit(name, value, kind, f"write array_contains({name}, {value.text})")
     if kind.type == "JSON":

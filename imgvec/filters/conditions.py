@@ -85,6 +85,8 @@ def of_fields(operand: Operand, path: Path, operator: Operator, other: Operand, 
         require_scalar(each, where)
         if each.open:
             raise FilterError(f"{where}: Milvus compares whole fields with each other, but no keys or positions")
+    if "TIMESTAMPTZ" in (operand.type, other.type):
+        raise FilterError(f"{path} and {second}: a TIMESTAMPTZ compares with dates, and with no other field")
     if (operand.date is None) != (other.date is None) or not _comparable(operand.type, other.type):
         kinds = " and ".join("dates" if each.date else each.type for each in (operand, other))
         raise FilterError(f"{path} and {second} hold {kinds}, which Milvus does not compare exactly")

@@ -12,8 +12,8 @@ EVERYWHERE = frozenset({f"{kind}_contains{which}" for kind in ("json", "array") 
     "array_length"
 }
 """The functions that every backend has."""
-LITE_FUNCTIONS = frozenset({"text_match", "st_contains", "st_within", "st_intersects", "st_isvalid", "st_dwithin"})
-"""Those that Milvus Lite has besides."""
+LITE_FUNCTIONS = frozenset({"text_match", "st_contains", "st_within", "st_intersects", "st_isvalid"})
+"""Those that Milvus Lite has besides; its `st_dwithin` takes degrees where a server takes metres, and is refused."""
 SINCE: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         "text_match": (2, 5),
@@ -45,11 +45,17 @@ class Dialect:
     """A sum of two fields is right, or the backend refuses it. Milvus Lite gives it no more bits than they have."""
     length_order: bool = False
     """`array_length(x) > 2`; 2.3 compares lengths, as all that is computed, by `==` and `!=` alone."""
+    degrees: bool = False
+    """`st_dwithin` takes a distance in degrees, and not in metres."""
+    any_shape: bool = False
+    """WKT of every kind: Milvus Lite reads points, and polygons of one ring."""
     json_length: bool = False
     """`array_length` of a key of JSON, and of a dynamic key that needs quotes."""
 
     def check_function(self, name: str, place: str) -> None:
         """Refuse a function that the backend does not have, with the release of Milvus that brought it."""
+        if name == "st_dwithin" and self.degrees:
+            raise self.refusal(f"no {name} in metres ({place}): it takes degrees there; ask for st_within a polygon")
         if name not in self.functions:
             since = f", which Milvus has from {'.'.join(map(str, SINCE[name]))}" if name in SINCE else ""
             raise self.refusal(f"no {name} ({place}){since}")

@@ -17,7 +17,7 @@ INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 SMALL_INTEGERS = ("INT8", "INT16", "INT32")
 """That a 64-bit float holds without loss."""
 FLOATS = {"FLOAT", "DOUBLE"}
-_SCALARS = {*INT_BITS, *FLOATS, "BOOL", "VARCHAR"}
+_SCALARS = {*INT_BITS, *FLOATS, "BOOL", "VARCHAR", "TIMESTAMPTZ"}
 LARGEST = {"FLOAT": 3.4028234663852886e38, "DOUBLE": 1.7976931348623157e308}
 """Of the finite floats of a type."""
 _MAX_INT = 2**63 - 1  # and the least is its negative: Milvus 2.3 cannot read -2**63
@@ -33,10 +33,11 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class FieldType:
     """A scalar field's type, in Milvus's own names.
 
-    `type` is BOOL, INT8, INT16, INT32, INT64, FLOAT, DOUBLE, VARCHAR, JSON or ARRAY, and `element` the type of an
-    ARRAY's elements. `max_length` (of VARCHAR) is carried for those who read a field's type; a filter may ask for
-    longer text, which no row has. An INT64 of the `format` unix_ms holds dates, and is asked for them; `unknown` is the
-    number in it that stands for none. `match` says that Milvus looks for words in a VARCHAR.
+    `type` is BOOL, INT8, INT16, INT32, INT64, FLOAT, DOUBLE, VARCHAR, JSON, ARRAY, TIMESTAMPTZ or GEOMETRY, and
+    `element` the type of an ARRAY's elements. `max_length` (of VARCHAR) is carried for those who read a field's
+    type; a filter may ask for longer text, which no row has. An INT64 of the `format` unix_ms holds dates, and is
+    asked for them; `unknown` is the number in it that stands for none. `match` says that Milvus looks for words in
+    a VARCHAR.
     """
 
     type: str
@@ -49,13 +50,15 @@ class FieldType:
 
     @property
     def is_date(self) -> bool:
-        return self.format == "unix_ms"
+        return self.format == "unix_ms" or self.type == "TIMESTAMPTZ"
 
     def when(self, value: object) -> Span | int:
         """What `value` means to a date field: a date, or a number of milliseconds as it is; raises `ValueError`.
 
-        Text that spells a number is that number.
+        Text that spells a number is that number. To a TIMESTAMPTZ that number is a date.
         """
+        if self.type == "TIMESTAMPTZ":
+            return value if isinstance(value, Span) else span(value)
         if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
             value = int(value)
         if isinstance(value, int) and value == self.unknown:
@@ -65,7 +68,7 @@ class FieldType:
 
     def __str__(self) -> str:
         detail = f"({self.max_length})" if self.max_length else f"<{self.element}>" if self.element else ""
-        detail = " of Unix ms" if self.is_date else detail
+        detail = " of Unix ms" if self.format else detail
         return self.type + detail + (" or null" if self.nullable else "")
 
 
@@ -105,7 +108,7 @@ class Fields:
             raise self.unknown(path.name, f"dynamic({path.name!r})")
         if not is_identifier(path.name):
             raise FilterError(f"the field {path.name!r} cannot be written in a Milvus expression")
-        if declared.type not in {*_SCALARS, "JSON", "ARRAY"}:
+        if declared.type not in {*_SCALARS, "JSON", "ARRAY", "GEOMETRY"}:
             raise FilterError(f"the field {path.name!r} holds {declared.type}, which filters cannot search")
         text = path.name + _subscripts(path.keys)
         if not path.keys:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from imgvec.errors import FilterError
-from imgvec.filters.comparable import Arithmetic, ListLength, Modulo
+from imgvec.filters.comparable import ListLength, Modulo
 from imgvec.filters.expressions import (
     All,
     Compare,
@@ -24,9 +24,10 @@ from imgvec.filters.expressions import (
     Scalar,
     Step,
 )
+from imgvec.filters.spatial import Shape
 
 
-class Field(Arithmetic):
+class Field(Shape):
     """A place to compare; make one with `field` or `dynamic`. Comparing it gives a `Filter`.
 
     Values are str, bool, int or finite float (NumPy's scalars of these kinds too), and for fields of dates `date`,

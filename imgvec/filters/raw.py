@@ -7,6 +7,7 @@ from imgvec.filters.comparisons import Compare, rewritten
 from imgvec.filters.fields import FUNCTIONS, KEYWORDS, Fields, check_characters, key_reference
 from imgvec.filters.grammar import check_shape
 from imgvec.filters.negation import negations
+from imgvec.filters.spatial import check_calls
 from imgvec.filters.sums import Solve, solved_sums
 from imgvec.filters.tokens import Token, check_arithmetic, in_tens
 from imgvec.filters.tokens import tokens as tokens_of
@@ -49,6 +50,7 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solv
     check_arithmetic(tokens)
     parts = [tokens[index] for index in significant]
     bare = check_shape(parts, fields)
+    check_calls(parts, fields)
     asked = negations(parts, negated)
     rewritten(tokens, significant, words, asked, fields, compare)
     for put in solved_sums(parts, asked, fields, solve):

@@ -44,6 +44,7 @@ from imgvec.filters.expressions import (
 from imgvec.filters.fields import Fields, FieldType, Operand, is_identifier, literal, text_literal
 from imgvec.filters.negation import Negation
 from imgvec.filters.raw import checked
+from imgvec.filters.spatial import Spatial, spatial
 
 # Milvus Lite fails somewhere between 100 and 150 nested brackets.
 MAX_DEPTH = 64
@@ -122,6 +123,8 @@ def _condition(where: Filter, fields: Fields, *, negated: bool, depth: int) -> C
             return conditions.computed(fields.operand(path), path, steps, same, value)
         case Remainder(path, modulus, values):
             return conditions.remainder(fields.operand(path), path, modulus, values, fields.dialect, negated=negated)
+        case Spatial(path):
+            return spatial(fields.operand(path), where, fields.dialect, negated=negated)
         case Length(path, operator, value):
             same = _OPPOSITE[operator] if negated else operator
             return conditions.length(fields.operand(path), path, same, value, fields.dialect)

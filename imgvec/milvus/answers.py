@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imgvec import dates, geometry
 from imgvec.milvus import codec
 from imgvec.milvus.described import Schema
 from imgvec.rows import FROM_IMAGE, ID
@@ -40,18 +41,42 @@ class Columns:
         hidden = {*(() if everything or ID in names else (ID,)), *(() if FROM_IMAGE in names else (FROM_IMAGE,))}
         self._hidden = frozenset(hidden)
         self._vector_types = {name: vectors[name].vector_type for name in self.names if name in vectors}
-        self.plain = not self._vector_types and not (self._hidden & {*self.names, *_within(self.names)})
+        self._spelled = {
+            name: _SPELLED[kind.type]
+            for name in self.names
+            if (kind := schema.fields.get(name)) is not None and kind.type in _SPELLED
+        }
+        self.plain = not (self._vector_types or self._spelled) and not (
+            self._hidden & {*self.names, *_within(self.names)}
+        )
         """A hit's entity is what was asked for, as it comes."""
         self.row_bytes = 100 + sum(_guessed_bytes(name, schema, vectors) for name in self.names)
         """Approximate memory of one row of the answer in this process, in bytes."""
 
     def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row without an id or a note that was not asked for, its vectors as (dim,) float32."""
+        """The row without an id or a note that was not asked for, its vectors as (dim,) float32.
+
+        Times and shapes are spelled as `convert` of a definition spells them.
+        """
         wanted = {name: value for name, value in row.items() if name not in self._hidden}
         for name, vector_type in self._vector_types.items():
             if name in wanted:
                 wanted[name] = codec.from_row(wanted[name], vector_type)
+        for name, spelled in self._spelled.items():
+            if isinstance(value := wanted.get(name), str):
+                wanted[name] = spelled(value)
         return wanted
+
+
+def _wkt(text: str) -> str:
+    try:
+        return geometry.wkt(text)
+    except ValueError:  # another kind of shape, that somebody else has written
+        return text
+
+
+_SPELLED: Mapping[str, Callable[[str], str]] = {"TIMESTAMPTZ": dates.utc, "GEOMETRY": _wkt}
+"""Backends differ in how they spell these, and a row equals its metadata by the text."""
 
 
 class Scoring:
@@ -129,6 +154,6 @@ def _guessed_bytes(name: str, schema: Schema, vectors: Mapping[str, VectorField]
     if name in vectors:
         return vectors[name].dim * _FLOAT_OBJECT_BYTES  # pymilvus makes a list of them
     kind = schema.fields.get(name)
-    if kind is None or kind.type in ("JSON", "ARRAY"):
+    if kind is None or kind.type in ("JSON", "ARRAY", "GEOMETRY"):
         return _GUESSED_JSON_BYTES
     return min(kind.max_length or 8, _GUESSED_TEXT_BYTES)

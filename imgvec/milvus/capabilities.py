@@ -25,6 +25,8 @@ class Capabilities:
     index_types: frozenset[str]
     scalar_indexes: frozenset[str]
     vector_types: frozenset[str]
+    field_types: frozenset[str]
+    """The types of scalar fields that not every backend has."""
     nullable: bool
     """Fields that hold nulls; 2.3 drops the property without a word."""
     gpu: bool | None
@@ -60,7 +62,12 @@ class Capabilities:
         """What its filter expressions can say; of Milvus Lite 3.2.2 and Milvus 2.3.5 seen by running them."""
         if self.kind == "lite":
             return Dialect(
-                self.name, functions=EVERYWHERE | LITE_FUNCTIONS, infix=True, loose_end=True, length_order=True
+                self.name,
+                functions=EVERYWHERE | LITE_FUNCTIONS,
+                infix=True,
+                loose_end=True,
+                length_order=True,
+                degrees=True,
             )
         return Dialect(
             self.name,
@@ -69,6 +76,7 @@ class Capabilities:
             remainder=True,
             float_remainder=self.version < (2, 4),
             sums=True,
+            any_shape=True,
             json_length=True,
         )
 
@@ -114,6 +122,8 @@ class Capabilities:
         """Those that this backend builds on fields of that type, the one to prefer first."""
         if self.kind == "lite" and field_type in ("ARRAY", "JSON"):
             return []
+        if self.kind == "lite" and field_type == "TIMESTAMPTZ":
+            return ["INVERTED"]  # servers have it sorted instead
         if field_type == "JSON" and self.version < (2, 5, 11):
             return []  # a JSON index came later than INVERTED, and wants a path
         known = [i for i in catalog.SCALAR_INDEXES.values() if i.name in self.scalar_indexes]
@@ -168,6 +178,7 @@ def capabilities(version_text: str) -> Capabilities:
             index_types=frozenset(i.name for i in catalog.INDEX_TYPES.values() if i.lite),
             scalar_indexes=frozenset({"INVERTED"}),
             vector_types=frozenset({"FLOAT_VECTOR"}),
+            field_types=frozenset(catalog.LATER_TYPES),
             nullable=True,
             gpu=False,
             partition_key=True,
@@ -187,6 +198,7 @@ def capabilities(version_text: str) -> Capabilities:
         ),
         scalar_indexes=frozenset(i.name for i in catalog.SCALAR_INDEXES.values() if i.since <= version),
         vector_types=frozenset(name for name, (_, since) in catalog.VECTOR_TYPES.items() if since <= version),
+        field_types=frozenset(name for name, since in catalog.LATER_TYPES.items() if since <= version),
         nullable=version >= (2, 5),
         gpu=gpu,
         # before 2.4 an upsert hashes the primary key instead of the partition key, and a filter on that key then looks

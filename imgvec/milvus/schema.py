@@ -93,6 +93,9 @@ def check(
         had = "no search for words in text, which Milvus has from 2.5"
         raise backend.refusal(f"{had}: leave match out of {', '.join(matched)}")
     for name, declared in definition.fields.items():
+        if declared.type in catalog.LATER_TYPES and declared.type not in backend.field_types:
+            since = ".".join(map(str, catalog.LATER_TYPES[declared.type]))
+            raise backend.refusal(f"no fields of type {declared.type}, which Milvus has from {since}: leave out {name}")
         if declared.nullable and not backend.nullable:
             raise backend.refusal(f"no nullable fields: give {name} a default instead")
         if declared.index:

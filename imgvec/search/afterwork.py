@@ -176,7 +176,7 @@ class Order:
         kind = types.get(name)
         if kind is None:
             raise OptionError("order_by", f"no field {name!r} to order by (fields: {', '.join(types)})")
-        if kind.type in ("ARRAY", "JSON"):
+        if kind.type in ("ARRAY", "JSON", "GEOMETRY"):
             raise OptionError("order_by", f"{name!r} holds {kind.type}, which has no order")
         return cls(name, given.startswith("-"), kind)
 
@@ -189,5 +189,10 @@ class Order:
                 return False
             return not (self.kind.is_date and value == self.kind.unknown)
 
-        known = sorted(filter(has, units), key=lambda unit: unit[1][0].fields[self.field], reverse=self.descending)
+        def place(unit: tuple[Any, list[Found]]) -> Any:
+            value = unit[1][0].fields[self.field]
+            # before a fraction of a second, which begins with a dot, comes the second itself
+            return value.removesuffix("Z") if self.kind.type == "TIMESTAMPTZ" else value
+
+        known = sorted(filter(has, units), key=place, reverse=self.descending)
         return [*known, *(unit for unit in units if not has(unit))]

@@ -15,7 +15,7 @@ EXPECTED = (
 
 def test_every_index_type_is_there() -> None:
     assert sorted(INDEX_TYPES) == sorted(EXPECTED)
-    assert sorted(SCALAR_INDEXES) == ["BITMAP", "INVERTED", "NGRAM", "STL_SORT", "Trie"]
+    assert sorted(SCALAR_INDEXES) == ["BITMAP", "INVERTED", "NGRAM", "RTREE", "STL_SORT", "Trie"]
     assert sorted(name for name, kind in INDEX_TYPES.items() if kind.lite) == sorted(
         ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"]
     )

@@ -95,10 +95,23 @@ def test_a_gpu_is_known_from_the_build_or_not_at_all(version: str, gpu: bool | N
         (OLD, "ARRAY", None),
         (NEW, "VARCHAR", "INVERTED"),
         (NEW, "ARRAY", "INVERTED"),
+        (LITE, "TIMESTAMPTZ", "INVERTED"),
+        (LITE, "GEOMETRY", None),
+        (capabilities("v2.6.6"), "TIMESTAMPTZ", "STL_SORT"),
+        (NEW, "GEOMETRY", "RTREE"),
     ],
 )
 def test_auto_is_the_best_scalar_index_there_is(backend: Capabilities, field_type: str, best: str | None) -> None:
     assert backend.scalar_index("AUTO", "f", field_type) == best
+
+
+SHAPE, TIME = {"type": "GEOMETRY", "nullable": True}, {"type": "TIMESTAMPTZ", "required": True}
+
+
+@pytest.mark.parametrize("version", ["milvus_lite-3.2.2", "v2.6.6"])
+def test_times_and_shapes_are_there_on_lite_and_from_2_6_6(version: str) -> None:
+    fields = {"f": {**SHAPE, "index": "AUTO"}, "g": {**TIME, "index": "AUTO"}}
+    schema.check(definition(fields=fields), capabilities(version))
 
 
 REFUSED = [
@@ -119,6 +132,11 @@ REFUSED = [
         r"no INVERTED index on f \(INT64\): it accepts AUTO, STL_SORT",
     ),
     (LITE, {"fields": {"f": {"type": "VARCHAR", "default": "", "index": "Trie"}}}, "it accepts AUTO, INVERTED"),
+    (OLD, {"fields": {"f": SHAPE}}, "no fields of type GEOMETRY, which Milvus has from 2.6.4: leave out f"),
+    (capabilities("v2.6.3"), {"fields": {"f": SHAPE}}, "2.6.3 has no fields of type GEOMETRY"),
+    (OLD, {"fields": {"f": TIME}}, "no fields of type TIMESTAMPTZ, which Milvus has from 2.6.6: leave out f"),
+    (NEW, {"fields": {"f": TIME}}, "2.6.4 has no fields of type TIMESTAMPTZ, which Milvus has from 2.6.6"),
+    (LITE, {"fields": {"f": {**SHAPE, "index": "RTREE"}}}, r"no RTREE index on f \(GEOMETRY\)"),
 ]
 
 
