@@ -45,6 +45,10 @@ class Projection:
         if not (np.isfinite(self.mean).all() and np.isfinite(self.matrix).all()):
             raise EncoderUnavailable("a projection contains values that are not finite")
 
+    def __repr__(self) -> str:
+        dim, out = self.matrix.shape
+        return f"Projection({dim} to {out} dimensions)"
+
     @classmethod
     def load(cls, path: str | Path) -> Projection:
         """Read `mean` and `matrix` from a .safetensors or .npz file; raises `EncoderUnavailable`."""

@@ -36,6 +36,10 @@ def test_whitening_makes_every_direction_count_the_same() -> None:
     np.testing.assert_allclose(np.cov(projected.T), np.eye(12), atol=1e-3)
 
 
+def test_it_says_what_it_does_and_not_its_numbers() -> None:
+    assert repr(Projection.fit_pca(cloud(), 4)) == "Projection(12 to 4 dimensions)"
+
+
 @pytest.mark.parametrize("dim", [0, 13])
 def test_more_components_than_there_are(dim: int) -> None:
     with pytest.raises(ValueError, match="at most 12"):
