@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import combinations, pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 MAX_WKT_BYTES = 65_535
@@ -19,6 +19,9 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _POINT = re.compile(rf"\s*POINT\s*\(\s*({_NUMBER})\s+({_NUMBER})\s*\)\s*", re.IGNORECASE | re.ASCII)
 _RING = re.compile(r"\s*POLYGON\s*\(\s*\(([^()]*)\)\s*\)\s*", re.IGNORECASE | re.ASCII)
 _PAIR = re.compile(rf"\s*({_NUMBER})\s+({_NUMBER})\s*", re.ASCII)
+
+_TOLERANCE = 1e-9
+"""How near Milvus Lite takes for touching."""
 
 Point = tuple[float, float]
 
@@ -58,10 +61,22 @@ def _check_ring(ring: list[Point]) -> None:
     if len(ring) < 4 or ring[0] != ring[-1]:
         raise ValueError("is not closed: a polygon has at least three corners and ends where it began")
     sides = list(pairwise(ring))
-    for (i, one), (j, other) in combinations(enumerate(sides), 2):
-        # neighbours share a corner
-        if j - i > 1 and j - i < len(sides) - 1 and _meet(*one, *other):
-            raise ValueError("crosses or touches itself: a polygon's sides meet at its corners alone")
+    # from left to right, so that a side meets only the few that begin before it ends
+    order = sorted(range(len(sides)), key=lambda side: _extent(sides[side], 0)[0])
+    for place, i in enumerate(order):
+        right, (low, high) = _extent(sides[i], 0)[1], _extent(sides[i], 1)
+        for j in islice(order, place + 1, None):
+            if _extent(sides[j], 0)[0] > right + _TOLERANCE:
+                break
+            bottom, top = _extent(sides[j], 1)
+            if abs(i - j) in (1, len(sides) - 1):
+                continue  # neighbours share a corner
+            if bottom <= high + _TOLERANCE and top >= low - _TOLERANCE and _meet(*sides[i], *sides[j]):
+                raise ValueError("crosses or touches itself: a polygon's sides meet at its corners alone")
+
+
+def _extent(side: tuple[Point, Point], axis: int) -> tuple[float, float]:
+    return min(side[0][axis], side[1][axis]), max(side[0][axis], side[1][axis])
 
 
 def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
@@ -75,11 +90,11 @@ def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
 
 
 def _turn(a: Point, b: Point, c: Point) -> int:
-    """1 where a, b, c turns left, -1 right, 0 on a line to within 1e-9, as Milvus Lite has it."""
+    """1 where a, b, c turns left, -1 right, 0 on a line, as near as Milvus Lite takes it."""
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    return 0 if abs(area) <= 1e-9 else 1 if area > 0 else -1
+    return 0 if abs(area) <= _TOLERANCE else 1 if area > 0 else -1
 
 
 def _between(a: Point, b: Point, c: Point) -> bool:
     """Whether c, on the line through a and b, lies between them."""
-    return all(min(a[k], b[k]) - 1e-9 <= c[k] <= max(a[k], b[k]) + 1e-9 for k in (0, 1))
+    return all(min(a[k], b[k]) - _TOLERANCE <= c[k] <= max(a[k], b[k]) + _TOLERANCE for k in (0, 1))
