@@ -6,10 +6,9 @@ Milvus looks only at the partitions of these values where the field is the parti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from imgvec.filters.tokens import Token, tokens
-
-_OPENING, _CLOSING = frozenset("(["), frozenset(")]")
+from imgvec.filters.tokens import Token, closings, outermost, tokens
 
 
 def fixes(expression: str, name: str) -> bool:
@@ -24,7 +23,7 @@ def _fixes(parts: Sequence[Token], name: str) -> bool:
             return needed(_fixes(each, name) for each in split)
     if len(parts) < 3:
         return False
-    if parts[0].text == "(" and _closing(parts) == len(parts) - 1:
+    if parts[0].text == "(" and closings(parts)[0] == len(parts) - 1:
         return _fixes(parts[1:-1], name)
     if parts[0].text == name and parts[1].text == "in":
         return True
@@ -37,23 +36,5 @@ def _fixes(parts: Sequence[Token], name: str) -> bool:
 
 def _split(parts: Sequence[Token], word: str, sign: str) -> list[Sequence[Token]]:
     """The parts between the words that no bracket encloses."""
-    depth, start, found = 0, 0, []
-    for at, token in enumerate(parts):
-        if token.kind == "string":
-            continue
-        depth += (token.text in _OPENING) - (token.text in _CLOSING)
-        if not depth and token.text in (word, sign):
-            found.append(parts[start:at])
-            start = at + 1
-    return [*found, parts[start:]]
-
-
-def _closing(parts: Sequence[Token]) -> int:
-    """The place of the bracket that closes the first one."""
-    depth = 0
-    for at, token in enumerate(parts):
-        if token.kind != "string":
-            depth += (token.text in _OPENING) - (token.text in _CLOSING)
-        if not depth:
-            return at
-    raise AssertionError("brackets were checked")
+    edges = [at for at in outermost(parts, 0, len(parts)) if parts[at].text in (word, sign)]
+    return [parts[a + 1 : b] for a, b in pairwise([-1, *edges, len(parts)])]

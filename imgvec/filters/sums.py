@@ -24,11 +24,10 @@ from imgvec.filters.expressions import Operator, Path
 from imgvec.filters.fields import INT_BITS, Fields
 from imgvec.filters.negation import Negation
 from imgvec.filters.sum_tree import Linear, Node, Number, Operation, Place, SumReader, computes, linear
-from imgvec.filters.tokens import Token, in_tens
+from imgvec.filters.tokens import Token, closings, in_tens, outermost
 
 _ORDER = frozenset({"==", "!=", "<", "<=", ">", ">="})
 _BREAKS = frozenset({"and", "or", "not", "in", "like", "is", "exists", "&&", "||", "!", ",", "=~", "!~"})
-_OPENING, _CLOSING = frozenset("(["), frozenset(")]")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
 Solve = Callable[[Path, Fraction, Operator, Fraction, Negation], str]
@@ -59,6 +58,7 @@ def solved_sums(tokens: Sequence[Token], asked: Sequence[Negation], fields: Fiel
 class _Sums:
     def __init__(self, tokens: Sequence[Token], asked: Sequence[Negation], fields: Fields, solve: Solve) -> None:
         self._tokens, self._asked, self._fields, self._solve = tokens, asked, fields, solve
+        self._closings = closings(tokens)
 
     def puts(self) -> Iterator[Put]:
         for at, token in enumerate(self._tokens):
@@ -69,7 +69,7 @@ class _Sums:
     def _conditions(self, first: int, end: int) -> Iterator[Put]:
         """Those of the tokens from `first` up to `end`, within which brackets close."""
         start, inner, orders = first, list[int](), list[int]()
-        for at in self._top(first, end):
+        for at in (*outermost(self._tokens, first, end), end):
             word = self._word(at)
             if word in _BREAKS or at == end:
                 yield from self._chain(start, orders, inner, at)
@@ -79,17 +79,6 @@ class _Sums:
             elif word == "(" and not (at > start and self._tokens[at - 1].kind == "name"):
                 inner.append(at)
 
-    def _top(self, first: int, end: int) -> Iterator[int]:
-        """The places that no bracket encloses, and `end`."""
-        depth = 0
-        for at in range(first, end):
-            word = self._word(at)
-            depth -= word in _CLOSING
-            if not depth:
-                yield at
-            depth += word in _OPENING
-        yield end
-
     def _chain(self, start: int, orders: list[int], inner: list[int], end: int) -> Iterator[Put]:
         """Sums that are compared from left to right, or what stands in brackets."""
         edges = [start - 1, *orders, end]
@@ -97,7 +86,7 @@ class _Sums:
         known = [each for each in sums if each is not None]
         if not orders or len(known) < len(sums):
             for at in inner:
-                yield from self._conditions(at + 1, self._closing(at))
+                yield from self._conditions(at + 1, self._closings[at])
             return
         if not any(map(computes, known)):
             if self._is_to_part(orders, known):
@@ -203,11 +192,3 @@ class _Sums:
     def _word(self, at: int) -> str:
         token = self._tokens[at] if at < len(self._tokens) else None
         return "" if token is None or token.kind == "string" else token.text.lower()
-
-    def _closing(self, opening: int) -> int:
-        depth = 0
-        for at in range(opening, len(self._tokens)):
-            depth += (self._word(at) in _OPENING) - (self._word(at) in _CLOSING)
-            if not depth:
-                return at
-        raise AssertionError("brackets were checked")

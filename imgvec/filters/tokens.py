@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from imgvec.errors import FilterError
@@ -63,6 +63,27 @@ def _unexpected(text: str, position: int) -> FilterError:
     else:
         hint = ""
     return FilterError(f"unexpected {found!r} at column {position + 1} of the filter expression{hint}")
+
+
+def closings(tokens: Sequence[Token]) -> dict[int, int]:
+    """The place of the bracket that closes each, by that of the one that opens it; they are known to match."""
+    opened, found = list[int](), dict[int, int]()
+    for at, token in enumerate(tokens):
+        if token.kind == "open":
+            opened.append(at)
+        elif token.kind == "close":
+            found[opened.pop()] = at
+    return found
+
+
+def outermost(tokens: Sequence[Token], first: int, end: int) -> Iterator[int]:
+    """The places from `first` up to `end` that no bracket encloses; the outermost brackets' own are among them."""
+    depth = 0
+    for at in range(first, end):
+        depth -= tokens[at].kind == "close"
+        if not depth:
+            yield at
+        depth += tokens[at].kind == "open"
 
 
 def text_of(token: Token) -> str:

@@ -215,7 +215,7 @@ def test_feedback_moves_the_next_answer(shop: ImageCollection) -> None:
     with pytest.raises(QueryError, match="more examples"):
         imgvec.refine(shop, imgvec.recommend(shop, ids([1])), relevant=[good[0]])
     with pytest.raises(QueryError, match="takes the answer of a search, not a tuple"):
-        imgvec.refine(shop, good, relevant=[good[0]])  # type: ignore[arg-type]
+        imgvec.refine(shop, good, relevant=[good[0]])  # type: ignore[arg-type]  # what it refuses
 
 
 def command(*words: str | Path, status: int = 0) -> Result:

@@ -100,11 +100,11 @@ def test_an_at_sign_in_a_file_name_is_no_digest(tmp_path: Path) -> None:
 
 def test_one_that_is_made_of_anything_has_the_digest_that_it_is_read_back_with() -> None:
     matrix = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 3)))[0]
-    for made in (Projection(np.full(6, 0.1), matrix), Projection([0.1] * 6, matrix.tolist())):  # type: ignore[arg-type]
+    for made in (Projection(np.full(6, 0.1), matrix), Projection([0.1] * 6, matrix.tolist())):  # type: ignore[arg-type]  # lists
         assert made.matrix.dtype == made.mean.dtype == np.float32
         assert Projection.unpacked(made.packed(), made.learned_name).digest() == made.digest()
     with pytest.raises(EncoderUnavailable, match="arrays of numbers"):
-        Projection(["a"], [["b"]])  # type: ignore[arg-type]
+        Projection(["a"], [["b"]])  # type: ignore[arg-type]  # what it refuses
 
 
 def test_directions_without_variance_are_not_blown_up() -> None:

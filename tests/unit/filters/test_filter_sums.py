@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -238,7 +240,7 @@ def test_it_holds_for_the_same_numbers(steps: list[tuple[str, int, bool]], order
         assert _holds(found, small) is _ORDERS[order](exact, value), (text, found, small)
 
 
-def _step(sign: str, number: int, swapped: bool):  # type: ignore[no-untyped-def]
+def _step(sign: str, number: int, swapped: bool) -> Callable[[Any], Any]:
     apply = _OPERATORS[sign]
     return (lambda held: apply(Fraction(number), held)) if swapped else (lambda held: apply(held, Fraction(number)))
 

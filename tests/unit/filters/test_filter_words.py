@@ -112,9 +112,9 @@ def test_what_is_no_word_is_refused_when_it_is_written() -> None:
     for text in ("", "  ", 5):
         for method in (TEXT.has_any_word, TEXT.has_all_words, TEXT.has_phrase):
             with pytest.raises(FilterError, match="takes words"):
-                method(text)  # type: ignore[arg-type]
+                method(text)  # type: ignore[arg-type]  # what it refuses
     for slop in (-1, 1.5, True):
         with pytest.raises(FilterError, match="slop is a number of places from 0"):
-            TEXT.has_phrase("a b", slop=slop)  # type: ignore[arg-type]
+            TEXT.has_phrase("a b", slop=slop)  # type: ignore[arg-type]  # what it refuses
     assert repr(TEXT.has_all_words("a b")) == "field('text').has_all_words('a b')"
     assert repr(TEXT.has_phrase("a b", slop=2)) == "field('text').has_phrase('a b', slop=2)"

@@ -60,6 +60,11 @@ class Client:
         return 1.0
 
 
+def client(server: Server) -> Any:
+    """What stands for a `Store`."""
+    return Client(server)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(compaction, "FROM_ROWS", 10)
@@ -67,31 +72,31 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def test_a_client_that_was_there_before_builds_what_a_killed_one_left(server: Server) -> None:
-    long_lived, killed = Client(server), Client(server)
-    defer(killed, 10)  # type: ignore[arg-type]
+    long_lived, killed = client(server), client(server)
+    defer(killed, 10)
     server.rows = 5
-    defer(long_lived, 10)  # type: ignore[arg-type]
-    assert (server.index, build_deferred(long_lived)) == (FLAT, 1.0)  # type: ignore[arg-type]
+    defer(long_lived, 10)
+    assert (server.index, build_deferred(long_lived)) == (FLAT, 1.0)
     assert (server.index, server.remembered) == (HNSW, {})
-    assert build_deferred(killed) == 0  # type: ignore[arg-type]
+    assert build_deferred(killed) == 0
     assert server.built == ["FLAT", "HNSW"]
 
 
 def test_an_index_that_somebody_builds_meanwhile_stays(server: Server) -> None:
-    importing, other = Client(server), Client(server)
-    defer(importing, 10)  # type: ignore[arg-type]
+    importing, other = client(server), client(server)
+    defer(importing, 10)
     other.refresh()
     other.build_index(IVF.type, IVF.params)
-    deferred.forget(other, "vector")  # type: ignore[arg-type]
-    assert build_deferred(importing) == 0  # type: ignore[arg-type]
+    deferred.forget(other, "vector")
+    assert build_deferred(importing) == 0
     assert server.index == IVF
 
 
 def test_what_waits_is_the_index_of_now(server: Server) -> None:
-    importing = Client(server)
+    importing = client(server)
     server.index = IVF
-    defer(importing, 10)  # type: ignore[arg-type]
-    assert (server.index, build_deferred(importing), server.index) == (FLAT, 1.0, IVF)  # type: ignore[arg-type]
+    defer(importing, 10)
+    assert (server.index, build_deferred(importing), server.index) == (FLAT, 1.0, IVF)
 
 
 def test_where_nobody_can_look_what_was_known_is_built(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,5 +106,5 @@ def test_where_nobody_can_look_what_was_known_is_built(server: Server, monkeypat
         raise BackendError("no index at the moment", retryable=True)
 
     importing = Client(server, away)
-    defer(importing, 10)  # type: ignore[arg-type]
-    assert (server.index, build_deferred(importing), server.index) == (FLAT, 1.0, HNSW)  # type: ignore[arg-type]
+    defer(importing, 10)
+    assert (server.index, build_deferred(importing), server.index) == (FLAT, 1.0, HNSW)
