@@ -199,7 +199,7 @@ def _compared(
 
 def _is_named(metadata: Mapping[str, Any], row_fields: RowFields) -> bool:
     """Whether the name of the picture's file fills a field, which then has to follow it."""
-    return row_fields(metadata, file_name="any") != row_fields(metadata)
+    return row_fields(metadata, file_name="a") != row_fields(metadata, file_name="b")
 
 
 def _renewed(image: Image, rows: Sequence[Row], vectors: VectorsByName) -> Ready:

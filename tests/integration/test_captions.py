@@ -134,6 +134,19 @@ def test_a_name_follows_a_picture_that_is_moved_and_keeps_its_id(photos: ImageCo
     assert captions(photos) == {"new name": "new name"}
 
 
+def test_a_name_is_followed_whatever_the_default(tmp_path: Path) -> None:
+    title = {"type": "VARCHAR", "default": "any", "from_image": "file_name"}
+    definition = {"encoder": {"model": "fake"}, "fields": {"title": title}, "index": {"cpu": {"type": "FLAT"}}}
+    saved(tmp_path / "old.jpg", 1)
+    uri = str(tmp_path / "photos.db")
+    with ImageCollection.create("photos", definition=definition, uri=uri, encoder=FakeEncoder()) as photos:
+        for name in ("old", "new"):
+            (tmp_path / "old.jpg").rename(tmp_path / f"{name}.jpg")
+            (tmp_path / "m.csv").write_text(f"uri,id\n{name}.jpg,one\n")
+            photos.ingest(Source(tmp_path / "m.csv", id_column="id"))
+        assert photos.get(["one"])["one"]["title"] == "new"
+
+
 def test_each_view_has_the_caption_of_its_picture(tmp_path: Path) -> None:
     saved(tmp_path / "s" / "seaAtNight.jpg", 1)
     made = ImageCollection.create(

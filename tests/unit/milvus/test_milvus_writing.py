@@ -81,7 +81,8 @@ def vectors(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 )
 def test_own_deletes_are_seen_by_session_too(own: str, asked: str | None, sent: tuple[str | None, str | None]) -> None:
     """A server does not tell when it deleted, and its Session waits for writes alone."""
-    link = Store(Link(Client(), "http://nowhere", capabilities("v2.3.5")), replace(SCHEMA, consistency_level=own)).link  # type: ignore[arg-type]
+    connection = Link(Client(), "http://nowhere", capabilities("v2.3.5"))  # type: ignore[arg-type]  # it answers as one
+    link = Store(connection, replace(SCHEMA, consistency_level=own)).link
     before = link.level(asked)
     link.deleted()
     assert (before, link.level(asked)) == sent
@@ -90,7 +91,7 @@ def test_own_deletes_are_seen_by_session_too(own: str, asked: str | None, sent: 
 def test_a_number_that_float16_does_not_hold_is_refused_and_not_stored_as_infinite() -> None:
     client = Client()
     halves = Store(
-        Link(client, "http://nowhere", capabilities("v2.6.4")),  # type: ignore[arg-type]
+        Link(client, "http://nowhere", capabilities("v2.6.4")),  # type: ignore[arg-type]  # it answers as one
         replace(SCHEMA, vector_type="FLOAT16_VECTOR", metric_type="L2"),
     )
     large = vectors(2)
