@@ -106,9 +106,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
 
 
 def _cell(value: Any, digits: int | None = 4) -> str:
-    """A value as text; floats get `digits` digits, or all of them if None."""
+    """A value as text; floats get `digits` digits, or all of them if None; no "-0.0000"."""
     if value is None:
         return ""
     if isinstance(value, float):
-        return repr(value) if digits is None else f"{value:.{digits}f}"
+        return repr(value) if digits is None else f"{value:z.{digits}f}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
