@@ -19,6 +19,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     kept.py        the projections that a collection keeps in Milvus
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     quality/       how good the hits are, by labels
+    faces/         faces in pictures, and whose they are
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster
     ingest/        the pipeline: read, look up, decode, encode, write, report

@@ -18,6 +18,7 @@ from imgvec.database import lite_file
 from imgvec.definition import description
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
+from imgvec.faces import finder_of
 from imgvec.images import DecodePolicy, FetchPolicy
 from imgvec.ingest import Grid, IngestOptions, Job, Resources, RunOptions, Views
 from imgvec.ingest import prune as delete_gone
@@ -134,7 +135,11 @@ def reopened(settings: Settings, uri: str, hashed: str | None, roots: Roots | No
 def views(collection: ImageCollection) -> Views | None:
     """How the collection has several rows a picture; None where it has one."""
     wanted, journal = collection.definition.views, collection.handle.target.journal
-    return None if wanted is None or journal is None else Views(Grid(wanted.grid), journal)
+    if wanted is None or journal is None:
+        return None
+    if wanted.faces is not None:
+        return Views(finder_of(collection.encoder, wanted.faces), journal)
+    return Views(Grid(wanted.grid or ()), journal)
 
 
 def _encoder_factories(collection: ImageCollection) -> dict[str, Callable[[], Encoder]]:

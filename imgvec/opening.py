@@ -16,6 +16,7 @@ from imgvec.definition import Definition, bundled, description
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Encoder
 from imgvec.errors import BackendError, CollectionExists, CollectionReplaced, DefinitionError, UsageError
+from imgvec.faces import check_encoder
 from imgvec.loading import check_lengths, first_encoder
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.companions import PICTURES, Companion
@@ -175,6 +176,7 @@ def _made(
         vector: kept.to_keep(given.get(vector) or first_encoder(each.encoder, settings, on_notice))
         for vector, each in wanted.vector_fields.items()
     }
+    check_encoder(wanted.has_faces, encoders[VECTOR])
     bindings = {vector: encoder.binding for vector, encoder in encoders.items()}
     check_lengths(wanted, bindings)
     dims = {vector: binding.dim for vector, binding in bindings.items()}

@@ -62,6 +62,7 @@ RESERVED_NAMES = (ID, VECTOR, *OWN_FIELDS, FROM_IMAGE)
 """Names that no definition may declare, and no metadata may fill: imgvec does. See `reserved_names`."""
 
 IMAGE_ID, VIEW, BOX, AT_MS = "image_id", "view", "box", "at_ms"
+PERSON = "person"
 VIEWS = "views"
 """Of a picture in the journal: the counts of its views by kind."""
 
@@ -85,6 +86,8 @@ VIEW_FIELDS: Mapping[str, RowField] = MappingProxyType(
 upright picture, and milliseconds into the video (0 where it is not a frame). A definition without views may declare
 fields of these names, as those of 0.1.0 could."""
 
+FACE_FIELDS: Mapping[str, RowField] = MappingProxyType({PERSON: RowField("VARCHAR", max_bytes=256)})
+"""What a row has besides in a collection of faces: whose face it was identified as, empty where nobody's."""
 
 JOURNAL_FIELDS: Mapping[str, RowField] = MappingProxyType(
     {
@@ -96,9 +99,10 @@ JOURNAL_FIELDS: Mapping[str, RowField] = MappingProxyType(
 """What a collection of views keeps of each picture in the one beside it, by the picture's id."""
 
 
-def reserved_names(*, views: bool) -> tuple[str, ...]:
-    """Names that a definition, with views or without, may not declare, and no metadata may fill: imgvec does."""
-    return (*RESERVED_NAMES, *VIEW_FIELDS) if views else RESERVED_NAMES
+def reserved_names(*, views: bool, faces: bool = False) -> tuple[str, ...]:
+    """Names that a definition, with views (of faces) or without, may not declare, and no metadata may fill: imgvec
+    does."""
+    return (*RESERVED_NAMES, *(VIEW_FIELDS if views else ()), *(FACE_FIELDS if faces else ()))
 
 
 _VIEW_ID = re.compile("view-[0-9a-f]{32}")

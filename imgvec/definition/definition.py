@@ -215,7 +215,12 @@ class Definition(Section):
     @property
     def reserved(self) -> tuple[str, ...]:
         """The names of fields that imgvec fills in, its vectors' aside."""
-        return reserved_names(views=self.views is not None)
+        return reserved_names(views=self.views is not None, faces=self.has_faces)
+
+    @property
+    def has_faces(self) -> bool:
+        """Whether its rows are the faces in pictures."""
+        return self.views is not None and self.views.faces is not None
 
     def field_problem(self, name: str) -> str | None:
         """Why metadata cannot be stored in a field of this name; None where it can."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imgvec import catalog
 from imgvec.catalog import IndexType
@@ -52,11 +52,23 @@ MOST_CROPS = 10
 """On a side of a grid: the smallest crops are then 2/11 of the picture's sides."""
 
 
-class ViewsSection(Section):
-    """The parts of a picture that become rows beside the whole of it."""
+MOST_FACES = 256
+"""Rows of a picture: a search for pictures then looks at as many times its limit, and Milvus gives 16,384 at most."""
 
-    grid: tuple[int, ...]
+
+class ViewsSection(Section):
+    """The parts of a picture that become rows: crops beside the whole of it, or the faces in it."""
+
+    grid: tuple[int, ...] | None = None
     """For each n, n x n crops that half overlap; a number is taken for a list of one, and the order does not matter."""
+    faces: int | None = Field(default=None, ge=1, le=MOST_FACES)
+    """At most so many faces of a picture, the largest; then its whole is not a row, and the encoder is one of faces."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.grid is None) == (self.faces is None):
+            raise ValueError("is either grid or faces: a row's vector is a face's, or a picture's and its parts'")
+        return self
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -74,7 +86,7 @@ class ViewsSection(Section):
     @property
     def most(self) -> int:
         """Rows that a picture has at most."""
-        return 1 + sum(n * n for n in self.grid)
+        return self.faces or 1 + sum(n * n for n in self.grid or ())
 
 
 class VectorSection(Section):

@@ -36,6 +36,7 @@ _BUILT_IN = {
     for kind in (
         EntryPoint("pypi", "imgvec.encoders.pypi:KIND", GROUP),
         EntryPoint("callable", "imgvec.encoders.callables:KIND", GROUP),
+        EntryPoint("faces", "imgvec.faces.dlib_model:KIND [faces]", GROUP),
     )
 }
 _PREFIXED = re.compile(r"(?P<prefix>[a-z][a-z0-9_]+):(?!//)(?P<name>[^?]+)(\?(?P<options>.*))?", re.DOTALL)

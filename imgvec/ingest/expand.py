@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imgvec.ingest.items import Row
 from imgvec.rows import AT_MS, BOX, ID, IMAGE_ID, VIEW, ViewKind, view_id
@@ -30,6 +30,8 @@ class View:
     image: PIL.Image.Image
     """What is to encode."""
     at_ms: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What its row has of its own besides."""
 
 
 class Expander(Protocol):
@@ -42,6 +44,11 @@ class Expander(Protocol):
     @property
     def most(self) -> int:
         """Views that a picture has at most."""
+        ...
+
+    @property
+    def own_fields(self) -> frozenset[str]:
+        """What rows have beside the fields of every view: filled in here, and by no metadata."""
         ...
 
     def least_side(self, side: int) -> int:
@@ -63,6 +70,8 @@ class Grid:
 
     sizes: tuple[int, ...]
     """Ascending, so that what a small picture lacks is the end of the list: the others keep their ids."""
+
+    own_fields = frozenset[str]()
 
     @property
     def most(self) -> int:
@@ -98,7 +107,7 @@ def rows_of(row: Row, views: Sequence[View]) -> list[Row]:
     rows = []
     for view in views:
         place = {IMAGE_ID: row[ID], VIEW: view.kind, BOX: list(view.box), AT_MS: view.at_ms}
-        rows.append({**row, **place, ID: view_id(row[ID], view.kind, ordinals[view.kind])})
+        rows.append({**row, **place, **view.fields, ID: view_id(row[ID], view.kind, ordinals[view.kind])})
         ordinals[view.kind] += 1
     return rows
 

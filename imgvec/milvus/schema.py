@@ -19,7 +19,7 @@ from imgvec.errors import DefinitionError
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.deployment import DEPLOYMENT, Deployment
 from imgvec.milvus.described import DESCRIPTION, PROPERTY
-from imgvec.rows import FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR, VIEW_FIELDS, RowField
+from imgvec.rows import FACE_FIELDS, FROM_IMAGE, ID, KEY, NOTE, OWN_FIELDS, VECTOR, VIEW_FIELDS, RowField
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,8 @@ def _schema(
     made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=KEY.max_bytes)
     for name, each in definition.vector_fields.items():
         made.add_field(name, DataType[each.vector.type], dim=dims[name])
-    for name, own in {**OWN_FIELDS, **(VIEW_FIELDS if definition.views else {})}.items():
+    views, faces = VIEW_FIELDS if definition.views else {}, FACE_FIELDS if definition.has_faces else {}
+    for name, own in {**OWN_FIELDS, **views, **faces}.items():
         made.add_field(name, DataType[own.type], **own_options(own))
     for name, declared in definition.fields.items():
         made.add_field(name, DataType[declared.type], **_field_options(name, declared, partition_key))

@@ -141,7 +141,9 @@ class FormEncoder:
                 with noting(i):
                     raise _without_text(leaf, encoder.binding.model)
             texts = {}
-        for some, images in self._decoded_some(pictures, stages, noting, encoder.binding.image_size):
+        # an encoder of faces has to find them first, in a picture far larger than what it makes vectors of
+        side = getattr(encoder, "least_side", encoder.binding.image_size)
+        for some, images in self._decoded_some(pictures, stages, noting, side):
             with stages("encode"):
                 vectors[some] = encoder.encode_images(images)
         if texts:

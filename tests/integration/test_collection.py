@@ -262,7 +262,7 @@ def test_a_gpu_index_is_refused_where_there_is_no_gpu(backend_uri: str, encoder:
         ImageCollection.open("trip", uri=backend_uri)
 
 
-@pytest.mark.parametrize("name", ["photos", "products", "faces"])
+@pytest.mark.parametrize("name", ["photos", "products"])  # of faces: test_faces.py
 def test_bundled_definitions_work(backend_uri: str, pictures: Path, encoder: FakeEncoder, name: str) -> None:
     given = {str(path): {"category": path.parent.name, "price": "9.5"} for path in pictures.rglob("*.jpg")}
     with ImageCollection.create(f"{name}_test", definition=name, uri=backend_uri, encoder=encoder) as made:

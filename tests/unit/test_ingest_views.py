@@ -238,6 +238,7 @@ class Faces:
     """As many views as the picture's first pixel says, and no whole one."""
 
     most = 9
+    own_fields = frozenset[str]()
 
     def least_side(self, side: int) -> int:
         return side
