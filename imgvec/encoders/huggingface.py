@@ -33,7 +33,7 @@ STREAM_TURNS = 4
 
 
 class HuggingFaceEncoder:
-    """A vision model of transformers; made by `assembly.assemble`. Implements `protocol.Encoder`."""
+    """A vision model of transformers; made by `assembly.assemble`. Implements all of `protocol`."""
 
     def __init__(
         self,
@@ -133,13 +133,17 @@ class HuggingFaceEncoder:
 
         Queries from several threads that wait at the same time share a pass.
         """
-        self._check_process()
         starts = range(0, len(images), self.batch_size)
-        batches = [images[start : start + starts.step] for start in starts]
-        vectors = [
-            self._turns.shared([self.prepare(image) for image in batch], self._queries, self.batch_size)
-            for batch in batches
-        ]
+        batches = (images[start : start + starts.step] for start in starts)
+        vectors = [self.encode_prepared([self.prepare(image) for image in batch]) for batch in batches]
+        return np.concatenate(vectors) if vectors else self._none()
+
+    def encode_prepared(self, prepared: Sequence[Pixels]) -> Vectors:
+        """The same of images that `prepare` has prepared."""
+        self._check_process()
+        starts = range(0, len(prepared), self.batch_size)
+        batches = [prepared[start : start + starts.step] for start in starts]
+        vectors = [self._turns.shared(batch, self._queries, self.batch_size) for batch in batches]
         return np.concatenate(vectors) if vectors else self._none()
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:

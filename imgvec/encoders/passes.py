@@ -82,7 +82,10 @@ class TunedPasses:
         """(n, 3, side, side) uint8 to (n, width) float32, not normalised."""
         if self._streams is not None and len(pixels) < self._streams.count:
             return one_pass(self.readout, pixels, self._device)  # a lone query gets every thread
-        each = min(self.tuning.batch_size, -(-len(pixels) // self.tuning.streams))
+        each = self.tuning.batch_size
+        if self._compiled is None:  # as many rounds of every stream, each as short as that allows
+            rounds = -(-len(pixels) // self.tuning.images)
+            each = -(-len(pixels) // (rounds * self.tuning.streams))
         parts = [pixels[start : start + each] for start in range(0, len(pixels), each)]
         run = self._padded if self._compiled is not None else self._plain
         return np.concatenate(self._streams.map(run, parts) if self._streams else [run(part) for part in parts])

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from imgvec.encoders.projection import Projection, unit
-from imgvec.encoders.protocol import Encoder, Pixels, Tunable
+from imgvec.encoders.protocol import Encoder, Pixels, TakesPrepared, Tunable
 from imgvec.errors import EncoderUnavailable
 from imgvec.vectors import Vectors
 
@@ -60,6 +60,14 @@ class ProjectedEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Upright RGB images to (n, dim) float32."""
         return self._projected(self.inner.encode_images(images))
+
+    def encode_prepared(self, prepared: Sequence[Pixels]) -> Vectors:
+        """What `prepare` gave for each image to (n, dim) float32."""
+        inner = self.inner
+        taken = (
+            inner.encode_prepared(prepared) if isinstance(inner, TakesPrepared) else inner.encode(np.stack(prepared))
+        )
+        return self._projected(taken)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Texts to (n, dim) float32 in the images' space."""

@@ -141,3 +141,12 @@ class Tunable(Protocol):
     def prepare_for(self, images: int | None = None) -> object:
         """Choose how to run this many images; `batch_size` may change."""
         ...
+
+
+@runtime_checkable
+class TakesPrepared(Protocol):
+    """An encoder that takes a query's images prepared, so that `prepare` can run beside the pass before."""
+
+    def encode_prepared(self, prepared: Sequence[Pixels]) -> Vectors:
+        """As `encode_images`, of what `prepare` gives for each image."""
+        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgvec.errors import QueryError, SourceError, UnreadableImage
+from imgvec.errors import QueryError, UnreadableImage
 from imgvec.images import DecodePolicy, FileReader, as_image, decode
 from imgvec.images.readers import path_trouble
 from imgvec.rows import BOX, VECTOR, VIEW
+from imgvec.search.batches import encoded
 from imgvec.search.failing import Failed, Noting
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
 from imgvec.search.paths import as_present, is_url, no_url
@@ -34,11 +35,6 @@ Leaf: TypeAlias = Picture | Text | StoredId | VectorQuery
 VANISHES = 1e-3
 """A mix is refused whose length is below this share of its weights': an encoder in bfloat16 is no more exact than that,
 so what is left is noise."""
-
-PIXELS_AT_ONCE = 2**26
-"""Of decoded pictures that wait for the encoder, at 3 bytes each; those that are being decoded come on top."""
-_WAITING = 2
-"""Pictures that are decoded at once, for each thread."""
 
 
 class Reopen(Protocol):
@@ -142,53 +138,14 @@ class FormEncoder:
                     raise _without_text(leaf, encoder.binding.model)
             texts = {}
         # an encoder of faces has to find them first, in a picture far larger than what it makes vectors of
-        side = getattr(encoder, "least_side", encoder.binding.image_size)
-        for some, images in self._decoded_some(pictures, stages, noting, side):
-            with stages("encode"):
-                vectors[some] = encoder.encode_images(images)
+        side = max(self._least_side, getattr(encoder, "least_side", encoder.binding.image_size))
+        opened = partial(self._image, min_side=side)
+        for some, found in encoded(pictures, opened, encoder, stages, noting, threads=self._threads):
+            vectors[some] = found
         if texts:
             with stages("encode"):
                 vectors[list(texts)] = encoder.encode_texts([leaf.words for leaf in texts.values()])
         return vectors
-
-    def _decoded_some(
-        self, pictures: Mapping[int, Picture], stages: Stages, noting: Noting, side: int
-    ) -> Iterator[tuple[list[int], list[Image.Image]]]:
-        """The pictures with their numbers, as many at once as `PIXELS_AT_ONCE` allows."""
-        numbers, images, pixels = list[int](), list[Image.Image](), 0
-        places, window = list(pictures), _WAITING * self._threads
-        for start in range(0, len(places), window):
-            some = places[start : start + window]
-            with stages("decode"):
-                decoded = self._decoded_beside([pictures[number] for number in some], max(self._least_side, side))
-            for number, image in zip(some, decoded, strict=True):
-                if isinstance(image, Exception):
-                    with noting(number):
-                        raise image
-                else:
-                    images.append(image)
-                    numbers.append(number)
-                    pixels += image.width * image.height
-                if pixels >= PIXELS_AT_ONCE:
-                    yield numbers, images
-                    numbers, images, pixels = [], [], 0
-        if images:
-            yield numbers, images
-
-    def _decoded_beside(self, pictures: Sequence[Picture], side: int) -> list[Image.Image | Exception]:
-        """Each picture, or why it cannot be had; files in threads, which a single one does not need."""
-
-        def decoded(picture: Picture) -> Image.Image | Exception:
-            try:
-                return self._image(picture, side)
-            except (QueryError, UnreadableImage, SourceError) as exc:
-                return exc
-
-        # an image in memory is its caller's, who may have given it twice: no two threads may open it
-        if len(pictures) == 1 or not all(isinstance(picture, ImageFile | ImageBytes) for picture in pictures):
-            return [decoded(picture) for picture in pictures]
-        with ThreadPoolExecutor(min(self._threads, len(pictures)), "imgvec-decode") as pool:
-            return list(pool.map(decoded, pictures))
 
     def _image(self, form: Picture | StoredId, min_side: int | None) -> Image.Image:
         """Upright and RGB; whole, whatever its size, where `min_side` is None."""

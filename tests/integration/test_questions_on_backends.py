@@ -20,7 +20,7 @@ from PIL import Image
 from imgvec import Answer, ImageCollection, ImageFile, Like, Source, StoredId, VectorQuery, field
 from imgvec.cli import main
 from imgvec.errors import FilterError, OptionError, QueryError, SourceError, UnreadableImage
-from imgvec.search import encoding, many
+from imgvec.search import batches, encoding, many
 from imgvec.vectors import Vectors
 
 DEFINITION = {"encoder": {"model": "fake"}, "fields": {"album": {"type": "VARCHAR", "default": ""}}}
@@ -134,7 +134,7 @@ def test_few_pictures_are_held_at_once(photos: ImageCollection, monkeypatch: pyt
     held: list[int] = []
     encode: Callable[..., Vectors] = photos.encoder.encode_images
     monkeypatch.setattr(photos.encoder, "encode_images", lambda images: (held.append(len(images)), encode(images))[1])
-    monkeypatch.setattr(encoding, "PIXELS_AT_ONCE", 3 * 64 * 64)
+    monkeypatch.setattr(batches, "PIXELS_AT_ONCE", 3 * 64 * 64)
     queries = [Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(8)]
     whole = photos.search_many(queries, limit=3)
     assert held == [3, 3, 2]

@@ -17,6 +17,7 @@ from tiny import TINY, picture
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, huggingface, load_encoder, passes
 from imgvec.encoders.attention import PRODUCTS
 from imgvec.encoders.huggingface import STREAM_TURNS
+from imgvec.encoders.passes import TunedPasses
 from imgvec.encoders.streams import Streams
 from imgvec.encoders.tuning import Memory, Tuning, fastest
 
@@ -344,3 +345,22 @@ def test_a_gpu_agrees_with_the_processor(images: int, checkpoints: Checkpoints, 
     encoder = load_encoder(spec, device="cuda", cache_dir=tmp_path)
     encoder.prepare_for(images)
     assert (encoder.encode_images(IMAGES) * expected).sum(axis=1).min() >= 0.999
+
+
+def test_streams_get_equal_shares_of_a_batch_that_is_not_full() -> None:
+    sizes = list[int]()
+
+    def readout(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        return batch.reshape(len(batch), -1)[:, :4].float()
+
+    class One:
+        def __getitem__(self, attention: str | None) -> Any:
+            return readout
+
+    passes = TunedPasses(One(), Tuning(None, batch_size=8, streams=2), torch.device("cpu"), Streams(2))  # type: ignore[arg-type]  # stands for `Ways`
+    for images, expected in [(64, [8] * 8), (36, [6] * 6), (20, [5] * 4), (17, [5, 5, 5, 2]), (2, [1, 1]), (1, [1])]:
+        sizes.clear()
+        pixels = np.arange(images * 12, dtype=np.uint8).reshape(images, 3, 2, 2)
+        np.testing.assert_array_equal(passes(pixels), pixels.reshape(images, -1)[:, :4])
+        assert sorted(sizes, reverse=True) == expected

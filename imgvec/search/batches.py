@@ -1,0 +1,110 @@
+"""The pictures among the forms, in batches for the encoder: files are decoded while it works on the batch before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from imgvec.encoders.protocol import TakesPrepared
+from imgvec.errors import QueryError, SourceError, UnreadableImage
+from imgvec.search.failing import Noting
+from imgvec.search.forms import Form, ImageBytes, ImageFile
+from imgvec.search.stages import Stages
+from imgvec.vectors import Vectors
+
+if TYPE_CHECKING:
+    from imgvec.encoders.protocol import Encoder
+
+PIXELS_AT_ONCE = 2**26
+"""Of decoded pictures that wait for the encoder, at 3 bytes each; those that are being decoded come on top."""
+_WAITING = 2
+"""Pictures that are decoded ahead, for each thread, where they wait in their own size."""
+_FIRST = 4
+"""The first batch of files is a quarter of a whole one: nothing is encoded while it is decoded."""
+
+Made: TypeAlias = Any
+"""A picture as the encoder takes it, or why it cannot be had."""
+
+
+def encoded(
+    pictures: Mapping[int, Form],
+    opened: Callable[[Form], Image.Image],
+    encoder: Encoder,
+    stages: Stages,
+    noting: Noting,
+    *,
+    threads: int,
+) -> Iterator[tuple[list[int], Vectors]]:
+    """The vectors of pictures with their numbers, in their order, as many at once as the encoder takes.
+
+    `opened` gives the upright picture of a form. What it raises is told to `noting`, and the picture left out.
+    """
+    encode: Callable[[Sequence[Made]], Vectors] = encoder.encode_images
+    prepare: Callable[[Image.Image], Made] | None = None
+    if isinstance(encoder, TakesPrepared):
+        prepare, encode = encoder.prepare, encoder.encode_prepared
+
+    def made(picture: Form) -> Made:
+        try:
+            image = opened(picture)
+            return prepare(image) if prepare else image
+        except (QueryError, UnreadableImage, SourceError) as exc:
+            return exc
+
+    batch = encoder.batch_size
+    # an image in memory is its caller's, who may have given it twice: no two threads may open it
+    if len(pictures) > 1 and all(isinstance(picture, ImageFile | ImageBytes) for picture in pictures.values()):
+        most, ahead = max(1, batch // _FIRST), batch if prepare else _WAITING * threads
+        coming: Generator[tuple[int, Made]] = _in_threads(made, pictures, threads, ahead)
+    else:
+        most, coming = batch, ((number, made(picture)) for number, picture in pictures.items())
+    numbers, images, pixels = list[int](), list[Made](), 0
+    with closing(coming):
+        while (following := _next(coming, stages)) is not None:
+            number, image = following
+            if isinstance(image, Exception):
+                with noting(number):
+                    raise image
+            else:
+                numbers.append(number)
+                images.append(image)
+                pixels += image.size // 3 if isinstance(image, np.ndarray) else image.width * image.height
+            if len(images) == most or pixels >= PIXELS_AT_ONCE:
+                with stages("encode"):
+                    vectors = encode(images)
+                yield numbers, vectors
+                numbers, images, pixels, most = [], [], 0, batch
+    if images:
+        with stages("encode"):
+            vectors = encode(images)
+        yield numbers, vectors
+
+
+def _next(coming: Iterator[tuple[int, Made]], stages: Stages) -> tuple[int, Made] | None:
+    with stages("decode"):
+        return next(coming, None)
+
+
+def _in_threads(
+    made: Callable[[Form], Made], pictures: Mapping[int, Form], threads: int, ahead: int
+) -> Generator[tuple[int, Made]]:
+    """What is made of each picture, in their order; `ahead` of them are under way or wait."""
+    pool = ThreadPoolExecutor(min(threads, len(pictures)), "imgvec-decode")
+    waiting = deque[tuple[int, Future[Made]]]()
+    try:
+        for number, picture in pictures.items():
+            waiting.append((number, pool.submit(made, picture)))
+            if len(waiting) > ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
