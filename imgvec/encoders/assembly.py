@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
 import torch
 
 from imgvec import forked
 from imgvec.encoders.devices import choose_device, choose_dtype
 from imgvec.encoders.huggingface import HuggingFaceEncoder
+from imgvec.encoders.identity import applied, fingerprint
 from imgvec.encoders.lastlayer import read_class_token_only
 from imgvec.encoders.loading import choose_pooling, load_config, load_model, load_preprocessing, load_tokenizer
 from imgvec.encoders.protocol import Binding
@@ -34,13 +31,7 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
         streams_of(processors())  # before anything computes with it
     config = load_config(checkpoint)
     family, pooling = choose_pooling(checkpoint, config, spec.pooling)
-    preprocessing = load_preprocessing(checkpoint)
-    if spec.image_size is not None:
-        preprocessing = preprocessing.with_size(spec.image_size)
-    own = preprocessing
-    if spec.fit == "resize":
-        preprocessing = preprocessing.whole()
-
+    preprocessing, fit = applied(load_preprocessing(checkpoint), spec)
     model = load_model(checkpoint, config, pooling, number, attention_for(on, number))
     layer = truncate(model, spec.layer)
     readout = ImageReadout(model, family, pooling, preprocessing)
@@ -60,12 +51,12 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
     binding = Binding(
         model=checkpoint.model,
         revision=checkpoint.revision,
-        fingerprint=_fingerprint(checkpoint.digest(), identity),
+        fingerprint=fingerprint(checkpoint.digest(), identity),
         layer=layer,
         pooling=pooling,
         image_size=preprocessing.image_size,
         dim=dim,
-        fit=None if preprocessing is own else spec.fit,
+        fit=fit,
     )
     return HuggingFaceEncoder(
         readout,
@@ -98,8 +89,3 @@ def _width(readout: ImageReadout, side: int, device: torch.device, model: str) -
             f"{model}: cannot be used with {readout.pooling} pooling at {side} pixels: {exc}"
         ) from exc
     return int(vectors.shape[1])
-
-
-def _fingerprint(weights: str, identity: dict[str, Any]) -> str:
-    text = json.dumps({"weights": weights, **identity}, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -21,18 +21,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from imgvec.encoders.foreign import ForeignEncoder, answer_of
 from imgvec.encoders.protocol import Binding, Pixels
 from imgvec.encoders.registry import EncoderKind, EncoderRequest
-from imgvec.encoders.turns import Turns
-from imgvec.errors import EncoderError, EncoderUnavailable, ImgvecError, QueryError
-from imgvec.vectors import Vectors, has_direction
+from imgvec.errors import EncoderError, EncoderUnavailable
 
 PREFIX = "callable:"
 
 Fit = Literal["crop", "squash"]
 
 
-class CallableEncoder:
+class CallableEncoder(ForeignEncoder):
     """A function as an encoder. Implements `protocol.Encoder`.
 
     `function` gets (n, image_size, image_size, 3) uint8 pixels, RGB and C-contiguous, at most `batch_size` images, and
@@ -67,16 +66,12 @@ class CallableEncoder:
             raise EncoderError("a CallableEncoder needs a name and a version, by which the collection identifies it")
         if image_size < 1 or batch_size < 1 or (dim is not None and dim < 1):
             raise EncoderError("image_size, batch_size and dim must be positive")
-        self._function, self._texts, self._fit = function, texts, fit
-        self._turns = Turns()
-        self.batch_size = batch_size
-        self._model = name if ":" in name else PREFIX + name
-        self._dim, self._side, self._normalize = dim, image_size, normalize
+        model = name if ":" in name else PREFIX + name
         grey = np.full((1, image_size, image_size, 3), 128, np.uint8)
-        seen = self._answer(function, grey, 1).shape[1]  # its vector may well have no direction
-        identity = [self._model, version, seen, image_size, fit, normalize]
-        self.binding = Binding(
-            model=self._model,
+        seen = answer_of(model, function, grey, 1, dim).shape[1]  # its vector may well have no direction
+        identity = [model, version, seen, image_size, fit, normalize]
+        binding = Binding(
+            model=model,
             revision=version,
             fingerprint=hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest(),
             layer=None,
@@ -85,87 +80,14 @@ class CallableEncoder:
             dim=seen,
             normalize=normalize,
         )
-        self._dim = seen
-
-    @property
-    def supports_text(self) -> bool:
-        return self._texts is not None
-
-    @property
-    def prepare(self) -> Callable[[Image.Image], Pixels]:
-        """An upright RGB image to (3, image_size, image_size) uint8; thread-safe, pickled without the function."""
-        return partial(_square, self._side, self._fit)
-
-    def encode(self, pixels: Pixels) -> Vectors:
-        """(n, 3, image_size, image_size) uint8 to (n, dim) float32 vectors."""
-        side = self._side
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (3, side, side):
-            raise EncoderError(f"expected (n, 3, {side}, {side}) uint8 pixels, not {pixels.shape} {pixels.dtype}")
-        parts = []
-        for start in range(0, len(pixels), self.batch_size):
-            with self._turns.turn():
-                parts.append(self._images(list(pixels[start : start + self.batch_size])))
-        return self._joined(parts)
-
-    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
-        """Upright RGB images to (n, dim) float32 vectors: a query, which goes before batches of `encode`."""
-        starts = range(0, len(images), self.batch_size)
-        batches = [images[start : start + starts.step] for start in starts]
-        return self._joined(
-            [
-                self._turns.shared([self.prepare(image) for image in batch], self._images, self.batch_size)
-                for batch in batches
-            ]
+        super().__init__(
+            lambda pixels: function(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))),
+            partial(_square, image_size, fit),
+            binding,
+            batch_size=batch_size,
+            texts=texts,
+            no_text="has no text side; pass `texts` to the CallableEncoder",
         )
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Texts to (n, dim) float32 vectors in the images' space; raises `QueryError` for empty ones."""
-        if self._texts is None:
-            raise QueryError(f"{self._model}: has no text side; pass `texts` to the CallableEncoder")
-        for position, text in enumerate(texts):
-            if not text.strip():
-                raise QueryError(f"text {position} is empty")
-        starts = range(0, len(texts), self.batch_size)
-        return self._joined(
-            [self._turns.shared(texts[start : start + starts.step], self._words, self.batch_size) for start in starts]
-        )
-
-    def _images(self, prepared: list[Pixels]) -> Vectors:
-        pixels = np.ascontiguousarray(np.stack(prepared).transpose(0, 2, 3, 1))
-        return self._vectors(self._function, pixels, len(prepared))
-
-    def _words(self, texts: list[str]) -> Vectors:
-        assert self._texts is not None
-        return self._vectors(self._texts, texts, len(texts))
-
-    def _vectors(self, function: Callable[[Any], ArrayLike], given: object, count: int) -> Vectors:
-        """The function's output, checked, and normalised if requested."""
-        vectors = self._answer(function, given, count)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        wrong = np.flatnonzero(~(has_direction(norms) if self._normalize else np.isfinite(norms)))
-        if wrong.size:
-            where = wrong[:10].tolist()
-            raise EncoderError(f"{self._model}: vectors at {where} are zero or not finite")
-        return vectors / norms if self._normalize else vectors
-
-    def _answer(self, function: Callable[[Any], ArrayLike], given: object, count: int) -> Vectors:
-        try:
-            answer = np.asarray(function(given))
-        except ImgvecError:
-            raise
-        except Exception as exc:  # whatever the function raises
-            line = f"{type(exc).__name__}: {exc}".splitlines()[0][:300]
-            raise EncoderError(f"{self._model}: the function failed: {line}") from exc
-        dim = self._dim or (answer.shape[1] if answer.ndim == 2 else 0)
-        if answer.dtype.kind not in "fiu" or answer.shape != (count, dim) or dim == 0:
-            raise EncoderError(
-                f"{self._model}: the function returned {answer.dtype} of shape {answer.shape}, not numbers of shape "
-                f"({count}, {self._dim or 'dim'})"
-            )
-        return answer.astype(np.float32)
-
-    def _joined(self, parts: Sequence[Vectors]) -> Vectors:
-        return np.ascontiguousarray(np.concatenate(parts)) if parts else np.empty((0, self.binding.dim), np.float32)
 
 
 def _square(side: int, fit: Fit, image: Image.Image) -> Pixels:

@@ -95,6 +95,11 @@ class Preprocessing:
             pixels = _centre(pixels, self.crop)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
+    def values(self, pixels: Pixels) -> NDArray[np.float32]:
+        """What the model sees of (n, 3, side, side) uint8 pixels: rescaled and normalised, float32."""
+        mean, std = (np.asarray(each, np.float32).reshape(-1, 1, 1) for each in (self.mean, self.std))
+        return np.asarray((pixels.astype(np.float32) * np.float32(self.rescale) - mean) / std, np.float32)
+
     def _through_processor(self, image: Image.Image) -> Pixels:
         values = self.processor(images=image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"]
         return np.ascontiguousarray(np.clip(np.rint(np.asarray(values)[0]), 0, 255).astype(np.uint8))

@@ -37,6 +37,7 @@ _BUILT_IN = {
         EntryPoint("pypi", "imgvec.encoders.pypi:KIND", GROUP),
         EntryPoint("callable", "imgvec.encoders.callables:KIND", GROUP),
         EntryPoint("faces", "imgvec.faces.dlib_model:KIND [faces]", GROUP),
+        EntryPoint("onnx", "imgvec.encoders.onnxfile:KIND [onnx]", GROUP),
     )
 }
 _PREFIXED = re.compile(r"(?P<prefix>[a-z][a-z0-9_]+):(?!//)(?P<name>[^?]+)(\?(?P<options>.*))?", re.DOTALL)

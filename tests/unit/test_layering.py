@@ -83,6 +83,11 @@ ONLY_THE_PROTOCOL = {"ingest", "search", "definition", "engines", "exchange"}
 FOREIGN = {
     "transformers": {"encoders"},
     "torch": {"encoders", "forked", "indexes"},
+    "onnx": {"encoders"},
+    "onnxruntime": {"encoders"},
+    "timm": {"encoders"},
+    "open_clip": {"encoders"},
+    "keras": {"encoders"},
     "pymilvus": {"milvus"},
     "ray": {"engines"},
     "faiss": {"exchange"},
