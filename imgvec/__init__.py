@@ -18,6 +18,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     opening.py, filling.py  what making, ingest and prune do
     kept.py        the projections that a collection keeps in Milvus
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
+    curation/      duplicates: found, grouped, shown, deleted
     quality/       how good the hits are, by labels
     faces/         faces in pictures, and whose they are
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from imgvec import errors as errors
     from imgvec.aio import AsyncImageCollection
     from imgvec.collection import ImageCollection
+    from imgvec.curation import Deleted, Duplicates
+    from imgvec.curation.options import DuplicatesOptions
     from imgvec.definition import Definition
     from imgvec.deployment import LoadOptions
     from imgvec.encoders.callables import CallableEncoder
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from imgvec.search.strategies import RecommendOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
+    from imgvec.verbs.curation import contact_sheet, delete_duplicates, duplicates
     from imgvec.verbs.deployment import load, release
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
     from imgvec.verbs.fitting import fit_projection
@@ -87,6 +91,9 @@ _HOMES = {
     "CallableEncoder": "imgvec.encoders.callables",
     "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
+    "Deleted": "imgvec.curation",
+    "Duplicates": "imgvec.curation",
+    "DuplicatesOptions": "imgvec.curation.options",
     "EvaluateOptions": "imgvec.quality.options",
     "ExportOptions": "imgvec.exchange.options",
     "Hit": "imgvec.search.answer",
@@ -123,8 +130,11 @@ _HOMES = {
     "build_index": "imgvec.verbs.index",
     "compare": "imgvec.verbs.quality",
     "compare_indexes": "imgvec.verbs.tuning",
+    "contact_sheet": "imgvec.verbs.curation",
     "create_for_vectors": "imgvec.verbs.exchange",
+    "delete_duplicates": "imgvec.verbs.curation",
     "drop_alias": "imgvec.verbs.names",
+    "duplicates": "imgvec.verbs.curation",
     "dynamic": "imgvec.filters",
     "errors": "imgvec",
     "evaluate": "imgvec.verbs.quality",
@@ -153,6 +163,9 @@ __all__ = [
     "CallableEncoder",
     "Crop",
     "Definition",
+    "Deleted",
+    "Duplicates",
+    "DuplicatesOptions",
     "EvaluateOptions",
     "ExportOptions",
     "Hit",
@@ -190,8 +203,11 @@ __all__ = [
     "build_index",
     "compare",
     "compare_indexes",
+    "contact_sheet",
     "create_for_vectors",
+    "delete_duplicates",
     "drop_alias",
+    "duplicates",
     "dynamic",
     "errors",
     "evaluate",

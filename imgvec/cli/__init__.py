@@ -26,6 +26,7 @@ COMMANDS = {
     "collections": "List, create, inspect, fill and delete collections.",
     "demo": "Try everything at once on Milvus Lite, and write the results to an HTML page.",
     "doctor": "Check what is reachable, what it supports and what is wrong; exits with 1 if anything is.",
+    "duplicates": "Find copies of one picture, choose the best, and delete the others.",
     "encoders": "List the models that make vectors, show how each is used, and fit projections.",
     "evaluate": "Measure search quality against labels.",
     "index": "Choose, build, verify and tune the vector index.",

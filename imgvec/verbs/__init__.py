@@ -5,6 +5,7 @@ tuning.py    verify, tune, compare_indexes, apply_tuning: what it answers, and h
 queries.py   what tuning asks with: a folder of images, or an .npy file
 quality.py   evaluate, compare: how good the hits are, by labels
 recommendation.py  recommend, refine: what is like examples, and like the hits that were right
+curation.py  duplicates, contact_sheet, delete_duplicates
 names.py     set_alias, drop_alias, rename
 exchange.py  import_vectors, export_vectors, and collections for vectors that were made elsewhere
 

@@ -1,0 +1,203 @@
+"""Duplicates of pictures made on the spot, on every backend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from copies import cropped, framed, jpeg, moved, png, save, scene, small
+from fakes import FakeEncoder
+from PIL import Image, ImageOps
+
+import imgvec
+from imgvec import ImageCollection
+from imgvec.cli import main
+from imgvec.errors import OptionError
+
+pytest.importorskip("cv2")
+
+DEFINITION: dict[str, Any] = {
+    "encoder": {"model": "fake"},
+    "fields": {
+        "taken_at": {"type": "INT64", "format": "unix_ms", "from_image": "taken_at", "default": 0},
+        "album": {"type": "VARCHAR", "default": ""},
+    },
+    "index": {"cpu": {"type": "FLAT"}},
+}
+STRANGERS = 12
+
+
+def dated(image: Image.Image, moment: str) -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = moment
+    return jpeg(image, exif=exif)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    at = tmp_path / "photos"
+    for seed in range(100, 100 + STRANGERS):
+        save(at, f"other{seed}.jpg", jpeg(scene(seed)))
+    one = scene(1)
+    save(at, "a/original.jpg", jpeg(one))
+    save(at, "a/again.jpg", jpeg(one))
+    save(at, "a/crop.jpg", jpeg(cropped(one, 0.9)))
+    save(at, "a/flip.jpg", jpeg(ImageOps.mirror(one)))
+    save(at, "a/frame.jpg", jpeg(framed(one)))
+    save(at, "a/small.jpg", jpeg(small(one)))
+    two = scene(2)
+    save(at, "b/photo.png", png(two))
+    two.save(at / "b" / "photo.bmp")
+    three = scene(3, (800, 600))
+    save(at, "c/frame1.jpg", dated(moved(three, 1), "2024:05:01 10:00:00"))
+    save(at, "c/frame2.jpg", dated(moved(three, 2), "2024:05:01 10:00:01"))
+    return at
+
+
+@pytest.fixture
+def photos(backend_uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCollection]:
+    monkeypatch.setenv("IMGVEC_URI", backend_uri)
+    encoder = FakeEncoder()
+    with ImageCollection.create("dupes", definition=DEFINITION, uri=backend_uri, encoder=encoder) as made:
+        assert made.ingest(folder).written == STRANGERS + 10
+        yield made
+
+
+def names(found: imgvec.Duplicates) -> dict[str, tuple[str, dict[str, str]]]:
+    """By the best one's name, the kind of the group and those of the others."""
+    return {
+        Path(group.best.uri).name: (
+            group.kind,
+            {Path(each.subject.uri).name: each.kind for each in group.others},
+        )
+        for group in found.groups
+    }
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, ["duplicates", "-c", "dupes", *args])
+
+
+def test_found_again_and_only_what_is_new(photos: ImageCollection, folder: Path) -> None:
+    every = STRANGERS + 10
+    found = imgvec.duplicates(photos, candidates=every)
+    groups = names(found)
+    assert {name: kind for name, (kind, _) in groups.items()} == dict(
+        [
+            next((name, "copy") for name in groups if name in ("original.jpg", "again.jpg")),
+            next((name, "pixels") for name in groups if name.startswith("photo")),
+            next((name, "burst") for name in groups if name.startswith("frame") and name != "frame.jpg"),
+        ]
+    )
+    copies = next(others for name, (_, others) in groups.items() if name in ("original.jpg", "again.jpg"))
+    assert copies | {"original.jpg": "file", "again.jpg": "file"} == {
+        "original.jpg": "file",
+        "again.jpg": "file",
+        "crop.jpg": "copy",
+        "flip.jpg": "copy",
+        "frame.jpg": "copy",
+        "small.jpg": "copy",
+    }
+    reasons = {Path(m.subject.uri).name: m.reasons for group in found.groups for m in group.others}
+    assert reasons["crop.jpg"][0] == "shows more of the picture"
+    assert reasons["frame.jpg"][0] == "without the frame"
+    assert reasons["small.jpg"][0].startswith("finer: 400 x 300")
+    assert (found.looked_at, found.unseen, found.interrupted) == (every, 0, False)
+
+    # nothing is new: nothing is looked at, and the same is found
+    again = imgvec.duplicates(photos, candidates=every)
+    assert (again.looked_at, again.candidates) == (0, 0)
+    assert names(again) == groups
+    assert imgvec.duplicates(photos, candidates=every, since="last").groups == ()
+
+    # a new one is looked at, and it alone
+    save(folder, "new.jpg", jpeg(scene(100), 60))
+    photos.ingest(folder)
+    more = imgvec.duplicates(photos, candidates=every, since="last")
+    assert more.looked_at == 1
+    assert more.candidates <= every
+    assert {name for name, *_ in [(Path(s.uri).name,) for s in more.groups[0].subjects]} == {"new.jpg", "other100.jpg"}
+
+    # what is gone, or is another picture now, is in no group
+    save(folder, "a/small.jpg", jpeg(scene(50)))
+    (folder / "a" / "flip.jpg").unlink()
+    photos.ingest(folder, prune=True)
+    less = imgvec.duplicates(photos, candidates=every)
+    assert less.looked_at == 1
+    left = {Path(each.uri).name for group in less.groups for each in group.subjects}
+    assert {"small.jpg", "flip.jpg"}.isdisjoint(left)
+    assert "crop.jpg" in left
+
+
+def test_a_run_that_was_stopped_goes_on(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgvec.curation.finding.ROWS", 5)
+    stop = threading.Event()
+    first = imgvec.duplicates(
+        photos, candidates=22, on_progress=lambda event: event.done >= 5 and stop.set(), stop=stop
+    )
+    assert first.interrupted
+    assert first.looked_at == 5
+    second = imgvec.duplicates(photos, candidates=22)
+    assert second.looked_at == STRANGERS + 10 - 5
+    assert names(second) == names(imgvec.duplicates(photos, candidates=22, again=True))
+
+
+def test_what_cannot_be_reopened_is_told(photos: ImageCollection, folder: Path) -> None:
+    shutil.rmtree(folder)
+    told: list[str] = []
+    found = imgvec.duplicates(photos, on_notice=told.append)
+    # the same bytes are known all the same
+    assert {kind for kind, _ in names(found).values()} == {"file"}
+    assert found.unseen >= STRANGERS
+    assert set(found.not_looked_at.values()) == {"missing"} or all("missing" in s for s in found.not_looked_at.values())
+    assert any("could not be reopened" in each for each in told)
+    alone = imgvec.duplicates(photos, vectors_alone=0.999)
+    assert "vector" in {kind for kind, _ in names(alone).values()}
+
+
+def test_exact_needs_no_opencv(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    refused = run()
+    assert refused.exit_code == 1
+    assert "imgvec[duplicates]" in refused.stderr
+    assert "--exact" in refused.stderr
+    found = json.loads(run("--exact", "-o", "json").stdout)
+    assert sorted(found["counts"].items()) == [("file", 1), ("pixels", 1)]
+
+
+def test_the_command(photos: ImageCollection, folder: Path, tmp_path: Path) -> None:
+    sheet, log = tmp_path / "sheet <1>.html", tmp_path / "deleted.jsonl"
+    shown = run("--sheet", str(sheet), "--candidates", "22")
+    assert shown.exit_code == 0, shown.output
+    assert "original.jpg" in shown.stdout
+    page = sheet.read_text()
+    assert page.count("data:image/jpeg;base64,") == 6 + 2 + 2
+    assert "<script" not in page
+    assert photos.count() == STRANGERS + 10
+
+    assert run("--delete").exit_code == 2
+    gone = run("--delete", "--yes", "--log", str(log), "--candidates", "22")
+    assert gone.exit_code == 0, gone.output
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [each["event"] for each in lines] == ["to delete"] * 6 + ["deleted"]
+    assert sorted(each["id"] for each in lines[:6]) == sorted(lines[-1]["ids"])
+    assert all(each["row"]["uri"] and each["kept"]["id"] for each in lines[:6])
+    assert photos.count() == STRANGERS + 4
+    assert len(list(folder.rglob("*.*"))) == STRANGERS + 10  # the files stay
+    after = json.loads(run("-o", "json", "--candidates", "22").stdout)
+    assert after["counts"] == {"burst": 1}
+    assert "nothing to delete" in run("--delete", "--yes", "--candidates", "22").stderr
+    bursts = run("--delete", "--yes", "--kind", "burst", "--log", str(log), "--candidates", "22")
+    assert bursts.exit_code == 0
+    assert photos.count() == STRANGERS + 3
+
+
+def test_a_date_that_is_none(photos: ImageCollection) -> None:
+    with pytest.raises(OptionError, match="since is not a date"):
+        imgvec.duplicates(photos, since="soon")
