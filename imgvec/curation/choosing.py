@@ -10,6 +10,9 @@ LOSSLESS = frozenset({"image/png", "image/tiff", "image/bmp", "image/x-portable-
 _FINER, _SHARPER, _MORE = 1.05, 1.1, 1.03
 """Ratios of what is no matter of rounding: pixels per pixel, sharpness, and the picture's part that is shown."""
 
+TIE = ("the same; the first by id",)
+"""The reason where nothing tells them apart."""
+
 
 def preferred(first: Subject, second: Subject, relation: Relation) -> tuple[bool, tuple[str, ...]]:
     """Whether the first is the better one, and why; what says more comes first.
@@ -51,7 +54,7 @@ def preferred(first: Subject, second: Subject, relation: Relation) -> tuple[bool
     if told[0] != told[1]:
         votes.append((told[0] > told[1], f"more fields filled: {told[0]}", f"more fields filled: {told[1]}"))
     if not votes:
-        return first.id < second.id, ("the same; the first by id",)
+        return first.id < second.id, TIE
     is_first = votes[0][0]
     return is_first, tuple(why[0] if is_first else why[1] for better, *why in votes if better == is_first)
 

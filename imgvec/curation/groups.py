@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from imgvec.curation.choosing import preferred
+from imgvec.curation.choosing import TIE, preferred
 from imgvec.curation.judging import Kind, Relation
 from imgvec.curation.outcome import Group, Member
 from imgvec.curation.subjects import Subject
@@ -109,12 +109,14 @@ def _stars(
 
 
 def _best(left: set[str], bound: Mapping[str, Mapping[str, Relation]], subjects: Mapping[str, Subject]) -> str:
-    """The one that is better than most of those that it was compared with."""
-    wins = dict.fromkeys(sorted(left), 0)
-    for id_ in wins:
+    """The one that is better than most of those that it was compared with; of equals, the way round that most are."""
+    wins = {id_: [0, 0] for id_ in sorted(left)}
+    for id_, of in wins.items():
         for other, relation in bound[id_].items():
             if other in left:
-                wins[id_] += 1 if preferred(subjects[id_], subjects[other], relation)[0] else -1
+                better, why = preferred(subjects[id_], subjects[other], relation)
+                of[0] += 0 if why == TIE else 1 if better else -1
+                of[1] -= relation.mirrored
     return max(wins, key=lambda id_: wins[id_])
 
 

@@ -52,6 +52,12 @@ def test_equal_files_and_pixels_do_chain() -> None:
     assert {each.subject.id: each.kind for each in group.others}["e"] == "copy"
 
 
+def test_of_equals_the_way_round_that_most_are() -> None:
+    edges = [copy(a, b, mirrored=a == "a") for a, b in ("ab", "ac", "bc")]
+    [group] = grouped(edges, ALL)
+    assert group.best.id == "b"
+
+
 def test_only_the_best_copy_takes_part_in_a_burst() -> None:
     edges = [copy("a", "b", scale=0.5), Edge("a", "c", Relation("burst")), Edge("b", "c", Relation("burst"))]
     found = grouped(edges, ALL)
