@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -19,6 +19,7 @@ from imgvec.definition import description
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.faces import finder_of
+from imgvec.filters import field as row_field
 from imgvec.images import DecodePolicy, FetchPolicy
 from imgvec.ingest import Grid, IngestOptions, Job, Resources, RunOptions, Views
 from imgvec.ingest import prune as delete_gone
@@ -31,6 +32,7 @@ from imgvec.options import settled, taken
 from imgvec.plurals import counted
 from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
+from imgvec.rows import CONTENT_HASH, ID, URI
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
 from imgvec.sources.reopening import Roots
@@ -80,6 +82,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             store=target,
             encoders={vector: partial(opened.encoders.of, vector) for vector in collection.bindings},
             views=views(collection),
+            files=None if chosen["on_duplicate"] == "keep" else StoredFiles(collection),
             store_factory=None if alone else partial(opened_store, *there),
             journal_factory=None if alone or opened.journal is None else partial(opened_journal, *there),
             encoder_factories={} if is_local else _encoder_factories(collection),
@@ -140,6 +143,22 @@ def views(collection: ImageCollection) -> Views | None:
     if wanted.faces is not None:
         return Views(finder_of(collection.encoder, wanted.faces), journal)
     return Views(Grid(wanted.grid or ()), journal)
+
+
+class StoredFiles:
+    """`ingest.Files` of a collection."""
+
+    def __init__(self, collection: ImageCollection) -> None:
+        self._store, self._journal = collection.store, collection.handle.target.journal
+
+    def with_content(self, hashes: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """By content hash, the uris of the pictures that have it, by their ids."""
+        rows = self._journal or self._store
+        expression = self._store.rendered(row_field(CONTENT_HASH).in_(hashes))
+        found: dict[str, dict[str, str]] = {}
+        for row in (row for batch in rows.scan([CONTENT_HASH, URI], expression) for row in batch):
+            found.setdefault(row[CONTENT_HASH], {})[row[ID]] = row[URI]
+        return found
 
 
 def _encoder_factories(collection: ImageCollection) -> dict[str, Callable[[], Encoder]]:

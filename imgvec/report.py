@@ -11,7 +11,7 @@ from imgvec.progress import Progress
 
 @dataclass
 class IngestReport:
-    """What became of every image of a source: `seen` is the sum of the five counts after it, excluding pruned rows."""
+    """What became of every image of a source: `seen` is the sum of the six counts after it, excluding pruned rows."""
 
     seen: int = 0
     written: int = 0
@@ -21,8 +21,15 @@ class IngestReport:
     unchanged: int = 0
     duplicates: int = 0
     """Repeated in the source with the same metadata."""
+    skipped: int = 0
+    """New pictures that were not written, as another one has the same bytes (`on_duplicate="skip"`)."""
     refused: Counter[str] = field(default_factory=Counter)
     """How many for each of `UnreadableImage.REASONS`."""
+    repeated: int = 0
+    """Pictures whose bytes another one has, of the collection or of this run, skipped or not; counted only with
+    `on_duplicate` skip or report."""
+    repeats: dict[str, str] = field(default_factory=dict)
+    """The uri of each of the first 1,000 of these, and of the one that it repeats; empty where nobody knows that."""
     passed_over: Counter[str] = field(default_factory=Counter)
     """What was left out on purpose and is not `seen`: how many for each reason, such as `symbolic link`. A folder
     counts once, whatever is in it."""
@@ -45,7 +52,7 @@ class IngestReport:
         """How far the run has come."""
         refused = self.refused.total()
         counts = {name: getattr(self, name) for name in ("seen", "written", "updated", "unchanged", "duplicates")}
-        done = self.written + self.updated + self.unchanged + self.duplicates + refused
+        done = self.written + self.updated + self.unchanged + self.duplicates + self.skipped + refused
         return Progress("ingest", "images", done, None, self.seconds, "", {**counts, "refused": refused})
 
     @property

@@ -194,6 +194,7 @@ def _print(report: IngestReport, name: str, output: str, *, listed: bool) -> Non
         "updated": report.updated,
         "unchanged": report.unchanged,
         "duplicates": report.duplicates,
+        "skipped": report.skipped,
         "refused": report.refused.total(),
         "pruned": report.pruned,
     }
@@ -204,6 +205,10 @@ def _print(report: IngestReport, name: str, output: str, *, listed: bool) -> Non
         idle = "" if report.encoder_idle is None else f"; the encoder was idle {report.encoder_idle:.0%} of its time"
         repeated = f"; {counted(report.retries, 'call')} repeated" if report.retries else ""
         click.echo(f"  slowest stage: {report.bottleneck}{idle}{repeated}")
+    if report.repeated:
+        uri, first = next(iter(report.repeats.items()))
+        same = f" (the first: {uri}, like {first or 'an earlier one'})"
+        click.echo(f"  the same bytes as another image: {report.repeated:,}{same}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
     if report.refused and not listed:

@@ -20,7 +20,7 @@ class LocalEngine:
         """`Engine.ingest`."""
         records = _UntilBroken(job.records())
         encoders = {name: encoder() for name, encoder in job.encoders.items()}
-        report = ingest(records, job.store, encoders, job.row_fields, job.resources, job.views, **options)
+        report = ingest(records, job.store, encoders, job.row_fields, job.resources, job.views, job.files, **options)
         if records.error is not None:
             raise records.error
         return report

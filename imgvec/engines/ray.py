@@ -26,7 +26,7 @@ from typing_extensions import Unpack
 
 from imgvec.engines.stores import DriversNotes, DriversStore, served
 from imgvec.engines.worker import Outcome, Work, Worker, read
-from imgvec.errors import EngineFailed, ImgvecError, MissingExtra
+from imgvec.errors import EngineFailed, ImgvecError, MissingExtra, UsageError
 from imgvec.ingest import Job, RunOptions
 from imgvec.options import settled
 from imgvec.report import IngestReport
@@ -61,6 +61,11 @@ class RayEngine:
         chosen = settled(RunOptions, options)
         errors, on_progress, on_notice = chosen["errors"], chosen["on_progress"], chosen["on_notice"]
         stop, store = chosen["stop"], job.store
+        if chosen["on_duplicate"] != "keep":
+            raise UsageError(
+                "workers of a cluster do not know each other's files: ingest with on_duplicate keep and look for "
+                "duplicates afterwards, or ingest without Ray"
+            )
         encoders = {**job.encoder_factories, **({VECTOR: self.encoder_factory} if self.encoder_factory else {})}
         if VECTOR not in encoders:
             raise EngineFailed("each Ray worker loads its own encoder: pass encoder_factory to RayEngine")

@@ -20,11 +20,13 @@ from imgvec.ingest.items import RowFields
 from imgvec.ingest.journal import Journal
 from imgvec.ingest.options import Engine, IngestOptions, Job, Resources, RunOptions, Views
 from imgvec.ingest.pipeline import ingest
+from imgvec.ingest.repeated import Files
 from imgvec.ingest.stored import StoredPictures, prune
 
 __all__ = [
     "Engine",
     "Expander",
+    "Files",
     "Grid",
     "IngestOptions",
     "Job",

@@ -46,6 +46,8 @@ class Image:
     """Fields with a stored value that did not come from the former picture: this one's does not replace it."""
     known: ViewCounts = field(default_factory=dict)
     """The views that the journal knows of the picture, whole or torn; empty where there is no journal."""
+    is_new: bool = True
+    """False where there is a picture of its id already, in whatever state."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from imgvec.images import DecodePolicy
 from imgvec.ingest.expand import Expander
 from imgvec.ingest.items import RowFields
 from imgvec.ingest.journal import Journal
+from imgvec.ingest.repeated import Files, OnDuplicate
 from imgvec.options import Option, python_only
 from imgvec.progress import Progress
 from imgvec.report import IngestReport
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 class RunOptions(TypedDict, total=False):
     """What one run of the pipeline can be told."""
 
+    on_duplicate: Annotated[
+        OnDuplicate,
+        Option("keep", help="A new image whose bytes another one has is written, skipped, or written and reported."),
+    ]
     strict: Annotated[bool, Option(False, help="Stop at the first refused image.")]
     errors: Annotated[
         str | Path | None, Option(json=False, metavar="FILE", help="Write refused images to this file as JSON lines.")
@@ -107,6 +112,8 @@ class Job:
     """By the vector's name, in this process."""
     views: Views | None = None
     """In this process; None for a row a picture."""
+    files: Files | None = None
+    """Of the collection, in this process, for `on_duplicate`."""
     store_factory: Callable[[], Writes] | None = None
     """Opens the store in another process; None if only this process may write to it."""
     journal_factory: Callable[[], Journal] | None = None

@@ -20,6 +20,7 @@ from imgvec.ingest.items import Ready, RowFields
 from imgvec.ingest.journal import Pictures, ViewedPictures
 from imgvec.ingest.options import Resources, RunOptions, Views
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
+from imgvec.ingest.repeated import Files, unrepeated
 from imgvec.ingest.run import Run
 from imgvec.options import settled
 from imgvec.report import IngestReport
@@ -49,6 +50,7 @@ def ingest(
     row_fields: RowFields,
     resources: Resources,
     views: Views | None = None,
+    files: Files | None = None,
     **options: Unpack[RunOptions],
 ) -> IngestReport:
     """Ingest `records`; returns what became of each. With `views` each has a row for each of these.
@@ -87,6 +89,8 @@ def ingest(
 
         read = loaded(claimed(records), readers, threads, run, resources.max_bytes)
         to_decode = changed(read, pictures, row_fields, lookups, run)
+        if files is not None and chosen["on_duplicate"] != "keep":
+            to_decode = unrepeated(to_decode, files, chosen["on_duplicate"], run)
         decoder = Decoder(
             {name: each.prepare for name, each in encoders.items()},
             row_fields,

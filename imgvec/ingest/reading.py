@@ -187,12 +187,12 @@ def _compared(
             gone = pictures.own_fields | _from_image(fields)
             kept = {name: value for name, value in fields.items() if name not in gone}
             settled = frozenset(name for name, value in kept.items() if value != image.row.get(name))
-            yield replace(image, row={**image.row, **kept, **image.given}, settled=settled, known=known)
+            yield replace(image, row={**image.row, **kept, **image.given}, settled=settled, known=known, is_new=False)
     for some in _in_parts(stale, max(1, LOOKUP_ROWS // pictures.most)):
         with run.timed("lookup"):
             found = run.retry.call(partial(pictures.rows, some))
         for id_, known in some.items():
-            image = replace(images[id_], known=known)
+            image = replace(images[id_], known=known, is_new=False)
             # where rows are not there, they were deleted meanwhile
             yield _renewed(image, *found[id_]) if id_ in found else image
 

@@ -17,6 +17,9 @@ from imgvec.retry import Retry
 from imgvec.sources import Notice, PassedOver
 from imgvec.threads import ByteBudget
 
+REPEATS = 1000
+"""Pictures that repeat a file which a report names; any more are counted."""
+
 _log = logging.getLogger(__name__)
 
 DECODE_BYTES = 64 * 2**20
@@ -70,6 +73,14 @@ class Run:
     def _retrying(self, error: BackendError, wait: float) -> None:
         self.count(retries=1)
         _log.info("again in %.1f s: %s", wait, error)
+
+    def repeat(self, uri: str, first: str, *, skipped: bool) -> None:
+        """A picture whose file is there under another id."""
+        with self._lock:
+            self.report.repeated += 1
+            self.report.skipped += skipped
+            if len(self.report.repeats) < REPEATS:
+                self.report.repeats[uri] = first
 
     def refuse(self, error: UnreadableImage) -> None:
         with self._lock:

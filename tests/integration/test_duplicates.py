@@ -1,4 +1,4 @@
-"""Duplicates of pictures made on the spot, on every backend."""
+"""Duplicates of pictures made on the spot: on every backend once, and all else on Milvus Lite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 import imgvec
 from imgvec import ImageCollection
 from imgvec.cli import main
-from imgvec.errors import OptionError
+from imgvec.errors import OptionError, TargetError
 
 pytest.importorskip("cv2")
 
@@ -61,10 +61,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def photos(backend_uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCollection]:
-    monkeypatch.setenv("IMGVEC_URI", backend_uri)
-    encoder = FakeEncoder()
-    with ImageCollection.create("dupes", definition=DEFINITION, uri=backend_uri, encoder=encoder) as made:
+def photos(lite_uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCollection]:
+    monkeypatch.setenv("IMGVEC_URI", lite_uri)
+    with ImageCollection.create("dupes", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder()) as made:
         assert made.ingest(folder).written == STRANGERS + 10
         yield made
 
@@ -82,6 +81,25 @@ def names(found: imgvec.Duplicates) -> dict[str, tuple[str, dict[str, str]]]:
 
 def run(*args: str) -> Result:
     return CliRunner().invoke(main, ["duplicates", "-c", "dupes", *args])
+
+
+def test_on_each_backend(backend_uri: str, tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    for seed in range(3):
+        save(folder, f"{seed}.jpg", jpeg(scene(seed)))
+    save(folder, "again.jpg", jpeg(scene(0)))
+    save(folder, "crop.jpg", jpeg(cropped(scene(1), 0.9)))
+    with ImageCollection.create("dupes", definition=DEFINITION, uri=backend_uri, encoder=FakeEncoder()) as photos:
+        photos.ingest(folder)
+        found = imgvec.duplicates(photos)
+        assert found.counts == {"file": 1, "copy": 1}
+        save(folder, "flip.jpg", jpeg(ImageOps.mirror(scene(2))))
+        photos.ingest(folder)
+        more = imgvec.duplicates(photos)
+        assert (more.looked_at, more.counts) == (1, {"file": 1, "copy": 2})
+        done = imgvec.delete_duplicates(photos, more, log=tmp_path / "log.jsonl")
+        assert (done.pictures, done.left, photos.count()) == (3, 0, 3)
+        assert imgvec.duplicates(photos).groups == ()
 
 
 def test_found_again_and_only_what_is_new(photos: ImageCollection, folder: Path) -> None:
@@ -201,3 +219,57 @@ def test_the_command(photos: ImageCollection, folder: Path, tmp_path: Path) -> N
 def test_a_date_that_is_none(photos: ImageCollection) -> None:
     with pytest.raises(OptionError, match="since is not a date"):
         imgvec.duplicates(photos, since="soon")
+
+
+def test_views_are_pictures(lite_uri: str, folder: Path, tmp_path: Path) -> None:
+    definition = {**DEFINITION, "views": {"grid": [2]}}
+    with ImageCollection.create("views", definition=definition, uri=lite_uri, encoder=FakeEncoder()) as photos:
+        photos.ingest(folder / "a")
+        found = imgvec.duplicates(photos)
+        assert (found.pictures, found.looked_at) == (6, 6)
+        [group] = found.groups
+        assert len(group.subjects) == 6
+        done = imgvec.delete_duplicates(photos, found, log=tmp_path / "log.jsonl")
+        assert (done.pictures, photos.count_pictures(), photos.count()) == (5, 1, 5)
+
+
+def test_a_copy_that_changed_meanwhile_is_left(photos: ImageCollection, folder: Path, tmp_path: Path) -> None:
+    found = imgvec.duplicates(photos, candidates=22)
+    save(folder, "a/crop.jpg", jpeg(scene(60)))
+    photos.ingest(folder)
+    done = imgvec.delete_duplicates(photos, found, log=tmp_path / "log.jsonl")
+    assert (done.pictures, done.left) == (5, 1)
+    assert any(row["uri"].endswith("crop.jpg") for rows in photos.store.scan(["uri"]) for row in rows)
+
+
+def test_the_contact_sheet_is_escaped(photos: ImageCollection, folder: Path, tmp_path: Path) -> None:
+    save(folder, "<b>x & y.jpg", jpeg(scene(100)))
+    photos.ingest(folder)
+    found = imgvec.duplicates(photos, candidates=22)
+    imgvec.contact_sheet(photos, found, tmp_path / "sheet.html")
+    page = (tmp_path / "sheet.html").read_text()
+    assert "&lt;b&gt;x &amp; y.jpg" in page
+    assert "<b>x" not in page
+    with pytest.raises(TargetError):
+        imgvec.contact_sheet(photos, found, tmp_path / "none" / "sheet.html")
+
+
+@pytest.mark.parametrize("views", [False, True])
+def test_at_ingest(lite_uri: str, folder: Path, views: bool) -> None:
+    definition = {**DEFINITION, **({"views": {"grid": [2]}} if views else {})}
+    with ImageCollection.create("dupes", definition=definition, uri=lite_uri, encoder=FakeEncoder()) as photos:
+        first = photos.ingest(folder, on_duplicate="skip")
+        assert (first.seen, first.written, first.skipped, first.repeated) == (STRANGERS + 10, STRANGERS + 9, 1, 1)
+        [(again, like)] = first.repeats.items()
+        assert {Path(again).name, Path(like).name} == {"again.jpg", "original.jpg"}
+        assert photos.ingest(folder, on_duplicate="skip").skipped == 1
+        save(folder, "d/third.jpg", jpeg(scene(1)))
+        told = photos.ingest(folder / "d", on_duplicate="report")
+        assert (told.written, told.skipped, told.repeated) == (1, 0, 1)
+        assert list(told.repeats) == [str(folder / "d" / "third.jpg")]
+        kept = photos.ingest(folder)
+        assert (kept.written, kept.skipped, kept.repeated, kept.repeats) == (1, 0, 0, {})
+        # a stored picture that becomes a copy of another is written all the same
+        save(folder, "other100.jpg", jpeg(scene(1)))
+        changed = photos.ingest(folder, on_duplicate="skip")
+        assert (changed.written, changed.skipped, changed.repeated) == (1, 0, 1)
