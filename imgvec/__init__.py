@@ -55,6 +55,14 @@ if TYPE_CHECKING:
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
     from imgvec.exchange.options import ExportOptions, ImportOptions
+    from imgvec.faces.encoder import FaceEncoder
+    from imgvec.faces.options import (
+        ClusterOptions,
+        EnrolOptions,
+        IdentifyOptions,
+        NameOptions,
+        VerifyFacesOptions,
+    )
     from imgvec.filters import dynamic, field
     from imgvec.indexes.options import TuneOptions, VerifyOptions
     from imgvec.indexes.workload import PlanOptions
@@ -75,12 +83,14 @@ if TYPE_CHECKING:
     from imgvec.verbs.curation import contact_sheet, delete_duplicates, duplicates
     from imgvec.verbs.deployment import load, release
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
+    from imgvec.verbs.faces import enrol_person, enrolled_people, forget_person, identify_faces, verify_faces
     from imgvec.verbs.fitting import fit_projection
     from imgvec.verbs.index import build_index, index_status, plan_index, scratch_copy, set_search_defaults
     from imgvec.verbs.names import drop_alias, rename, set_alias
     from imgvec.verbs.projecting import projected_copy
     from imgvec.verbs.quality import compare, evaluate
     from imgvec.verbs.recommendation import recommend, refine
+    from imgvec.verbs.stored_faces import cluster_faces, name_faces
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
 
 __version__ = "0.1.0"
@@ -89,16 +99,20 @@ _HOMES = {
     "Answer": "imgvec.search.answer",
     "AsyncImageCollection": "imgvec.aio",
     "CallableEncoder": "imgvec.encoders.callables",
+    "ClusterOptions": "imgvec.faces.options",
     "Crop": "imgvec.search.forms",
     "Definition": "imgvec.definition",
     "Deleted": "imgvec.curation",
     "Duplicates": "imgvec.curation",
     "DuplicatesOptions": "imgvec.curation.options",
+    "EnrolOptions": "imgvec.faces.options",
     "EvaluateOptions": "imgvec.quality.options",
     "ExportOptions": "imgvec.exchange.options",
+    "FaceEncoder": "imgvec.faces.encoder",
     "Hit": "imgvec.search.answer",
     "Hybrid": "imgvec.search.hybrid",
     "HybridAnswer": "imgvec.search.fusing",
+    "IdentifyOptions": "imgvec.faces.options",
     "ImageBytes": "imgvec.search.forms",
     "ImageCollection": "imgvec.collection",
     "ImageFile": "imgvec.search.forms",
@@ -108,6 +122,7 @@ _HOMES = {
     "IngestReport": "imgvec.report",
     "Like": "imgvec.search.forms",
     "LoadOptions": "imgvec.deployment",
+    "NameOptions": "imgvec.faces.options",
     "PageOptions": "imgvec.search.request",
     "Pages": "imgvec.search.pages",
     "Part": "imgvec.search.hybrid",
@@ -124,10 +139,12 @@ _HOMES = {
     "Text": "imgvec.search.forms",
     "TuneOptions": "imgvec.indexes.options",
     "VectorQuery": "imgvec.search.forms",
+    "VerifyFacesOptions": "imgvec.faces.options",
     "VerifyOptions": "imgvec.indexes.options",
     "Words": "imgvec.search.hybrid",
     "apply_tuning": "imgvec.verbs.tuning",
     "build_index": "imgvec.verbs.index",
+    "cluster_faces": "imgvec.verbs.stored_faces",
     "compare": "imgvec.verbs.quality",
     "compare_indexes": "imgvec.verbs.tuning",
     "contact_sheet": "imgvec.verbs.curation",
@@ -136,41 +153,51 @@ _HOMES = {
     "drop_alias": "imgvec.verbs.names",
     "duplicates": "imgvec.verbs.curation",
     "dynamic": "imgvec.filters",
+    "enrol_person": "imgvec.verbs.faces",
+    "enrolled_people": "imgvec.verbs.faces",
     "errors": "imgvec",
     "evaluate": "imgvec.verbs.quality",
     "export_vectors": "imgvec.verbs.exchange",
     "field": "imgvec.filters",
     "fit_projection": "imgvec.verbs.fitting",
+    "forget_person": "imgvec.verbs.faces",
+    "identify_faces": "imgvec.verbs.faces",
     "import_vectors": "imgvec.verbs.exchange",
     "index_status": "imgvec.verbs.index",
     "load": "imgvec.verbs.deployment",
+    "name_faces": "imgvec.verbs.stored_faces",
     "plan_index": "imgvec.verbs.index",
     "projected_copy": "imgvec.verbs.projecting",
     "recommend": "imgvec.verbs.recommendation",
     "refine": "imgvec.verbs.recommendation",
     "release": "imgvec.verbs.deployment",
     "rename": "imgvec.verbs.names",
-    "set_alias": "imgvec.verbs.names",
     "scratch_copy": "imgvec.verbs.index",
+    "set_alias": "imgvec.verbs.names",
     "set_search_defaults": "imgvec.verbs.index",
     "tune": "imgvec.verbs.tuning",
     "verify": "imgvec.verbs.tuning",
+    "verify_faces": "imgvec.verbs.faces",
 }
 
 __all__ = [
     "Answer",
     "AsyncImageCollection",
     "CallableEncoder",
+    "ClusterOptions",
     "Crop",
     "Definition",
     "Deleted",
     "Duplicates",
     "DuplicatesOptions",
+    "EnrolOptions",
     "EvaluateOptions",
     "ExportOptions",
+    "FaceEncoder",
     "Hit",
     "Hybrid",
     "HybridAnswer",
+    "IdentifyOptions",
     "ImageBytes",
     "ImageCollection",
     "ImageFile",
@@ -180,6 +207,7 @@ __all__ = [
     "IngestReport",
     "Like",
     "LoadOptions",
+    "NameOptions",
     "PageOptions",
     "Pages",
     "Part",
@@ -196,11 +224,13 @@ __all__ = [
     "Text",
     "TuneOptions",
     "VectorQuery",
+    "VerifyFacesOptions",
     "VerifyOptions",
     "Words",
     "__version__",
     "apply_tuning",
     "build_index",
+    "cluster_faces",
     "compare",
     "compare_indexes",
     "contact_sheet",
@@ -209,14 +239,19 @@ __all__ = [
     "drop_alias",
     "duplicates",
     "dynamic",
+    "enrol_person",
+    "enrolled_people",
     "errors",
     "evaluate",
     "export_vectors",
     "field",
     "fit_projection",
+    "forget_person",
+    "identify_faces",
     "import_vectors",
     "index_status",
     "load",
+    "name_faces",
     "plan_index",
     "projected_copy",
     "recommend",
@@ -228,6 +263,7 @@ __all__ = [
     "set_search_defaults",
     "tune",
     "verify",
+    "verify_faces",
 ]
 
 

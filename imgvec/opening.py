@@ -181,7 +181,7 @@ def _made(
     check_lengths(wanted, bindings)
     dims = {vector: binding.dim for vector, binding in bindings.items()}
     remembered = Remembered(wanted, bindings.pop(VECTOR), bindings)
-    kinds = ["learned", *([PICTURES.name] if wanted.views else [])]
+    kinds = ["learned", *([PICTURES.name] if wanted.views else []), *(["people"] if wanted.has_faces else [])]
     text = description.write(wanted, remembered.binding, connection.companion_names(name, kinds), encoders=bindings)
     store = connection.create(name, wanted, dim=dims.pop(VECTOR), description=text, device=device, dims=dims, load=load)
     try:

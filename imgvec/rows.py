@@ -98,6 +98,16 @@ JOURNAL_FIELDS: Mapping[str, RowField] = MappingProxyType(
 )
 """What a collection of views keeps of each picture in the one beside it, by the picture's id."""
 
+PEOPLE_FIELDS: Mapping[str, RowField] = MappingProxyType(
+    {
+        PERSON: FACE_FIELDS[PERSON],
+        URI: OWN_FIELDS[URI],
+        BOX: VIEW_FIELDS[BOX],
+        INGESTED_AT: OWN_FIELDS[INGESTED_AT],
+    }
+)
+"""What a collection of faces keeps of each enrolled face in the one beside it: whose it is, and where it came from."""
+
 
 def reserved_names(*, views: bool, faces: bool = False) -> tuple[str, ...]:
     """Names that a definition, with views (of faces) or without, may not declare, and no metadata may fill: imgvec

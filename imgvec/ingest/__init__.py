@@ -22,6 +22,7 @@ from imgvec.ingest.options import Engine, IngestOptions, Job, Resources, RunOpti
 from imgvec.ingest.pipeline import ingest
 from imgvec.ingest.repeated import Files
 from imgvec.ingest.stored import StoredPictures, prune
+from imgvec.ingest.without import without
 
 __all__ = [
     "Engine",
@@ -40,4 +41,5 @@ __all__ = [
     "claimed",
     "ingest",
     "prune",
+    "without",
 ]

@@ -24,7 +24,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imgvec.ingest.expand import Expander
 from imgvec.ingest.items import Ready, VectorsByName
 from imgvec.rows import (
     CONTENT_HASH,
@@ -141,10 +140,12 @@ class Pictures:
 class ViewedPictures(Pictures):
     """The pictures of a collection that has a row for each view, with their journal."""
 
-    def __init__(self, store: Writes, journal: Journal, expand: Expander, further: Collection[str] = ()) -> None:
+    def __init__(
+        self, store: Writes, journal: Journal, most: int, further: Collection[str] = (), own: Collection[str] = ()
+    ) -> None:
         super().__init__(store, further)
-        self._journal, self.most = journal, expand.most
-        self.own_fields = frozenset(reserved_names(views=True)) | expand.own_fields
+        self._journal, self.most = journal, most
+        self.own_fields = frozenset([*reserved_names(views=True), *own])
 
     def id_problem(self, id_: str) -> str | None:
         """As `Pictures.id_problem`; a source that gives such ids is an export of views, each of which is no picture."""

@@ -81,7 +81,9 @@ def ingest(
         stack.callback(decoders.shutdown, cancel_futures=True)
         lookups = stack.enter_context(_pool("imgvec-lookup", LOOKUPS_AHEAD))
         pictures = (
-            Pictures(store, further) if views is None else ViewedPictures(store, views.journal, views.expand, further)
+            Pictures(store, further)
+            if views is None
+            else ViewedPictures(store, views.journal, views.expand.most, further, views.expand.own_fields)
         )
         a_write = max(1, WRITE_ROWS // pictures.most)
         writer: Writer[Ready] = Writer(lambda batch: _write(batch, pictures, run), a_write, WRITE_SECONDS)

@@ -1,4 +1,4 @@
-"""Companions: small collections beside a collection, for what belongs to it and has no vectors.
+"""Companions: small collections beside a collection, for what belongs to it and is not a row of it.
 
     connection.companion(store, Kind("learned", {"data": RowField("VARCHAR", 65_535)}))
 
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.client.cache import GlobalCache
+from typing_extensions import Unpack
 
 from imgvec.definition import description
 from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced
@@ -30,10 +31,13 @@ from imgvec.milvus.described import DESCRIPTION
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import Link
 from imgvec.milvus.reading import SCAN_BATCH
-from imgvec.milvus.schema import IndexPlan
+from imgvec.milvus.schema import IndexPlan, own_options
 from imgvec.milvus.store import Store
 from imgvec.milvus.vector_index import create_index
-from imgvec.rows import ID, JOURNAL_FIELDS, KEY, VECTOR, RowField
+from imgvec.rows import ID, JOURNAL_FIELDS, KEY, PEOPLE_FIELDS, VECTOR, RowField
+from imgvec.store import NearestOf
+from imgvec.stored import Found
+from imgvec.vectors import Vectors
 
 FORMAT = 1
 NAMES = "companions"
@@ -48,14 +52,21 @@ class Kind:
 
     name: str
     fields: Mapping[str, RowField]
+    dim: int = 1
+    """Of its vectors, which Milvus wants one of for each row whether there is something to compare or not."""
 
 
 PICTURES = Kind("pictures", JOURNAL_FIELDS)
 """The pictures of a collection of views."""
 
 
+def people(dim: int) -> Kind:
+    """The enrolled faces of a collection of faces, whose vectors are compared with all of them."""
+    return Kind("people", PEOPLE_FIELDS, dim)
+
+
 class Companion:
-    """The companion of one kind of an opened collection: rows by `id`, without vectors. Any number of threads may call.
+    """The companion of one kind of an opened collection: rows by `id`. Any number of threads may call.
 
     Another one's is never read or written: raises like `Store.check_same` of its owner where that is there no more.
     """
@@ -87,12 +98,19 @@ class Companion:
         """Delete the rows with those ids; returns how many there were."""
         return self._read(lambda rows: rows.delete(ids), 0)
 
-    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Write whole rows, each in place of the one of the same id; returns how many. `Store.upsert`."""
+    def upsert(self, rows: Sequence[Mapping[str, Any]], vectors: Vectors | None = None) -> int:
+        """Write whole rows, each in place of the one of the same id; returns how many. `Store.upsert`.
+
+        `vectors` are (n, dim), of a kind whose rows are compared by them.
+        """
         if not rows:
             return 0
-        vectors = np.ones((len(rows), 1), np.float32)
-        return self._again(lambda: self._present().upsert(rows, vectors))
+        given = np.ones((len(rows), 1), np.float32) if vectors is None else vectors
+        return self._again(lambda: self._present().upsert(rows, given))
+
+    def search(self, vectors: Vectors, **asked: Unpack[NearestOf]) -> Sequence[Sequence[Found]]:
+        """`Store.search`, of every row: by squared Euclidean distance; sees every write acknowledged before."""
+        return self._read(lambda rows: rows.search(vectors, **asked), [[] for _ in vectors])
 
     @property
     def name(self) -> str | None:
@@ -263,7 +281,7 @@ def _drop(link: Link, name: str) -> None:
 def _schema(kind: Kind, text: str) -> CollectionSchema:
     made = MilvusClient.create_schema(enable_dynamic_field=False, description=text)
     made.add_field(ID, DataType.VARCHAR, is_primary=True, max_length=KEY.max_bytes)
-    made.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=1)  # which every collection has to have
+    made.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=kind.dim)
     for name, field in kind.fields.items():
-        made.add_field(name, DataType[field.type], **({"max_length": field.max_bytes} if field.max_bytes else {}))
+        made.add_field(name, DataType[field.type], **own_options(field))
     return made

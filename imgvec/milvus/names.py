@@ -8,7 +8,7 @@ from imgvec.errors import BackendError
 
 MAX_NEW_NAME = 240
 """Bytes, and characters: Milvus takes 255, and companions are called like their collection with a suffix."""
-KINDS = ("pictures", "learned")
+KINDS = ("pictures", "learned", "people")
 """The kinds of companions; the name of one ends in `__KIND` or, where that is taken, `__KIND2`, …"""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
@@ -35,7 +35,8 @@ def check_new(name: str) -> None:
     if len(name) > MAX_NEW_NAME:
         raise BackendError(f"a collection name has at most {MAX_NEW_NAME} characters, but {name!r} has {len(name)}")
     if is_reserved(name):
-        endings = " and ".join(f"__{kind}" for kind in KINDS)
+        *most, last = (f"__{kind}" for kind in KINDS)
+        endings = f"{', '.join(most)} and {last}"
         raise BackendError(f"{name!r} is not a valid collection name: names ending in {endings} are imgvec's own")
 
 
