@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,6 +13,7 @@ from imgvec.encoders.protocol import Pixels
 from imgvec.errors import QueryError
 from imgvec.faces.finding import ALIGNED, find
 from imgvec.faces.model import FaceModel
+from imgvec.vectors import Vectors
 
 
 class FaceEncoder(CallableEncoder):
@@ -41,6 +42,12 @@ class FaceEncoder(CallableEncoder):
     def prepare(self) -> Callable[[Image.Image], Pixels]:
         """An aligned face, or a picture with one face, to (3, side, side) uint8."""
         return partial(_chip, self.faces)
+
+    def encode_prepared(self, prepared: Sequence[Pixels]) -> Vectors:
+        """As `protocol.TakesPrepared`: a picture without the one face is then refused alone, and not its batch."""
+        starts = range(0, len(prepared), self.batch_size)
+        batches = [prepared[start : start + starts.step] for start in starts]
+        return self._joined([self._turns.shared(batch, self._pictures, self.batch_size) for batch in batches])
 
 
 def _chip(model: FaceModel, image: Image.Image) -> Pixels:

@@ -47,22 +47,20 @@ class Seen:
     """(dim,)"""
 
 
-class Images(Protocol):
-    """`Searcher.images`."""
+class Opens(Protocol):
+    """`Searcher.picture`."""
 
-    def __call__(
-        self, pictures: Sequence[ImageFile | ImageBytes | Pixels | Crop], side: int, /
-    ) -> list[Image.Image | Exception]: ...
+    def __call__(self, form: ImageFile | ImageBytes | Pixels | Crop, /) -> Image.Image: ...
 
 
 class Looker:
     """Finds and encodes the faces of pictures, several at once."""
 
-    def __init__(self, store: Reads, encoder: Encoder, images: Images, threads: int) -> None:
+    def __init__(self, store: Reads, encoder: Encoder, opens: Opens, threads: int) -> None:
         model = model_of(encoder)
         if model is None:
             raise QueryError(f"{store.name!r} is not a collection of faces: create one with `--definition faces`")
-        self._store, self._encoder, self._images, self._threads, self._model = store, encoder, images, threads, model
+        self._store, self._encoder, self._opens, self._threads, self._model = store, encoder, opens, threads, model
 
     def faces(self, asked: Sequence[Asked], most: int) -> Iterator[tuple[Asked, list[Seen] | Refusal]]:
         """Each with its faces, the `most` largest, or with why it cannot be had."""
@@ -87,11 +85,10 @@ class Looker:
     def _found(
         self, pictures: Sequence[ImageFile | ImageBytes | Pixels | Crop], most: int
     ) -> list[list[Seen] | Refusal]:
-        if not pictures:
-            return []
-        images = self._images(pictures, self._model.seen)
-        with ThreadPoolExecutor(self._threads, "imgvec-faces") as pool:
-            faces = list(pool.map(partial(self._of_image, most=most), images))
+        # an image in memory is its caller's, who may have given it twice: no two threads may open it
+        alone = not all(isinstance(each, ImageFile | ImageBytes) for each in pictures)
+        with ThreadPoolExecutor(1 if alone else self._threads, "imgvec-faces") as pool:
+            faces = list(pool.map(partial(self._of_picture, most=most), pictures))
         chips = [face.aligned.chip.transpose(2, 0, 1) for each in faces if isinstance(each, list) for face in each]
         vectors = iter(self._encoder.encode(np.ascontiguousarray(np.stack(chips))) if chips else ())
         return [
@@ -101,10 +98,11 @@ class Looker:
             for each in faces
         ]
 
-    def _of_image(self, image: Image.Image | Exception, most: int) -> list[Face] | Refusal:
-        if isinstance(image, QueryError | UnreadableImage | SourceError):
-            return image
-        assert isinstance(image, Image.Image)
+    def _of_picture(self, picture: ImageFile | ImageBytes | Pixels | Crop, most: int) -> list[Face] | Refusal:
+        try:
+            image = self._opens(picture)
+        except (QueryError, UnreadableImage, SourceError) as exc:
+            return exc
         return find(self._model, image, *image.size, most)
 
     def _stored(self, asked: Sequence[StoredId]) -> dict[str, list[Seen] | Refusal]:

@@ -109,9 +109,9 @@ class FormEncoder:
         data = self._reopen(row["uri"], hashed=row.get("content_hash") or None)
         return self._decoded(data, row["uri"], min_side)
 
-    def images(self, pictures: Sequence[Picture], side: int) -> list[Image.Image | Exception]:
-        """Each picture, upright and RGB, its short side at least `side` if it was so large; or why it cannot be had."""
-        return self._decoded_beside(pictures, side)
+    def picture(self, form: Picture) -> Image.Image:
+        """Upright, RGB and in its own size; raises `QueryError`, `SourceError` and `UnreadableImage`."""
+        return self._image(form, None)
 
     def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages, vector: str, noting: Noting) -> Vectors:
         """(leaves, dim); the rows of what failed hold anything."""

@@ -62,7 +62,7 @@ class Searcher:
             store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
             least_side=least_side, threads=threads,
         )  # fmt: skip
-        self.images = self._forms.images
+        self.picture = self._forms.picture
         self._picture = None if reopen is None else self._forms.stored_picture
 
     def search(

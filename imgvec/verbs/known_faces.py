@@ -42,7 +42,7 @@ def people_of(collection: ImageCollection) -> People:
 def looker_of(collection: ImageCollection) -> Looker:
     """What finds and encodes the faces of query pictures."""
     searcher, threads = collection.handle.target.searcher, collection.settings.threads
-    return Looker(collection.store, collection.encoder, searcher.images, threads)
+    return Looker(collection.store, collection.encoder, searcher.picture, threads)
 
 
 def forms_of(pictures: Iterable[Picture]) -> list[Asked]:

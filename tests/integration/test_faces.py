@@ -127,6 +127,13 @@ def test_a_picture_is_searched_by_the_one_face_in_it(faces: ImageCollection, alb
     assert hit.distance < DISTANCE**2
     with pytest.raises(QueryError, match="no face was found"):
         faces.search(album / "coffee.jpg")
+    # one of several costs nobody else's answer
+    with_one, without, with_two = faces.search_each(
+        [album / f"{n}" for n in ("astronaut.png", "coffee.jpg", "two.jpg")]
+    )
+    assert len(with_one) == 1
+    assert "no face" in str(without.error)
+    assert "several faces" in str(with_two.error)
     with pytest.raises(QueryError, match="has no text side"):
         faces.search("somebody")
     # a large JPEG is not read so small that its face is lost
