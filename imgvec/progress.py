@@ -17,7 +17,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Work: TypeAlias = Literal[
-    "ingest", "import", "export", "build", "verify", "tune", "compare", "evaluate", "fit", "project", "duplicates", "faces"
+    "ingest",
+    "import",
+    "export",
+    "build",
+    "verify",
+    "tune",
+    "compare",
+    "evaluate",
+    "fit",
+    "project",
+    "duplicates",
+    "faces",
 ]
 """The kinds of long-running work, by verb."""
 
