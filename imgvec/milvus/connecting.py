@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from pymilvus import MilvusClient
 
 from imgvec.errors import BackendError, BackendUnavailable
+from imgvec.milvus.cancelling import STREAMED
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.errors import RAISED, StatusCode, grpc_details, grpc_state, milvus_code, reason_of
@@ -86,7 +87,7 @@ def _opened(
                 # a shared one would be reused by address: https:// after http:// would go in plain text
                 dedicated=True,
                 # gRPC would send what is meant for this process to a proxy that the environment names
-                grpc_options={"grpc.enable_http_proxy": 0} if lite else {},
+                grpc_options={**STREAMED, **({"grpc.enable_http_proxy": 0} if lite else {})},
             )
             version = client.get_server_version(timeout=timeout)
             client.list_collections(timeout=timeout)  # the first call that looks at the login and the database

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 from imgvec import abandoned
 from imgvec.abandoned import Abandoned, Call
 from imgvec.errors import BackendError, BackendUnavailable
-from imgvec.milvus.cancelling import let_cancel
+from imgvec.milvus.cancelling import STREAMED, let_cancel
 from imgvec.milvus.errors import translated
 from imgvec.milvus.repeating import repeated, together
 
@@ -38,24 +38,26 @@ class Silent(milvus_pb2_grpc.MilvusServiceServicer):  # type: ignore[misc]  # un
 class Served:
     """The server, a channel to it, and what stands for a client of pymilvus."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Mapping[str, int]) -> None:
         self.silent = Silent()
         self.server = grpc.server(ThreadPoolExecutor(8))
         milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self.silent, self.server)
         port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[*options.items()])
         self.stub = milvus_pb2_grpc.MilvusServiceStub(self.channel)
-        self.client: Any = SimpleNamespace(_get_connection=lambda: SimpleNamespace(_stub=self.stub))
+        self.client: Any = SimpleNamespace(
+            _get_connection=lambda: SimpleNamespace(_stub=self.stub, _final_channel=self.channel)
+        )
 
     def search(self, seconds: float = PATIENCE) -> Any:
         with translated("search"):
             return self.stub.Search(milvus_pb2.SearchRequest(), timeout=seconds)
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
-    made = Served()
+@pytest.fixture(params=[STREAMED, {}], ids=["streamed", "by gRPC's thread"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    made = Served(request.param)
     let_cancel(made.client)
     yield made
     made.silent.released.set()
