@@ -59,10 +59,14 @@ def problem(vectors: Any, dim: int, *, unit: bool) -> str | None:
     if vectors.shape[1] != dim:
         return f"the vectors have dim {vectors.shape[1]}, but the collection has dim {dim}"
     lengths = norms(vectors)
+    if not len(lengths):
+        return None
+    # first the two ends, since a search by one vector would pay more for the rest; where one is NaN, both are
+    least, most = lengths.min(), lengths.max()
+    if (max(1 - least, most - 1) <= UNIT_TOLERANCE) if unit else (least >= MIN_NORM and most <= MAX_NORM):
+        return None
     sound = has_direction(lengths)
     sound &= np.abs(lengths - 1) <= UNIT_TOLERANCE if unit else lengths <= MAX_NORM
-    if sound.all():
-        return None
     first = int(np.flatnonzero(~sound)[0])
     found = flaw(lengths[first], unit=unit)
     if found == "not finite":

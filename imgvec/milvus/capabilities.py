@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from imgvec import catalog
@@ -16,7 +17,7 @@ from imgvec.filters.dialect import EVERYWHERE, LITE_FUNCTIONS, SINCE, Dialect
 Kind = Literal["lite", "server"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Capabilities:
     """What one backend can do, from its kind and version and the catalogue of index types."""
 
@@ -57,7 +58,7 @@ class Capabilities:
         """For a person: `Milvus Lite 3.2.2`."""
         return ("Milvus Lite " if self.kind == "lite" else "Milvus ") + ".".join(map(str, self.version))
 
-    @property
+    @cached_property
     def dialect(self) -> Dialect:
         """What its filter expressions can say; of Milvus Lite 3.2.2 and Milvus 2.3.5 seen by running them."""
         if self.kind == "lite":

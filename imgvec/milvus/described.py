@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +28,7 @@ DESCRIPTION = PROPERTY + "description"
 """The property that holds the description on Milvus Lite, which drops a schema's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """A collection as Milvus describes it."""
 
@@ -59,8 +60,8 @@ class Schema:
         """How it is to be loaded, from when it was made or last changed."""
         return Deployment.of_json(self.remembered.get(DEPLOYMENT))
 
-    @property
-    def vectors(self) -> dict[str, VectorField]:
+    @cached_property
+    def vectors(self) -> Mapping[str, VectorField]:
         """Every vector by name, `vector` first."""
         most = most_hits(self.index.type)
         return {VECTOR: VectorField(self.dim, self.vector_type, self.metric_type, self.index, most), **self.further}

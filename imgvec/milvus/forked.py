@@ -38,7 +38,8 @@ class _Calls:
     def begin(self) -> None:
         if not self._depth:
             with self._changed:
-                self._changed.wait_for(lambda: not self._forking)
+                while self._forking:
+                    self._changed.wait()
                 self._under_way += 1
         self._own.depth = self._depth + 1
 
@@ -47,7 +48,8 @@ class _Calls:
         if not self._depth:
             with self._changed:
                 self._under_way -= 1
-                self._changed.notify_all()
+                if self._forking:
+                    self._changed.notify_all()
 
     def before_fork(self) -> None:
         own = 1 if self._depth else 0

@@ -83,7 +83,8 @@ class Reader:
         if wrong := problem(vectors, field.dim, unit=False) or codec.problem(vectors, field.vector_type):
             raise QueryError(wrong)
         if asked.get("thorough") and len(vectors):
-            searching.sent(asked)  # what is wrong with the search's own parameters is said in any case
+            if asked.get("filter"):  # what is wrong with the search's own parameters is said, whatever is searched with
+                searching.sent(asked)
             found = Thorough(self, searching, asked, self._link.is_lite).search(vectors)
             # Milvus Lite keeps such partitions, and looks at all of them
             if not self._link.is_lite and (key := self._link.schema.partition_key):
@@ -109,7 +110,7 @@ class Reader:
             "consistency_level": self._link.level(asked.get("consistency_level")),
             "timeout": self._link.timeout,
         }
-        columns = Columns(asked.get("output_fields", ()), self._link.schema)
+        columns = searching.columns(asked.get("output_fields", ()))
         bytes_a_query = max(limit * columns.row_bytes, field.dim * 4)
         step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
         answers: list[Nearest] = []

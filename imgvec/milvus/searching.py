@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pymilvus import DataType
 
 from imgvec import catalog
-from imgvec.milvus.answers import Scoring
+from imgvec.milvus.answers import Columns, Scoring
 from imgvec.milvus.capabilities import Capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.search_params import SearchParams
@@ -15,6 +16,7 @@ from imgvec.store import NearestOf
 
 _RANGED_FROM = 1000
 """The limit from which a range search is quicker where few rows score enough."""
+_COLUMNS_KEPT = 64
 
 
 class Searching:
@@ -27,12 +29,23 @@ class Searching:
         self._backend = backend
         # tells pymilvus what the bytes of a query are, where it would ask the server
         self.wire = {"fields": [{"name": name, "type": DataType[self.field.vector_type]}]}
+        self._schema = schema
+        self._columns: dict[tuple[str, ...], Columns] = {}
 
     @property
     def family(self) -> str:
         """Of its index, as the catalogue says; empty of one that it does not know."""
         known = catalog.INDEX_TYPES.get(self.field.index.type)
         return known.family if known else ""
+
+    def columns(self, names: Sequence[str]) -> Columns:
+        """The output fields of those names; those of most searches are the same."""
+        asked = tuple(names)
+        if (known := self._columns.get(asked)) is None:
+            if len(self._columns) >= _COLUMNS_KEPT:
+                self._columns.clear()
+            known = self._columns[asked] = Columns(asked, self._schema)
+        return known
 
     def sent(self, asked: NearestOf) -> dict[str, Any]:
         """The parameters of a search, and of its range; raises `QueryError`, `UnsupportedByBackend`."""

@@ -56,6 +56,12 @@ def union_of(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
+@cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a type is made of: its origin, or itself, and its arguments."""
+    return get_origin(kind) or kind, get_args(kind)
+
+
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value has a type: what is in a sequence or a tuple is looked at too, what an iterator gives is not."""
     if kind is Any:
@@ -64,7 +70,7 @@ def fits(value: Any, kind: Any) -> bool:
         return any(fits(value, one) for one in union_of(kind))
     if kind is None or kind is type(None):
         return value is None
-    origin, inner = get_origin(kind) or kind, get_args(kind)
+    origin, inner = _parts(kind)
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in inner)
     if origin is bool:
@@ -97,7 +103,10 @@ def _holds(several: Iterable[Any], inner: tuple[Any, ...]) -> bool:
         return fits(several, inner[0])
     if isinstance(several, bytes | bytearray | memoryview):
         return False
-    return not isinstance(several, Sequence) or not inner or all(fits(one, inner[0]) for one in several)
+    if not isinstance(several, Sequence) or not inner:
+        return True
+    kind = inner[0]
+    return all(type(one) is kind or fits(one, kind) for one in several)
 
 
 def _is_array(origin: type) -> bool:

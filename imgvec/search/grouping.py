@@ -16,7 +16,9 @@ PLACE = (IMAGE_ID, VIEW, BOX, AT_MS)
 
 def hit(found: Found, *, views: bool, hidden: Set[str] = frozenset()) -> Hit:
     """A row as a hit without its `hidden` fields; `views` says that rows are views."""
-    fields = {name: value for name, value in found.fields.items() if name not in hidden}
+    fields = {**found.fields}
+    for name in hidden:
+        fields.pop(name, None)
     uri = fields.pop(URI, "")
     if not views:
         return Hit(found.id, found.score, uri, fields, found.distance, found.id)
