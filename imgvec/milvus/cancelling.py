@@ -3,8 +3,8 @@
 pymilvus waits inside gRPC, where nothing can reach it. So each method of its stub is put behind one that, whenever the
 thread works at a `Call`, sends the same request as one whose answer is a stream, of one message: that can be cancelled
 from any thread, and Milvus is told. On the wire the two are the same. A future could be cancelled as well, but gRPC
-serves those by a thread of its own, which it starts for each call that comes alone: `STREAMED` has the thread that
-waits read the stream itself, which took .2 ms less a search.
+serves those by a thread of its own, which it starts for each call that comes alone: an awaited search took 0.6 ms more
+than a plain one by it, and 0.15 ms more where, by `STREAMED`, the thread that waits reads the stream itself.
 """
 
 from __future__ import annotations
