@@ -1,11 +1,13 @@
-"""The pictures among the forms, in batches for the encoder: files are decoded while it works on the batch before."""
+"""The pictures among the forms, in batches for the encoder: the next are made while it works on the batch before."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 from imgvec.encoders.protocol import TakesPrepared
 from imgvec.errors import QueryError, SourceError, UnreadableImage
 from imgvec.search.failing import Noting
-from imgvec.search.forms import Form, ImageBytes, ImageFile
+from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Pixels
 from imgvec.search.stages import Stages
 from imgvec.vectors import Vectors
 
@@ -26,7 +28,7 @@ PIXELS_AT_ONCE = 2**26
 _WAITING = 2
 """Pictures that are decoded ahead, for each thread, where they wait in their own size."""
 _FIRST = 4
-"""The first batch of files is a quarter of a whole one: nothing is encoded while it is decoded."""
+"""The first batch is a quarter of a whole one: nothing is encoded while it is decoded."""
 
 Made: TypeAlias = Any
 """A picture as the encoder takes it, or why it cannot be had."""
@@ -58,12 +60,11 @@ def encoded(
             return exc
 
     batch = encoder.batch_size
-    # an image in memory is its caller's, who may have given it twice: no two threads may open it
-    if len(pictures) > 1 and all(isinstance(picture, ImageFile | ImageBytes) for picture in pictures.values()):
+    most = batch
+    coming: Generator[tuple[int, Made]] = ((number, made(picture)) for number, picture in pictures.items())
+    if len(pictures) > 1:
         most, ahead = max(1, batch // _FIRST), batch if prepare else _WAITING * threads
-        coming: Generator[tuple[int, Made]] = _in_threads(made, pictures, threads, ahead)
-    else:
-        most, coming = batch, ((number, made(picture)) for number, picture in pictures.items())
+        coming = _in_threads(made, pictures, threads, ahead)
     numbers, images, pixels = list[int](), list[Made](), 0
     with closing(coming):
         while (following := _next(coming, stages)) is not None:
@@ -94,17 +95,41 @@ def _next(coming: Iterator[tuple[int, Made]], stages: Stages) -> tuple[int, Made
 def _in_threads(
     made: Callable[[Form], Made], pictures: Mapping[int, Form], threads: int, ahead: int
 ) -> Generator[tuple[int, Made]]:
-    """What is made of each picture, in their order; `ahead` of them are under way or wait."""
+    """What is made of each picture, in their order; `ahead` of them are under way or wait.
+
+    Any thread opens files, and their crops. An image in memory is its caller's, who may have given it twice, so no two
+    threads may open it: one at a time. A stored picture is looked up by who asks, since what ends a call that nobody
+    waits for any more knows that thread alone.
+    """
     pool = ThreadPoolExecutor(min(threads, len(pictures)), "imgvec-decode")
-    waiting = deque[tuple[int, Future[Made]]]()
+    waiting = deque[tuple[int, Callable[[], Made]]]()
+    one_by_one = threading.Lock()
+
+    def alone(picture: Form) -> Made:
+        with one_by_one:
+            return made(picture)
+
+    def begun(picture: Form) -> Callable[[], Made]:
+        origin = _origin(picture)
+        if isinstance(origin, ImageFile | ImageBytes | Pixels):
+            return pool.submit(alone if isinstance(origin, Pixels) else made, picture).result
+        return partial(made, picture)
+
     try:
         for number, picture in pictures.items():
-            waiting.append((number, pool.submit(made, picture)))
+            waiting.append((number, begun(picture)))
             if len(waiting) > ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
+                first, result = waiting.popleft()
+                yield first, result()
         while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
+            first, result = waiting.popleft()
+            yield first, result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _origin(picture: Form) -> Form:
+    """What a crop is cut out of in the end, or the picture itself."""
+    while isinstance(picture, Crop):
+        picture = picture.form
+    return picture

@@ -7,8 +7,8 @@ from types import TracebackType
 
 
 class Stages:
-    """Seconds by stage, of one call: lookup (stored rows), load (the encoder), decode, encode, search (Milvus), facets,
-    after (grouping, diversity and order of what it found)."""
+    """Seconds by stage, of one call: lookup (stored rows), load (the encoder), decode (pictures that the encoder
+    had to wait for), encode, search (Milvus), facets, after (grouping, diversity and order of what it found)."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -137,7 +137,7 @@ def test_few_pictures_are_held_at_once(photos: ImageCollection, monkeypatch: pyt
     monkeypatch.setattr(batches, "PIXELS_AT_ONCE", 3 * 64 * 64)
     queries = [Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(8)]
     whole = photos.search_many(queries, limit=3)
-    assert held == [3, 3, 2]
+    assert held == [1, 3, 3, 1]
     for vector, answer in zip(photos.vectors(queries), whole, strict=True):
         assert scored(answer) == exact(photos, vector, 3)
     monkeypatch.setattr(many, "BYTES_AT_ONCE", 1)

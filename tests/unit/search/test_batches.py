@@ -12,7 +12,7 @@ import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
 
-from imgvec import ImageBytes, ImageFile, Pixels
+from imgvec import Crop, ImageBytes, ImageFile, Pixels, StoredId
 from imgvec.encoders.protocol import Pixels as Prepared
 from imgvec.encoders.protocol import TakesPrepared
 from imgvec.errors import ImgvecError, UnreadableImage
@@ -61,11 +61,47 @@ def test_the_first_batch_of_files_is_small_and_the_others_are_the_encoders_own(f
     np.testing.assert_array_equal(found, plain.encode_images([picture(number) for number in range(20)]))
 
 
-def test_pictures_in_memory_go_in_whole_batches() -> None:
+def test_pictures_in_memory_go_in_the_same_batches() -> None:
     encoder, image = PreparedEncoder(batch_size=8), picture(1)
-    found = vectors(encoder, [Pixels(image)] * 10)
-    assert encoder.asked == [8, 2]
-    np.testing.assert_array_equal(found, np.repeat(encoder.encode_images([image]), 10, axis=0))
+    found = vectors(encoder, [Pixels(image)] * 12)
+    assert encoder.asked == [2, 8, 2]
+    np.testing.assert_array_equal(found, np.repeat(encoder.encode_images([image]), 12, axis=0))
+
+
+def test_who_opens_what() -> None:
+    """Files any thread, an image in memory no two at a time, a stored picture who asks."""
+    where, inside, at_once = dict[str, set[str]](), list[Form](), list[int]()
+
+    def open_(form: Form) -> Any:
+        origin = form.form if isinstance(form, Crop) else form
+        where.setdefault(type(origin).__name__, set()).add(threading.current_thread().name)
+        if isinstance(origin, Pixels):
+            inside.append(form)
+            both.wait(0.01)  # another thread, if one came, would be seen
+            at_once.append(len(inside))
+            inside.pop()
+        return picture(1)
+
+    both, box = threading.Event(), (0, 0, 2, 2)
+    kinds: list[Form] = [
+        Pixels(picture(1)),
+        Crop(Pixels(picture(1)), box),
+        ImageFile(Path("a")),
+        Crop(Crop(ImageBytes(b"a"), box), box),
+        Crop(StoredId("a"), box),
+    ]
+    forms = dict(enumerate(kinds * 4))
+    encoder = PreparedEncoder(batch_size=8)
+    assert (
+        sum(len(some) for some, _ in encoded(forms, open_, encoder, Stages(), Noting(None, range(20)), threads=4)) == 20
+    )
+    assert at_once == [1] * 8
+    mine = threading.current_thread().name
+    assert where.pop("StoredId") == {mine}
+    assert mine not in set().union(*where.values())
+    # a single one needs no thread
+    list(encoded({0: kinds[2]}, open_, encoder, Stages(), Noting(None, [0]), threads=4))
+    assert mine in where["ImageFile"]
 
 
 def test_files_are_decoded_while_the_batch_before_is_encoded(files: list[Path]) -> None:
