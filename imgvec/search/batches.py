@@ -28,7 +28,7 @@ PIXELS_AT_ONCE = 2**26
 _WAITING = 2
 """Pictures that are decoded ahead, for each thread, where they wait in their own size."""
 _FIRST = 4
-"""The first batch is a quarter of a whole one: nothing is encoded while it is decoded."""
+"""The first of several batches is a quarter of a whole one: nothing is encoded while it is decoded."""
 
 Made: TypeAlias = Any
 """A picture as the encoder takes it, or why it cannot be had."""
@@ -63,7 +63,8 @@ def encoded(
     most = batch
     coming: Generator[tuple[int, Made]] = ((number, made(picture)) for number, picture in pictures.items())
     if len(pictures) > 1:
-        most, ahead = max(1, batch // _FIRST), batch if prepare else _WAITING * threads
+        most = batch if len(pictures) <= batch else max(1, batch // _FIRST)
+        ahead = batch if prepare else _WAITING * threads
         coming = _in_threads(made, pictures, threads, ahead)
     numbers, images, pixels = list[int](), list[Made](), 0
     with closing(coming):
