@@ -17,6 +17,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     collection.py  ImageCollection: rows in, hits out;  searchable.py  the part of it that takes queries
     opening.py, filling.py  what making, ingest and prune do
     kept.py        the projections that a collection keeps in Milvus
+    noted.py       what its standing probes are, and what is noted of them;  noting.py, rotating.py  writes and ingests
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     curation/      duplicates: found, grouped, shown, deleted
     quality/       how good the hits are, by labels
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
         VerifyFacesOptions,
     )
     from imgvec.filters import dynamic, field
-    from imgvec.indexes.options import TuneOptions, VerifyOptions
+    from imgvec.indexes.options import TuneOptions, VerifyOptions, WatchOptions
     from imgvec.indexes.workload import PlanOptions
     from imgvec.ingest import IngestOptions
     from imgvec.progress import Progress
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from imgvec.verbs.recommendation import recommend, refine
     from imgvec.verbs.stored_faces import cluster_faces, name_faces
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
+    from imgvec.verbs.watching import watch_index
 
 __version__ = "0.1.0"
 
@@ -141,6 +143,7 @@ _HOMES = {
     "VectorQuery": "imgvec.search.forms",
     "VerifyFacesOptions": "imgvec.faces.options",
     "VerifyOptions": "imgvec.indexes.options",
+    "WatchOptions": "imgvec.indexes.options",
     "Words": "imgvec.search.hybrid",
     "apply_tuning": "imgvec.verbs.tuning",
     "build_index": "imgvec.verbs.index",
@@ -178,6 +181,7 @@ _HOMES = {
     "tune": "imgvec.verbs.tuning",
     "verify": "imgvec.verbs.tuning",
     "verify_faces": "imgvec.verbs.faces",
+    "watch_index": "imgvec.verbs.watching",
 }
 
 __all__ = [
@@ -226,6 +230,7 @@ __all__ = [
     "VectorQuery",
     "VerifyFacesOptions",
     "VerifyOptions",
+    "WatchOptions",
     "Words",
     "__version__",
     "apply_tuning",
@@ -264,6 +269,7 @@ __all__ = [
     "tune",
     "verify",
     "verify_faces",
+    "watch_index",
 ]
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
 from typing_extensions import Unpack
 
-from imgvec import filling
+from imgvec import filling, noting
 from imgvec.definition import Definition
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Binding, Encoder
+from imgvec.errors import BackendError
 from imgvec.filling import as_source
 from imgvec.filters import Filter
 from imgvec.handle import Handle
@@ -208,6 +210,8 @@ class ImageCollection(Searchable):
         self.handle.drop()
 
     def close(self) -> None:
+        with suppress(BackendError):  # its rows are written, whatever is said of them
+            noting.settle(self.store)
         self.handle.connection.close()
 
     def __enter__(self) -> Self:

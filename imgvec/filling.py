@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from imgvec.options import settled, taken
 from imgvec.plurals import counted
 from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
+from imgvec.rotating import rotating
 from imgvec.rows import CONTENT_HASH, ID, URI
 from imgvec.settings import Settings
 from imgvec.sources import Guards, Metadata, Record, Source, Spec, load_metadata, reopen
@@ -87,7 +88,10 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             journal_factory=None if alone or opened.journal is None else partial(opened_journal, *there),
             encoder_factories={} if is_local else _encoder_factories(collection),
         )
-        report = engine.ingest(job, **taken(RunOptions, chosen))
+        with rotating(opened) if via is None else nullcontext() as rotation:
+            report = engine.ingest(job, **taken(RunOptions, chosen))
+        if rotation is not None:
+            rotation.report(report)
     if on_notice and not report.interrupted:
         for hint in hints(report) if part is None or report.seen else ():
             on_notice(hint)

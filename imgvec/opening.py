@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import SecretStr
 from typing_extensions import TypedDict, Unpack
 
-from imgvec import kept
+from imgvec import kept, noting
 from imgvec.database import connected, must_exist, settings_with
 from imgvec.definition import Definition, bundled, description
 from imgvec.definition.description import Remembered
@@ -131,6 +131,7 @@ def opened_store(name: str, settings: Settings, incarnation: Incarnation) -> Sto
         if store.link.alias is not None:
             raise CollectionReplaced(f"the alias {name!r} was moved to {store.name!r} since this began: start again")
         raise incarnation.error(name, store.incarnation)
+    noting.observe(store)
     return store
 
 

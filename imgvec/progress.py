@@ -29,6 +29,7 @@ Work: TypeAlias = Literal[
     "project",
     "duplicates",
     "faces",
+    "watch",
 ]
 """The kinds of long-running work, by verb."""
 

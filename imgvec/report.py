@@ -45,6 +45,10 @@ class IngestReport:
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Busy seconds summed over threads: read, lookup, decode, encode, write. Three more are the encoder's thread's
     own: `waiting` for images, `blocked` by a writer that is behind, and `tune`, for its fastest way on a long run."""
+    recall: dict[str, Any] | None = None
+    """Of the collection's standing probes, as far as they were searched for in a hundredth of the time: `limit`,
+    `probes`, `mean` with its 95 % interval `low` and `high`, and `fell_by`, where it certainly did. None where there
+    are none: `imgvec.watch_index` makes them."""
     interrupted: bool = False
     """Stopped before the end of the source; repeat the call to resume."""
 

@@ -14,6 +14,7 @@ A room asks for no more than it uses. Vectors are (n, dim) float32 in the order 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, Required
 
 from typing_extensions import TypedDict, Unpack
@@ -217,6 +218,23 @@ class Writes(Protocol):
 
     def discard(self, ids: Sequence[str]) -> None:
         """Delete the rows with those ids, as far as there are any; nothing is looked up. Raises as `upsert`."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told of what a store writes and deletes, where the collection says that it is watched."""
+
+    def writing(
+        self, watched: Mapping[str, str], ids: Sequence[str], vectors: Mapping[str, Vectors]
+    ) -> AbstractContextManager[None]:
+        """Rows are written while the block runs, each with its vectors, by name, as they will be stored.
+
+        `watched` is what the collection says of it. What is raised before the block stands for the write's own failure.
+        """
+        ...
+
+    def deleting(self, watched: Mapping[str, str], ids: Sequence[str]) -> None:
+        """Rows are about to be deleted."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from imgvec import kept
+from imgvec import kept, noting
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Encoder
 from imgvec.filters import Filter
@@ -34,6 +34,7 @@ class Target:
         reopen: Reopen,
     ) -> None:
         self.store, self.remembered = store, remembered
+        noting.observe(store)
         self._settings = settings
         self.encoders = Encoders(store.name, remembered.bindings, settings, encoders, partial(kept.kept, store))
         self.reopen = reopen

@@ -30,7 +30,7 @@ COMMANDS = {
     "encoders": "List the models that make vectors, show how each is used, and fit projections.",
     "evaluate": "Measure search quality against labels.",
     "faces": "Say whose faces they are, in a collection of faces.",
-    "index": "Choose, build, verify and tune the vector index.",
+    "index": "Choose, build, verify, tune and watch the vector index.",
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",
     "pages": "List everything like QUERY page by page, each row once.",
     "recommend": "Find images like some examples and unlike others.",

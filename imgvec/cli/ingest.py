@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from typing_extensions import Unpack
@@ -209,9 +209,23 @@ def _print(report: IngestReport, name: str, output: str, *, listed: bool) -> Non
         uri, first = next(iter(report.repeats.items()))
         same = f" (the first: {uri}, like {first or 'an earlier one'})"
         click.echo(f"  the same bytes as another image: {report.repeated:,}{same}")
+    if report.recall is not None:
+        click.echo(f"  {_watched(report.recall, name)}")
     for reason, number in report.refused.most_common():
         click.echo(f"  refused, {reason}: {number:,}")
     if report.refused and not listed:
         click.echo(f"  {LISTING}")
     for reason, number in report.passed_over.most_common():
         click.echo(f"  passed over, {reason}: {number:,}")
+
+
+def _watched(recall: dict[str, Any], name: str) -> str:
+    """What the standing probes said, or why they said nothing."""
+    watch = f"`imgvec index watch -c {name}`"
+    if "mean" not in recall:
+        return f"recall was not measured: a hundredth of the time was too short, or the probes are open; {watch} does"
+    fell = f"; it fell by {recall['fell_by']:.4f}: {watch} says what to do" if recall["fell_by"] else ""
+    return (
+        f"recall@{recall['limit']}: {recall['mean']:.4f} ({recall['low']:.4f} to {recall['high']:.4f}, "
+        f"{counted(recall['probes'], 'standing probe')}){fell}"
+    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imgvec.errors import FilterError, QueryError
 from imgvec.indexes import pictures
-from imgvec.indexes.exact import Neighbours
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.indexes.recall import Estimate, estimate, recalls
 from imgvec.indexes.scores import WHOLE, tolerance
 from imgvec.progress import Telling

@@ -100,3 +100,20 @@ class TuneOptions(RecallOptions, total=False):
             help="Filter under which the recall must be reached too; repeatable.",
         ),
     ]
+
+
+class WatchOptions(TypedDict, total=False):
+    """The options of `imgvec.watch_index`."""
+
+    vector: VectorName
+    queries: Annotated[
+        Vectors | str | Path | None,
+        Option(json=False, metavar="PATH",
+               help="Make probes of these, an .npy file of vectors or a folder of images."),
+    ]  # fmt: skip
+    again: Annotated[bool, Option(False, help="Make new probes, and accept the collection as it is now.")]
+    off: Annotated[bool, Option(False, help="Remove the probes: nothing is watched any more.")]
+    no_scan: Annotated[bool, Option(False, help="Leave open probes open, instead of reading all rows once.")]
+    recall: Annotated[float | None, Option(None, above=0, below=1, help="Recall to warn below, besides any fall.")]
+    on_progress: Annotated[OnProgress | None, python_only(help="Called with `Progress` events.")]
+    on_notice: Annotated[Callable[[str], None] | None, python_only(help="Called with notes on what will take long.")]

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from imgvec.indexes.exact import Neighbours, nearest
+from imgvec.indexes.exact import nearest
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.indexes.recall import MARGIN
 from imgvec.rows import IMAGE_ID
 from imgvec.store import Searches

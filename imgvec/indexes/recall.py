@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imgvec.indexes.exact import Neighbours
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.plurals import counted
 from imgvec.stored import Found
 

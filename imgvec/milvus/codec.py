@@ -35,6 +35,13 @@ def to_rows(vectors: Vectors, vector_type: str) -> Sequence[Any]:
     ]
 
 
+def as_stored(vectors: Vectors, vector_type: str) -> Vectors:
+    """(n, dim) float32 vectors as they are read back, rounded to what that type holds."""
+    if vector_type == "FLOAT_VECTOR" or not len(vectors):
+        return vectors
+    return np.stack([from_row(row, vector_type) for row in to_rows(vectors, vector_type)])
+
+
 def to_query(vectors: Vectors, vector_type: str) -> list[bytes]:
     """One bytes object a query vector; pymilvus packs bytes without touching each number."""
     return [row.tobytes() for row in _encode(vectors, vector_type)]

@@ -20,8 +20,11 @@ from imgvec.milvus.described import PROPERTY, Schema
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import Link
 from imgvec.rows import VECTOR
+from imgvec.store import Observer
 
 LOAD_SECONDS = 600.0
+WATCHED = "probes"
+"""The property that says what is watched."""
 _LITE_TIMEOUT = 600.0
 _OWN_WRITES_SECONDS = 10.0
 """Longer than the 5 s by which a Bounded read may lag on a server."""
@@ -47,6 +50,9 @@ class CollectionLink:
         # Milvus Lite builds indexes within the call, and no network can swallow it
         self.timeout = max(database.timeout, _LITE_TIMEOUT) if self.is_lite else database.timeout
         self._written_at = self._deleted_at = -_OWN_WRITES_SECONDS
+        self.observer: Observer | None = None
+        self.watched: Mapping[str, str] = schema.remembered.get(WATCHED, {})
+        """What its observer is to watch, as of the last look at the collection."""
 
     @property
     def client(self) -> MilvusClient:
@@ -88,6 +94,7 @@ class CollectionLink:
             raise CollectionReplaced(
                 f"the alias {self.alias!r} was moved from {self.name!r} to {name!r} since this began: start again"
             )
+        self.watched = described.remembered_as(now, WATCHED)
 
     def refresh(self) -> None:
         """Read the schema again: index, search defaults and fields may have been changed by others.
@@ -116,6 +123,7 @@ class CollectionLink:
         now = described.incarnation(found)
         if now != self.incarnation:
             raise self.incarnation.error(self.name, now)
+        self.watched = described.remembered_as(found, WATCHED)
         return found
 
     def described_index(self, vector: str = VECTOR) -> Mapping[str, Any] | None:

@@ -172,6 +172,13 @@ def remembered(described: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
+def remembered_as(described: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One of the `remembered`; empty where it is not there."""
+    text = (described.get("properties") or {}).get(PROPERTY + name)
+    found: Mapping[str, Any] = json.loads(text) if text else {}
+    return found
+
+
 def definition(described: Mapping[str, Any]) -> Definition | None:
     """The definition that a collection was made from; None where it is not imgvec's, or a later one's."""
     return description.definition(description_of(described))

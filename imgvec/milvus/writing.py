@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -126,8 +127,12 @@ class Writer:
             sent = False
             try:
                 with self._link.owning(f"write to {self._link.name!r}"):
-                    sent = True
-                    send(self._link.name, data, timeout=self._link.timeout)
+                    sent, watched = True, self._link.watched
+                    with self._observed(watched, rows, every, batch):
+                        send(self._link.name, data, timeout=self._link.timeout)
+                if self._link.watched != watched:  # since the look before the write
+                    with self._observed(self._link.watched, rows, every, batch):
+                        pass
             except (EncoderMismatch, CollectionReplaced):
                 if sent and self._is_anothers():
                     self._take_back(data)
@@ -152,11 +157,24 @@ class Writer:
         self.discard(there)
         return len(there)
 
+    def _observed(
+        self, watched: Mapping[str, str], rows: Sequence[Row], vectors: Mapping[str, Vectors], batch: Sequence[int]
+    ) -> AbstractContextManager[None]:
+        """The observer's block for a write of the rows at those positions; an empty one where nothing is watched."""
+        observer = self._link.observer
+        if observer is None or not watched:
+            return nullcontext()
+        types = {name: field.vector_type for name, field in self._link.schema.vectors.items()}
+        stored = {name: codec.as_stored(each[batch], types[name]) for name, each in vectors.items() if name in watched}
+        return observer.writing(watched, [rows[position][ID] for position in batch], stored)
+
     def discard(self, ids: Sequence[str]) -> None:
         """`Store.discard`."""
         for start in range(0, len(ids), READ_BATCH):
             with self._link.owning(f"delete rows of {self._link.name!r}"):
                 part = ids[start : start + READ_BATCH]
+                if self._link.observer is not None and self._link.watched:
+                    self._link.observer.deleting(self._link.watched, part)
                 self._link.client.delete(self._link.name, filter=among(part), timeout=self._link.timeout)
             self._link.deleted()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from imgvec import exchange, kept
+from imgvec import exchange, kept, noting
 from imgvec.collection import ImageCollection
 from imgvec.definition import Definition, bundled, description
 from imgvec.encoders.projection import LEARNED, Projection
@@ -78,6 +78,7 @@ def import_vectors(
         source = open_source(source, **told)
     deferred.defer(collection.store, source.rows, write["on_notice"])
     report = exchange.import_vectors(collection, source, retry_seconds=collection.settings.retry_seconds, **write)
+    noting.settle(collection.store)
     kept.keep_missing(collection.store, collection.bindings, _unpacked(source.projections))
     report.build_seconds = deferred.build_deferred(collection.store, write["on_progress"])
     return report

@@ -36,7 +36,7 @@ def query_vectors(collection: ImageCollection, queries: str | Path, asked: TuneO
     if Path(queries).suffix == ".npy":
         return _stored(Path(queries), dim, most)
     found = (each for each in Source(queries).read() if isinstance(each, Record))
-    images, limit = iter(_some(found, most)), collection.settings.max_file_bytes
+    images, limit = iter(some_of(found, most)), collection.settings.max_file_bytes
     encoded: list[Vectors] = []
     tell, encode = Telling("tune", asked["on_progress"]), partial(collection.vectors, vector=vector)
     while batch := list(islice(images, _ENCODED_AT_ONCE)):
@@ -66,7 +66,7 @@ def _stored(file: Path, dim: int, most: int) -> Vectors:
     return np.asarray(vectors[chosen], np.float32)
 
 
-def _some(items: Iterable[T], most: int) -> list[T]:
+def some_of(items: Iterable[T], most: int) -> list[T]:
     """That many of the items, each with the same chance (Vitter, Random Sampling with a Reservoir, 1985)."""
     chance, kept = random.Random(0), list[T]()  # noqa: S311  no secret
     for number, item in enumerate(items):

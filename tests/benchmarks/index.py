@@ -33,8 +33,9 @@ from milvus_server import MilvusServer
 from rows import id_of
 
 from imgvec import ImageCollection, Settings
-from imgvec.indexes.exact import ExactSearch, Neighbours
+from imgvec.indexes.exact import ExactSearch
 from imgvec.indexes.measure import Questions, questions, shuffled
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.indexes.options import RecallOptions
 from imgvec.indexes.recall import MARGIN, recalls
 from imgvec.indexes.tune import Tuning

@@ -60,6 +60,7 @@ def test_the_public_names() -> None:
         "VectorQuery",
         "VerifyFacesOptions",
         "VerifyOptions",
+        "WatchOptions",
         "Words",
         "__version__",
         "apply_tuning",
@@ -98,6 +99,7 @@ def test_the_public_names() -> None:
         "tune",
         "verify",
         "verify_faces",
+        "watch_index",
     ]
     for name in imgvec.__all__:
         assert getattr(imgvec, name) is not None

@@ -1,4 +1,4 @@
-"""`imgvec index`: types, plan, build, status, verify, tune; a file a command."""
+"""`imgvec index`: types, plan, build, status, verify, tune, watch; a file a command."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from imgvec.cli.lazy import LazyGroup
 
 
 class _Index(LazyGroup):
-    package, names = "imgvec.cli.index", frozenset({"build", "plan", "status", "tune", "types", "verify"})
+    package, names = "imgvec.cli.index", frozenset({"build", "plan", "status", "tune", "types", "verify", "watch"})
 
 
 @click.group(cls=_Index)
 def index() -> None:
-    """Choose, build, verify and tune the vector index."""
+    """Choose, build, verify, tune and watch the vector index."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from imgvec import forked
 from imgvec.errors import OptionError, QueryError
 from imgvec.indexes import exact
-from imgvec.indexes.exact import ExactSearch, Neighbours, nearest
+from imgvec.indexes.exact import ExactSearch, nearest
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.vectors import Vectors
 
 METRICS = ("COSINE", "IP", "L2")

@@ -10,8 +10,8 @@ from fakes import FakeStore
 
 from imgvec.errors import QueryError
 from imgvec.indexes import pictures, unseen
-from imgvec.indexes.exact import Neighbours
 from imgvec.indexes.measure import sampled
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.indexes.verify import verify
 from imgvec.stored import Found
 from imgvec.vectors import Vectors

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from imgvec.indexes.exact import Neighbours
+from imgvec.indexes.neighbours import Neighbours
 from imgvec.indexes.recall import estimate, recalls
 
 

@@ -1,0 +1,89 @@
+"""Writes of every kind near standing probes: new rows, rows that move, rows that go; also a process of its own.
+
+python tests/mixed_writes.py URI COLLECTION VECTORS.npy SEED WRITES ROWS
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from fakes import FakeEncoder
+from rows import id_of, numbered
+
+from imgvec import ImageCollection, noted
+from imgvec.indexes.known import Known
+from imgvec.indexes.probes import scored
+from imgvec.indexes.recall import TIE
+from imgvec.noted import Notes
+from imgvec.rows import VECTOR
+from imgvec.vectors import Vectors
+
+BATCH = 50
+
+
+def opened(uri: str, name: str, dim: int) -> ImageCollection:
+    return ImageCollection.open(name, uri=uri, encoder=FakeEncoder(dim=dim))
+
+
+def nearest_known(collection: ImageCollection, depth: int = 100) -> dict[int, tuple[list[str], Any]]:
+    """What is known of each probe that is not open, by the notes and the rows that they name."""
+    store = collection.store
+    store.check_same()
+    epoch = noted.epoch_of(store, VECTOR)
+    assert epoch is not None
+    probes = noted.kept(collection.learned, epoch)
+    assert probes is not None
+    merged = Notes(store, epoch).merged(probes.floors)
+    return Known(store, probes.vectors, merged.note).nearest(range(len(probes.vectors)), depth)
+
+
+def wrong(collection: ImageCollection, known: dict[int, tuple[list[str], Any]], depth: int = 100) -> list[int]:
+    """Probes whose nearest rows are others than NumPy finds among all rows."""
+    store = collection.store
+    epoch = noted.epoch_of(store, VECTOR)
+    assert epoch is not None
+    probes = noted.kept(collection.learned, epoch)
+    assert probes is not None
+    rows = [row for page in store.scan([VECTOR]) for row in page]
+    ids = np.array([row["id"] for row in rows])
+    scores = scored(store.metric_type, probes.vectors, np.stack([row[VECTOR] for row in rows]))
+    found = []
+    for number, (mine, mine_scores) in known.items():
+        order = np.argsort(-scores[number], kind="stable")[:depth]
+        last = scores[number][order[-1]]
+        must = set(ids[scores[number] > last + TIE].tolist())
+        may = set(ids[scores[number] >= last - 2 * TIE].tolist())
+        top = scores[number][order]
+        if not must <= set(mine) <= may or not np.allclose(top, mine_scores[: len(top)], atol=TIE):
+            found.append(number)
+    return found
+
+
+def write(collection: ImageCollection, vectors: Vectors, seed: int, writes: int, rows: int) -> None:
+    """That many writes: half move rows that stand among the nearest of a probe, a quarter are new, a quarter delete."""
+    rng = np.random.default_rng(seed)
+    targets = sorted({id_ for ids, _ in nearest_known(collection).values() for id_ in ids})
+    fresh, done = rows + seed * 1_000_000, 0
+    while done < writes:
+        moved = [targets[each] for each in rng.integers(0, len(targets), BATCH // 2)]
+        made = [numbered(int(id_, 16)) for id_ in dict.fromkeys(moved)]
+        made += [numbered(fresh + step) for step in range(BATCH // 4)]
+        fresh += BATCH // 4
+        collection.store.upsert(made, vectors[rng.integers(0, len(vectors), len(made))])
+        gone = [id_of(int(each)) for each in rng.integers(0, rows, BATCH - BATCH // 2 - BATCH // 4)]
+        gone[::4] = [targets[each] for each in rng.integers(0, len(targets), len(gone[::4]))]
+        collection.delete(gone)
+        done += len(made) + len(gone)
+
+
+def main() -> None:
+    uri, name, file, seed, writes, rows = sys.argv[1:]
+    vectors = np.load(file).astype(np.float32)
+    with opened(uri, name, vectors.shape[1]) as collection:
+        write(collection, vectors, int(seed), int(writes), int(rows))
+
+
+if __name__ == "__main__":
+    main()
