@@ -20,7 +20,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     noted.py       what its standing probes are, and what is noted of them;  noting.py, rotating.py  writes and ingests
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     curation/      duplicates: found, grouped, shown, deleted
-    quality/       how good the hits are, by labels
+    quality/       how good the hits are, by labels, and what scores are worth (calibration)
     faces/         faces in pictures, and whose they are
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster
@@ -69,9 +69,10 @@ if TYPE_CHECKING:
     from imgvec.indexes.workload import PlanOptions
     from imgvec.ingest import IngestOptions
     from imgvec.progress import Progress
-    from imgvec.quality.options import EvaluateOptions
+    from imgvec.quality.calibration import Calibration
+    from imgvec.quality.options import CalibrateOptions, EvaluateOptions
     from imgvec.report import IngestReport
-    from imgvec.search.answer import Answer, Hit
+    from imgvec.search.answer import Answer, Hit, Verdict
     from imgvec.search.forms import Crop, ImageBytes, ImageFile, Like, Pixels, StoredId, Text, VectorQuery
     from imgvec.search.fusing import HybridAnswer
     from imgvec.search.hybrid import Hybrid, Part, Words
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from imgvec.search.strategies import RecommendOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
+    from imgvec.verbs.calibration import calibrate
     from imgvec.verbs.curation import contact_sheet, delete_duplicates, duplicates
     from imgvec.verbs.deployment import load, release
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
@@ -100,6 +102,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "imgvec.search.answer",
     "AsyncImageCollection": "imgvec.aio",
+    "CalibrateOptions": "imgvec.quality.options",
+    "Calibration": "imgvec.quality.calibration",
     "CallableEncoder": "imgvec.encoders.callables",
     "ClusterOptions": "imgvec.faces.options",
     "Crop": "imgvec.search.forms",
@@ -141,12 +145,14 @@ _HOMES = {
     "Text": "imgvec.search.forms",
     "TuneOptions": "imgvec.indexes.options",
     "VectorQuery": "imgvec.search.forms",
+    "Verdict": "imgvec.search.answer",
     "VerifyFacesOptions": "imgvec.faces.options",
     "VerifyOptions": "imgvec.indexes.options",
     "WatchOptions": "imgvec.indexes.options",
     "Words": "imgvec.search.hybrid",
     "apply_tuning": "imgvec.verbs.tuning",
     "build_index": "imgvec.verbs.index",
+    "calibrate": "imgvec.verbs.calibration",
     "cluster_faces": "imgvec.verbs.stored_faces",
     "compare": "imgvec.verbs.quality",
     "compare_indexes": "imgvec.verbs.tuning",
@@ -187,6 +193,8 @@ _HOMES = {
 __all__ = [
     "Answer",
     "AsyncImageCollection",
+    "CalibrateOptions",
+    "Calibration",
     "CallableEncoder",
     "ClusterOptions",
     "Crop",
@@ -228,6 +236,7 @@ __all__ = [
     "Text",
     "TuneOptions",
     "VectorQuery",
+    "Verdict",
     "VerifyFacesOptions",
     "VerifyOptions",
     "WatchOptions",
@@ -235,6 +244,7 @@ __all__ = [
     "__version__",
     "apply_tuning",
     "build_index",
+    "calibrate",
     "cluster_faces",
     "compare",
     "compare_indexes",

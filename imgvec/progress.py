@@ -29,6 +29,7 @@ Work: TypeAlias = Literal[
     "project",
     "duplicates",
     "faces",
+    "calibrate",
     "watch",
 ]
 """The kinds of long-running work, by verb."""

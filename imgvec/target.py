@@ -16,6 +16,7 @@ from imgvec.loading import Encoders
 from imgvec.milvus import Store, defaults
 from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.defaults import SearchDefaults
+from imgvec.quality.judges import Judges
 from imgvec.rows import VECTOR
 from imgvec.search.encoding import Reopen
 from imgvec.search.searcher import Searcher
@@ -40,6 +41,8 @@ class Target:
         self.reopen = reopen
         self.journal = Companion(store.link.database, store, PICTURES) if remembered.definition.views else None
         """What is kept of each picture, where pictures have several rows."""
+        self.judges = Judges(store)
+        """What the collection's calibrations say of scores."""
         self.searcher = Searcher(
             store,
             self.encoders.of,
@@ -50,6 +53,7 @@ class Target:
             reopen=reopen,
             least_side=max(binding.image_size for binding in remembered.bindings.values()),
             threads=settings.threads,
+            judge=self.judges,
         )
 
     @property
@@ -110,6 +114,7 @@ class Target:
             "vector": {"type": field.vector_type, "dim": field.dim, "metric_type": field.metric_type},
             "index": {"type": field.index.type, "params": dict(field.index.params)},
             "encoder": self.remembered.bindings[vector].to_dict(),
+            "calibration": self.judges.about(vector),
         }
 
     def has(self, vector: str, lengths: set[int]) -> bool:

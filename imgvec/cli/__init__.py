@@ -23,6 +23,7 @@ streams: Streams | None = None
 """Where the command is the whole program."""
 
 COMMANDS = {
+    "calibrate": "Measure from which score on a hit is a match.",
     "collections": "List, create, inspect, fill and delete collections.",
     "demo": "Try everything at once on Milvus Lite, and write the results to an HTML page.",
     "doctor": "Check what is reachable, what it supports and what is wrong; exits with 1 if anything is.",

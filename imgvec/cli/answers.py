@@ -41,6 +41,7 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
     for name in dict.fromkeys([*(answer.request.options["group_by"] or ()), *answer.facets]):
         tell_meant(name, kinds)
     _tell_incomplete(answer.complete)
+    _tell_verdict(answer, output)
     if short is None:
         return
     if short.reason in ("index", "candidates", "collapse"):
@@ -130,6 +131,18 @@ def _print_table(answer: Sequence[Hit], kinds: Kinds, group_by: Sequence[str] = 
     shorter = ({**{name: row["fields"].get(name) for name in named}, **row} for row in _rows(answer, kinds))
     box = ["box"] if any(hit.box for hit in answer) else []
     print_table(["score", *named, "uri", *box, "id"], shorter)
+
+
+def _tell_verdict(answer: Answer, output: str) -> None:
+    """In a table's place alone: JSON has it with each hit, and who pipes paths wants paths."""
+    verdict = answer.verdict
+    if verdict is None:
+        return
+    if output == "table":
+        many = f", {counted(len(answer.matches), 'hit')} of {len(answer):,}" if verdict.match else ""
+        click.echo(f"{verdict} at a false-match rate of {verdict.false_match_rate:.3g}{many}", err=True)
+    if verdict.note:
+        notice(verdict.note)
 
 
 def _tell_incomplete(complete: bool) -> None:

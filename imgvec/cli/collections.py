@@ -152,6 +152,9 @@ def _show_vector(data: Mapping[str, Any], indent: str) -> None:
     for part in ("vector", "index", "encoder"):
         said = ", ".join(f"{key} {inner}" for key, inner in data[part].items() if inner not in (None, {}, ""))
         click.echo(f"{indent}{part}: {said}")
+    if known := data["calibration"]:
+        said = f"calibrated {known['at']} with {known['pictures']:,} pictures, matches: {known['matches']}"
+        click.echo(f"{indent}{said}{'; ' if known['note'] else ''}{known['note']}")
 
 
 @collections.command()

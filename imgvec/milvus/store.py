@@ -147,6 +147,10 @@ class Store(store.Store):
         """The number of rows, or of those that match; sees every write acknowledged before."""
         return self._reader.count(filter)
 
+    def rows_known(self) -> int:
+        """The number of rows as it is known at the moment: waits for nothing, and may lack the last writes."""
+        return self._reader.counted("", "Eventually")
+
     def upsert(
         self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None
     ) -> int:

@@ -51,3 +51,30 @@ class EvaluateOptions(JudgeOptions, total=False):
                help="Labels of the --queries: CSV, TSV or JSON lines with path and label."),
     ]  # fmt: skip
     on_notice: Annotated[Callable[[str], None] | None, python_only(help="Called with notes on images without a label.")]
+
+
+class CalibrateOptions(TypedDict, total=False):
+    """The options of `imgvec.calibrate`."""
+
+    vector: VectorName
+    label: Annotated[
+        str | None,
+        Option(metavar="FIELD", help="Take pictures with the same value of this field for matches, not edited copies."),
+    ]
+    edits: Annotated[
+        bool, Option(False, help="Fail where pictures cannot be opened again to make edited copies of them.")
+    ]
+    rates: Annotated[
+        Sequence[float],
+        Option((0.01, 0.05), above=0, below=1, metavar="R,…", help="False-match rates to promise and report."),
+    ]
+    sample: Annotated[
+        int, Option(10_000, at_least=40, metavar="N", help="Search for this many of the collection's pictures at most.")
+    ]
+    copies: Annotated[
+        int, Option(200, at_least=40, metavar="N", help="Make edited copies of this many pictures at most.")
+    ]
+    seed: Annotated[int, Option(0, at_least=0, help="Seed for the samples.")]
+    on_progress: Annotated[OnProgress | None, python_only(help="Called with `Progress` events.")]
+    on_notice: Annotated[Callable[[str], None] | None, python_only(help="Called with notes, such as on pictures that "
+                                                                       "cannot be opened.")]  # fmt: skip

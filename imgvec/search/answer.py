@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imgvec.search.forms import Box
     from imgvec.search.profile import Profile
 
-_COLUMNS = ("id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability")
+_COLUMNS = ("id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability", "p_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,12 @@ class Hit:
     box: Box | None = None
     """The view's place: x0, y0, x1, y1 in pixels of the upright picture; None for the whole of it."""
     probability: float | None = None
-    """The calibrated chance that this is a true match; None for a collection that was not calibrated."""
+    """The chance that this is a true match, where every second query has one; None where nothing was calibrated for
+    such a query, or no matches were known."""
     at_ms: int | None = None
     """Milliseconds into the video, of a frame."""
+    p_value: float | None = None
+    """The lowest false-match rate at which this is a match; None where nothing was calibrated for such a query."""
 
     def __post_init__(self) -> None:
         if not self.image_id:
@@ -79,14 +82,27 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the first hit is a real match."""
+    """Whether the best row that matches the filter is a real match; by default it is the first hit."""
 
     match: bool
     false_match_rate: float
-    """How often a query without a match would be given this verdict, from 0 to 1."""
+    """How often a query without a match would be called a match, at most, from 0 to 1."""
+    p_value: float | None = None
+    """The lowest false-match rate at which it would still be a match; one for every query without a hit."""
+    note: str = ""
+    """Why the collection should be calibrated again; empty if it should not."""
+
+    def __str__(self) -> str:
+        return "match" if self.match else "no match"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"match": self.match, "false_match_rate": self.false_match_rate}
+        return {
+            "verdict": str(self),
+            "match": self.match,
+            "false_match_rate": self.false_match_rate,
+            "p_value": self.p_value,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +166,8 @@ class Answer(Sequence[Hit]):
     facets: Mapping[str, Facet] = field(default_factory=dict, kw_only=True)
     """By field, how often each value occurs, where that was asked for; each says among what."""
     verdict: Verdict | None = None
-    """None for a collection that was not calibrated."""
+    """None where nothing was calibrated for such a query (a text, a mix, a hybrid, a recommendation), or where the
+    calibration cannot promise that `false_match_rate`."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Of the whole call, by stage: `lookup` of stored rows, `load` of the encoder, `decode`, `encode`, `search` in
     Milvus, `facets`, `after` (groups, diversity and order, here), and `total`. The answers of one `search_many` share
@@ -238,6 +255,12 @@ class Answer(Sequence[Hit]):
             for hit in self.hits
         ]
         return pd.DataFrame(rows, columns=[*_COLUMNS, *columns.values()])
+
+    @property
+    def matches(self) -> tuple[Hit, ...]:
+        """The hits that are matches at the request's `false_match_rate`; none where nothing was calibrated."""
+        rate = self.request.options["false_match_rate"]
+        return tuple(hit for hit in self.hits if hit.p_value is not None and hit.p_value <= rate)
 
     @property
     def vector(self) -> str:

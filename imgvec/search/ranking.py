@@ -7,7 +7,7 @@ them. So many queries go forward together, and those that ask the same are one c
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from imgvec.rows import IMAGE_ID
@@ -64,6 +64,10 @@ class Ranking:
     """Rows that a picture has at most, where hits are pictures with their best view; None where rows are hits."""
     least: float | None = None
     """Hits with a lower score are left out."""
+
+    def at_least(self, score: float) -> Ranking:
+        """The same without hits of a lower score."""
+        return replace(self, least=score if self.least is None else max(score, self.least))
 
     def first(self, wanted: int, beside: str = "") -> Asking[Ranked]:
         """The first `wanted` hits, or more; fewer where there are no more.

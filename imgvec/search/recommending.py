@@ -79,7 +79,7 @@ def _by_best(searcher: Searcher, vectors: Vectors, positives: int, asked: Search
 def _by_one(searcher: Searcher, one: _OneSearch, asked: SearchOptions) -> Recommendation:
     least = asked["min_score"]
     inner = {**asked, "min_score": None if least is None else (least - one.offset) / one.slope}
-    [answer] = searcher.search([VectorQuery(one.vector)], **inner)  # type: ignore[arg-type]  # all of them were settled
+    [answer] = searcher.unjudged().search([VectorQuery(one.vector)], **inner)  # type: ignore[arg-type]  # all of them were settled
 
     def rescored(hit: Hit) -> Hit:
         return replace(hit, score=one.slope * hit.score + one.offset)

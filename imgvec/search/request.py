@@ -116,6 +116,17 @@ class SearchOptions(RankingOptions, total=False):
         Sequence[str] | None,
         Option(metavar="FIELD", help="Count the values of this field among all rows that match; repeatable."),
     ]
+    false_match_rate: Annotated[
+        float,
+        Option(
+            0.01,
+            above=0,
+            below=1,
+            metavar="R",
+            help="Of queries without a match the share that may be given one; for calibrated collections.",
+        ),
+    ]
+    only_matches: Annotated[bool, Option(False, help="Leave out hits that are no matches at that rate.")]
 
 
 class PageOptions(RankingOptions, total=False):

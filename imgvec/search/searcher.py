@@ -28,6 +28,7 @@ from imgvec.search.pages import Pages, ranked
 from imgvec.search.ranking import Ask, Ranking, Told, both, together
 from imgvec.search.request import PageOptions, RankingOptions, Request, SearchOptions
 from imgvec.search.stages import Stages
+from imgvec.search.verdicts import Judge, Judging
 from imgvec.store import Searches
 from imgvec.stored import Found, vector_named
 from imgvec.vectors import Vectors
@@ -41,7 +42,7 @@ class Searcher:
 
     `encoder`, `least_side` and `threads` are as `FormEncoder` says. `defaults` gives, for a vector's name, the search
     parameters of its index that hold where a request does not say, and `reopen` opens a stored picture again, for crops
-    and thumbnails.
+    and thumbnails. `judge` gives what the calibration by a vector says of scores; None where there is none.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Searcher:
         reopen: Reopen | None = None,
         least_side: int = 0,
         threads: int = 1,
+        judge: Callable[[str], Judge | None] = lambda _: None,
     ) -> None:
-        self._store, self._defaults, self._bounded = store, defaults, False
+        self._store, self._defaults, self._bounded, self._judge = store, defaults, False, judge
         self._forms = FormEncoder(
             store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
             least_side=least_side, threads=threads,
@@ -89,24 +91,35 @@ class Searcher:
             vectors, encoded = self._forms.vectors(forms, stages, vector, failed)
             forms = [form for number, form in enumerate(forms) if not failed or number not in failed]
             ranking = self._ranking(asked)
+            judging = Judging.of(self._judge(vector), forms, asked, self._store.most_views, filtered=bool(expression))
             shown = self._output_fields(asked["output_fields"])
             fields = list(dict.fromkeys([*shown, *work.fields, *(asked["facet"] or ())]))
 
-            def nearest(places: Sequence[int], ask: Ask) -> Sequence[Sequence[Found]]:
+            def rows(places: Sequence[int], ask: Ask, where: str, named: Sequence[str]) -> Sequence[Sequence[Found]]:
                 with stages("search"), _with_offset(asked["offset"], work.wanted):
                     return self._store.search(
                         vectors if len(places) == len(vectors) else vectors[[*places]],
                         limit=ask.limit,
-                        filter=both(expression, ask.beside),
-                        output_fields=fields,
+                        filter=where,
+                        output_fields=named,
                         params=asked["params"],
                         consistency_level=asked["consistency_level"],
-                        min_score=asked["min_score"],
+                        # a judge wants to know the best row whatever it scores
+                        min_score=asked["min_score"] if judging is None else None,
                         vector=vector,
                         thorough=True,
                     )
 
-            outcomes = together([work.of_query(ranking) for _ in forms], nearest)
+            def nearest(places: Sequence[int], ask: Ask) -> Sequence[Sequence[Found]]:
+                where = both(expression, ask.beside)
+                if judging is None:
+                    return rows(places, ask, where, fields)
+                return judging.seen(places, ask, rows(places, judging.deeper(ask), where, fields))
+
+            rankings = [ranking for _ in forms]
+            if judging is not None:
+                rankings = judging.rankings(rankings, lambda places, ask, named: rows(places, ask, "", named))
+            outcomes = together([work.of_query(each) for each in rankings], nearest)
             if encoded:
                 # afterwards, so that nothing can come between: the answer was of the collection the encoder is for
                 self._store.check_same()
@@ -125,6 +138,8 @@ class Searcher:
             )
             for form, (outcome, told) in zip(forms, outcomes, strict=True)
         ]
+        if judging is not None:
+            answers = [judging.judged(place, answer) for place, answer in enumerate(answers)]
         if names := asked["facet"]:
             each = (counted or of_hits(names, outcome.hits) for outcome, _ in outcomes)
             answers = [replace(answer, facets=found) for answer, found in zip(answers, each, strict=True)]
@@ -210,8 +225,14 @@ class Searcher:
 
     def over(self, store: Searches, *, bounded: bool = False) -> Searcher:
         """The same, that searches another view of its rows; a `bounded` one sees `candidates` of them at most."""
-        other = copy(self)
+        other = self.unjudged()
         other._store, other._bounded = store, bounded
+        return other
+
+    def unjudged(self) -> Searcher:
+        """The same, for scores that no calibration is about."""
+        other = copy(self)
+        other._judge = lambda _: None
         return other
 
     def params(self, vector: str, given: Mapping[str, Any] | None) -> dict[str, Any]:

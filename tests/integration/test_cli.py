@@ -309,7 +309,8 @@ def test_a_text_is_a_text_through_every_door(
 
 def test_a_hit_as_json(filled: str) -> None:
     [hit] = json.loads(imgvec("search", "--id", stored_id(filled), "-c", "trip", "-k", "1", "-o", "json").stdout)
-    assert hit.keys() == {"id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability", "fields"}
+    assert hit.keys() == {"id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability",
+                          "p_value", "fields"}  # fmt: skip
     assert (hit["image_id"], hit["view"], hit["box"]) == (hit["id"], "whole", None)
 
 

@@ -91,7 +91,7 @@ def test_a_hit_of_a_whole_picture() -> None:
     assert (hit.image_id, hit.view, hit.box, hit.probability) == ("0", "whole", None, None)
     assert hit.to_dict() == {
         "id": "0", "score": 1.0, "distance": 1.0, "uri": "/there/0.jpg", "image_id": "0", "view": "whole", "box": None,
-        "at_ms": None, "probability": None, "fields": {"album": "a0"},
+        "at_ms": None, "probability": None, "p_value": None, "fields": {"album": "a0"},
     }  # fmt: skip
     face = Hit("v", 0.5, "u", {}, 0.5, image_id="p", view="face", box=(1, 2, 3, 4), probability=0.25).to_dict()
     assert (face["image_id"], face["view"], face["box"], face["probability"]) == ("p", "face", [1, 2, 3, 4], 0.25)
@@ -112,6 +112,7 @@ def test_it_carries_what_was_asked() -> None:
     assert answer.request.to_dict() == {
         "query": {"text": "x"}, "limit": 2, "offset": 0, "params": {"ef": 128, "seed": 1}, "where": 'album == "a0"',
         "vector": "vector", "views": False, "group_size": 1, "strict_group_size": False, "candidates": 200,
+        "false_match_rate": 0.01, "only_matches": False,
     }  # fmt: skip
 
 
@@ -202,6 +203,8 @@ def test_as_json() -> None:
         "group_size": 1,
         "strict_group_size": False,
         "candidates": 200,
+        "false_match_rate": 0.01,
+        "only_matches": False,
     }
     assert [hit["id"] for hit in data["hits"]] == ["0", "1"]
     assert data["shortfall"] == {"missing": 1, "reason": "rows", "wider": False}
@@ -209,7 +212,9 @@ def test_as_json() -> None:
     assert data["seconds"].keys() == {"lookup", "search", "total"}
     whole = Answer(answer.request, answer.hits, (Group("a0", answer.hits[:1]),), Verdict(False, 0.01)).to_dict()
     assert whole["groups"] == [{"value": "a0", "hits": ["0"]}]
-    assert whole["verdict"] == {"match": False, "false_match_rate": 0.01}
+    assert whole["verdict"] == {
+        "verdict": "no match", "match": False, "false_match_rate": 0.01, "p_value": None, "note": "",
+    }  # fmt: skip
 
 
 def test_hits_with_their_vectors() -> None:
@@ -229,7 +234,8 @@ def test_as_a_data_frame() -> None:
     store.rows["1"]["score"] = "mine"
     frame = ask(store, output_fields=["album", "score"]).to_pandas()
     assert list(frame.columns) == [
-        "id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability", "album", "fields.score",
+        "id", "score", "distance", "uri", "image_id", "view", "box", "at_ms", "probability", "p_value", "album",
+        "fields.score",
     ]  # fmt: skip
     assert frame["id"].tolist() == ["0", "1", "2"]
     assert frame["score"].tolist()[0] == 1.0

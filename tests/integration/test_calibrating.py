@@ -1,0 +1,146 @@
+"""Calibrations on Milvus: made of the collection's own rows, kept with it, and found by every client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import imgvec
+from imgvec import ImageCollection, Settings, VectorQuery
+from imgvec.cli import main
+from imgvec.errors import UsageError
+from imgvec.quality.calibration import kept_calibration
+from imgvec.vectors import Vectors
+
+DIM, ROWS = 16, 600
+DEFINITION = {
+    "encoder": {"model": "none"},
+    "fields": {"kind": {"type": "VARCHAR", "max_length": 8, "default": ""}},
+    "index": {"cpu": {"type": "FLAT"}},
+}
+
+
+def unit(rows: int, seed: int) -> Vectors:
+    made = np.random.default_rng(seed).standard_normal((rows, DIM))
+    scaled: Vectors = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
+
+
+VECTORS = unit(ROWS, 0)
+
+
+def fill(collection: ImageCollection, vectors: Vectors, start: int = 0) -> None:
+    rows = [
+        {"id": f"{n:05d}", "uri": f"/nowhere/{n}.jpg", "content_hash": f"{n}", "width": 1, "height": 1,
+         "media_type": "image/jpeg", "ingested_at": 0, "kind": "ab"[n % 2]}
+        for n in range(start, start + len(vectors))
+    ]  # fmt: skip
+    collection.store.upsert(rows, vectors)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.load(uri=str(tmp_path_factory.mktemp("calibrating") / "milvus.db"))
+
+
+@pytest.fixture
+def photos(settings: Settings) -> Iterator[ImageCollection]:
+    with imgvec.create_for_vectors("photos", dim=DIM, definition=DEFINITION, settings=settings) as made:
+        fill(made, VECTORS)
+        yield made
+        made.drop()
+
+
+def test_it_is_kept_and_found_by_another_client(photos: ImageCollection, settings: Settings) -> None:
+    told: list[str] = []
+    found = imgvec.calibrate(photos, on_notice=told.append)
+    assert (found.rows, found.pictures, len(found.negatives), found.positives) == (ROWS, ROWS, ROWS // 2, "none")
+    assert "the rate is promised all the same" in told[0]
+    assert kept_calibration(photos.store) == found
+    copy, stranger = VECTORS[3] + 0.02 * unit(1, 9)[0], unit(1, 5)[0]
+    with ImageCollection.open("photos", settings=settings) as other:
+        match, none = other.search_many([VectorQuery(copy), VectorQuery(stranger)], limit=1)
+        assert (str(match.verdict), str(none.verdict)) == ("match", "no match")
+        assert [hit.id for hit in match.matches] == ["00003"]
+        assert not other.search(VectorQuery(stranger), only_matches=True)
+        under = other.search(VectorQuery(copy), where="kind == 'b'")
+        assert under.verdict == match.verdict
+        assert not other.search(VectorQuery(copy), where="kind == 'a'").verdict.match  # type: ignore[union-attr]  # it has one
+    rates = [each.verdict.p_value for each in photos.search_many([VectorQuery(each) for each in unit(1000, 2)])]  # type: ignore[union-attr]  # likewise
+    assert np.mean([each is not None and each <= 0.05 for each in rates]) <= 0.05 + 3 * np.sqrt(0.05 / ROWS * 4)
+
+
+def test_an_open_client_finds_it_after_a_refresh(photos: ImageCollection, settings: Settings) -> None:
+    with ImageCollection.open("photos", settings=settings) as other:
+        assert other.search(VectorQuery(VECTORS[0])).verdict is None
+        imgvec.calibrate(photos)
+        other.refresh()
+        assert other.search(VectorQuery(VECTORS[0])).verdict
+
+
+def test_it_follows_an_alias_and_a_new_name(photos: ImageCollection, settings: Settings) -> None:
+    found = imgvec.calibrate(photos)
+    imgvec.set_alias(photos, "live")
+    imgvec.drop_alias(photos, "live")
+    imgvec.rename(photos, "renamed")
+    try:
+        assert kept_calibration(photos.store) == found
+        with ImageCollection.open("renamed", settings=settings) as other:
+            assert other.search(VectorQuery(VECTORS[0])).verdict
+    finally:
+        imgvec.rename(photos, "photos")
+
+
+def test_growth_is_noticed(photos: ImageCollection) -> None:
+    imgvec.calibrate(photos)
+    before = photos.search(VectorQuery(unit(1, 5)[0])).verdict
+    assert before is not None
+    assert not before.note
+    fill(photos, unit(ROWS // 2, 7), start=ROWS)
+    photos.refresh()
+    after = photos.search(VectorQuery(VECTORS[0])).verdict
+    assert after is not None
+    assert "600 rows, and there are 900 now" in after.note
+
+
+def test_another_index_with_rounded_scores_voids_it(photos: ImageCollection) -> None:
+    imgvec.calibrate(photos)
+    imgvec.build_index(photos, "HNSW", {"M": 8, "efConstruction": 40})
+    assert photos.search(VectorQuery(VECTORS[0])).verdict
+    imgvec.build_index(photos, "IVF_SQ8", {"nlist": 4})
+    assert kept_calibration(photos.store) is None
+    assert photos.search(VectorQuery(VECTORS[0])).verdict is None
+
+
+def test_by_label_the_same_label_is_a_match(photos: ImageCollection) -> None:
+    found = imgvec.calibrate(photos, label="kind", rates=[0.05])
+    assert (found.positives, found.label) == ("label", "kind")
+    [each] = found.found
+    assert each.kind == "label"
+    assert 0 < each.of <= ROWS
+
+
+def test_a_small_collection_is_told_how_many_it_needs(photos: ImageCollection) -> None:
+    photos.delete_where("id >= '00100'")
+    with pytest.raises(UsageError, match=r"needs 198 pictures, .* and 100 can be used"):
+        imgvec.calibrate(photos)
+    assert imgvec.calibrate(photos, rates=[0.05]).pictures == 100
+
+
+def test_the_command(photos: ImageCollection, settings: Settings, tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(main, ["--uri", settings.uri, *arguments])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    said = run("calibrate", "-c", "photos")
+    assert "600 pictures searched for without themselves, 300 pictures to promise by" in said
+    assert "1.00%" in said
+    assert "calibrated" in run("collections", "show", "photos")
+    found = run("search", "--id", "00003", "-c", "photos", "--only-matches", "-o", "paths")
+    assert found.splitlines()[0] == "/nowhere/3.jpg"
+    assert "match at a false-match rate of 0.01" in run("search", "--id", "00003", "-c", "photos")

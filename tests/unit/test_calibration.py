@@ -1,0 +1,210 @@
+"""Calibrations: what they promise, and how searches use them; no Milvus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder, FakeStore
+from numpy.typing import NDArray
+
+from imgvec.errors import OptionError, UsageError
+from imgvec.quality import calibrating
+from imgvec.quality.calibrating import Query, ranked
+from imgvec.quality.calibration import Calibration
+from imgvec.quality.judges import Judged
+from imgvec.quality.proportions import clopper_pearson
+from imgvec.search.answer import Answer
+from imgvec.search.forms import Like, StoredId, Text, VectorQuery
+from imgvec.search.searcher import Searcher
+
+DIM, ROWS = 16, 400
+
+
+def unit(rows: int, seed: int) -> NDArray[np.float32]:
+    made = np.random.default_rng(seed).standard_normal((rows, DIM))
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+def stored(vectors: NDArray[np.float32]) -> FakeStore:
+    store = FakeStore()
+    rows = [{"id": f"{n:05d}", "uri": f"/{n}", "album": "a"} for n in range(len(vectors))]
+    store.upsert(rows, vectors)
+    return store
+
+
+def calibration(store: FakeStore, vectors: NDArray[np.float32], **changed: Any) -> Calibration:
+    """By the margin alone, of every row, without halves."""
+    names = sorted(store.rows)
+    found = ranked(store, vectors, [Query(name) for name in names], vector="vector", params={}, own=True)
+    margins = np.sort(found.scores[:, 0] - found.scores[:, 1])
+    about: dict[str, Any] = {
+        "vector": "vector", "metric_type": "COSINE", "index": "FLAT", "binding": "", "rows": len(names),
+        "pictures": len(names), "depth": calibrating.DEPTH, "weights": (0.0, 1.0), "intercept": None,
+        "negatives": tuple(margins.tolist()), "nearest": tuple(np.sort(found.scores[:, 0]).tolist()),
+    }  # fmt: skip
+    return Calibration(**{**about, **changed})
+
+
+def asked(store: FakeStore, judge: Any, forms: list[Any], **options: Any) -> list[Answer]:
+    searcher = Searcher(
+        store, lambda _: FakeEncoder(text=True), max_pixels=10**7, max_bytes=10**7, judge=lambda _: judge
+    )
+    return searcher.search(forms, **options)
+
+
+VECTORS = unit(ROWS, 0)
+
+
+@pytest.fixture(scope="module")
+def store() -> FakeStore:
+    return stored(VECTORS)
+
+
+@pytest.fixture(scope="module")
+def judge(store: FakeStore) -> Judged:
+    return Judged(calibration(store, VECTORS), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    # R's binom.test; its one-sided rule of three for none
+    [(0, 10, 0.0, 0.30849710781876083), (5, 10, 0.18708602844739855, 0.8129139715526015), (10, 10, 0.6915029, 1.0)],
+)
+def test_bounds_of_a_proportion(hits: int, of: int, low: float, high: float) -> None:
+    assert clopper_pearson(hits, of) == pytest.approx((low, high), abs=1e-7)
+
+
+def test_one_sided_bounds() -> None:
+    assert clopper_pearson(0, 100, sides=1)[1] == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_the_p_value_counts_those_that_reach_it(judge: Judged) -> None:
+    found = replace(judge.calibration, negatives=(0.1, 0.2, 0.2, 0.3))
+    assert [found.p_value(score, 0.0) for score in (0.05, 0.2, 0.25, 0.3, 0.31)] == [1.0, 0.8, 0.4, 0.4, 0.2]
+    for rate in (0.2, 0.4, 0.5, 0.99):
+        least = found.threshold(rate)
+        assert found.p_value(least, 0.0) <= rate < found.p_value(np.nextafter(least, -1), 0.0)
+    with pytest.raises(OptionError, match=r"4 pictures can promise a false_match_rate of 0.2 at least, not 0.1"):
+        found.threshold(0.1)
+
+
+def test_the_least_score_is_reached_at_that_rate(judge: Judged) -> None:
+    nearest = np.array(judge.calibration.nearest)
+    for rate in (0.01, 0.05, 0.5):
+        share = (nearest >= judge.calibration.least_score(rate)).mean()
+        assert rate - 3 / len(nearest) <= share <= rate  # two that are each other's nearest have one score
+
+
+def test_what_is_kept_comes_back_as_it_was(judge: Judged) -> None:
+    kept = replace(judge.calibration, label="album", intercept=-1.5, weights=(0.25, 3.0))
+    assert Calibration.unpacked(kept.packed()) == kept
+
+
+def test_strangers_are_called_matches_at_most_at_the_rate(store: FakeStore, judge: Judged) -> None:
+    answers = asked(store, judge, [VectorQuery(each) for each in unit(1500, 1)], limit=1)
+    p_values = np.array([answer.verdict.p_value for answer in answers if answer.verdict])
+    assert len(p_values) == 1500
+    for rate in (0.01, 0.05, 0.2):
+        # by chance of the strangers, and of the rows that stand for them
+        assert (p_values <= rate).mean() <= rate + 3 * np.sqrt(rate * (1 / 1500 + 1 / ROWS))
+
+
+def test_a_copy_is_a_match_and_its_hit_alone(store: FakeStore, judge: Judged) -> None:
+    [answer] = asked(store, judge, [VectorQuery(VECTORS[7] + 0.02 * unit(1, 5)[0])])
+    assert str(answer.verdict) == "match"
+    assert [hit.id for hit in answer.matches] == ["00007"]
+    assert answer.to_dict()["verdict"]["verdict"] == "match"
+    p_values = [hit.p_value for hit in answer]
+    assert None not in p_values
+    assert p_values == sorted(p_values)
+    assert answer[0].p_value == answer.verdict.p_value if answer.verdict else False
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"limit": 1}, {"limit": 50}, {"offset": 3, "limit": 2}, {"min_score": 0.999}, {"collapse": 0.5},
+     {"diversity": 0.5}, {"group_by": "album"}, {"order_by": "-uri"}, {"params": {}}, {"where": "id != ''"}],
+    ids=str,
+)  # fmt: skip
+def test_the_same_query_has_the_same_verdict_whatever_else_is_asked(
+    store: FakeStore, judge: Judged, options: dict[str, Any]
+) -> None:
+    forms = [VectorQuery(VECTORS[7] + 0.02 * unit(1, 5)[0]), VectorQuery(unit(1, 9)[0]), StoredId("00003")]
+    plain = asked(store, judge, forms)
+    assert [bool(answer.verdict and answer.verdict.match) for answer in plain] == [True, False, True]
+    assert [answer.verdict for answer in asked(store, judge, forms, **options)] == [each.verdict for each in plain]
+
+
+def test_only_matches_are_left(store: FakeStore, judge: Judged) -> None:
+    forms = [VectorQuery(VECTORS[7] + 0.02 * unit(1, 5)[0]), VectorQuery(unit(1, 9)[0])]
+    copy, stranger = asked(store, judge, forms, only_matches=True, order_by="uri")
+    assert [hit.id for hit in copy] == ["00007"]
+    assert not stranger
+    assert stranger.verdict
+    assert not stranger.verdict.match
+    strangers = [VectorQuery(each) for each in unit(50, 11)]
+    nearest = min(asked(store, judge, strangers), key=lambda each: each.verdict.p_value if each.verdict else 1)
+    assert nearest.verdict
+    rate = nearest.verdict.p_value or 0
+    [loose] = asked(store, judge, [nearest.request.form], only_matches=True, false_match_rate=rate)
+    assert len(loose) == len(loose.matches) == 1
+
+
+def test_a_text_and_a_mix_have_no_verdict(store: FakeStore, judge: Judged) -> None:
+    for form in (Text("a red dress"), Like(((VectorQuery(VECTORS[0]), 1.0), (VectorQuery(VECTORS[1]), 1.0)))):
+        [answer] = asked(store, judge, [form])
+        assert answer.verdict is None
+        assert {hit.p_value for hit in answer} == {None}
+        with pytest.raises(OptionError, match="only a picture"):
+            asked(store, judge, [form], only_matches=True)
+
+
+def test_without_a_calibration_only_matches_says_what_to_do(store: FakeStore) -> None:
+    with pytest.raises(OptionError, match="run imgvec calibrate"):
+        asked(store, None, [VectorQuery(VECTORS[0])], only_matches=True)
+
+
+def test_a_rate_that_cannot_be_promised_has_no_verdict(store: FakeStore, judge: Judged) -> None:
+    [answer] = asked(store, judge, [VectorQuery(VECTORS[0])], false_match_rate=0.001)
+    assert answer.verdict is None
+    with pytest.raises(OptionError, match=r"can promise a false_match_rate of 0.0025 at least"):
+        asked(store, judge, [VectorQuery(VECTORS[0])], false_match_rate=0.001, only_matches=True)
+
+
+def test_growth_makes_p_values_larger_and_is_said(judge: Judged) -> None:
+    grown = Judged(judge.calibration, 3 * ROWS)
+    assert grown.p_value(0.9, 0.1) == pytest.approx(3 * judge.p_value(0.9, 0.1))
+    assert grown.p_value(0.1, 0.1) == 1.0
+    assert grown.least_rate == pytest.approx(3 * judge.least_rate)
+    assert grown.p_value(grown.least_score(0.3, 0.06), 0.3) <= 0.06
+    assert "400 rows, and there are 1,200 now" in grown.note
+    assert [bool(Judged(judge.calibration, rows).note) for rows in (350, 361, 440, 441)] == [True, False, False, True]
+
+
+def test_copies_that_are_stored_are_no_strangers() -> None:
+    vectors = unit(60, 3)
+    vectors[1] = vectors[0]
+    store = stored(vectors)
+    found = ranked(store, vectors[:3], [Query(f"{n:05d}") for n in range(3)], vector="vector", params={}, own=True)
+    assert found.twins == 2
+    assert found.scores[:, 0].max() < 0.99
+
+
+def test_the_curve_tells_matches_from_strangers_by_what_does() -> None:
+    rng = np.random.default_rng(0)
+    strangers = np.stack([rng.normal(0.5, 0.1, 500), rng.normal(0.45, 0.1, 500)], 1)
+    matches = np.stack([rng.normal(0.5, 0.1, 300), np.full(300, 0.1)], 1)
+    weights, intercept = calibrating._fitted(strangers, matches)
+    assert weights[1] > 2 * weights[0] >= 0
+    chance = 1 / (1 + np.exp(-(calibrating._statistics(matches, weights) + intercept)))
+    assert (chance > 0.5).mean() > 0.9
+
+
+def test_too_few_pictures_are_told_how_many_are_needed() -> None:
+    calibrating.check_enough(99, 0.01)
+    with pytest.raises(UsageError, match=r"needs 198 pictures, .* and 100 can be used: these can promise 0.02"):
+        calibrating.check_enough(50, 0.01)
