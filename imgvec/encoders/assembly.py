@@ -11,7 +11,7 @@ from imgvec.encoders.identity import applied, fingerprint
 from imgvec.encoders.lastlayer import read_class_token_only
 from imgvec.encoders.loading import choose_pooling, load_config, load_model, load_preprocessing, load_tokenizer
 from imgvec.encoders.protocol import Binding
-from imgvec.encoders.readout import ImageReadout, truncate
+from imgvec.encoders.readout import ImageReadout, Readout, truncate
 from imgvec.encoders.registry import EncoderRequest
 from imgvec.encoders.streams import processors, streams_of
 from imgvec.encoders.text import TextReadout
@@ -38,7 +38,7 @@ def assemble(checkpoint: Checkpoint, request: EncoderRequest) -> HuggingFaceEnco
     if pooling == "cls":
         read_class_token_only(readout.vision)
     readout = readout.to(on).eval()
-    dim = _width(readout, preprocessing.image_size, on, checkpoint.model)
+    dim = width(readout, preprocessing.image_size, on, checkpoint.model)
     text, no_text = None, ""
     if family.text and (pooling != "features" or layer is not None):
         no_text = f"{checkpoint.model}: images share a space with text only with pooling `features` on the last layer"
@@ -78,7 +78,7 @@ def attention_for(device: torch.device, dtype: torch.dtype) -> str | None:
     return "eager" if device.type == "cpu" and dtype == torch.bfloat16 else None
 
 
-def _width(readout: ImageReadout, side: int, device: torch.device, model: str) -> int:
+def width(readout: Readout, side: int, device: torch.device, model: str) -> int:
     """The length of a vector, seen on one grey image: no config says it for every family and pooling."""
     grey = torch.full((1, 3, side, side), 128, dtype=torch.uint8, device=device)
     try:

@@ -18,8 +18,7 @@ from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import unit
 from imgvec.encoders.protocol import Binding, Pixels
-from imgvec.encoders.readout import ImageReadout
-from imgvec.encoders.text import TextReadout
+from imgvec.encoders.readout import Readout
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.encoders.turns import Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
@@ -37,12 +36,12 @@ class HuggingFaceEncoder:
 
     def __init__(
         self,
-        readout: ImageReadout,
+        readout: Readout,
         preprocessing: Preprocessing,
         binding: Binding,
         *,
         device: torch.device,
-        text: TextReadout | None = None,
+        text: Callable[[Sequence[str]], torch.Tensor] | None = None,
         no_text: str = "",
         cache_dir: Path | None = None,
     ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from imgvec.encoders.protocol import Pixels
-from imgvec.encoders.readout import ImageReadout
+from imgvec.encoders.readout import Readout
 from imgvec.encoders.streams import Streams, keep_freed_memory, processors, streams_of
 from imgvec.encoders.tuning import Memory, Tuning, attentions, candidates, fastest
 from imgvec.vectors import Vectors
@@ -48,11 +48,11 @@ class Ways:
     computes meanwhile does not see.
     """
 
-    def __init__(self, readout: ImageReadout) -> None:
+    def __init__(self, readout: Readout) -> None:
         self.readout = readout
-        self._switched: dict[str, ImageReadout] = {}
+        self._switched: dict[str, Readout] = {}
 
-    def __getitem__(self, attention: str | None) -> ImageReadout:
+    def __getitem__(self, attention: str | None) -> Readout:
         if attention is None:
             return self.readout
         if attention not in self._switched:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -14,6 +15,21 @@ from imgvec.errors import EncoderUnavailable
 
 #: Families whose last_hidden_state comes without the final layernorm, which is applied to the class token alone.
 _BARE_TOKENS = frozenset({"clip", "metaclip_2", "clip_vision_model"})
+
+
+class Readout(Protocol):
+    """A module from (n, 3, side, side) uint8 pixels to (n, width) float32, not normalised."""
+
+    vision: Any
+    """The model; what it can be switched to is asked of it."""
+    pooling: str
+    dtype: torch.dtype
+
+    def __call__(self, pixels: torch.Tensor, /) -> Any: ...
+
+    def parameters(self) -> Iterator[Any]: ...
+
+    def buffers(self) -> Iterator[Any]: ...
 
 
 class ImageReadout(nn.Module):

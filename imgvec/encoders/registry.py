@@ -37,6 +37,9 @@ _BUILT_IN = {
         EntryPoint("pypi", "imgvec.encoders.pypi:KIND", GROUP),
         EntryPoint("callable", "imgvec.encoders.callables:KIND", GROUP),
         EntryPoint("faces", "imgvec.faces.dlib_model:KIND [faces]", GROUP),
+        EntryPoint("timm", "imgvec.encoders.timmnets:KIND [timm]", GROUP),
+        EntryPoint("open_clip", "imgvec.encoders.openclip:KIND [open_clip]", GROUP),
+        EntryPoint("keras", "imgvec.encoders.kerasnets:KIND [keras]", GROUP),
         EntryPoint("onnx", "imgvec.encoders.onnxfile:KIND [onnx]", GROUP),
     )
 }
@@ -186,7 +189,9 @@ def _find(spec: EncoderSpec, device: str, dtype: str, cache_dir: Path | None) ->
     except ModuleNotFoundError as exc:
         raise _missing(spec.model, point, exc) from exc
     except Exception as exc:  # whatever its module raises
-        raise EncoderUnavailable(f"{spec.model}: the plug-in {point.value} cannot be loaded: {exc}") from exc
+        raise EncoderUnavailable(
+            f"{spec.model}: the plug-in {point.value} cannot be loaded: {exc}{_hint(exc)}"
+        ) from exc
     if not isinstance(kind, EncoderKind):
         raise EncoderUnavailable(f"{spec.model}: the plug-in {point.value} is not an EncoderKind")
     try:
@@ -231,6 +236,12 @@ def _missing(model: str, point: EntryPoint, exc: ModuleNotFoundError) -> ImgvecE
     if point.extras:
         return MissingExtra(",".join(point.extras), f"{model} needs {exc.name}", package=package)
     return EncoderUnavailable(f"{model} needs {exc.name}: pip install '{exc.name or package}'")
+
+
+def _hint(exc: Exception) -> str:
+    """torchvision, which timm and open_clip need, comes in builds of its own for each build of torch."""
+    fits = "; torchvision is built for another torch: install both from one index"
+    return fits if "operator torchvision::" in str(exc) else ""
 
 
 def _first_line(exc: BaseException) -> str:
