@@ -28,7 +28,11 @@ _KINDS = ("file", "pixels", "copy", "burst", "vector")
 @collection_option
 @options_of(DuplicatesOptions)
 @click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only groups of this kind; repeat for several."
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(_KINDS),
+    help="Show only groups of this kind, and delete only members of it; repeat for several.",
 )
 @click.option("--sheet", metavar="FILE", help="Write a contact sheet, one HTML page with small pictures.")
 @click.option("--delete", "delete", is_flag=True, help="Delete all but the best of each group from the collection.")
@@ -58,6 +62,7 @@ def duplicates(
     deletes to a log first.
     """
     import imgvec
+    from imgvec.curation import COPIES
 
     if delete and not yes and not sys.stdin.isatty():
         raise click.UsageError("--delete deletes rows and needs confirmation, but there is no terminal: add --yes.")
@@ -82,7 +87,7 @@ def duplicates(
             notice("stopped early; run the same command again to go on")
             ctx.exit(stop.status)
         if delete:
-            doomed: Any = kinds or imgvec.curation.COPIES
+            doomed = kinds or COPIES
             number = sum(each.kind in doomed for group in groups for each in group.others)
             if number and confirmed(f"Delete {counted(number, 'picture')} from {name}? No file is deleted.", yes):
                 done = imgvec.delete_duplicates(

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from imgvec.curation.groups import Edge
 from imgvec.curation.judging import Relation
 from imgvec.filters import field as field_of
 from imgvec.plurals import counted
-from imgvec.rows import INGESTED_AT
+from imgvec.rows import INGESTED_AT, MAX_ID_BYTES, VECTOR
 from imgvec.store import Reads
 
 _FORMAT = 1
@@ -74,6 +75,13 @@ class Remembered:
     def ids(self) -> list[str]:
         """Of all pictures that have an edge, sorted."""
         return sorted({id_ for pair in self.edges for id_ in pair})
+
+
+def key(vector: str, *, exact: bool) -> str:
+    """What it is kept as: `exact` runs, and those by other vectors, do not take each other's place."""
+    parts = ["duplicates", *(["exact"] if exact else []), *([] if vector == VECTOR else [vector])]
+    found = ".".join(parts)
+    return found if len(found) <= MAX_ID_BYTES else blake2b(found.encode(), digest_size=16).hexdigest()
 
 
 def load(keeps: Keeps, key: str, asked: Mapping[str, Any]) -> Remembered:

@@ -90,6 +90,6 @@ def _figure(subject: Subject, thumbnail: Thumbnail, what: str, reasons: tuple[st
     if subject.taken_at is not None:
         told.append(escape(f"taken {iso(subject.taken_at)}"))
     if reasons:
-        told.append("the best is " + escape("; ".join(reasons)))
+        told.append("the best one: " + escape("; ".join(reasons)))
     caption = "<br>".join(told)
     return f'<figure class="{"best" if best else "other"}">{picture}<figcaption>{caption}</figcaption></figure>\n'

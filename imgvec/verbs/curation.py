@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from imgvec.curation.options import DuplicatesOptions, FindOptions
 from imgvec.curation.seeing import Seeing
 from imgvec.curation.subjects import Subjects
 from imgvec.errors import OptionError, TargetError, UnreadableImage
+from imgvec.filters import field
 from imgvec.images import DecodePolicy, decode
 from imgvec.images.edits import thumbnail
 from imgvec.options import documented, settled, taken
 from imgvec.plurals import counted
-from imgvec.rows import VECTOR
+from imgvec.rows import VIEW
 
 _THUMBNAIL = 176
 _GOT_AT_ONCE = 1000
@@ -59,8 +60,10 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
         **{name: asked[name] for name in ("exact", "candidates", "vectors_alone", "burst_seconds")},
         "least_score": least_score,
     }
-    key = "duplicates" if vector == VECTOR else f"duplicates.{vector}"[:64]
+    key = remembering.key(vector, exact=asked["exact"])
     learned = collection.learned
+    if on_notice:
+        _tell_of_the_rest(collection, on_notice)
     state = remembering.Remembered(question) if asked["again"] else remembering.load(learned, key, question)
     since = _since(asked["since"], state.last)
     remembering.warn_of_old_rows(store, state, on_notice)
@@ -134,6 +137,17 @@ def _subjects(collection: ImageCollection) -> Subjects:
     fields = collection.definition.fields
     dated = next((name for name, each in fields.items() if "taken_at" in each.image_parts), None)
     return Subjects(collection.store, dated, fields[dated].default if dated else None)
+
+
+def _tell_of_the_rest(collection: ImageCollection, on_notice: Callable[[str], None]) -> None:
+    """Of a collection of views, pictures without a row for the whole of them are not compared: say how many."""
+    if collection.definition.views is None:
+        return
+    whole = collection.count(field(VIEW) == "whole")
+    if rest := collection.count_pictures() - whole:
+        on_notice(
+            f"{counted(rest, 'picture')} without a view of the whole, which {'is' if rest == 1 else 'are'} left out"
+        )
 
 
 def _seeing(collection: ImageCollection) -> Seeing:

@@ -39,7 +39,7 @@ from copies import cropped, framed, jpeg, moved, save, small
 from milvus_server import MilvusServer
 
 import imgvec
-from imgvec import Duplicates, ImageCollection
+from imgvec import Duplicates, ImageCollection, Settings
 
 ASKED = ("jpeg 10", "crop 80 %", "flip", "border", "64 px")
 """The edits that the figures are declared for; the others are reported apart."""
@@ -232,16 +232,14 @@ def at_scale(data: Path, uri: str, rows: int) -> bool:
     every = np.load(data / "vectors_cifar10.npy", mmap_mode="r")
     vectors = np.asarray(every[: rows + 500], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    name = "duplicating"
+    name, settings = "duplicating", Settings.load(uri=uri, timeout=300)
     definition: dict[str, Any] = {"encoder": {"model": "none"}, "index": {"cpu": {"type": "HNSW"}}}
-    with imgvec.create_for_vectors(name, dim=vectors.shape[1], definition=definition, uri=uri) as photos:
+    with imgvec.create_for_vectors(name, dim=vectors.shape[1], definition=definition, settings=settings) as photos:
         try:
             good = True
             for part, new in ((vectors[:rows], rows), (vectors[rows:], len(vectors) - rows), (vectors[:0], 0)):
                 if len(part):
-                    ids = [f"{place:08d}" for place in range(photos.count(), photos.count() + len(part))]
-                    imgvec.import_vectors(photos, part, ids=ids)
-                    photos.store.wait_until_indexed(1800)
+                    fill(photos, part)
                 started = time.perf_counter()
                 found = imgvec.duplicates(photos)
                 seconds = time.perf_counter() - started
@@ -256,6 +254,18 @@ def at_scale(data: Path, uri: str, rows: int) -> bool:
             return good
         finally:
             photos.drop()
+
+
+def fill(photos: ImageCollection, vectors: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """Rows whose pictures are nowhere."""
+    there, now = photos.count(), time.time_ns() // 1_000_000
+    about = {"content_hash": "", "width": 32, "height": 32, "media_type": "image/png", "ingested_at": now}
+    for start in range(0, len(vectors), 2000):
+        part = vectors[start : start + 2000]
+        ids = [f"{there + start + place:08d}" for place in range(len(part))]
+        photos.store.upsert([{"id": id_, "uri": f"/nowhere/{id_}.png", **about} for id_ in ids], part)
+    photos.store.flush()
+    photos.store.wait_until_indexed(1800)
 
 
 if __name__ == "__main__":
