@@ -25,6 +25,7 @@ from imgvec.images import DecodePolicy, decode
 from imgvec.images.edits import thumbnail
 from imgvec.options import documented, settled, taken
 from imgvec.plurals import counted
+from imgvec.quality.calibration import kept_calibration
 from imgvec.rows import VIEW
 
 _THUMBNAIL = 176
@@ -53,7 +54,7 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
     collection = collection.pinned()
     store = searches_by(collection.store, vector)
     subjects = _subjects(collection)
-    least_score = None  # of a collection that is not calibrated the nearest are taken, whatever their score
+    least_score = _least_score(collection, vector, asked["false_match_rate"])
     question = {
         "vector": vector,
         "incarnation": collection.store.incarnation.key,
@@ -82,6 +83,11 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
         with work.timed("group"):
             known = _known(collection, subjects, state)
             groups = grouped(state.edges.values(), known, finder.compared)
+        if least_score is None and work.candidates and on_notice:
+            on_notice(
+                f"{collection.name!r} is not calibrated, so each picture's {asked['candidates']} nearest were looked "
+                f"at, whatever their score; `imgvec calibrate -c {collection.name}` makes that quicker"
+            )
         if seeing.unseen and on_notice:
             on_notice(
                 f"{counted(len(seeing.unseen), 'picture')} could not be reopened, and "
@@ -137,6 +143,12 @@ def _subjects(collection: ImageCollection) -> Subjects:
     fields = collection.definition.fields
     dated = next((name for name, each in fields.items() if "taken_at" in each.image_parts), None)
     return Subjects(collection.store, dated, fields[dated].default if dated else None)
+
+
+def _least_score(collection: ImageCollection, vector: str, rate: float) -> float | None:
+    """From which score a candidate is looked at; None where the collection is not calibrated."""
+    calibration = kept_calibration(collection.store, vector=vector)
+    return None if calibration is None else calibration.least_score(max(rate, calibration.least_rate))
 
 
 def _tell_of_the_rest(collection: ImageCollection, on_notice: Callable[[str], None]) -> None:

@@ -242,6 +242,27 @@ def test_a_copy_that_changed_meanwhile_is_left(photos: ImageCollection, folder: 
     assert any(row["uri"].endswith("crop.jpg") for rows in photos.store.scan(["uri"]) for row in rows)
 
 
+def test_a_calibration_says_from_which_score(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    every = imgvec.duplicates(photos, candidates=22, on_notice=told.append)
+    assert every.least_score is None
+    assert any("not calibrated" in each for each in told)
+
+    class Calibrated:
+        least_rate = 0.05
+
+        def least_score(self, false_match_rate: float) -> float:
+            return {0.9: 0.5, 0.05: 0.99}[false_match_rate]
+
+    monkeypatch.setattr("imgvec.verbs.curation.kept_calibration", lambda store, vector: Calibrated())
+    told.clear()
+    some = imgvec.duplicates(photos, candidates=22, on_notice=told.append)
+    few = imgvec.duplicates(photos, candidates=22, false_match_rate=0.01)
+    assert (some.least_score, few.least_score) == (0.5, 0.99)
+    assert few.candidates < some.candidates < every.candidates
+    assert not any("not calibrated" in each for each in told)
+
+
 def test_the_contact_sheet_is_escaped(photos: ImageCollection, folder: Path, tmp_path: Path) -> None:
     save(folder, "<b>x & y.jpg", jpeg(scene(100)))
     photos.ingest(folder)
