@@ -97,8 +97,8 @@ class Noting(Observer):
         except BackendError as exc:
             if exc.retryable:
                 raise
-            log.warning("%s", exc)
-            probes = None
+            log.warning("nothing is noted for the standing probes: %s", exc)
+            return None
         made = None if probes is None else _Epoch(self._store, probes)
         with self._lock:
             known = self._of.get(vector)

@@ -27,6 +27,8 @@ _FIRST, _MOST = 8, 64
 _GUESSED = 0.1
 """Seconds that the first turn is taken to last."""
 _LOOK = 0.25
+_PATIENCE = 5.0
+"""Seconds that an ingest waits for the last turn, which a Milvus that is gone may hold up."""
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +74,16 @@ class Rotation:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     def report(self, report: IngestReport) -> None:
         """Say in an ingest's report what was found; called when the block has ended."""
         from imgvec.indexes.recall import estimate
 
-        found: dict[str, Any] = {"limit": LIMIT, "probes": len(self._shares), "seconds": round(self._spent.seconds, 3)}
-        if self._shares:
-            known = estimate(list(self._shares.values()))
+        shares = list(self._shares.values())
+        found: dict[str, Any] = {"limit": LIMIT, "probes": len(shares), "seconds": round(self._spent.seconds, 3)}
+        if shares:
+            known = estimate(shares)
             found |= {"mean": known.mean, "low": known.low, "high": known.high}
             found["fell_by"] = None if self._fell is None else self._fell.by
         report.recall = found
@@ -100,7 +103,9 @@ class Rotation:
 
         store, epoch, at = self._target.store, "", 0
         learned, began, probes, notes = Learned(Connection(store.link.database), store), None, None, None
-        while not self._over.wait(_LOOK):
+        over = False
+        while not over:
+            over = self._over.wait(_LOOK)  # and once more at the end, where time is left
             allowed = SHARE * (time.perf_counter() - self._started) - self._spent.seconds
             if allowed < self._spent.last:
                 continue

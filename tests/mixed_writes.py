@@ -6,6 +6,7 @@ python tests/mixed_writes.py URI COLLECTION VECTORS.npy SEED WRITES ROWS
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from imgvec.rows import VECTOR
 from imgvec.vectors import Vectors
 
 BATCH = 50
+MANY = 250
 
 
 def opened(uri: str, name: str, dim: int) -> ImageCollection:
@@ -61,29 +63,30 @@ def wrong(collection: ImageCollection, known: dict[int, tuple[list[str], Any]], 
     return found
 
 
-def write(collection: ImageCollection, vectors: Vectors, seed: int, writes: int, rows: int) -> None:
+def write(collection: ImageCollection, vectors: Vectors, seed: int, writes: int, rows: int, batch: int = BATCH) -> None:
     """That many writes: half move rows that stand among the nearest of a probe, a quarter are new, a quarter delete."""
     rng = np.random.default_rng(seed)
     targets = sorted({id_ for ids, _ in nearest_known(collection).values() for id_ in ids})
     fresh, done = rows + seed * 1_000_000, 0
     while done < writes:
-        moved = [targets[each] for each in rng.integers(0, len(targets), BATCH // 2)]
+        moved = [targets[each] for each in rng.integers(0, len(targets), batch // 2)]
         made = [numbered(int(id_, 16)) for id_ in dict.fromkeys(moved)]
-        made += [numbered(fresh + step) for step in range(BATCH // 4)]
-        fresh += BATCH // 4
+        made += [numbered(fresh + step) for step in range(batch // 4)]
+        fresh += batch // 4
         collection.store.upsert(made, vectors[rng.integers(0, len(vectors), len(made))])
-        gone = [id_of(int(each)) for each in rng.integers(0, rows, BATCH - BATCH // 2 - BATCH // 4)]
+        gone = [id_of(int(each)) for each in rng.integers(0, rows, batch - batch // 2 - batch // 4)]
         gone[::4] = [targets[each] for each in rng.integers(0, len(targets), len(gone[::4]))]
         collection.delete(gone)
         done += len(made) + len(gone)
 
 
-def main() -> None:
-    uri, name, file, seed, writes, rows = sys.argv[1:]
+def main(arguments: Sequence[str]) -> None:
+    """As the command line has them."""
+    uri, name, file, seed, writes, rows = arguments
     vectors = np.load(file).astype(np.float32)
     with opened(uri, name, vectors.shape[1]) as collection:
-        write(collection, vectors, int(seed), int(writes), int(rows))
+        write(collection, vectors, int(seed), int(writes), int(rows), MANY)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

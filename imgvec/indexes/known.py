@@ -129,9 +129,11 @@ def checked(
     numbers: Sequence[int],
     limit: int,
     params: Mapping[str, Any],
+    known: Known | None = None,
 ) -> Checked:
     """The recall@`limit` of these probes by the store's index, searched with `params`.
 
+    `known` is what was looked up a moment ago, so that it is not asked for again.
     Others may write meanwhile: a probe that lacks a row, or has one that is not known, is looked at again.
     """
     result, left = Checked(), list(numbers)
@@ -139,8 +141,8 @@ def checked(
     for turn in range(_TURNS):
         if not left:
             break
-        merged = noted()
-        known = Known(store, probes, merged.note)
+        if known is None or turn:
+            known = Known(store, probes, noted().note)
         truth = known.nearest(left, limit)
         result.open += [number for number in left if number not in truth]
         closed = [number for number in left if number in truth]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 
@@ -83,26 +85,40 @@ def _edited(collection: ImageCollection, vector: str, ids: list[str], tell: Tell
     made: list[bytes] = []
     sources: list[str] = []
     rows, failed = collection.store.get(ids[: 2 * PROBES], output_fields=[URI, CONTENT_HASH]), 0
+    for id_, row in rows.items():
+        if len(made) == PROBES or (failed >= _IN_VAIN and not made):
+            break
+        try:
+            data = filling.reopened(collection.settings, row[URI], row[CONTENT_HASH] or None, None, None)
+            made.append(next(edits)(decode(data, uri=row[URI]).image))
+            sources.append(id_)
+        except (UnreadableImage, KeyError):
+            failed += 1
+    found: list[Vectors] = []
+    usable: list[str] = []
     try:
-        for id_, row in rows.items():
-            if len(made) == PROBES or (failed >= _IN_VAIN and not made):
-                break
-            try:
-                data = filling.reopened(collection.settings, row[URI], row[CONTENT_HASH] or None, None, None)
-                made.append(next(edits)(decode(data, uri=row[URI]).image))
-                sources.append(id_)
-            except (UnreadableImage, KeyError):
-                failed += 1
-        found = []
         for start in range(0, len(made), _AT_ONCE):
             tell("encoding the standing probes", start, len(made))
-            part = made[start : start + _AT_ONCE]
-            found.append(collection.vectors([ImageBytes(data) for data in part], vector=vector))
+            for vectors, own in _encoded(collection, vector, made[start : start + _AT_ONCE], sources[start:]):
+                found.append(vectors)
+                usable += own
     except EncoderError:
         found = []
     if not found:
         return np.empty((0, collection.store.vector(vector).dim), np.float32), []
-    return np.concatenate(found), sources
+    return np.concatenate(found), usable
+
+
+def _encoded(
+    collection: ImageCollection, vector: str, made: list[bytes], sources: list[str]
+) -> Iterator[tuple[Vectors, list[str]]]:
+    """The vectors of edited copies and what they were made of, without those that are no query, as without a face."""
+    try:
+        yield collection.vectors([ImageBytes(data) for data in made], vector=vector), sources[: len(made)]
+    except UnreadableImage:
+        for data, source in zip(made, sources, strict=False):
+            with suppress(UnreadableImage):
+                yield collection.vectors([ImageBytes(data)], vector=vector), [source]
 
 
 def _between(store: Searches, ids: list[str]) -> Vectors:

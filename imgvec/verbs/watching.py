@@ -23,6 +23,7 @@ from imgvec.indexes.options import WatchOptions
 from imgvec.indexes.probes import Merged, Note, binned, edges_of, entries, merged, scored
 from imgvec.indexes.recall import estimate
 from imgvec.indexes.watched import LIMITS, Facts, Watched, advice, fall
+from imgvec.milvus.learned import Learned
 from imgvec.noted import Began, Notes, Probes
 from imgvec.noting import KEPT
 from imgvec.options import documented, settled
@@ -64,7 +65,7 @@ def watch_index(collection: ImageCollection, **options: Unpack[WatchOptions]) ->
             noted.begin(store, vector, None)
             noted.forget(learned, store, epoch)
         return None
-    probes = None if epoch is None else noted.kept(learned, epoch)
+    probes = None if epoch is None else _kept(learned, epoch)
     watching, scanned = _Watching(collection, vector, tell), False
     began = None if probes is None else noted.kept_beginning(learned, probes.epoch)
     if probes is None or began is None or asked["again"] or asked["queries"] is not None:
@@ -86,6 +87,8 @@ class _Watching:
         self._store: Indexes = indexes_by(collection.store, vector)
         self._started = time.monotonic()
         self._notes: dict[str, Notes] = {}
+        self._known: Known | None = None
+        """What was looked up for the last checks."""
 
     def _notes_of(self, probes: Probes) -> Notes:
         """The notes of their epoch, which keep what they have read."""
@@ -147,8 +150,12 @@ class _Watching:
         """What the index finds now, by limit."""
         self._tell("searching for the nearest rows of the standing probes")
         read = partial(self._notes_of(probes).merged, probes.floors)
-        numbers = range(len(probes.vectors))
-        return {limit: checked(self._store, probes.vectors, read, numbers, limit, self._params()) for limit in LIMITS}
+        numbers, params = range(len(probes.vectors)), self._params()
+        self._known = Known(self._store, probes.vectors, read().note)
+        self._known.nearest(numbers, max(LIMITS))  # what is near in any case is asked for once
+        return {
+            limit: checked(self._store, probes.vectors, read, numbers, limit, params, self._known) for limit in LIMITS
+        }
 
     def told(self, probes: Probes, checks: Mapping[int, Checked], wanted: float | None, scanned: bool) -> Watched:
         """The outcome, with what is missing, what has drifted, and what to do."""
@@ -189,9 +196,8 @@ class _Watching:
 
     def _lost(self, probes: Probes, notes: Notes, known: Merged) -> list[str]:
         """Rows among the nearest hundred, as far as they were noted, that are not there, looked for twice."""
-        first = Known(self._store, probes.vectors, known.note)
-        first.nearest(range(len(probes.vectors)), max(LIMITS))
-        if not (missing := lost(self._store, probes.vectors, known, first.absent)):
+        absent = set() if self._known is None else self._known.absent
+        if not (missing := lost(self._store, probes.vectors, known, absent)):
             return []
         time.sleep(_PAUSE)
         return lost(self._store, probes.vectors, notes.merged(probes.floors), missing)
@@ -203,6 +209,16 @@ class _Watching:
 
     def _params(self) -> dict[str, Any]:
         return dict(self._collection.handle.target.search_defaults(self._vector).params)
+
+
+def _kept(learned: Learned, epoch: str) -> Probes | None:
+    """The probes of an epoch; None where they are gone, or parts of them are."""
+    try:
+        return noted.kept(learned, epoch)
+    except BackendError as exc:
+        if exc.retryable:
+            raise
+        return None
 
 
 def _any(values: Vectors) -> bool:

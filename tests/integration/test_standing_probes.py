@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from fakes import FakeEncoder
-from mixed_writes import nearest_known, opened, write, wrong
+from mixed_writes import main, nearest_known, opened, write, wrong
+from pictures import picture
 from rows import id_of, numbered
 
 import imgvec
-from imgvec import ImageCollection
+from imgvec import ImageCollection, rotating
+from imgvec.cli import main as main_command
 from imgvec.errors import UsageError
 from imgvec.milvus.link import Link
 from imgvec.vectors import Vectors
@@ -40,8 +50,8 @@ def filled(uri: str, name: str = "probed", **others: Any) -> ImageCollection:
     return collection
 
 
-def test_two_writers_at_once_leave_what_numpy_finds(lite_uri: str) -> None:
-    with filled(lite_uri) as collection:
+def test_two_writers_at_once_leave_what_numpy_finds(backend_uri: str) -> None:
+    with filled(backend_uri) as collection:
         made = imgvec.watch_index(collection, queries=drawn(60, seed=5))
         assert made is not None
         assert (made.ok, made.open, made.scanned, made.basis) == (True, 0, True, "given")
@@ -49,7 +59,7 @@ def test_two_writers_at_once_leave_what_numpy_finds(lite_uri: str) -> None:
 
         def writer(seed: int) -> None:
             try:
-                with opened(lite_uri, "probed", DIM) as own:
+                with opened(backend_uri, "probed", DIM) as own:
                     write(own, drawn(400, seed=seed), seed, 200, ROWS)
             except BaseException as exc:  # noqa: BLE001  shown by the test's own thread
                 failures.append(exc)
@@ -198,3 +208,114 @@ def test_it_is_turned_off_and_refuses_what_it_cannot_watch(lite_uri: str) -> Non
         assert collection.learned.keys() == []
         collection.store.upsert([numbered(1)], drawn(1))
         assert imgvec.watch_index(collection, off=True) is None
+
+
+def test_an_ingest_says_what_its_probes_found(
+    lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rotating, "SHARE", 1000.0)  # this ingest is over before a hundredth of it is anything
+    with ImageCollection.create("photos", uri=lite_uri, encoder=FakeEncoder(dim=DIM)) as collection:
+        assert collection.ingest(pictures).recall is None
+        made = imgvec.watch_index(collection)
+        assert made is not None
+        assert (made.basis, made.probes, made.open) == ("edited", 20, 0)
+        assert made.recall[10].mean == 1.0
+        for number in range(5):
+            picture(100 + number).save(pictures / f"new{number}.jpg")
+        report = collection.ingest(pictures)
+        assert report.written == 5
+        assert report.recall is not None
+        assert (report.recall["limit"], report.recall["mean"], report.recall["fell_by"]) == (10, 1.0, None)
+        assert report.to_dict()["recall"]["probes"] == report.recall["probes"] > 0
+        now = imgvec.watch_index(collection)
+        assert now is not None
+        assert now.ok
+        assert now.drift is None  # a probe was made of each row that was there, so none is an example
+        assert not wrong(collection, nearest_known(collection))
+        assert imgvec.watch_index(collection, off=True) is None
+
+
+def test_the_command_says_what_the_function_does(lite_uri: str, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.npy"
+    np.save(queries, drawn(20, seed=5))
+    with filled(lite_uri) as collection:
+        client = collection.store.link.client
+        said = run(lite_uri, "--queries", str(queries))
+        assert said.exit_code == 0, said.output
+        assert "1,200 rows, IVF_FLAT nlist=16; 20 probes (queries that were given), 0 open" in said.output
+        assert "recall@10: 1.0000" in said.output
+        assert "recall@100: 1.0000" in said.output
+        gone = nearest_known(collection, 10)[0][0][0]
+        client.delete("probed", ids=[gone])
+        told = run(lite_uri, "-o", "json", "--no-scan")
+        assert told.exit_code == 1
+        data = json.loads(told.stdout)
+        assert (data["ok"], data["lost"]) == (False, {"rows": 1, "first": [gone]})
+        assert data["recall"]["100"]["probes"] == 20
+        assert "missing: 1 row" in run(lite_uri, "--no-scan").output
+        off = run(lite_uri, "--off")
+        assert (off.exit_code, off.output) == (0, "probed: nothing is watched any more\n")
+
+
+def test_it_looks_again_and_again_until_it_is_interrupted(lite_uri: str, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.npy"
+    np.save(queries, drawn(20, seed=5))
+    filled(lite_uri).close()
+    command = [sys.executable, "-m", "imgvec", "--uri", lite_uri, "index", "watch", "-c", "probed", "-o", "json"]
+    more = ["--queries", str(queries), "--every", "0.1"]
+    with subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert [each["scanned"] for each in looks] == [True, False, False]
+    assert [each["ok"] for each in looks] == [True, True, True]
+
+
+def run(uri: str, *arguments: str) -> Result:
+    return CliRunner().invoke(main_command, ["--uri", uri, "index", "watch", "-c", "probed", *arguments])
+
+
+MANY, WRITES = 20_000, 5_000
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3000)
+def test_ten_thousand_writes_of_two_processes_leave_what_numpy_finds(
+    backend_uri: str, test_data: Path, tmp_path: Path
+) -> None:
+    """A file of Milvus Lite is one process's: there two threads write, each with a connection of its own."""
+    stored = np.load(test_data / "vectors_cifar10.npy").astype(np.float32)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    stored = np.random.default_rng(0).permutation(stored)  # they are sorted by class
+    file = tmp_path / "vectors.npy"
+    np.save(file, stored[MANY : 2 * MANY])
+    made = ImageCollection.create(
+        "many", definition=definition(nlist=64), uri=backend_uri, encoder=FakeEncoder(dim=stored.shape[1])
+    )
+    with made as collection:
+        for start in range(0, MANY, 2000):
+            rows = [numbered(each) for each in range(start, start + 2000)]
+            collection.store.upsert(rows, stored[start : start + 2000])
+        assert imgvec.watch_index(collection, queries=stored[-200:]) is not None
+        began = time.monotonic()
+        arguments = [[backend_uri, "many", str(file), str(seed), str(WRITES), str(MANY)] for seed in (1, 2)]
+        if backend_uri.startswith("http"):
+            script = [sys.executable, str(Path(__file__).parents[1] / "mixed_writes.py")]
+            running = [subprocess.Popen([*script, *each]) for each in arguments]
+            assert [each.wait() for each in running] == [0, 0]
+        else:
+            with ThreadPoolExecutor(2) as pool:
+                for _ in pool.map(lambda each: main(each), arguments):
+                    pass
+        print(f"{2 * WRITES:,} writes in {time.monotonic() - began:.0f} s")
+        known = nearest_known(collection)
+        print(f"{len(known)} of 200 probes are not open")
+        assert known
+        assert not wrong(collection, known)
+        closed = imgvec.watch_index(collection)
+        assert closed is not None
+        assert (closed.open, closed.lost, closed.unnoted) == (0, [], 0)
+        known = nearest_known(collection)
+        assert len(known) == 200
+        assert not wrong(collection, known)
