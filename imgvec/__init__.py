@@ -21,6 +21,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     curation/      duplicates: found, grouped, shown, deleted
     quality/       how good the hits are, by labels, and what scores are worth (calibration)
+    explanation/   which parts of two pictures are alike
     faces/         faces in pictures, and whose they are
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from imgvec.encoders.callables import CallableEncoder
     from imgvec.errors import ImgvecError
     from imgvec.exchange.options import ExportOptions, ImportOptions
+    from imgvec.explanation import Explanation
     from imgvec.faces.encoder import FaceEncoder
     from imgvec.faces.options import (
         ClusterOptions,
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from imgvec.verbs.curation import contact_sheet, delete_duplicates, duplicates
     from imgvec.verbs.deployment import load, release
     from imgvec.verbs.exchange import create_for_vectors, export_vectors, import_vectors
+    from imgvec.verbs.explanation import explain
     from imgvec.verbs.faces import enrol_person, enrolled_people, forget_person, identify_faces, verify_faces
     from imgvec.verbs.fitting import fit_projection
     from imgvec.verbs.index import build_index, index_status, plan_index, scratch_copy, set_search_defaults
@@ -113,6 +116,7 @@ _HOMES = {
     "DuplicatesOptions": "imgvec.curation.options",
     "EnrolOptions": "imgvec.faces.options",
     "EvaluateOptions": "imgvec.quality.options",
+    "Explanation": "imgvec.explanation",
     "ExportOptions": "imgvec.exchange.options",
     "FaceEncoder": "imgvec.faces.encoder",
     "Hit": "imgvec.search.answer",
@@ -166,6 +170,7 @@ _HOMES = {
     "enrolled_people": "imgvec.verbs.faces",
     "errors": "imgvec",
     "evaluate": "imgvec.verbs.quality",
+    "explain": "imgvec.verbs.explanation",
     "export_vectors": "imgvec.verbs.exchange",
     "field": "imgvec.filters",
     "fit_projection": "imgvec.verbs.fitting",
@@ -204,6 +209,7 @@ __all__ = [
     "DuplicatesOptions",
     "EnrolOptions",
     "EvaluateOptions",
+    "Explanation",
     "ExportOptions",
     "FaceEncoder",
     "Hit",
@@ -258,6 +264,7 @@ __all__ = [
     "enrolled_people",
     "errors",
     "evaluate",
+    "explain",
     "export_vectors",
     "field",
     "fit_projection",

@@ -30,6 +30,7 @@ COMMANDS = {
     "duplicates": "Find copies of one picture, choose the best, and delete the others.",
     "encoders": "List the models that make vectors, show how each is used, and fit projections.",
     "evaluate": "Measure search quality against labels.",
+    "explain": "Show which parts of a hit are like QUERY.",
     "faces": "Say whose faces they are, in a collection of faces.",
     "index": "Choose, build, verify, tune and watch the vector index.",
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",

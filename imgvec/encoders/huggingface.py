@@ -17,8 +17,9 @@ from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
 from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import unit
-from imgvec.encoders.protocol import Binding, Pixels
-from imgvec.encoders.readout import Readout
+from imgvec.encoders.protocol import Binding, Pixels, Tokens
+from imgvec.encoders.readout import ImageReadout, Readout
+from imgvec.encoders.tokens import tokens_of
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.encoders.turns import Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
@@ -155,6 +156,14 @@ class HuggingFaceEncoder:
             self._turns.shared(texts[start : start + starts.step], self._texts, self.batch_size) for start in starts
         ]
         return np.concatenate(parts) if parts else self._none()
+
+    def tokens(self, pixels: Pixels) -> Sequence[Tokens] | None:
+        """What the model says of each patch, of (n, 3, image_size, image_size) uint8; None if it has no such grid."""
+        self._check_process()
+        if not isinstance(self._readout, ImageReadout):  # of timm and open_clip, whose layers are not looked into
+            return None
+        with self._turns.turn():
+            return tokens_of(self._readout, np.ascontiguousarray(pixels), self.device)
 
     def _queries(self, prepared: list[Pixels]) -> Vectors:
         """In a turn: the unit vectors of queries' pixels."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from imgvec.encoders.projection import Projection, unit
-from imgvec.encoders.protocol import Encoder, Pixels, TakesPrepared, Tunable
+from imgvec.encoders.protocol import Encoder, HasTokens, Pixels, TakesPrepared, Tokens, Tunable
 from imgvec.errors import EncoderUnavailable
 from imgvec.vectors import Vectors
 
@@ -72,6 +73,18 @@ class ProjectedEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Texts to (n, dim) float32 in the images' space."""
         return self._projected(self.inner.encode_texts(texts))
+
+    def tokens(self, pixels: Pixels) -> Sequence[Tokens] | None:
+        """As the encoder's own; what each patch adds is projected, as the vector is."""
+        found = self.inner.tokens(pixels) if isinstance(self.inner, HasTokens) else None
+        return None if found is None else [replace(each, parts=self._added(each.parts)) for each in found]
+
+    def _added(self, parts: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """(patches, dim): each patch's part of the projected vector. The mean that a projection takes off is shared."""
+        if parts is None:
+            return None
+        length = np.linalg.norm(parts.mean(axis=0)) if self.inner.binding.normalize else 1.0
+        return self.projection(parts / np.float32(length))
 
     def _projected(self, vectors: Vectors) -> Vectors:
         projected = self.projection(vectors)

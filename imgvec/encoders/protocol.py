@@ -150,3 +150,25 @@ class TakesPrepared(Protocol):
     def encode_prepared(self, prepared: Sequence[Pixels]) -> Vectors:
         """As `encode_images`, of what `prepare` gives for each image."""
         ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tokens:
+    """What an encoder says of the patches of one picture."""
+
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+    patches: NDArray[np.float32]
+    """(layers, rows · columns, width): each patch, in several layers of the model."""
+    parts: NDArray[np.float32] | None = None
+    """(rows · columns, dim): what each patch adds to the picture's vector, which is their mean, brought to unit length
+    where the encoder's vectors are; None where the vector is not a sum over patches."""
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """An encoder that can also say something of each patch of a picture."""
+
+    def tokens(self, pixels: Pixels) -> Sequence[Tokens] | None:
+        """Of (n, 3, image_size, image_size) uint8; None where its model has no grid of patches."""
+        ...

@@ -100,6 +100,10 @@ class FormEncoder:
             found = mixed if not failed else np.delete(mixed, list(failed), axis=0)
         return found, needs_encoder(forms)
 
+    def picture(self, form: Picture | StoredId) -> Image.Image:
+        """`Searcher.picture`."""
+        return self._image(form, None)
+
     def stored_picture(self, row: Mapping[str, Any], min_side: int | None) -> Image.Image:
         """The picture of a row, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least
         twice that. Raises `QueryError`, `SourceError` and `UnreadableImage` if it cannot be opened.

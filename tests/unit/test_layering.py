@@ -18,9 +18,9 @@ MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "__main__": {"cli"},
     "verbs": {"by_vector", "catalog", "collection", "curation", "dates", "definition", "deployment", "encoders",
-              "engines", "exchange", "faces", "filling", "filters", "images", "indexes", "ingest", "kept", "milvus",
-              "noted", "noting", "options", "quality", "retry", "search", "settings", "sources", "store", "stored",
-              "target"},
+              "engines", "exchange", "explanation", "faces", "filling", "filters", "images", "indexes", "ingest", "kept",
+              "milvus", "noted", "noting", "options", "quality", "retry", "search", "settings", "sources", "store",
+              "stored", "target"},
     "cli": {"catalog", "collection", "curation", "database", "dates", "definition", "demo", "deployment", "doctor",
             "encoders", "engines", "errors", "exchange", "faces", "filters", "images", "indexes", "ingest", "options",
             "pruning", "quality", "report", "search", "settings", "sources"},
@@ -53,6 +53,7 @@ MAY_IMPORT = {
                 "store", "stored", "views"},
     "faces": {"encoders", "errors", "filters", "ingest", "options", "search", "store", "stored"},
     "curation": {"dates", "errors", "filters", "images", "options", "store", "stored", "views"},
+    "explanation": {"encoders"},
     "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "options", "retry", "sources",
                  "store", "stored"},
     "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources", "store", "stored"},
@@ -85,7 +86,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 # ingest and search know the encoder's protocol, and only when types are checked; it is passed in. A definition's room
 # makes bindings, which are part of the protocol, of what a collection remembers
-ONLY_THE_PROTOCOL = {"ingest", "search", "definition", "engines", "exchange"}
+ONLY_THE_PROTOCOL = {"ingest", "search", "definition", "engines", "exchange", "explanation"}
 
 FOREIGN = {
     "transformers": {"encoders"},
@@ -104,7 +105,7 @@ FOREIGN = {
     "milvus_lite": {"milvus"},
     "click": {"cli"},
     "rich": {"cli"},
-    "PIL": {"faces", "images", "encoders", "search", "ingest"},
+    "PIL": {"explanation", "faces", "images", "encoders", "search", "ingest"},
     "dlib": {"faces"},
     "pi_heif": {"images"},
     "pillow_jxl": {"images"},
