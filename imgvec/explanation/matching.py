@@ -95,7 +95,7 @@ def consensus(similar: Array, grids: Grids) -> Array:
             of = _span(h, -dy), _span(w, -dx), _span(m, -dy), _span(n, -dx)
             total[to] += pairs[of]
             count[to] += 1
-    found: Array = (total / np.maximum(count, 1)).reshape(similar.shape)
+    found: Array = np.divide(total, np.maximum(count, 1)).reshape(similar.shape)
     return found
 
 
@@ -122,8 +122,8 @@ def _apart(grid: tuple[int, int]) -> NDArray[np.bool_]:
 
 def heat(marks: Array) -> Array:
     """(rows, columns) that add up to 1: the square of what is above a share of the greatest."""
-    above = np.clip(marks - HOT * marks.max(), 0, None) ** 2
-    total = above.sum(dtype=np.float32)
+    above = np.square(np.clip(marks - HOT * marks.max(), 0, None))
+    total = float(above.sum())
     return np.asarray(above / total if total > 0 else np.full(marks.shape, 1 / marks.size), np.float32)
 
 
@@ -137,7 +137,7 @@ def _blurred(grid: Array) -> Array:
     for axis in (0, 1):
         padded = np.pad(grid, [(1, 1) if each == axis else (0, 0) for each in (0, 1)], "edge")
         before, here, after = (np.take(padded, np.arange(grid.shape[axis]) + i, axis) for i in range(3))
-        grid = np.asarray((before + 2 * here + after) / 4, np.float32)
+        grid = ((before + 2 * here + after) / 4).astype(np.float32)
     return grid
 
 

@@ -100,10 +100,6 @@ class FormEncoder:
             found = mixed if not failed else np.delete(mixed, list(failed), axis=0)
         return found, needs_encoder(forms)
 
-    def picture(self, form: Picture | StoredId) -> Image.Image:
-        """`Searcher.picture`."""
-        return self._image(form, None)
-
     def stored_picture(self, row: Mapping[str, Any], min_side: int | None) -> Image.Image:
         """The picture of a row, upright and RGB; where `min_side` is given, perhaps smaller, its short side at least
         twice that. Raises `QueryError`, `SourceError` and `UnreadableImage` if it cannot be opened.
@@ -113,8 +109,11 @@ class FormEncoder:
         data = self._reopen(row["uri"], hashed=row.get("content_hash") or None)
         return self._decoded(data, row["uri"], min_side)
 
-    def picture(self, form: Picture) -> Image.Image:
-        """Upright, RGB and in its own size; raises `QueryError`, `SourceError` and `UnreadableImage`."""
+    def picture(self, form: Picture | StoredId) -> Image.Image:
+        """Upright, RGB and in its own size; of a row that is a view, that part of it.
+
+        Raises `QueryError`, `SourceError` and `UnreadableImage`.
+        """
         return self._image(form, None)
 
     def _leaf_vectors(self, leaves: Sequence[Leaf], stages: Stages, vector: str, noting: Noting) -> Vectors:

@@ -19,10 +19,10 @@ from imgvec.rows import ID, IMAGE_ID, URI, VECTOR
 from imgvec.search.afterwork import AfterWork, Outcome
 from imgvec.search.answer import Answer, Asked, Group
 from imgvec.search.counts import Counts
-from imgvec.search.encoding import FormEncoder, Picture, Reopen
+from imgvec.search.encoding import FormEncoder, Reopen
 from imgvec.search.facets import check_facets, of_hits, of_rows
 from imgvec.search.failing import Failed
-from imgvec.search.forms import Form, StoredId
+from imgvec.search.forms import Form
 from imgvec.search.grouping import PLACE, hit
 from imgvec.search.pages import Pages, ranked
 from imgvec.search.ranking import Ask, Ranking, Told, both, together
@@ -34,8 +34,6 @@ from imgvec.stored import Found, vector_named
 from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from imgvec.encoders.protocol import Encoder
 
 
@@ -219,13 +217,6 @@ class Searcher:
         if encoded:
             self.store.check_same()
         return vectors
-
-    def picture(self, form: Picture | StoredId) -> Image.Image:
-        """The picture that a form is of, upright, RGB and whole; of a row that is a view, that part of it.
-
-        Raises `QueryError`, `UnreadableImage`, `SourceError`.
-        """
-        return self._forms.picture(form)
 
     @property
     def store(self) -> Searches:

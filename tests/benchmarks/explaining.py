@@ -85,9 +85,7 @@ def row_of(collection: ImageCollection, file: Path) -> str:
     return next(hit.id for hit in collection.search(file, limit=3) if hit.uri.endswith(file.name))
 
 
-def pasted(
-    thing: Path, ground: Path, rng: np.random.Generator
-) -> tuple[Image.Image, tuple[float, float, float, float]]:
+def pasted(thing: Path, ground: Path, rng: np.random.Generator) -> tuple[Image.Image, Seen]:
     """A square picture with the thing in it, and the thing's box."""
     with Image.open(thing) as opened:
         image = opened.convert("RGB")

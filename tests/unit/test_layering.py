@@ -18,9 +18,9 @@ MAY_IMPORT = {
     "__init__": {"*"},  # the lazy public names
     "__main__": {"cli"},
     "verbs": {"by_vector", "catalog", "collection", "curation", "dates", "definition", "deployment", "encoders",
-              "engines", "exchange", "explanation", "faces", "filling", "filters", "images", "indexes", "ingest", "kept",
-              "milvus", "noted", "noting", "options", "quality", "retry", "search", "settings", "sources", "store",
-              "stored", "target"},
+              "engines", "exchange", "explanation", "faces", "filling", "filters", "images", "indexes", "ingest",
+              "kept", "milvus", "noted", "noting", "options", "quality", "retry", "search", "settings", "sources",
+              "store", "stored", "target"},
     "cli": {"catalog", "collection", "curation", "database", "dates", "definition", "demo", "deployment", "doctor",
             "encoders", "engines", "errors", "exchange", "faces", "filters", "images", "indexes", "ingest", "options",
             "pruning", "quality", "report", "search", "settings", "sources"},
