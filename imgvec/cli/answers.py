@@ -48,6 +48,8 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
         notice(str(short))
     elif short.reason == "rows" and not answer:
         notice("no more rows match" if answer.request.options["offset"] else "no rows match")
+    elif short.reason == "matches" and not answer:
+        notice("no more hits are matches" if answer.request.options["offset"] else "no hit is a match")
     elif short.reason == "min_score" and not answer:
         notice("no more hits reach min_score" if answer.request.options["offset"] else "no hit reaches min_score")
 

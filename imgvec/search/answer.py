@@ -111,10 +111,10 @@ class Shortfall:
 
     missing: int
     """How many hits, or groups where these were asked for."""
-    reason: Literal["min_score", "candidates", "collapse", "rows", "index"] | None
-    """`min_score` cut hits off; there are more, but not among the `candidates`; hits were left out by `collapse`; no
-    more `rows` match; or more rows match, but the `index` did not reach them. None if the backend could not say how
-    many rows match. Where hits are pictures, so are what is counted.
+    reason: Literal["min_score", "matches", "candidates", "collapse", "rows", "index"] | None
+    """`min_score` or `only_matches` cut hits off; there are more, but not among the `candidates`; hits were left out by
+    `collapse`; no more `rows` match; or more rows match, but the `index` did not reach them. None if the backend could
+    not say how many rows match. Where hits are pictures, so are what is counted.
     """
     wider: bool = False
     """Whether the search was repeated to reach more, which is said by `Answer.profile`."""
@@ -123,6 +123,7 @@ class Shortfall:
         even = ", even by a wider search" if self.wider else ""
         said = {
             "min_score": "the others are below min_score",
+            "matches": "the others are no matches",
             "candidates": "there are no more among the candidates: ask for more of them with candidates",
             "collapse": "the others are too similar to these",
             "rows": "no more rows match",
@@ -206,7 +207,8 @@ class Answer(Sequence[Hit]):
         if missing <= 0:
             return None
         if self.ended is not None:
-            return Shortfall(missing, self.ended)
+            cut = self.ended == "min_score" and options["only_matches"] and options["min_score"] is None
+            return Shortfall(missing, "matches" if cut else self.ended)
         try:
             rows = None if self.count_rows is None else self.count_rows()
         except BackendError:  # the hits are there all the same

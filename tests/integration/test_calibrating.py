@@ -74,6 +74,28 @@ def test_it_is_kept_and_found_by_another_client(photos: ImageCollection, setting
     assert np.mean([each is not None and each <= 0.05 for each in rates]) <= 0.05 + 3 * np.sqrt(0.05 / ROWS * 4)
 
 
+def test_on_every_backend(backend_uri: str) -> None:
+    settings = Settings.load(uri=backend_uri)
+    copy, stranger = VectorQuery(VECTORS[3] + 0.02 * unit(1, 9)[0]), VectorQuery(unit(1, 5)[0])
+    with imgvec.create_for_vectors("judged", dim=DIM, definition=DEFINITION, settings=settings) as made:
+        fill(made, VECTORS)
+        imgvec.set_alias(made, "live")
+        with ImageCollection.open("live", settings=settings) as other:
+            found = imgvec.calibrate(made)
+            other.refresh()
+            assert kept_calibration(other.store) == found
+            answers = other.search_many([copy, stranger], limit=1, consistency_level="Strong")
+            assert [str(each.verdict) for each in answers] == ["match", "no match"]
+            matches = other.search(copy, where="kind == 'b'", only_matches=True, consistency_level="Strong")
+            assert [hit.id for hit in matches] == ["00003"]
+            assert str(matches.shortfall) == "9 fewer than asked for: the others are no matches"
+            again = imgvec.calibrate(made, rates=[0.05], sample=300, seed=1)
+            other.refresh()
+            assert kept_calibration(other.store) == again != found
+        imgvec.drop_alias(made, "live")
+        made.drop()
+
+
 def test_an_open_client_finds_it_after_a_refresh(photos: ImageCollection, settings: Settings) -> None:
     with ImageCollection.open("photos", settings=settings) as other:
         assert other.search(VectorQuery(VECTORS[0])).verdict is None
