@@ -27,9 +27,12 @@ from imgvec.stored import Found as Row
 from imgvec.vectors import Vectors
 from imgvec.views import rows_to_ask
 
-DEPTH = 5
-"""The place of the background. The second would do for a collection without copies; where a picture and its copy are
-both stored, neither stands out from the other, and the fifth is neither."""
+DEPTH = 3
+"""The place of the background. Where a picture and a copy of it are both stored, neither stands out from the second,
+and both do from the third. Of clothing photos the third also finds the most copies (tests/benchmarks/README.md)."""
+FITTED = 4
+"""One picture in so many is fitted to: two weights need few, while of those that the promise is made by there cannot
+be too many, since at 1 % it rests on the highest hundredth of them."""
 SAME = 1e-3
 """Scores of unit vectors nearer to 1 are of the same picture: an encoder's own rounding is that large."""
 _TWINS = 5
@@ -139,14 +142,14 @@ def calibrated(
     rates: Iterable[float],
     seed: int,
 ) -> Calibration:
-    """The calibration: of `ids`, and of the copies of them, one half is fitted to, the other is promised and judged by.
+    """The calibration: of `ids`, and of the copies of them, a part is fitted to, the others are promised and judged by.
 
     Raises `UsageError` where there are too few pictures for the lowest of the rates.
     """
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(negatives.scores).all(axis=1))
     order = np.random.default_rng(seed).permutation(len(ids))
-    halves = order[: len(ids) // 2], order[len(ids) // 2 :]
-    fitting, promising = (half[usable[half]] for half in halves)
+    parts = order[: len(ids) // FITTED], order[len(ids) // FITTED :]
+    fitting, promising = (part[usable[part]] for part in parts)
     check_enough(len(promising), min(rates))
     chosen = {ids[place] for place in fitting.tolist()}
     weights, intercept, alike = (0.0, 1.0), None, 0
@@ -175,12 +178,13 @@ def calibrated(
 
 
 def check_enough(pictures: int, rate: float) -> None:
-    """Raise `UsageError` where so many negatives, in one half, are too few to promise that rate."""
+    """Raise `UsageError` where so many negatives, in the part to promise by, are too few to promise that rate."""
     needed = int(np.ceil(1 / rate - 1e-9)) - 1
     if pictures < needed:
+        every = -(-needed * FITTED // (FITTED - 1))
         raise UsageError(
-            f"a false-match rate of {rate:g} needs {counted(2 * needed, 'picture')}, one half to fit and one to "
-            f"promise by, and {2 * pictures:,} can be used: these can promise {1 / (pictures + 1):.2g} at least (rates)"
+            f"a false-match rate of {rate:g} needs {counted(every, 'picture')}, {needed:,} of them to promise by, and "
+            f"there are {pictures:,} of these: they can promise {1 / (pictures + 1):.2g} at least (rates)"
         )
 
 

@@ -84,13 +84,13 @@ class Calibration:
     rows: int
     """Of the collection, when it was calibrated."""
     pictures: int
-    """Whose own searches are the negatives: the half that is promised by, and the half that was fitted by."""
+    """Whose own searches are the negatives: those that are promised by, and those that were fitted to."""
     depth: int
     weights: tuple[float, float]
     intercept: float | None
     """Of the logistic curve whose slope is T's own; None where no matches were known to fit it to."""
     negatives: tuple[float, ...] = field(repr=False)
-    """The statistics of the half that is promised by, ascending."""
+    """The statistics of those that are promised by, ascending."""
     nearest: tuple[float, ...] = field(repr=False)
     """The score of the nearest other picture of every picture, ascending."""
     positives: Positives = "none"
@@ -137,7 +137,7 @@ class Calibration:
         return _above(self.nearest, false_match_rate)
 
     def bound(self, false_match_rate: float) -> float:
-        """The upper 95 % bound of the true rate at that threshold, of which the other half of the pictures is proof.
+        """The upper 95 % bound of the true rate at that threshold, by the pictures that nothing was fitted to.
 
         By the exact distribution of a split conformal threshold, Beta(k, m + 1 - k) (Angelopoulos and Bates, section
         3.2), whose upper quantile is Clopper and Pearson's bound of k - 1 hits among m.

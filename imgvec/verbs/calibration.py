@@ -18,7 +18,7 @@ from imgvec.options import documented, settled
 from imgvec.plurals import counted
 from imgvec.progress import Telling
 from imgvec.quality import calibration as kept
-from imgvec.quality.calibrating import FEWEST, Copies, Query, Ranked, calibrated, check_enough, ranked
+from imgvec.quality.calibrating import FEWEST, FITTED, Copies, Query, Ranked, calibrated, check_enough, ranked
 from imgvec.quality.calibration import Calibration, Positives
 from imgvec.quality.labels import label_type, labels_of
 from imgvec.quality.options import CalibrateOptions
@@ -41,10 +41,10 @@ def calibrate(collection: ImageCollection, **options: Unpack[CalibrateOptions]) 
     `probability`. What is promised is the rate: of query pictures that have no match in the collection, and come from
     where its pictures come from, at most this share is given one. No labels are needed: the collection's own pictures,
     each searched for without itself, are the queries without a match. Matches are edited copies of its pictures, made
-    here where these can be opened again; or, with `label`, pictures of the same label. One half of the pictures is
-    fitted to, the other promised and judged by (`imgvec.quality.calibration` has the method and its sources). `found`
-    in the outcome says how many of the matches are found at each of `rates`, by kind of edit. Other clients see the
-    calibration when they open or `refresh` the collection. Raises `UsageError`, with the number needed, where there are
+    here where these can be opened again; or, with `label`, pictures of the same label. A quarter of the pictures is
+    fitted to, the others are promised and judged by (`imgvec.quality.calibration` has the method and its sources). In
+    the outcome `found` says how many of the matches are found at each of `rates`, by kind of edit. Other clients see it
+    when they open or `refresh` the collection. Raises `UsageError`, with the number needed, where there are
     too few pictures for the lowest of `rates`, or none can be opened and `edits` are demanded; `FilterError`,
     `QueryError`, `BackendError`.
     """
@@ -60,7 +60,7 @@ def calibrate(collection: ImageCollection, **options: Unpack[CalibrateOptions]) 
     if label is not None:
         label_type(label, store.fields, dynamic=store.dynamic)
     chosen = _sampled(collection, label, asked["sample"], asked["seed"])
-    check_enough(len(chosen) // 2, rates[0])
+    check_enough(len(chosen) - len(chosen) // FITTED, rates[0])
     vectors, chosen = _vectors(collection, chosen, vector, by)
     params = collection.handle.target.search_defaults(vector).params
     names = [str(row[IMAGE_ID]) if store.most_views is not None else row["id"] for row in chosen]

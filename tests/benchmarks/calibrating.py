@@ -2,7 +2,7 @@
 
     python tests/benchmarks/calibrating.py [--data FOLDER] [--part strangers|photos] [--rows N]
 
-Strangers: a collection of 20,000 vectors of CIFAR-10 on Milvus Lite, calibrated by its own rows; 6,000 further vectors
+Strangers: a collection of 20,000 vectors of CIFAR-10 on Milvus Lite, calibrated by its own rows; 5,000 further vectors
 ask, none of which is stored. So they do under filters, and after half as many rows more were written without
 calibrating again. Photos: the clothing set, by the default definition and by one for copies (`purpose: copies`), each
 calibrated by edited copies of its own pictures; what is found by kind of edit with 95 % intervals.
@@ -29,7 +29,7 @@ from imgvec.quality.proportions import clopper_pearson
 
 RATES = (0.01, 0.05)
 MOST = 1.5
-STRANGERS, AT_ONCE = 6000, 500
+STRANGERS, UNDER_A_FILTER, AT_ONCE = 5000, 2000, 500
 COPIES_FOUND = 0.80
 DEFINITION = {
     "encoder": {"model": "none"},
@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(given) if given else None)
     parser.add_argument("--part", choices=("strangers", "photos"), help="only this part")
     parser.add_argument("--rows", type=int, default=20_000, help="of the collection of strangers")
+    parser.add_argument("--purposes", default="classes,copies", help="of the collections of photos")
+    parser.add_argument("--copies", type=int, default=713, help="photos of which edited copies are made")
     args = parser.parse_args()
     if args.data is None:
         parser.error("give --data, or set IMGVEC_TEST_DATA")
@@ -51,7 +53,7 @@ def main() -> None:
     if args.part != "photos":
         fine &= strangers(args.data, args.rows)
     if args.part != "strangers":
-        fine &= photos(args.data)
+        fine &= photos(args.data, args.purposes.split(","), args.copies)
     print("what was promised was kept" if fine else "what was promised was NOT kept")
     sys.exit(not fine)
 
@@ -70,7 +72,7 @@ def strangers(data: Path, rows: int) -> bool:
             found = imgvec.calibrate(cifar)
             print(f"{rows:,} rows, calibrated in {time.perf_counter() - started:.0f} s by {len(found.negatives):,}")
             fine &= said("strangers", cifar, asking)
-            fine &= said("strangers, a filter of a tenth", cifar, asking[:3000], where="part == 1")
+            fine &= said("strangers, a filter of a tenth", cifar, asking[:UNDER_A_FILTER], where="part == 1")
             more = order[rows : rows + rows // 2]
             fill(cifar, vectors, more)
             cifar.refresh()
@@ -105,15 +107,15 @@ def said(what: str, collection: ImageCollection, asking: Any, **options: Any) ->
     return fine
 
 
-def photos(data: Path) -> bool:
+def photos(data: Path, purposes: list[str], copies: int) -> bool:
     fine = True
-    for purpose in ("classes", "copies"):
+    for purpose in purposes:
         definition = {"encoder": {"model": "pypi:dinov2-small-11", "purpose": purpose}}
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings.load(uri=str(Path(folder) / "milvus.db"))
             with ImageCollection.create("clothing", definition=definition, settings=settings) as clothing:
                 clothing.ingest(data / "clothing")
-                found = imgvec.calibrate(clothing, copies=713)
+                found = imgvec.calibrate(clothing, copies=copies)
                 print(f"purpose {purpose}: {found.pictures:,} photos")
                 for rate in RATES:
                     mine = [each for each in found.found if each.rate == rate]

@@ -206,5 +206,5 @@ def test_the_curve_tells_matches_from_strangers_by_what_does() -> None:
 
 def test_too_few_pictures_are_told_how_many_are_needed() -> None:
     calibrating.check_enough(99, 0.01)
-    with pytest.raises(UsageError, match=r"needs 198 pictures, .* and 100 can be used: these can promise 0.02"):
+    with pytest.raises(UsageError, match=r"needs 132 pictures, .* and there are 50 of these: they can promise 0.02"):
         calibrating.check_enough(50, 0.01)
