@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +10,17 @@ from numpy.typing import NDArray
 from imgvec.encoders.protocol import Tokens
 
 Array = NDArray[np.float32]
-Grids: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 REACH = 2
 """Patches to each side that have to agree: two patches match as well as their surroundings do."""
-APART = 3
-"""Patches from the best counterpart within which the others do not count as rivals of it: they overlap it."""
-HOT = 0.4
-"""Of the greatest distinction: what has less is not hot."""
-MIRROR = 1.2
-"""How many times as distinct the best patches have to be for the mirror image to be taken: what is symmetrical fits
-either way."""
-# chosen on photos that no figure is reported on
+CHANCE = 3.0
+"""Standard deviations above the mean of all pairs of patches, where a similarity is more than chance."""
+_ENDS = 25.0
+"""Where none is, the best quarter of the patches is taken instead."""
+MIRROR = 1.05
+"""How many times as alike the best patches have to be for the mirror image to be taken: what is symmetrical fits either
+way."""
+# REACH, CHANCE, MIRROR and the power of the heat were chosen on photos that no figure is reported on
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -30,7 +28,8 @@ class Matches:
     """What two grids of patches have in common."""
 
     first: Array
-    """(rows, columns) of the first picture: how distinctly each patch has a counterpart in the other; the sum is 1."""
+    """(rows, columns) of the first picture: how much the best counterpart of each patch is more than chance; the sum
+    is 1."""
     second: Array
     pairs: NDArray[np.int64]
     """(n, 2): patches, counted row by row, that are each other's best counterparts; the hottest first."""
@@ -50,30 +49,14 @@ def matched(first: Tokens, second: Tokens) -> Matches:
     similar = _features(first, second)
     grids = first.grid, second.grid
     turned = np.arange(similar.shape[1]).reshape(second.grid)[:, ::-1].ravel()
-    plain, mirror = (
-        _Fit.of(consensus(similar, grids), grids),
-        _Fit.of(consensus(similar[:, turned], grids)[:, turned], grids),
-    )
-    mirrored = mirror.distinction > MIRROR * plain.distinction
-    fit = mirror if mirrored else plain
-    pairs = _mutual(fit.alike, fit.first.ravel(), fit.second.ravel())
-    return Matches(fit.first, fit.second, pairs, fit.alike[pairs[:, 0], pairs[:, 1]], mirrored)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Fit:
-    """How the second picture fits the first, as it is or as its mirror image."""
-
-    alike: Array
-    first: Array
-    second: Array
-    distinction: float
-
-    @classmethod
-    def of(cls, alike: Array, grids: Grids) -> _Fit:
-        marks = distinct(alike, grids[0], grids[1]), distinct(alike.T, grids[1], grids[0])
-        best = np.sort(marks[0].ravel())[-max(1, marks[0].size // 10) :]
-        return cls(alike, heat(marks[0]), heat(marks[1]), float(best.mean()))
+    plain, mirror = consensus(similar, grids), consensus(similar[:, turned], grids)[:, turned]
+    best = [np.sort(each.max(axis=1))[-max(1, len(each) // 10) :].mean() for each in (plain, mirror)]
+    mirrored = bool(best[1] > MIRROR * best[0])
+    alike = mirror if mirrored else plain
+    cut = float(alike.mean() + CHANCE * alike.std())
+    heats = heat(alike.max(axis=1), first.grid, cut), heat(alike.max(axis=0), second.grid, cut)
+    pairs = _mutual(alike, heats[0].ravel(), heats[1].ravel())
+    return Matches(*heats, pairs, alike[pairs[:, 0], pairs[:, 1]], mirrored)
 
 
 def _features(first: Tokens, second: Tokens) -> Array:
@@ -84,47 +67,33 @@ def _features(first: Tokens, second: Tokens) -> Array:
     return similar
 
 
-def consensus(similar: Array, grids: Grids) -> Array:
-    """The mean over offsets of up to `REACH` patches of how alike the two patches at that offset are."""
+def consensus(similar: Array, grids: tuple[tuple[int, int], tuple[int, int]]) -> Array:
+    """The mean over offsets of up to `REACH` patches of how alike the two patches at that offset are.
+
+    What lies outside a picture agrees with nothing: a mean of fewer patches would vary more, and corners would win.
+    """
     (h, w), (m, n) = grids
     pairs = similar.reshape(h, w, m, n)
-    total, count = np.zeros_like(pairs), np.zeros_like(pairs)
+    total = np.zeros_like(pairs)
     for dy in range(-REACH, REACH + 1):
         for dx in range(-REACH, REACH + 1):
             to = _span(h, dy), _span(w, dx), _span(m, dy), _span(n, dx)
             of = _span(h, -dy), _span(w, -dx), _span(m, -dy), _span(n, -dx)
             total[to] += pairs[of]
-            count[to] += 1
-    found: Array = np.divide(total, np.maximum(count, 1)).reshape(similar.shape)
+    found: Array = (total / np.float32((2 * REACH + 1) ** 2)).reshape(similar.shape)
     return found
 
 
-def distinct(alike: Array, grid: tuple[int, int], other: tuple[int, int]) -> Array:
-    """(rows, columns): how much more each patch is like its best counterpart than like anything away from that.
-
-    What Lowe's test (2004, section 7.1) divides is subtracted here: a patch of plain cloth is like all the cloth in the
-    other picture, and says nothing; what is there once in each says that they show the same. A patch whose counterpart
-    finds its own best counterpart elsewhere has 0.
-    """
-    best = alike.argmax(axis=1)
-    rivals = np.where(_apart(other)[best], alike, -1).max(axis=1)
-    own = np.arange(len(alike))
-    returns = ~_apart(grid)[own, alike.argmax(axis=0)[best]]
-    return _blurred(np.where(returns, alike.max(axis=1) - rivals, 0).reshape(grid))
-
-
-def _apart(grid: tuple[int, int]) -> NDArray[np.bool_]:
-    """(patches, patches): whether two patches of one picture lie further apart than `APART`."""
-    rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
-    found: NDArray[np.bool_] = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns)) > APART
+def heat(best: Array, grid: tuple[int, int], cut: float) -> Array:
+    """(rows, columns) that add up to 1: the square of what the best counterparts, a little blurred, are above `cut`."""
+    smooth = _blurred(best.reshape(grid))
+    above = np.clip(smooth - cut, 0, None)
+    if not above.any():
+        above = np.clip(smooth - np.percentile(smooth, 100 - _ENDS), 0, None)
+    above = above**2
+    total = above.sum()
+    found: Array = (above / total if total > 0 else np.full(grid, 1 / above.size)).astype(np.float32)
     return found
-
-
-def heat(marks: Array) -> Array:
-    """(rows, columns) that add up to 1: the square of what is above a share of the greatest."""
-    above = np.square(np.clip(marks - HOT * marks.max(), 0, None))
-    total = float(above.sum())
-    return np.asarray(above / total if total > 0 else np.full(marks.shape, 1 / marks.size), np.float32)
 
 
 def _span(length: int, shift: int) -> slice:
@@ -134,11 +103,12 @@ def _span(length: int, shift: int) -> slice:
 
 def _blurred(grid: Array) -> Array:
     """By the binomial filter of three."""
+    smooth = grid
     for axis in (0, 1):
-        padded = np.pad(grid, [(1, 1) if each == axis else (0, 0) for each in (0, 1)], "edge")
+        padded = np.pad(smooth, [(1, 1) if each == axis else (0, 0) for each in (0, 1)], "edge")
         before, here, after = (np.take(padded, np.arange(grid.shape[axis]) + i, axis) for i in range(3))
-        grid = ((before + 2 * here + after) / 4).astype(np.float32)
-    return grid
+        smooth = ((before + 2 * here + after) / 4).astype(np.float32)
+    return smooth
 
 
 def _mutual(alike: Array, first: Array, second: Array) -> NDArray[np.int64]:
@@ -150,4 +120,5 @@ def _mutual(alike: Array, first: Array, second: Array) -> NDArray[np.int64]:
 
 
 def _unit(rows: Array) -> Array:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12), np.float32)
+    found: Array = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), np.float32(1e-12))
+    return found
