@@ -135,6 +135,34 @@ def test_edited_copies_of_its_pictures_are_the_matches(settings: Settings, tmp_p
         photos.drop()
 
 
+def test_of_views_pictures_are_judged(settings: Settings, tmp_path: Path) -> None:
+    for seed in range(60):
+        picture(seed).save(tmp_path / f"{seed:03d}.png")
+    definition = {"encoder": {"model": "layout:rough"}, "views": {"grid": [2]}}
+    encoder = CallableEncoder(layout, name="layout", version="1", image_size=32)
+    with ImageCollection.create("viewed", definition=definition, encoder=encoder, settings=settings) as photos:
+        photos.ingest(tmp_path)
+        found = imgvec.calibrate(photos, rates=[0.05])
+        assert (found.rows, found.pictures) == (300, 60)
+        query = tmp_path / "007.png"
+        plain = photos.search(query, false_match_rate=0.05)
+        assert str(plain.verdict) == "match"
+        assert [Path(hit.uri).name for hit in plain.matches] == ["007.png"]
+        for answer in (
+            photos.search(query, false_match_rate=0.05, limit=1),
+            photos.search(query, false_match_rate=0.05, limit=7, views=True),
+            photos.search(query, false_match_rate=0.05, where="width > 1"),
+            photos.search(query, false_match_rate=0.05, only_matches=True),
+        ):
+            assert answer.verdict == plain.verdict
+        strangers = photos.search_many([picture(1000 + seed) for seed in range(100)], false_match_rate=0.05)
+        # 3 deviations: of 100 strangers, and of the 45 pictures that the promise is made by
+        assert (
+            sum(str(each.verdict) == "match" for each in strangers) <= 5 + 3 * 100 * (0.05 * (1 / 100 + 1 / 45)) ** 0.5
+        )
+        photos.drop()
+
+
 def test_an_open_client_finds_it_after_a_refresh(photos: ImageCollection, settings: Settings) -> None:
     with ImageCollection.open("photos", settings=settings) as other:
         assert other.search(VectorQuery(VECTORS[0])).verdict is None
