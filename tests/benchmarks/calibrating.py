@@ -134,8 +134,8 @@ def photos(data: Path, purposes: list[str], copies: int) -> bool:
             print(f"  {rate:.0%} (at most {every[0].bound(rate):.2%}): {share:.3f} of all copies")
             for kind in found:
                 # the same copies are in many splits: an interval is as wide as one split's
-                number = of[kind] // SPLITS
-                low, high = clopper_pearson(round(found[kind] / SPLITS), number)
+                number = round(of[kind] / SPLITS)
+                low, high = clopper_pearson(min(number, round(found[kind] / SPLITS)), number)
                 print(f"    {kind:18} {found[kind] / of[kind]:.3f} ({low:.3f} to {high:.3f}), of {number}")
             if purpose == "copies" and rate == RATES[0]:
                 fine &= share >= COPIES_FOUND
