@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +19,7 @@ from imgvec.milvus import companions
 from imgvec.rows import URI, VECTOR
 from imgvec.search.forms import Crop, ImageBytes, ImageFile, Pixels, StoredId
 from imgvec.vectors import Vectors
+from imgvec.verbs.queries import some_of
 
 Picture: TypeAlias = str | Path | Asked
 """The path of an image file, a form of a picture, or a stored face (`StoredId`)."""
@@ -91,7 +91,7 @@ def limit_of(collection: ImageCollection, people: People, asked: LimitOptions, r
     """The limit by those whose people are known; `rates.limit`."""
     label = asked["label"]
     by: Source = "enrolled people" if label is None else "labelled faces"
-    known = _some(people.faces() if label is None else _labelled(collection, label))
+    known = some_of(people.faces() if label is None else _labelled(collection, label), MOST_COMPARED)
     vectors = np.stack([vector for _, vector in known]) if known else np.empty((0, collection.store.dim), np.float32)
     return limit(
         vectors,
@@ -110,14 +110,3 @@ def _labelled(collection: ImageCollection, label: str) -> Iterator[tuple[str, Ve
         raise OptionError("label", f"{label!r} is not a field of texts or whole numbers")
     for rows in collection.store.scan([label, VECTOR]):
         yield from ((str(row[label]), row[VECTOR]) for row in rows if row[label] not in (None, ""))
-
-
-def _some(faces: Iterator[tuple[str, Vectors]]) -> list[tuple[str, Vectors]]:
-    """As many as are compared, each with the same chance (Vitter, Random Sampling with a Reservoir, 1985)."""
-    chance, kept = random.Random(0), list[tuple[str, Vectors]]()  # noqa: S311  no secret
-    for number, face in enumerate(faces):
-        if number < MOST_COMPARED:
-            kept.append(face)
-        elif (place := chance.randrange(number + 1)) < MOST_COMPARED:
-            kept[place] = face
-    return kept

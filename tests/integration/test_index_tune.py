@@ -26,7 +26,7 @@ from imgvec.indexes.tune import Tuning, tune
 from imgvec.options import settled
 from imgvec.progress import Telling
 from imgvec.vectors import Vectors
-from imgvec.verbs.queries import _some, query_vectors
+from imgvec.verbs.queries import query_vectors, some_of
 
 SILENT = Telling("tune")
 
@@ -233,8 +233,8 @@ def test_queries_of_a_sorted_file_are_drawn_by_chance(lite_uri: str, tmp_path: P
         np.save(tmp_path / "sorted.npy", few)
         chosen = query_vectors(photos, tmp_path / "sorted.npy", settled(TuneOptions, {"sample": 100}))
         assert 30 < chosen[:, 0].sum() < 70
-    assert sorted(_some(range(50), 100)) == list(range(50))
-    assert 30 < sum(each < 500 for each in _some(range(1000), 100)) < 70
+    assert sorted(some_of(range(50), 100)) == list(range(50))
+    assert 30 < sum(each < 500 for each in some_of(range(1000), 100)) < 70
 
 
 def test_images_of_a_folder_are_queries(lite_uri: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
