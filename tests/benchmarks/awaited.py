@@ -113,7 +113,7 @@ async def measured(photos: ImageCollection, queries: list[Any], rounds: int, uri
 
 
 async def settled(search: Search, queries: list[Any]) -> None:
-    """Wait until answers stay as they are: a query node of Milvus 2.3 takes an index in some time after it was built."""
+    """Wait until answers stay as they are: query nodes of Milvus 2.3 take an index up some time after it was built."""
     before = await one_by_one(search, queries)
     for _ in range(12):
         await asyncio.sleep(5)
