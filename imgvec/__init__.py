@@ -59,13 +59,7 @@ if TYPE_CHECKING:
     from imgvec.exchange.options import ExportOptions, ImportOptions
     from imgvec.explanation import Explanation
     from imgvec.faces.encoder import FaceEncoder
-    from imgvec.faces.options import (
-        ClusterOptions,
-        EnrolOptions,
-        IdentifyOptions,
-        NameOptions,
-        VerifyFacesOptions,
-    )
+    from imgvec.faces.options import ClusterOptions, EnrolOptions, IdentifyOptions, NameOptions, VerifyFacesOptions
     from imgvec.filters import dynamic, field
     from imgvec.indexes.options import TuneOptions, VerifyOptions, WatchOptions
     from imgvec.indexes.workload import PlanOptions
