@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 HUB_TIMEOUT = 5.0
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_MODULES = "modules.json"
+_FIRST_MODULE = re.compile(r"0_[^/]+/config\.json")
 _WANTED = re.compile(r"[^/]+\.(json|txt|model)|model(-\d+-of-\d+)?\.safetensors")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
@@ -84,9 +86,8 @@ def locate(model: str, revision: str | None = None, *, weights: bool = True) -> 
     """
     directory = at_home(model)
     if directory.is_dir():
-        if not (directory / "config.json").is_file():
-            raise EncoderUnavailable(f"{model}: the directory has no config.json")
-        return Checkpoint(str(directory.resolve()), directory.resolve(), None)
+        directory = directory.resolve()
+        return Checkpoint(str(directory), _model_folder(directory, model), None)
     if model.startswith((".", "/", "~")):
         raise EncoderUnavailable(f"{model}: no such directory")
     return _from_hub(model, revision, weights)
@@ -97,6 +98,23 @@ def default_cache_dir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "imgvec"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgvec"
+
+
+def _model_folder(directory: Path, model: str) -> Path:
+    """The folder with the model: of a model of sentence-transformers, which is a folder of modules, its first module.
+
+    What follows a CLIP there (nothing, or a step to unit length) changes no direction.
+    """
+    if (directory / "config.json").is_file():
+        return directory
+    try:
+        first = json.loads((directory / _MODULES).read_text(encoding="utf-8"))[0]["path"]
+        folder = directory / Path(first).name  # the path comes from somebody else's file, and must not lead out
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as exc:
+        raise EncoderUnavailable(f"{model}: the directory has no config.json") from exc
+    if not (folder / "config.json").is_file():
+        raise EncoderUnavailable(f"{model}: {_MODULES} names {first!r}, which has no config.json")
+    return folder
 
 
 def _from_hub(model: str, revision: str | None, weights: bool) -> Checkpoint:
@@ -135,7 +153,11 @@ def _download(model: str, revision: str | None, info: object, weights: bool) -> 
 
     commit = str(getattr(info, "sha", ""))
     names = [file.rfilename for file in getattr(info, "siblings", None) or ()]
-    wanted = [name for name in names if _WANTED.fullmatch(name)]
+    module = next((name for name in sorted(names) if _FIRST_MODULE.fullmatch(name)), None)
+    inside = "" if module is None or "config.json" in names else module.removesuffix("config.json")
+    wanted = [name for name in names if name.startswith(inside) and _WANTED.fullmatch(name.removeprefix(inside))]
+    if inside:
+        wanted.insert(0, _MODULES)
     if not weights:
         wanted = [name for name in wanted if not name.endswith(".safetensors")]
     elif not any(name.endswith(".safetensors") for name in wanted):
@@ -156,17 +178,20 @@ def _download(model: str, revision: str | None, info: object, weights: bool) -> 
         raise ModelUnreachable(
             f"{model}: the download from the Hugging Face hub was interrupted ({_first_line(exc)}); {_ADVICE}"
         ) from exc
-    return Checkpoint(model, Path(paths[0]).parent, commit)
+    return Checkpoint(model, _model_folder(Path(paths[0]).parent, model), commit)
 
 
 def _in_hub_cache(model: str, revision: str | None, weights: bool) -> Checkpoint | None:
     import huggingface_hub
 
-    config = huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision)
-    if not isinstance(config, str):
+    cached = (
+        huggingface_hub.try_to_load_from_cache(model, name, revision=revision) for name in ("config.json", _MODULES)
+    )
+    snapshot = next((Path(file).parent for file in cached if isinstance(file, str)), None)
+    if snapshot is None:
         return None
-    found = Checkpoint(model, Path(config).parent, Path(config).parent.name)
     try:
+        found = Checkpoint(model, _model_folder(snapshot, model), snapshot.name)
         if weights:
             found.weight_files()
     except EncoderUnavailable:

@@ -44,11 +44,12 @@ def serve() -> Iterator[FakeHub]:
                 status, code = hub.refusals.get(name, (404, "RepoNotFound"))
                 self._send(status, b"{}", {"X-Error-Code": code}, body)
             elif self.path.startswith("/api/models"):
-                files = sorted(path.name for path in hub.repos[name].iterdir())
+                root = hub.repos[name]
+                files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
                 info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}
                 self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"}, body)
             else:
-                data = (hub.repos[name] / parts[-1]).read_bytes()
+                data = hub.repos[name].joinpath(*parts[4:]).read_bytes()  # …/resolve/COMMIT/FILE
                 etag = f'"{hashlib.sha1(data).hexdigest()}"'
                 self._send(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT}, body)
 

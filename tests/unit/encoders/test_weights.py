@@ -143,6 +143,26 @@ def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def modules(clip: Path, folder: Path, first: str = "0_CLIPModel") -> Path:
+    """A model as sentence-transformers saves it: a folder of modules, a CLIP the first."""
+    shutil.copytree(clip, folder / "0_CLIPModel")
+    listed = [{"idx": 0, "name": "0", "path": first, "type": "sentence_transformers.models.CLIPModel"}]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    return folder
+
+
+def test_a_clip_of_sentence_transformers_is_the_clip_inside(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    plain, wrapped = load(checkpoints("clip")), load(modules(checkpoints("clip"), tmp_path / "model"))
+    assert wrapped.binding.model == str(tmp_path / "model")
+    assert wrapped.binding.fingerprint == plain.binding.fingerprint
+    assert (wrapped.encode_texts(["a red shoe"]) == plain.encode_texts(["a red shoe"])).all()
+    assert (wrapped.encode_images([picture(0)]) == plain.encode_images([picture(0)])).all()
+    with pytest.raises(EncoderUnavailable, match=r"modules\.json names '1_Dense', which has no config\.json"):
+        load(modules(checkpoints("clip"), tmp_path / "other", "1_Dense"))
+    with pytest.raises(EncoderUnavailable, match=r"has no config\.json"):
+        load(modules(checkpoints("clip"), tmp_path / "outside" / "model", "../../model"))
+
+
 def test_naflex_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip2"}))
     with pytest.raises(EncoderUnavailable, match="google/siglip2-base-patch16-224"):
@@ -187,6 +207,19 @@ def test_a_model_of_the_hub_and_again_without_it(
     assert len(hub.requests) == asked, "a commit that is here is not asked for"
     hub.refusals["org/tiny"] = (503, "")
     assert load("org/tiny").binding == first.binding
+
+
+def test_a_clip_of_sentence_transformers_on_the_hub_and_again_without_it(
+    hub: FakeHub, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    hub.repos["org/clip-wrapped"] = modules(checkpoints("clip"), tmp_path / "repo")
+    first = load("org/clip-wrapped")
+    assert first.binding.revision == COMMIT
+    assert first.supports_text
+    hub.refusals["org/clip-wrapped"] = (503, "")
+    again = load("org/clip-wrapped")
+    assert again.binding == first.binding
+    assert load_encoder(EncoderSpec.from_binding(first.binding), device="cpu").binding == first.binding
 
 
 def test_only_what_is_needed_is_fetched(hub: FakeHub, checkpoints: Checkpoints, tmp_path: Path) -> None:
