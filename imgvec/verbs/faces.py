@@ -136,8 +136,9 @@ def forget_person(collection: ImageCollection, person: str) -> Forgotten:
 
     The pictures' other faces stay, and an ingest of the same pictures does not bring the deleted ones back; a picture
     that changes is looked at again, so take it out of the source. Other people's limits are no longer calibrated by the
-    faces. Milvus frees the disk when it next compacts. Raises `QueryError` where nothing of that name is kept; a call
-    that was cut short is finished by the next.
+    faces. Milvus frees the disk when it next compacts. Call it again where a call was cut short; a picture that this
+    left half done is looked at again by the next ingest, which stores its faces without a name, so delete these too.
+    Raises `QueryError` where nothing of that name is kept.
     """
     name, collection = checked_name(person), of_faces(collection)
     target, people = collection.handle.writing(), people_of(collection)
