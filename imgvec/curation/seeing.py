@@ -115,8 +115,7 @@ class _Spool:
     """Looks in a temporary file, up to `SPOOLED_BYTES`: which is many times quicker than to decode again."""
 
     def __init__(self) -> None:
-        # closed by `close`: it lives as long as this
-        self._file = tempfile.TemporaryFile(prefix="imgvec-looks-")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(prefix="imgvec-looks-")  # noqa: SIM115  it lives as long as this: see `close`
         self._places: dict[str, tuple[int, Mapping[str, Any]]] = {}
         self._end = 0
         self._lock = threading.Lock()

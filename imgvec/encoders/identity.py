@@ -9,6 +9,9 @@ from typing import Any
 
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.protocol import EncoderSpec
+from imgvec.encoders.registry import EncoderRequest
+from imgvec.errors import EncoderUnavailable
+from imgvec.home import at_home
 
 
 def applied(preprocessing: Preprocessing, spec: EncoderSpec) -> tuple[Preprocessing, str | None]:
@@ -25,6 +28,23 @@ def fingerprint(weights: str, identity: dict[str, Any]) -> str:
     """32 hex digits over the weights' digest and everything else that a vector depends on."""
     text = json.dumps({"weights": weights, **identity}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def weights_file(request: EncoderRequest, suffix: str, instead: str) -> Path | None:
+    """The file that the option `weights` names, absolute; None where that is not given.
+
+    Only one of that suffix is read: `instead` says in a refusal how such a file is made, `{stem}` and `{name}` being
+    those of the one that was named. Raises `EncoderUnavailable`.
+    """
+    given = request.options.get("weights")
+    if given is None:
+        return None
+    file = at_home(given).resolve()
+    if file.suffix != suffix:
+        raise EncoderUnavailable(f"{request.spec.model}: {instead.format(stem=file.stem, name=file.name)}")
+    if not file.is_file():
+        raise EncoderUnavailable(f"{request.spec.model}: no such file: {file}")
+    return file
 
 
 def digest_of_files(*files: Path) -> str:

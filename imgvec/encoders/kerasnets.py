@@ -22,14 +22,13 @@ from PIL import Image
 
 from imgvec import forked
 from imgvec.encoders.foreign import ForeignEncoder, answer_of
-from imgvec.encoders.identity import applied, fingerprint
+from imgvec.encoders.identity import applied, fingerprint, weights_file
 from imgvec.encoders.kerasbackend import keras
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.protocol import Binding, Encoder, Pixels
 from imgvec.encoders.registry import EncoderKind, EncoderRequest
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import EncoderError, EncoderUnavailable
-from imgvec.home import at_home
 
 BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 
@@ -130,18 +129,11 @@ def _application(request: EncoderRequest) -> Any:
 
 
 def _weights(request: EncoderRequest) -> Path | None:
-    given = request.options.get("weights")
-    if given is None:
-        return None
-    file = at_home(given).resolve()
-    if file.suffix != ".h5":
-        raise EncoderUnavailable(
-            f"{request.spec.model}: weights are read from HDF5 alone (model.save_weights('{file.stem}.weights.h5')), "
-            f"since other files can run code"
-        )
-    if not file.is_file():
-        raise EncoderUnavailable(f"{request.spec.model}: no such file: {file}")
-    return file
+    return weights_file(
+        request,
+        ".h5",
+        "weights are read from HDF5 alone (model.save_weights('{stem}.weights.h5')), since other files can run code",
+    )
 
 
 def _net(make: Any, weights: Path | None, layer: str | None, side: int, model: str) -> Any:

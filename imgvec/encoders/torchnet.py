@@ -17,13 +17,12 @@ from imgvec import forked
 from imgvec.encoders.assembly import width
 from imgvec.encoders.devices import choose_device, choose_dtype
 from imgvec.encoders.huggingface import HuggingFaceEncoder
-from imgvec.encoders.identity import fingerprint
+from imgvec.encoders.identity import fingerprint, weights_file
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.protocol import Binding
 from imgvec.encoders.registry import EncoderRequest
 from imgvec.encoders.streams import processors, streams_of
 from imgvec.errors import EncoderUnavailable
-from imgvec.home import at_home
 
 
 class NetReadout(nn.Module):
@@ -115,18 +114,12 @@ def digest(net: Any) -> str:
 
 def weights_of(request: EncoderRequest) -> Path | None:
     """The safetensors file that the option `weights` names, absolute; raises `EncoderUnavailable`."""
-    given = request.options.get("weights")
-    if given is None:
-        return None
-    file = at_home(given).resolve()
-    if file.suffix != ".safetensors":
-        raise EncoderUnavailable(
-            f"{request.spec.model}: weights are read from .safetensors alone, since other files can run code: convert "
-            f"{file.name} with safetensors.torch.save_file"
-        )
-    if not file.is_file():
-        raise EncoderUnavailable(f"{request.spec.model}: no such file: {file}")
-    return file
+    return weights_file(
+        request,
+        ".safetensors",
+        "weights are read from .safetensors alone, since other files can run code: convert {name} with "
+        "safetensors.torch.save_file",
+    )
 
 
 def named(prefix: str, request: EncoderRequest, weights: Path | None) -> str:

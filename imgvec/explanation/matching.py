@@ -46,7 +46,7 @@ def matched(first: Tokens, second: Tokens) -> Matches:
     are as alike as they and the patches around them are in the mean, each beside its counterpart: neighbourhood
     consensus (Rocco et al. 2018, arXiv:1810.10510) with a box for a filter.
     """
-    similar = _features(first, second)
+    similar = features(first, second)
     grids = first.grid, second.grid
     turned = np.arange(similar.shape[1]).reshape(second.grid)[:, ::-1].ravel()
     plain, mirror = consensus(similar, grids), consensus(similar[:, turned], grids)[:, turned]
@@ -59,7 +59,7 @@ def matched(first: Tokens, second: Tokens) -> Matches:
     return Matches(*heats, pairs, alike[pairs[:, 0], pairs[:, 1]], mirrored)
 
 
-def _features(first: Tokens, second: Tokens) -> Array:
+def features(first: Tokens, second: Tokens) -> Array:
     """(patches, patches): the cosine of every patch of the one to every patch of the other, over all layers."""
     middle = (first.patches.mean(axis=1, keepdims=True) + second.patches.mean(axis=1, keepdims=True)) / 2
     a, b = (_unit(each.patches - middle) for each in (first, second))

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # it comes without types
-import grpc.experimental  # type: ignore[import-untyped]  # likewise
+import grpc.experimental  # type: ignore[import-untyped]  # it comes without types
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2_grpc
 

@@ -27,7 +27,7 @@ import imgvec
 from imgvec import ImageCollection, Settings
 from imgvec.encoders.protocol import HasTokens
 from imgvec.explanation.explanation import Side
-from imgvec.explanation.matching import _features
+from imgvec.explanation.matching import features
 from imgvec.explanation.seen import Seen
 
 LEAST = 0.70
@@ -111,7 +111,7 @@ def best_cosines(collection: ImageCollection, sides: list[Side]) -> list[np.ndar
     assert isinstance(encoder, HasTokens)
     tokens = encoder.tokens(np.stack([encoder.prepare(side.picture) for side in sides]))
     assert tokens is not None
-    similar = _features(tokens[0], tokens[1])
+    similar = features(tokens[0], tokens[1])
     found = []
     for axis, side in zip((1, 0), sides, strict=True):
         best = similar.max(axis=axis)
