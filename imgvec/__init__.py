@@ -38,7 +38,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     catalog/       every index type of Milvus, as data, a family a file
     definition/    what a collection is, from YAML, and what it remembers of that;  filters/  which rows are meant
     dates.py, geometry.py  dates and shapes as people write them
-    rows.py, vectors.py, progress.py, errors.py   the floor: every room stands on it, and it on none
+    rows.py, vectors.py, intervals.py, progress.py, errors.py   the floor: every room stands on it, and it on none
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ than the model's published one: a few people who happen to look different do not
 The share is of pairs of people, each of which counts alike however many faces it has. Pairs that have a person in
 common are not independent; the mean over all pairs of P people varies no more than one over P // 2 pairs that have none
 in common (Hoeffding, Probability Inequalities for Sums of Bounded Random Variables, 1963, section 5a). So the interval
-is Wilson's (Probable Inference, 1927) for P // 2 comparisons: wide with few people, as it should be.
+is that of P // 2 comparisons: wide with few people, as it should be.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imgvec.intervals import share_interval
 from imgvec.vectors import Vectors
 
 Wrong = Literal["pair", "person", "anybody"]
@@ -27,8 +28,6 @@ Source = Literal["given", "published", "enrolled people", "labelled faces"]
 
 MOST_COMPARED = 2000
 """Faces: their distances are 32 MB."""
-_Z = 1.959963984540054
-"""Of a two-sided 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def limit(
         if distance >= published:
             distance, found = published, "published"
     share = float(weights[different <= distance].sum() / weights.sum())
-    low, high = wilson(share, len(names) // 2)
+    low, high = share_interval(share, len(names) // 2)
     upper = np.triu_indices(len(vectors), 1)
     same = distances[upper][who[upper[0]] == who[upper[1]]]
     right = float((same <= distance).mean()) if len(same) else None
@@ -111,13 +110,6 @@ def pairwise(vectors: Vectors) -> NDArray[np.float64]:
     squares = (wide**2).sum(1)
     found: NDArray[np.float64] = np.sqrt(np.maximum(squares[:, None] + squares - 2 * wide @ wide.T, 0))
     return found
-
-
-def wilson(share: float, comparisons: int) -> tuple[float, float]:
-    """The 95 % interval of a share that was seen in so many independent comparisons."""
-    n, z2 = comparisons, _Z**2
-    middle, half = share + z2 / (2 * n), _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, (middle - half) / (1 + z2 / n)), min(1.0, (middle + half) / (1 + z2 / n))
 
 
 def _wrong(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imgvec.indexes.neighbours import Neighbours
+from imgvec.intervals import share_interval
 from imgvec.plurals import counted
 from imgvec.stored import Found
 
@@ -62,12 +62,12 @@ def estimate(
 ) -> Estimate:
     """The mean of one value in [0, 1] a query, such as recall, and an interval that holds the true mean.
 
-    With one side, `low` and `high` each hold with that confidence. The interval is Wilson's for a proportion with
-    continuity correction (Newcombe 1998, method 4), over the number of yes-or-no trials that would vary as the values
-    do (Korn and Graubard 1998: n_eff = p (1 - p) / var(mean)): ten neighbours of one query say more than one, less than
-    ten independent ones. The variance takes in one more query that finds nothing and one that finds all, so that a
-    sample without misses does not claim certainty. `population` is how many queries there are in all, if the sample
-    was drawn from so many without replacement: a full census has no error. Raises `ValueError` without values.
+    With one side, `low` and `high` each hold with that confidence. The interval is that of a share over the number of
+    yes-or-no trials that would vary as the values do (Korn and Graubard 1998: n_eff = p (1 - p) / var(mean)): ten
+    neighbours of one query say more than one, less than ten independent ones. The variance takes in one more query that
+    finds nothing and one that finds all, so that a sample without misses does not claim certainty. `population` is how
+    many queries there are in all, if the sample was drawn from so many without replacement: a full census has no error.
+    Raises `ValueError` without values.
     """
     sample = np.asarray(values, np.float64)
     n = len(sample)
@@ -80,13 +80,4 @@ def estimate(
         if n >= population:
             return Estimate(mean, mean, mean, n)
         trials /= 1 - n / population
-    z = NormalDist().inv_cdf(1 - (1 - confidence) / sides)
-    return Estimate(mean, _lower(mean, trials, z), 1 - _lower(1 - mean, trials, z), n)
-
-
-def _lower(p: float, n: float, z: float) -> float:
-    """Wilson's lower bound with continuity correction; 0 where nothing was found."""
-    if p * n < 1e-9:
-        return 0.0
-    root = math.sqrt(max(0.0, z * z - 2 - 1 / n + 4 * p * (n * (1 - p) + 1)))
-    return min(p, max(0.0, (2 * n * p + z * z - 1 - z * root) / (2 * (n + z * z))))
+    return Estimate(mean, *share_interval(mean, trials, confidence=confidence, sides=sides), n)

@@ -36,9 +36,9 @@ import numpy as np
 from imgvec.definition import description
 from imgvec.errors import OptionError
 from imgvec.indexes.scores import tolerance
+from imgvec.intervals import share_interval
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.learned import Learned
-from imgvec.quality.proportions import clopper_pearson
 from imgvec.rows import VECTOR
 
 _KEY = "calibration"
@@ -64,7 +64,7 @@ class Found:
     @property
     def interval(self) -> tuple[float, float]:
         """At 95 % (Clopper and Pearson)."""
-        return clopper_pearson(self.found, self.of)
+        return share_interval(self.share, self.of)
 
     def to_dict(self) -> dict[str, Any]:
         low, high = self.interval
@@ -142,8 +142,9 @@ class Calibration:
         By the exact distribution of a split conformal threshold, Beta(k, m + 1 - k) (Angelopoulos and Bates, section
         3.2), whose upper quantile is Clopper and Pearson's bound of k - 1 hits among m.
         """
-        hits = int(np.floor(false_match_rate * (len(self.negatives) + 1) + 1e-9)) - 1
-        return clopper_pearson(max(hits, 0), len(self.negatives), sides=1)[1]
+        m = len(self.negatives)
+        hits = int(np.floor(false_match_rate * (m + 1) + 1e-9)) - 1
+        return share_interval(max(hits, 0) / m, m, sides=1)[1]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the scores of each picture."""

@@ -27,9 +27,9 @@ import numpy as np
 
 import imgvec
 from imgvec import ImageCollection, Settings, VectorQuery
+from imgvec.intervals import share_interval
 from imgvec.quality.calibrating import calibrated
 from imgvec.quality.calibration import Calibration
-from imgvec.quality.proportions import clopper_pearson
 from imgvec.verbs import calibration
 
 RATES = (0.01, 0.05)
@@ -107,7 +107,7 @@ def said(what: str, collection: ImageCollection, asking: Any, **options: Any) ->
     fine = True
     for rate in RATES:
         hits = int((np.array(p_values) <= rate).sum())
-        _, high = clopper_pearson(hits, len(p_values), sides=1)
+        _, high = share_interval(hits / len(p_values), len(p_values), sides=1)
         fine &= high <= MOST * rate
         print(f"{what}: declared {rate:.0%}, measured {hits / len(p_values):.2%}, at most {high:.2%}", flush=True)
     print(f"  {len(p_values):,} queries, {time.perf_counter() - started:.0f} s", flush=True)
@@ -135,7 +135,7 @@ def photos(data: Path, purposes: list[str], copies: int) -> bool:
             for kind in found:
                 # the same copies are in many splits: an interval is as wide as one split's
                 number = round(of[kind] / SPLITS)
-                low, high = clopper_pearson(min(number, round(found[kind] / SPLITS)), number)
+                low, high = share_interval(found[kind] / of[kind], number)
                 print(f"    {kind:18} {found[kind] / of[kind]:.3f} ({low:.3f} to {high:.3f}), of {number}")
             if purpose == "copies" and rate == RATES[0]:
                 fine &= share >= COPIES_FOUND

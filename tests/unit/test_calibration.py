@@ -15,7 +15,6 @@ from imgvec.quality import calibrating
 from imgvec.quality.calibrating import Query, ranked
 from imgvec.quality.calibration import Calibration
 from imgvec.quality.judges import Judged
-from imgvec.quality.proportions import clopper_pearson
 from imgvec.search.answer import Answer
 from imgvec.search.forms import Like, StoredId, Text, VectorQuery
 from imgvec.search.searcher import Searcher
@@ -66,20 +65,6 @@ def store() -> FakeStore:
 @pytest.fixture(scope="module")
 def judge(store: FakeStore) -> Judged:
     return Judged(calibration(store, VECTORS), ROWS)
-
-
-@pytest.mark.parametrize(
-    ("hits", "of", "low", "high"),
-    # R's binom.test; its one-sided rule of three for none
-    [(0, 10, 0.0, 0.30849710781876083), (5, 10, 0.18708602844739855, 0.8129139715526015), (10, 10, 0.6915029, 1.0)],
-)
-def test_bounds_of_a_proportion(hits: int, of: int, low: float, high: float) -> None:
-    assert clopper_pearson(hits, of) == pytest.approx((low, high), abs=1e-7)
-
-
-def test_one_sided_bounds() -> None:
-    assert clopper_pearson(0, 100, sides=1)[1] == pytest.approx(1 - 0.05 ** (1 / 100))
-    assert clopper_pearson(0, 0) == (0.0, 1.0)
 
 
 def test_the_p_value_counts_those_that_reach_it(judge: Judged) -> None:
