@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from imgvec import abandoned
@@ -36,24 +37,35 @@ class Workers:
         Raises `BackendUnavailable` once the workers have ended.
         """
         call = Call()
-        self._calls.add(call)  # before the look, so that whoever ends them sees it
-        try:
-            if self._ended:
-                raise _closed()
-            try:
-                work: Future[T] = self._threads.submit(abandoned.of_call(call, lambda: _told(function)))
-            except RuntimeError as exc:  # ended just now, or with the interpreter
-                raise _closed() from exc
+        with self.under_way(call):
+            work = self.start(abandoned.of_call(call, lambda: _told(function)))
             try:
                 return await asyncio.wrap_future(work)
             except Abandoned:
-                raise _closed() from None
+                raise closed() from None
             except asyncio.CancelledError:
                 if unwanted is not None:
                     work.add_done_callback(lambda done: None if _failed(done) else unwanted(done.result()))
                 raise
+            finally:
+                call.abandon()
+
+    def start(self, function: Callable[[], T]) -> Future[T]:
+        """Run it in a thread; raises `BackendUnavailable` once the workers have ended."""
+        try:
+            return self._threads.submit(function)
+        except RuntimeError as exc:  # ended just now, or with the interpreter
+            raise closed() from exc
+
+    @contextmanager
+    def under_way(self, call: Call) -> Iterator[None]:
+        """In the block the call is abandoned when the workers end; raises `BackendUnavailable` once they have."""
+        self._calls.add(call)  # before the look, so that whoever ends them sees it
+        try:
+            if self._ended:
+                raise closed()
+            yield
         finally:
-            call.abandon()
             self._calls.discard(call)
 
     def end(self, *, wait: bool = True) -> None:
@@ -78,7 +90,8 @@ def _failed(work: Future[Any]) -> bool:
     return work.cancelled() or work.exception() is not None
 
 
-def _closed() -> BackendUnavailable:
+def closed() -> BackendUnavailable:
+    """What is raised once the workers have ended."""
     return BackendUnavailable("the collection was closed: open it again")
 
 

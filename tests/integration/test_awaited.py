@@ -16,7 +16,7 @@ from fakes import FakeEncoder
 from pictures import picture
 
 import imgvec
-from imgvec import AsyncImageCollection, ImageCollection, Pixels, Source, field
+from imgvec import Answer, AsyncImageCollection, ImageCollection, Pixels, Source, field
 from imgvec.aio import AsyncOpenOptions
 from imgvec.errors import BackendUnavailable, CollectionNotFound, OptionError, QueryError
 from imgvec.opening import OpenOptions
@@ -123,13 +123,21 @@ def test_it_serves_several_event_loops(photos: ImageCollection) -> None:
         photos.count()
 
 
-def test_cancelled_searches_leave_nothing_behind(photos: ImageCollection) -> None:
-    """Whenever it comes: while it waits for a thread, encodes, or waits for Milvus."""
+def told(answer: Answer | BaseException) -> Any:
+    """What it says of the rows; a sum of products has other last digits where many vectors are multiplied at once."""
+    assert isinstance(answer, Answer)
+    rows = [(hit.id, round(hit.score, 5), hit.fields) for hit in answer]
+    return rows, answer.request.options, answer.request.expression, answer.found, answer.ended, answer.complete
+
+
+@pytest.mark.parametrize("form", ["picture", "vector"])
+def test_cancelled_searches_leave_nothing_behind(photos: ImageCollection, form: str) -> None:
+    """Whenever it comes: while it waits for a thread or for others to go with, encodes, or waits for Milvus."""
     rng = np.random.default_rng(0)
 
     async def main() -> None:
         async with await opened(photos, at_once=3) as awaited:
-            query = Pixels(picture(1))
+            query = Pixels(picture(1)) if form == "picture" else photos.vectors([picture(1)])[0]
             whole = await awaited.search(query, limit=20)
             for _ in range(5):
                 tasks = [asyncio.create_task(awaited.search(query, limit=20)) for _ in range(8)]
@@ -138,12 +146,53 @@ def test_cancelled_searches_leave_nothing_behind(photos: ImageCollection) -> Non
                     task.cancel()
                 for task in tasks:
                     with suppress(asyncio.CancelledError):
-                        assert await task == whole
-                assert await awaited.search(query, limit=20) == whole
+                        assert told(await task) == told(whole)
+                assert told(await awaited.search(query, limit=20)) == told(whole)
             assert not awaited._workers._calls
 
     asyncio.run(main())
     assert not [each for each in threading.enumerate() if each.name.startswith("imgvec-await")]
+
+
+def test_questions_that_wait_go_as_one_and_each_gets_its_own_answer(
+    photos: ImageCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = photos.search(picture(1), limit=20)
+    vectors = photos.vectors([picture(number) for number in range(12)])
+    ids = [f"id:{hit.id}" for hit in hits]
+    where = field("width") >= 1
+    wrong = [np.full(vectors.shape[1], np.nan, np.float32), "id:no such row", np.ones(3, np.float32)]
+    plain = [photos.search(each, limit=4, where=where) for each in (*vectors, *ids)]
+    errors = []
+    for each in wrong:
+        with pytest.raises(QueryError) as raised:
+            photos.search(each, limit=4, where=where)
+        errors.append((type(raised.value), str(raised.value)))
+    several: list[int] = []
+    each_of = ImageCollection.search_each
+
+    def counted(self: ImageCollection, queries: Any, **options: Any) -> Any:
+        several.append(len(queries))
+        return each_of(self, queries, **options)
+
+    monkeypatch.setattr(ImageCollection, "search_each", counted)
+
+    async def main() -> None:
+        async with await opened(photos) as awaited:
+            asked = [*vectors, *wrong, *ids]
+            found = await asyncio.gather(
+                *(awaited.search(each, limit=4, where=where) for each in asked), return_exceptions=True
+            )
+            first, last = len(vectors), len(vectors) + len(wrong)
+            assert [told(each) for each in (*found[:first], *found[last:])] == [told(each) for each in plain]
+            assert [(type(each), str(each)) for each in found[first:last]] == errors
+            assert sum(several) >= len(asked) - 6, "all but the first ones of each kind waited"
+            with pytest.raises(OptionError, match="limit"):
+                await awaited.search(vectors[0], limit=0)
+            both = [awaited.search(vectors[0], limit=0) for _ in range(6)]
+            assert {type(each) for each in await asyncio.gather(*both, return_exceptions=True)} == {OptionError}
+
+    asyncio.run(main())
 
 
 @pytest.fixture
@@ -164,14 +213,16 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Semaphore,
 
 
 @pytest.mark.parametrize("backend_uri", ["lite"], indirect=True)
+@pytest.mark.parametrize("form", ["picture", "vector"])
 def test_cancelling_does_not_wait_for_milvus(
-    held: tuple[threading.Semaphore, threading.Event], photos: ImageCollection
+    held: tuple[threading.Semaphore, threading.Event], photos: ImageCollection, form: str
 ) -> None:
     asked, let = held
+    query = picture(1) if form == "picture" else photos.vectors([picture(1)])[0]
     number = len(threading.enumerate())
 
     async def begun(awaited: AsyncImageCollection) -> asyncio.Task[Any]:
-        task = asyncio.create_task(awaited.search(picture(1)))
+        task = asyncio.create_task(awaited.search(query))
         assert await asyncio.to_thread(asked.acquire, timeout=PATIENCE)
         return task
 
