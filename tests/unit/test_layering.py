@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import imgvec
 from imgvec import rows, vectors
 
 PACKAGE = Path(__file__).parents[2] / "imgvec"
@@ -24,6 +25,7 @@ MAY_IMPORT = {
     "cli": {"catalog", "collection", "curation", "database", "dates", "definition", "demo", "deployment", "doctor",
             "encoders", "engines", "errors", "exchange", "faces", "filters", "images", "indexes", "ingest", "options",
             "pruning", "quality", "report", "search", "settings", "sources"},
+    "adapters": {*imgvec.__all__, "settings"},  # leaves: public names alone
     "aio": {"awaiting", "collection", "filters", "gathering", "opening", "options", "search", "sources", "verbs"},
     "awaiting": {"abandoned"},
     "gathering": {"abandoned", "awaiting"},
@@ -105,8 +107,11 @@ FOREIGN = {
     "matplotlib": {"indexes"},
     "milvus_lite": {"milvus"},
     "click": {"cli"},
+    "langchain_core": {"adapters"},
+    "llama_index": {"adapters"},
+    "mcp": {"adapters"},
     "rich": {"cli"},
-    "PIL": {"explanation", "faces", "images", "encoders", "search", "ingest"},
+    "PIL": {"adapters", "explanation", "faces", "images", "encoders", "search", "ingest"},
     "dlib": {"faces"},
     "pi_heif": {"images"},
     "pillow_jxl": {"images"},

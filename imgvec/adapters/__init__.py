@@ -1,0 +1,9 @@
+"""Other programs' interfaces to a collection: thin leaves over the public names, an extra each.
+
+    langchain.py   ImageVectorStore and ImageRetriever (extra `langchain`)
+    llamaindex.py  ImageRetriever (extra `llamaindex`)
+    inline.py      pictures that come within a text
+
+What they are given by others is never guessed at: a query is words, a picture or an id by the method that takes it, and
+no text is opened as a path.
+"""

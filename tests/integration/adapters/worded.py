@@ -1,0 +1,41 @@
+"""An encoder with a text side and no weights: the vector of a text is that of the picture drawn from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imgvec import CallableEncoder
+
+SIDE = 32
+DEFINITION = {
+    "encoder": {"model": "callable:worded"},
+    "fields": {
+        "caption": {"type": "VARCHAR", "max_length": 500, "default": ""},
+        "number": {"type": "INT64", "default": 0},
+    },
+}
+
+
+def drawn(text: str) -> Image.Image:
+    """Eight by eight colours that the text alone decides."""
+    seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(blocks.repeat(SIDE // 8, 0).repeat(SIDE // 8, 1))
+
+
+def colours(pixels: Any) -> Any:
+    grid = pixels.reshape(len(pixels), 8, SIDE // 8, 8, SIDE // 8, 3).mean(axis=(2, 4)).reshape(len(pixels), -1)
+    return grid - 127.5
+
+
+def of_texts(texts: Sequence[str]) -> Any:
+    return colours(np.stack([np.asarray(drawn(text)) for text in texts]))
+
+
+def worded(texts: bool = True) -> CallableEncoder:
+    return CallableEncoder(colours, name="worded", version="1", image_size=SIDE, texts=of_texts if texts else None)
