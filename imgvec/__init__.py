@@ -13,6 +13,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
 
     cli/           the command: one file a command; parses, calls, prints
     adapters/      other programs' interfaces, leaves over the public names: LangChain, LlamaIndex
+    serving/       collections over HTTP: imgvec serve
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
     aio.py         AsyncImageCollection: reads that are awaited;  awaiting.py, abandoned.py  how, and how they end
     collection.py  ImageCollection: rows in, hits out;  searchable.py  the part of it that takes queries

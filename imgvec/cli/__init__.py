@@ -37,6 +37,7 @@ COMMANDS = {
     "pages": "List everything like QUERY page by page, each row once.",
     "recommend": "Find images like some examples and unlike others.",
     "search": "Find the images most similar to QUERY.",
+    "serve": "Serve collections over HTTP.",
 }
 """Command names and their lines in `imgvec --help`; each is an object in the module of the same name."""
 

@@ -14,6 +14,7 @@ from imgvec.filters.tokens import tokens as tokens_of
 from imgvec.meant import suggestion
 
 _CLOSING = {"(": ")", "[": "]"}
+_NEGATIONS = frozenset({"not", "!"})
 
 
 def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solve: Solve, negated: bool = False) -> str:
@@ -62,14 +63,23 @@ def checked(text: str, fields: Fields, *, max_depth: int, compare: Compare, solv
 
 
 def _check_brackets(tokens: list[Token], max_depth: int) -> None:
+    """A parser goes as deep for each of several `not`s in a row as for a bracket."""
     opened: list[Token] = []
+    before: list[int] = []  # each bracket, the negations that it stands under in the bracket around it
+    negations_now = 0
     for token in tokens:
+        if token.kind == "space":
+            continue
         if token.kind == "open":
             opened.append(token)
-            if len(opened) > max_depth:
-                raise FilterError(f"the filter expression is nested too deeply at column {token.column}")
-        elif token.kind == "close" and (not opened or _CLOSING[opened.pop().text] != token.text):
-            raise FilterError(f"{token.text!r} at column {token.column} closes no bracket")
+            before.append(negations_now)
+        negations_now = negations_now + 1 if token.text.lower() in _NEGATIONS else 0
+        if len(opened) + sum(before) + negations_now > max_depth:
+            raise FilterError(f"the filter expression is nested too deeply at column {token.column}")
+        if token.kind == "close":
+            if not opened or _CLOSING[opened.pop().text] != token.text:
+                raise FilterError(f"{token.text!r} at column {token.column} closes no bracket")
+            before.pop()
     if opened:
         raise FilterError(f"{opened[-1].text!r} at column {opened[-1].column} is never closed")
 

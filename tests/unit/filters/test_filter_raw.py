@@ -109,6 +109,8 @@ def test_what_some_backend_cannot_read_is_rewritten(text: str, expression: str) 
         ("width == 1 # note", "unexpected '#' at column 12"),
         ("id == “x”", "unexpected '“' at column 7"),
         ("(" * 64 + "width == 1" + ")" * 64, "nested too deeply at column 64"),
+        ("not " * 64 + "width == 1", "nested too deeply at column 253"),
+        ("(" + "not (" * 32 + "width == 1" + ")" * 33, "nested too deeply at column 157"),
         ('id == "\ud800"', "lone surrogate"),
     ],
 )

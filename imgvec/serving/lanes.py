@@ -1,0 +1,105 @@
+"""Where the work of requests is done: in threads, a lane for each kind, so that no kind waits for another.
+
+What needs the encoder waits for it in one lane, in which queries that wait together share a pass of it
+(`imgvec.encoders.turns`). Stored rows and vectors go by another, and pictures that are opened and fetched by a third.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from imgvec.abandoned import Abandoned
+from imgvec.awaiting import Workers
+from imgvec.serving.problems import Problem, busy
+
+T = TypeVar("T")
+
+
+class Lane:
+    """`at_once` requests are worked on, `queue` more wait, and others are refused at once with 503.
+
+    A request whose client has gone, or that takes longer than `deadline` seconds, is abandoned: its reads of Milvus
+    end. It holds its place until its thread is free, so that what is abandoned does not make room before it ends.
+    """
+
+    def __init__(self, name: str, *, at_once: int, queue: int, deadline: float) -> None:
+        self.name, self._most, self._deadline = name, at_once + queue, deadline
+        self._workers = Workers(at_once)
+        self._lock = threading.Lock()
+        self.taken = 0
+        """Requests that are worked on or wait."""
+
+    async def run(self, request: Request, function: Callable[[], T]) -> T:
+        """What the function gives, or raises; raises `Problem` where there is no room or no time for it."""
+        with self._place() as place:
+            work = asyncio.ensure_future(self._workers.run(place.held(function)))
+            gone = asyncio.ensure_future(_left(request))
+            try:
+                await asyncio.wait({work, gone}, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    return work.result()
+                if gone.done():
+                    raise Problem(499, "client-left", "the client did not wait for the answer")
+                raise Problem(504, "deadline", f"it took longer than {self._deadline:g} s")
+            finally:
+                for task in (work, gone):
+                    task.cancel()
+                await asyncio.gather(work, gone, return_exceptions=True)
+
+    def end(self) -> None:
+        """Abandon what is under way, and wait for the threads."""
+        self._workers.end()
+
+    @contextmanager
+    def _place(self) -> Iterator[_Place]:
+        with self._lock:
+            if self.taken >= self._most:
+                raise busy("queue-full", f"{self.taken:,} requests of this kind are under way: ask again later")
+            self.taken += 1
+        place = _Place(self._give_back)
+        try:
+            yield place
+        finally:
+            place.leave()
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self.taken -= 1
+
+
+class _Place:
+    """Held by a request, and by its thread if one has begun with it: given back once, when both are done."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back, self._lock, self._holders = give_back, threading.Lock(), 1
+
+    def held(self, function: Callable[[], T]) -> Callable[[], T]:
+        def run() -> T:
+            with self._lock:
+                if self._holders == 0:  # it has gone this moment, and its place is somebody else's
+                    raise Abandoned
+                self._holders += 1
+            try:
+                return function()
+            finally:
+                self.leave()
+
+        return run
+
+    def leave(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            last = self._holders == 0
+        if last:
+            self._give_back()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

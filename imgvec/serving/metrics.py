@@ -1,0 +1,56 @@
+"""What Prometheus reads: names begin with `imgvec_`, units are seconds, labels have few values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from imgvec.serving.lanes import Lane
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """Those of one application, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "imgvec_http_requests", "Requests, by route and status.", ["method", "route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "imgvec_http_request_seconds", "From a request's head to the end of its answer.", ["route"],
+            buckets=_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._stages = Histogram(
+            "imgvec_search_stage_seconds", "Of searches, by stage.", ["stage"], buckets=_BUCKETS, registry=registry
+        )
+        self._refused = Counter("imgvec_refused", "Requests without an answer, by why.", ["reason"], registry=registry)
+        self._pictures = Counter(
+            "imgvec_pictures_refused", "Pictures that could not be read, by why.", ["reason"], registry=registry
+        )
+        self._lanes = Gauge(
+            "imgvec_lane_requests", "Requests that are worked on or wait, by lane.", ["lane"], registry=registry
+        )
+
+    def watch(self, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
+            self._lanes.labels(lane.name).set_function(lambda lane=lane: lane.taken)  # type: ignore[misc]  # mypy#12557
+
+    def request(self, method: str, route: str, status: int, seconds: float, reason: str | None) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        if reason is not None:
+            self._refused.labels(reason).inc()
+
+    def searched(self, seconds: Mapping[str, float]) -> None:
+        for stage, each in seconds.items():
+            self._stages.labels(stage).observe(each)
+
+    def refused_picture(self, reason: str) -> None:
+        self._pictures.labels(reason).inc()
+
+    def text(self) -> bytes:
+        """In Prometheus's text format 0.0.4."""
+        return generate_latest(self._registry)

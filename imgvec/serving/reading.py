@@ -1,0 +1,87 @@
+"""Routes that read: which collections there are, how many rows match, how often values occur."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgvec.collection import ImageCollection
+from imgvec.search.facets import MOST_COUNTED, check_facets, of_rows
+from imgvec.serving.problems import Problem
+from imgvec.serving.served import MAY_READ, Json, served_of
+
+router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ])
+
+Where = Annotated[
+    str | None,
+    Query(
+        max_length=20_000,
+        description="Only rows that match this Milvus boolean expression.",
+        examples=['width >= 800 and album == "cats"'],
+    ),
+]
+
+
+@router.get("", summary="Collections")
+async def listed(request: Request) -> Response:
+    """The collections that are served, by the names that requests take."""
+    served = served_of(request)
+
+    def about() -> list[dict[str, Any]]:
+        return [{"name": name, "about": each.definition.about} for name, each in served.collections.items()]
+
+    return Json({"collections": about()})
+
+
+@router.get("/{collection}", summary="Collection")
+async def described(request: Request, collection: str) -> Response:
+    """What a collection is: its rows, fields, vectors, encoders and indexes."""
+    served = served_of(request)
+    photos = served.collection(collection)
+
+    def describe() -> dict[str, Any]:
+        found = photos.handle.reading().describe()
+        return {"served_as": collection, **{name: found[name] for name in found if name != "definition"}}
+
+    return Json(await served.stored.run(request, describe))
+
+
+@router.get("/{collection}/count", summary="Count")
+async def counted(request: Request, collection: str, where: Where = None, pictures: bool = False) -> Response:
+    """The number of rows, or of those that match; with `pictures`, of pictures."""
+    served = served_of(request)
+    photos = served.collection(collection)
+    count = photos.count_pictures if pictures else photos.count
+    return Json({"count": await served.stored.run(request, lambda: count(where))})
+
+
+@router.get("/{collection}/facets", summary="Facets")
+async def facets(
+    request: Request,
+    collection: str,
+    field: Annotated[list[str], Query(min_length=1, max_length=16, description="Repeatable.", examples=["album"])],
+    where: Where = None,
+    most: Annotated[int, Query(ge=1, le=10_000, description="Values of each field, the most frequent first.")] = 100,
+) -> Response:
+    """How often each value of some fields occurs among all rows, or those that match.
+
+    Pictures are counted where rows are their views.
+    """
+    served = served_of(request)
+    photos = served.collection(collection)
+    return Json({"facets": await served.stored.run(request, lambda: _facets(photos, field, where, most))})
+
+
+def _facets(photos: ImageCollection, fields: list[str], where: str | None, most: int) -> dict[str, Any]:
+    target = photos.handle.reading()
+    check_facets(fields, target.store)
+    found = of_rows(fields, target.store, target.rendered(where), pictures=target.store.most_views is not None)
+    if found is None:
+        raise Problem(422, "too-many-rows", f"more than {MOST_COUNTED:,} rows match: narrow them by where")
+    shown = {name: facet.to_dict() for name, facet in found.items()}
+    return {
+        name: {**each, "counts": each["counts"][:most], "values": len(each["counts"])} for name, each in shown.items()
+    }

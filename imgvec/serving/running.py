@@ -1,0 +1,153 @@
+"""The application put together, and the server that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging.config
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from typing_extensions import Unpack
+
+from imgvec import __version__
+from imgvec.collection import ImageCollection
+from imgvec.errors import ImgvecError, UsageError
+from imgvec.options import documented, settled
+from imgvec.serving import asking, bodies, health, logs, pictures, reading
+from imgvec.serving.door import Door
+from imgvec.serving.limits import Limits, Rate, client_of, refused
+from imgvec.serving.options import ServeOptions
+from imgvec.serving.problems import Problem, respond
+from imgvec.serving.served import Served
+from imgvec.serving.tokens import Bearer, Tokens, new_token
+
+__all__ = ["create_app", "new_token", "run"]
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_STOP_SECONDS = 30
+"""How long requests that are under way may take once the server is to stop."""
+
+
+@documented(ServeOptions)
+def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[ServeOptions]) -> FastAPI:
+    """An ASGI application that serves these collections by these names, and closes them when it ends.
+
+    Stored pictures are opened below the collections' own `settings.roots` alone; of one without roots none is. Raises
+    `OptionError`, `SettingsError` for the token file, `UsageError` for a host that is not loopback without tokens.
+    """
+    asked = settled(ServeOptions, options)
+    tokens = None if asked["token_file"] is None else Tokens(asked["token_file"])
+    if tokens is None and not is_loopback(asked["host"]):
+        raise UsageError(
+            f"{asked['host']} can be reached from other machines: that takes tokens; make one by --new-token NAME "
+            "--token-file FILE"
+        )
+    for name, collection in collections.items():
+        if collection.settings.roots is None:
+            raise UsageError(f"{name!r} was opened without roots: open it with Settings(roots=()) to show no pictures")
+    served, rate = Served(collections, asked), Rate(asked["rate"])
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(asyncio.to_thread(served.warm))
+        try:
+            yield
+        finally:
+            await asyncio.gather(warming, return_exceptions=True)
+            await asyncio.to_thread(served.close)
+
+    app = FastAPI(
+        title="imgvec", version=__version__, summary="Image search on Milvus.", lifespan=lifespan,
+        docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.served = served
+    for router in (asking.router, pictures.router, reading.router, health.router):
+        app.include_router(router)
+    for kind in (Problem, ImgvecError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, respond)
+
+    def refuse(conn: HTTPConnection, exc: Exception) -> Response:
+        problem = rate.refusal(client_of(conn)) or Problem(
+            401, "token", str(exc), headers={"WWW-Authenticate": 'Bearer realm="imgvec"'}
+        )
+        return refused(conn.scope, problem)
+
+    # from the innermost to the outermost; FastAPI's own limit of bodies would stand outside the door
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=asked["max_body"])
+    most = 2 * len(served.lanes) * (asked["at_once"] + asked["queue"])
+    app.add_middleware(Limits, rate=rate, most=most, deadline=asked["deadline"])
+    app.add_middleware(AuthenticationMiddleware, backend=Bearer(tokens), on_error=refuse)
+    origins = list(asked["allow_origin"] or ())
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )  # fmt: skip
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(asked, tokens), www_redirect=False)
+    app.add_middleware(Door, metrics=served.metrics, origins=origins)
+    _describe(app)
+    return app
+
+
+def run(collections: Mapping[str, ImageCollection], **options: Unpack[ServeOptions]) -> None:
+    """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
+
+    Raises as `create_app`.
+    """
+    asked = settled(ServeOptions, options)
+    logging.config.dictConfig(logs.config())
+    uvicorn.Server(configured(create_app(collections, **asked), asked)).run()
+
+
+def configured(app: FastAPI, asked: ServeOptions) -> uvicorn.Config:
+    """What uvicorn is told: logs are this package's own, and nothing is believed of a proxy."""
+    return uvicorn.Config(
+        app, host=asked["host"], port=asked["port"], lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, ws="none", timeout_graceful_shutdown=_STOP_SECONDS,
+    )  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _hosts(asked: ServeOptions, tokens: Tokens | None) -> list[str]:
+    """What `Host` may say. A page whose name was made to lead here (DNS rebinding) says its own, and has no token."""
+    allowed = list(asked["allow_host"] or ())
+    if tokens is not None and not allowed:
+        return ["*"]
+    address = asked["host"]
+    return [*LOOPBACK, f"[{address}]" if ":" in address else address, *allowed]
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the bodies, which are read by hand so that pictures can be uploaded too, into what OpenAPI says."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(bodies.schemas())
+        found: dict[str, Any] = app.openapi_schema or {}
+        return found
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation says

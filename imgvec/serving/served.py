@@ -1,0 +1,136 @@
+"""What is served: the collections, the lanes that their requests take, and whether all of it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from imgvec.collection import ImageCollection
+from imgvec.errors import EncoderError, ImgvecError
+from imgvec.exchange.unbound import MODEL as NO_MODEL
+from imgvec.search.forms import Pixels
+from imgvec.serving.lanes import Lane
+from imgvec.serving.logs import log
+from imgvec.serving.metrics import Metrics
+from imgvec.serving.options import ServeOptions
+from imgvec.serving.problems import Problem
+
+_LOOK_SECONDS = 1.0
+"""How old an answer to whether all is ready may be: anybody may ask for it."""
+
+
+class Served:
+    """The state of one application, which has the collections to itself; `close` ends what is under way."""
+
+    def __init__(self, collections: Mapping[str, ImageCollection], options: ServeOptions) -> None:
+        self.collections, self.metrics = dict(collections), Metrics()
+        lane = partial(Lane, at_once=options["at_once"], queue=options["queue"], deadline=options["deadline"])
+        self.stored = lane("stored")
+        """What Milvus answers alone."""
+        self.encoding = lane("encoding")
+        """What needs the encoder."""
+        self.opening = lane("opening")
+        """Pictures that are opened again, or fetched."""
+        self.lanes = (self.stored, self.encoding, self.opening)
+        self.metrics.watch(self.lanes)
+        self._warm: set[str] = set()
+        self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
+        self._looking = asyncio.Lock()
+
+    def collection(self, name: str) -> ImageCollection:
+        """Raises `Problem` for one that is not served, whether it exists or not."""
+        found = self.collections.get(name)
+        if found is None:
+            raise Problem(404, "collection-not-found", "no collection of this name is served")
+        return found
+
+    def warm(self) -> None:
+        """Load every encoder and let it make a vector, so that no query waits for that."""
+        for name, collection in self.collections.items():
+            try:
+                if has_encoder(collection):
+                    collection.vectors([Pixels(np.zeros((64, 64, 3), np.uint8))])
+                self._warm.add(name)
+            except EncoderError:
+                log.exception("an encoder cannot be loaded")
+            except ImgvecError:  # one of faces finds none
+                self._warm.add(name)
+
+    async def ready(self) -> dict[str, bool]:
+        """Whether Milvus answers for every collection, and whether every encoder is warm."""
+        async with self._looking:
+            at, found = self._ready
+            if time.monotonic() - at > _LOOK_SECONDS:
+                answers = await asyncio.gather(
+                    *(asyncio.to_thread(_answers, each) for each in self.collections.values())
+                )
+                found = {"milvus": all(answers), "encoders": self._warm == self.collections.keys()}
+                self._ready = (time.monotonic(), found)
+        return found
+
+    def close(self) -> None:
+        for lane in self.lanes:
+            lane.end()
+        for collection in self.collections.values():
+            collection.close()
+
+
+def has_encoder(collection: ImageCollection) -> bool:
+    """Whether queries can be encoded: vectors that came from elsewhere have none."""
+    return collection.binding.model != NO_MODEL
+
+
+def _answers(collection: ImageCollection) -> bool:
+    try:
+        collection.count()
+    except ImgvecError:
+        return False
+    return True
+
+
+def served_of(request: Request) -> Served:
+    found: Served = request.app.state.served
+    return found
+
+
+def allowed(
+    request: Request,
+    scopes: SecurityScopes,
+    _: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+) -> None:
+    """Raises `Problem` where the token lacks the scope; whose token it is was found out before the body was read."""
+    if not set(scopes.scopes) <= set(request.auth.scopes):
+        raise Problem(403, "scope", f"this takes a token with the scope {scopes.scope_str}")
+
+
+MAY_READ = Security(allowed, scopes=["read"])
+
+
+class Json(JSONResponse):
+    """JSON, with null for numbers that are none: a field may hold what somebody else wrote."""
+
+    def render(self, content: Any) -> bytes:
+        try:
+            return super().render(content)
+        except ValueError:
+            return super().render(_finite(content))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

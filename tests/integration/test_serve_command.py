@@ -1,0 +1,112 @@
+"""The command `imgvec serve`, as it is started and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from served import PATIENCE, Client
+
+import imgvec
+from imgvec.cli import main
+
+
+@pytest.fixture
+def uri(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Vectors that came from elsewhere, which no encoder is loaded for."""
+    monkeypatch.setenv("IMGVEC_URI", lite_uri)
+    np.save(tmp_path / "vectors.npy", np.eye(8, dtype=np.float32))
+    settings = imgvec.Settings(uri=lite_uri)
+    with imgvec.create_for_vectors("eight", tmp_path / "vectors.npy", settings=settings) as collection:
+        imgvec.import_vectors(collection, tmp_path / "vectors.npy")
+    return lite_uri
+
+
+@contextmanager
+def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "imgvec", "serve", "--port", str(port), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
+        try:
+            client, until = Client(port), time.monotonic() + PATIENCE
+            while True:
+                try:
+                    if client.get("/readyz").status == 200:
+                        break
+                except OSError:
+                    time.sleep(0.05)
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                assert time.monotonic() < until
+            yield process, client
+        finally:
+            process.kill()
+
+
+def invoked(*words: str) -> Result:
+    return CliRunner().invoke(main, ["serve", *words])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_it_serves_until_it_is_told_to_stop(uri: str, number: int, status: int) -> None:
+    with started("-c", "eight") as (process, client):
+        got = client.post("/v1/collections/eight/search", {"query": {"vector": [1.0, *[0.0] * 7]}, "limit": 1})
+        assert got.json["hits"][0]["score"] == pytest.approx(1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == status
+    assert "Traceback" not in said
+    with imgvec.ImageCollection.open("eight", uri=uri) as collection:  # the file is free again
+        assert collection.count() == 8
+
+
+def test_tokens_are_shown_once(uri: str, tmp_path: Path) -> None:
+    file = str(tmp_path / "tokens")
+    made = invoked("--new-token", "page", "--scope", "read", "--token-file", file)
+    assert made.exit_code == 0
+    token = made.stdout.strip()
+    assert token not in Path(file).read_text()
+    with started("--token-file", file, "--host", "0.0.0.0") as (_, client):
+        assert client.get("/v1/collections").kind == "token"
+        assert client.get("/v1/collections", Authorization=f"Bearer {token}").json["collections"][0]["name"] == "eight"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--host", "0.0.0.0"), 1, "takes tokens"),
+        (("-c", "nothing"), 1, "nothing"),
+        (("--root", "/no/such/folder"), 2, "is not a folder"),
+        (("--new-token", "page"), 2, "--token-file"),
+        (("--scope", "read"), 2, "--new-token"),
+        (("--token-file", "/no/such/file"), 1, "cannot be read"),
+        (("--rate", "-1"), 2, "--rate"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_line(uri: str, words: tuple[str, ...], status: int, said: str) -> None:
+    done = invoked(*words)
+    assert (done.exit_code, said in done.output) == (status, True), done.output
+    assert len(done.output.splitlines()) == 1 or status == 2
+
+
+def test_without_a_collection_there_is_nothing_to_serve(lite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGVEC_URI", lite_uri)
+    assert invoked().exit_code == 1
+
+
+def test_without_the_extra() -> None:
+    code = "import sys; sys.modules['fastapi'] = None; from imgvec.cli import main; main(['serve'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "pip install 'imgvec[serve]'" in done.stderr
