@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from fakes import FakeEncoder
 from pictures import picture
 from PIL import Image
-from served import Client, serving
+from served import PATIENCE, Client, serving
 
 import imgvec
 from imgvec import Crop, Hybrid, ImageBytes, ImageCollection, Like, Part, Settings, StoredId, Text, VectorQuery
@@ -173,10 +174,10 @@ def test_what_there_is(client: Client, trip: ImageCollection) -> None:
 
 def test_health_and_metrics(client: Client) -> None:
     assert client.get("/livez").json == {"alive": True}
-    for _ in range(200):
-        ready = client.get("/readyz")
-        if ready.status == 200:
-            break
+    until = time.monotonic() + PATIENCE
+    while (ready := client.get("/readyz")).status != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)
     assert ready.json == {"ready": True, "checks": {"milvus": True, "encoders": True}}
     client.get(f"{V1}/images/nobody")
     client.get("/no/such/route")

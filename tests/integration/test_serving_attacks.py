@@ -82,7 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         made.store.upsert(rows, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     settings = Settings(uri=uri, roots=(root,), fetch_timeout=2)
     photos = ImageCollection.open("trip", settings=settings, encoder=encoder)
-    with serving({"trip": photos}, max_body=BODY, deadline=20.0) as client:
+    with serving({"trip": photos}, max_body=BODY) as client:
         yield client, {name: f"row-{name}" for name in uris}
 
 
@@ -370,7 +370,6 @@ def png(width: int, height: int) -> bytes:
     ids=["empty", "zeros", "html", "svg", "postscript", "pdf", "bomb", "bigger-bomb", "gif", "cut"],
 )
 def test_pictures_that_are_none(client: Client, data: bytes, status: int | None, reason: str | None) -> None:
-    began = time.monotonic()
     for got in (
         client.post(f"{V1}/search", search(image(data)), Content_Type="application/json"),
         client.upload(f"{V1}/search", [("image", "a.jpg", data)]),
@@ -378,7 +377,6 @@ def test_pictures_that_are_none(client: Client, data: bytes, status: int | None,
         assert got.kind == "unreadable-image"
         assert got.status in ((413, 415, 422) if status is None else (status,))
         assert reason is None or got.json["reason"] == reason
-    assert time.monotonic() - began < 20  # of gigapixels none was decoded
 
 
 # Where it leads
@@ -603,21 +601,18 @@ def test_names_of_tokens(tmp_path: Path) -> None:
 
 
 def test_one_client_does_not_get_everything(photos: ImageCollection) -> None:
-    with serving({"trip": photos}, rate=1.0) as client:
-        got = [client.get(f"{V1}/count") for _ in range(12)]
-        refused = [each for each in got if each.status == 429]
-        assert [each.status for each in got[:2]] == [200, 200]
-        assert len(refused) >= 6
-        assert all(each.kind == "rate" and int(each.headers["retry-after"]) >= 1 for each in refused)
+    with serving({"trip": photos}, rate=1e-4) as client:
+        got = [client.get(f"{V1}/count") for _ in range(5)]
+        assert [each.status for each in got] == [200, 429, 429, 429, 429]
+        assert all(each.kind == "rate" and int(each.headers["retry-after"]) > 1000 for each in got[1:])
         assert client.get("/livez").status == 200
 
 
 def test_guessing_tokens_is_as_slow_as_asking(photos: ImageCollection, tmp_path: Path) -> None:
     new_token(tmp_path / "tokens", "page")
-    with serving({"trip": photos}, rate=1.0, token_file=str(tmp_path / "tokens")) as client:
-        got = [client.get("/v1/collections", Authorization=f"Bearer imgvec_{number}").status for number in range(12)]
-        assert got[:2] == [401, 401]
-        assert got.count(429) >= 6
+    with serving({"trip": photos}, rate=1e-4, token_file=str(tmp_path / "tokens")) as client:
+        got = [client.get("/v1/collections", Authorization=f"Bearer imgvec_{number}").status for number in range(4)]
+        assert got == [401, 429, 429, 429]
 
 
 class Slow(FakeEncoder):
