@@ -50,6 +50,11 @@ def settle(store: Store) -> None:
         store.link.observer.settle()
 
 
+def probes_of(store: Store, vector: str, epoch: str) -> Probes | None:
+    """The probes of an epoch, where whatever writes to this store has read them; asks nothing."""
+    return store.link.observer.known(vector, epoch) if isinstance(store.link.observer, Noting) else None
+
+
 class Noting(Observer):
     """Notes what one store writes, for each of its vectors that is watched. Any number of threads may write."""
 
@@ -81,6 +86,12 @@ class Noting(Observer):
         for _, epoch in list(self._of.values()):
             if epoch is not None:
                 epoch.settle()
+
+    def known(self, vector: str, epoch: str) -> Probes | None:
+        """The probes of an epoch that was written by; None of another."""
+        with self._lock:
+            name, found = self._of.get(vector, ("", None))
+        return found.probes if found is not None and name == epoch else None
 
     def _epochs(self, watched: Mapping[str, str], names: Mapping[str, object]) -> list[tuple[str, _Epoch]]:
         found = ((name, self._epoch(name, watched[name])) for name in watched if name in names)
@@ -122,7 +133,7 @@ class _Epoch:
     """One writer's notes of one epoch. What changes is changed under the lock, and no call to Milvus is made there."""
 
     def __init__(self, store: Store, probes: Probes) -> None:
-        self._probes, self._notes = probes, Notes(store, probes.epoch)
+        self.probes, self._notes = probes, Notes(store, probes.epoch)
         self._metric = store.vectors[probes.vector].metric_type
         self._writer, self._number = token_hex(8), 0
         self._lock = threading.Lock()
@@ -147,9 +158,9 @@ class _Epoch:
 
     def begin(self, ids: Sequence[str], vectors: Vectors) -> _Batch:
         """Note the rows of a batch that are near, before it is written."""
-        scores = scored(self._metric, self._probes.vectors, vectors)
-        fresh = [place for place, id_ in enumerate(ids) if id_ not in self._probes.sources]
-        counts = binned(scores[:, fresh], self._probes.edges)
+        scores = scored(self._metric, self.probes.vectors, vectors)
+        fresh = [place for place, id_ in enumerate(ids) if id_ not in self.probes.sources]
+        counts = binned(scores[:, fresh], self.probes.edges)
         with self._lock:
             note, number = entries(ids, scores, self._floors, KEPT), 0
             if len(note.rows):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,12 @@ SHARE = 0.01
 LIMIT = 10
 _FIRST, _MOST = 8, 64
 """Probes in a turn: the first, and at most."""
-_GUESSED = 0.5
-"""Seconds that the first turn is taken to last: with the reads that it begins with it took 0.45 on a busy machine."""
+_GUESSED = 0.25
+"""Seconds that reading the probes is taken to last, and then the first turn: on a busy machine they did together."""
+_LONGEST = 1.0
+"""Seconds for which a turn is meant to last at most; the machine may have other work by the next one."""
+_MARGIN = 2
+"""A step may last so many times as long as the one before, and the share is still kept."""
 _LOOK = 0.25
 _PATIENCE = 5.0
 """Seconds that an ingest waits for the last turn, which a Milvus that is gone may hold up."""
@@ -47,25 +50,61 @@ def rotating(target: Target) -> Iterator[Rotation | None]:
         noting.settle(target.store)
 
 
-@dataclass
-class _Spent:
-    seconds: float = 0.0
-    turns: int = 0
-    a_probe: float = 0.0
-    """Seconds that the last turn took for a probe."""
-    last: float = _GUESSED
-    """And in all."""
+class Allowance:
+    """A share of the time since it was made, for steps of which each is taken to last as long as the last one."""
+
+    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._share, self._clock, self._began = share, clock, clock()
+        self.spent = 0.0
+        """Seconds, by the clock, whatever else the machine did in them."""
+        self._number, self._last = _FIRST, _GUESSED
+
+    def covers(self, seconds: float) -> bool:
+        """Whether a step may be begun that is taken to last so long."""
+        return self._left >= _MARGIN * seconds
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """A step, as long as the block."""
+        begun = self._clock()
+        try:
+            yield
+        finally:
+            self.spent += self._clock() - begun
+
+    def number(self) -> int:
+        """How many probes the next turn may have; 0 where it is not time for one.
+
+        A turn of more is taken to last longer in proportion, one of fewer no less long.
+        """
+        number = int(self._number * self._left / (_MARGIN * self._last))
+        if number < self._number:
+            return 0
+        return min(number, _MOST, max(_FIRST, int(self._number * _LONGEST / self._last)))
+
+    @contextmanager
+    def turn(self, number: int) -> Iterator[None]:
+        """A turn of so many probes, as long as the block."""
+        before = self.spent
+        try:
+            with self.spending():
+                yield
+        finally:
+            self._number, self._last = max(_FIRST, number), max(self.spent - before, 1e-6)
+
+    @property
+    def _left(self) -> float:
+        return self._share * (self._clock() - self._began) - self.spent
 
 
 class Rotation:
     """Searches for a few probes at a time, in a thread of its own, as long as the block."""
 
     def __init__(self, target: Target) -> None:
-        self._target, self._spent = target, _Spent()
+        self._target, self._allowance = target, Allowance(SHARE)
         self._shares: dict[int, float] = {}
         self._fell: Any = None
         self._over = threading.Event()
-        self._started = time.perf_counter()
         self._thread = threading.Thread(target=self._run, name="imgvec-probes", daemon=True)
 
     def __enter__(self) -> Rotation:
@@ -81,7 +120,7 @@ class Rotation:
         from imgvec.indexes.recall import estimate
 
         shares = list(self._shares.values())
-        found: dict[str, Any] = {"limit": LIMIT, "probes": len(shares), "seconds": round(self._spent.seconds, 3)}
+        found: dict[str, Any] = {"limit": LIMIT, "probes": len(shares), "seconds": round(self._allowance.spent, 3)}
         if shares:
             known = estimate(shares)
             found |= {"mean": known.mean, "low": known.low, "high": known.high}
@@ -106,29 +145,22 @@ class Rotation:
         over = False
         while not over:
             over = self._over.wait(_LOOK)  # and once more at the end, where time is left
-            allowed = SHARE * (time.perf_counter() - self._started) - self._spent.seconds
-            if allowed < self._spent.last:
-                continue
-            begun = time.perf_counter()
             now = noted.epoch_of(store, VECTOR)
-            if now != epoch or began is None:
-                epoch = now or ""
-                probes = noted.kept(learned, epoch) if epoch else None
-                began = None if probes is None else noted.kept_beginning(learned, epoch)
-                notes = noted.Notes(store, epoch)
-            if probes is not None and began is not None and notes is not None:
-                number = len(probes.vectors)
-                most = _FIRST
-                if self._spent.a_probe:
-                    most = max(1, min(_MOST, number, int(allowed / self._spent.a_probe)))
-                numbers = [(at + step) % number for step in range(min(most, number))]
-                at = (at + len(numbers)) % number
+            if now is not None and (now != epoch or began is None) and self._allowance.covers(_GUESSED):
+                with self._allowance.spending():
+                    probes = noting.probes_of(store, VECTOR, now) or noted.kept(learned, now)
+                    began = noted.kept_beginning(learned, now)
+                    epoch, notes = now, noted.Notes(store, now)
+            if now != epoch or probes is None or began is None or notes is None:
+                continue
+            every = len(probes.vectors)
+            if not (number := min(every, self._allowance.number())):
+                continue
+            with self._allowance.turn(number):
+                numbers = [(at + step) % every for step in range(number)]
+                at = (at + number) % every
                 read = partial(notes.merged, probes.floors)
                 params = self._target.search_defaults().params
                 found = checked(searches_by(store, VECTOR), probes.vectors, read, numbers, LIMIT, params)
                 self._shares |= found.shares
                 self._fell = fall(LIMIT, began.shares[LIMIT], self._shares) if LIMIT in began.shares else None
-                self._spent.a_probe = (time.perf_counter() - begun) / len(numbers)
-            self._spent.last = time.perf_counter() - begun
-            self._spent.seconds += self._spent.last
-            self._spent.turns += 1

@@ -17,7 +17,7 @@ from imgvec.search.request import MOST_KEPT
 if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
     from imgvec.filters import FieldType
-    from imgvec.search.answer import Answer, Hit
+    from imgvec.search.answer import Answer, Hit, Verdict
     from imgvec.search.pages import Pages
 
     Kinds = Mapping[str, FieldType]
@@ -41,7 +41,7 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
     for name in dict.fromkeys([*(answer.request.options["group_by"] or ()), *answer.facets]):
         tell_meant(name, kinds)
     _tell_incomplete(answer.complete)
-    _tell_verdict(answer, output)
+    _tell_verdict(answer.verdict, output, f", {counted(len(answer.matches), 'hit')} of {len(answer):,}")
     if short is None:
         return
     if short.reason in ("index", "candidates", "collapse"):
@@ -87,7 +87,9 @@ def print_answers(collection: ImageCollection, answers: Iterable[Answer], output
         notice(f"{failed:,} of {counted(asked, 'query', 'queries')} could not be asked")
 
 
-def print_pages(collection: ImageCollection, pages: Pages, number: int | None, output: str) -> None:
+def print_pages(
+    collection: ImageCollection, pages: Pages, number: int | None, output: str, *, only_matches: bool = False
+) -> None:
     """The first `number` pages, or all, each as it is read: as `table`, `jsonl` (a line a hit) or `paths`."""
     kinds = collection.store.fields
     for page in islice(pages, number):
@@ -99,8 +101,9 @@ def print_pages(collection: ImageCollection, pages: Pages, number: int | None, o
         else:
             _print_table(page, kinds)
     _tell_incomplete(pages.complete)
+    _tell_verdict(pages.verdict, output)
     if not pages.kept:
-        notice("no rows match")
+        notice("no hit is a match" if only_matches else "no rows match")
     elif number is None and pages.truncated:
         notice(f"the pages end after the best {counted(pages.kept, 'hit')}: --most keeps more, up to {MOST_KEPT:,}")
 
@@ -135,13 +138,12 @@ def _print_table(answer: Sequence[Hit], kinds: Kinds, group_by: Sequence[str] = 
     print_table(["score", *named, "uri", *box, "id"], shorter)
 
 
-def _tell_verdict(answer: Answer, output: str) -> None:
+def _tell_verdict(verdict: Verdict | None, output: str, many: str = "") -> None:
     """In a table's place alone: JSON has it with each hit, and who pipes paths wants paths."""
-    verdict = answer.verdict
     if verdict is None:
         return
     if output == "table":
-        many = f", {counted(len(answer.matches), 'hit')} of {len(answer):,}" if verdict.match else ""
+        many = many if verdict.match else ""
         click.echo(f"{verdict} at a false-match rate of {verdict.false_match_rate:.3g}{many}", err=True)
     if verdict.note:
         notice(verdict.note)

@@ -39,4 +39,5 @@ def pages(
     form = asked.form()
     with opened(ctx, name) as collection:
         options["where"] = combined(collection, options["where"], chosen)
-        print_pages(collection, collection.pages(form, **options), number, output)
+        only = options["only_matches"]
+        print_pages(collection, collection.pages(form, **options), number, output, only_matches=only)

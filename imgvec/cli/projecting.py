@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from typing_extensions import Unpack
 
-from imgvec.cli.options import opened
+from imgvec.cli.options import notice, opened
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
 from imgvec.encoders.options import FitOptions
@@ -37,7 +37,9 @@ def fit_projection(
         raise click.UsageError("--projection cannot be combined with the options of a fit.")
     with opened(ctx, name) as collection, bar() as on_progress:
         fit = FitOptions() if projection is not None else options
-        made = imgvec.projected_copy(collection, new, projection, vector=vector, on_progress=on_progress, **fit)
+        made = imgvec.projected_copy(
+            collection, new, projection, vector=vector, on_progress=on_progress, on_notice=notice, **fit
+        )
     with made:
         dims = f"{collection.bindings[vector].dim} to {made.bindings[vector].dim} dimensions"
         click.echo(f"{new}: {counted(made.count(), 'row')} of {name}, projected from {dims}")

@@ -54,6 +54,8 @@ def _option(one: Stated) -> Callable[[F], F]:
             attributes["show_default"] = True
     if isinstance(default, str) and default:
         attributes["show_default"] = True
+    if one.option.alone is not None:
+        attributes |= {"is_flag": False, "flag_value": one.option.alone, "type": _OrAlone(found, one.option.alone)}
     if is_mapping(kind):
         attributes |= {"multiple": True, "callback": _pairs(one)}
     elif is_repeated(kind):
@@ -79,6 +81,17 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the new
             return self._stated.checked(found)
         except ValueError:  # a part that is not a number, or an `OptionError`
             self.fail(f"{value!r} is not {self._stated.wanted}, like 1,5,10", param, ctx)
+
+
+class _OrAlone(click.ParamType):  # type: ignore[type-arg]  # generic in the newest Click alone
+    """A value of another type, or the word that stands for none."""
+
+    def __init__(self, other: Any, alone: str) -> None:
+        self._other, self._alone = click.types.convert_type(other), alone
+        self.name = self._other.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == self._alone else self._other.convert(value, param, ctx)
 
 
 def _form(one: Stated) -> tuple[Any, Any]:

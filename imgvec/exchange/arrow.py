@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgvec.errors import MissingExtra
-from imgvec.exchange.parquet import DESCRIPTION, DYNAMIC, PROJECTION
+from imgvec.exchange.parquet import CALIBRATION, DESCRIPTION, DYNAMIC, PROJECTION
 from imgvec.store import Reads
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def schema(store: Reads, projections: Mapping[str, bytes]) -> pa.Schema:
-    """The columns of an export, and in its metadata what the collection remembers of itself, and its projections."""
+def schema(store: Reads, projections: Mapping[str, bytes], calibrations: Mapping[str, bytes]) -> pa.Schema:
+    """The columns of an export, and in its metadata what the collection remembers of itself and has learned."""
     try:
         import pyarrow as pa
     except ImportError as exc:
@@ -47,6 +47,7 @@ def schema(store: Reads, projections: Mapping[str, bytes]) -> pa.Schema:
         columns.append(pa.field(DYNAMIC, pa.string(), False))
     columns += [pa.field(name, pa.list_(pa.float32(), each.dim), False) for name, each in store.vectors.items()]
     kept = {PROJECTION + name.encode(): base64.b64encode(data) for name, data in projections.items()}
+    kept |= {CALIBRATION + name.encode(): base64.b64encode(data) for name, data in calibrations.items()}
     return pa.schema(columns, {DESCRIPTION: store.description, **kept})
 
 

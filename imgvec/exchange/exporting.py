@@ -76,16 +76,17 @@ def export_vectors(
     retry_seconds: float = 60.0,
     part_bytes: int = PART_BYTES,
     projections: Mapping[str, bytes] = _NONE,
+    calibrations: Mapping[str, bytes] = _NONE,
     **options: Unpack[ExportOptions],
 ) -> ExportReport:
     """Export all rows, or those that match, to `FILE.parquet`, `FILE.npy` (with `FILE.ids.csv`), or a folder of
     Parquet.
 
-    Repeat the call to resume an interrupted export. Parquet keeps every field, the encoder, the definition, and the
-    `projections` that the collection keeps (.safetensors, by the names that its bindings call them);
-    `.ids.csv` does not distinguish an empty text from a missing one. Rows written or deleted during the export may or
-    may not be included. Raises `TargetError` if the target already exists, contains other files, or was started with a
-    different filter or collection.
+    Repeat the call to resume an interrupted export. Parquet keeps every field, the encoder, the definition, the
+    `projections` that the collection keeps (.safetensors, by the names that its bindings call them), and, of all rows,
+    its `calibrations` (.npz, by the names of their vectors); `.ids.csv` does not distinguish an empty text from a
+    missing one. Rows written or deleted during the export may or may not be included. Raises `TargetError` if the
+    target already exists, contains other files, or was started with a different filter or collection.
     """
     asked = settled(ExportOptions, options)
     target = Path(os.path.abspath(at_home(target)))  # noqa: PTH100  resolve() would follow links
@@ -105,7 +106,7 @@ def export_vectors(
             "export to Parquet"
         )
     expression = store.rendered(asked["where"])
-    columns = arrow.schema(store, projections)
+    columns = arrow.schema(store, projections, _NONE if expression else calibrations)
     about = {"imgvec": 1, "uri": _address(collection.uri), "collection": collection.name, "filter": expression,
              "description": store.description}  # fmt: skip
     with _claimed(folder, about):

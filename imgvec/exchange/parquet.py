@@ -25,6 +25,8 @@ DESCRIPTION = b"imgvec"
 """The key, in a schema's metadata, of the description of the collection that an export came from."""
 PROJECTION = b"imgvec.projection "
 """What the key begins with, before its name, of a projection that this collection keeps: .safetensors in base64."""
+CALIBRATION = b"imgvec.calibration "
+"""Likewise, before the name of a vector, of the calibration that this collection keeps: .npz in base64."""
 STATE = "export.json"
 """In a folder that imgvec exports to: whose rows these are, and whether all are there."""
 DYNAMIC = "$meta"
@@ -40,6 +42,7 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
     files = _files(path)
     rows, schema, said = 0, None, None
     projections: dict[str, bytes] = {}
+    calibrations: dict[str, bytes] = {}
     for file in files:
         with opened(file) as parquet:
             if schema is not None and set(parquet.schema_arrow.names) != set(schema.names):
@@ -48,7 +51,8 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
             if schema is not None and described != said:
                 raise SourceError(f"{file} and {files[0]} come from different collections: import them one by one")
             schema, said = schema or parquet.schema_arrow, described
-            projections |= _projections(file, parquet.schema_arrow)
+            projections |= _kept(file, parquet.schema_arrow, PROJECTION)
+            calibrations |= _kept(file, parquet.schema_arrow, CALIBRATION)
             rows += parquet.metadata.num_rows
     assert schema is not None
     name = _vector_column(path, schema, vector_column)
@@ -77,19 +81,21 @@ def open_parquet(path: Path, vector_column: str = "vector") -> VectorSource:
         description=text or None,
         further=further,
         projections=projections,
+        calibrations=calibrations,
         copied=bool(text),
     )
 
 
-def _projections(file: Path, schema: pa.Schema) -> dict[str, bytes]:
+def _kept(file: Path, schema: pa.Schema, before: bytes) -> dict[str, bytes]:
     try:
         return {
-            key.removeprefix(PROJECTION).decode(): base64.b64decode(value, validate=True)
+            key.removeprefix(before).decode(): base64.b64decode(value, validate=True)
             for key, value in (schema.metadata or {}).items()
-            if key.startswith(PROJECTION)
+            if key.startswith(before)
         }
     except ValueError as exc:
-        raise SourceError(f"{file}: a projection in its metadata is damaged: {exc}") from exc
+        what = before.decode().strip().removeprefix("imgvec.")
+        raise SourceError(f"{file}: a {what} in its metadata is damaged: {exc}") from exc
 
 
 @contextmanager

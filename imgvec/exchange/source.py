@@ -48,6 +48,8 @@ class VectorSource:
     """Of an export of imgvec's own: what the collection remembered of itself."""
     projections: Mapping[str, bytes] = field(default_factory=dict)
     """Those that the collection of such an export kept, as .safetensors, by the names that bindings call them."""
+    calibrations: Mapping[str, bytes] = field(default_factory=dict)
+    """Those of that collection, where all of its rows were exported, as .npz, by the names of their vectors."""
     further: Mapping[str, int] = field(default_factory=dict)
     """The dims of the vectors beside the one, by name: an export of imgvec's own has them."""
     copied: bool = False

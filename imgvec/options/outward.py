@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
+from imgvec.options.annotations import union_of
 from imgvec.options.statement import stated
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def json_model(kind: type[Any]) -> type[BaseModel]:
             if one.numbers is not None and not option.json_type:
                 form = Sequence[Annotated[one.numbers, Field(**bounds)]]  # type: ignore[name-defined]
                 form, bounds = form if option.default is not None or one.required else form | None, {}
+            elif bounds and option.json_type is None:  # of the numbers of a union, not of its texts
+                each = (Annotated[part, Field(**bounds)] if part in (int, float) else part for part in union_of(form))
+                form, bounds = Union[tuple(each)], {}  # noqa: UP007  made of a tuple
             default = ... if one.required else option.default
             fields[name] = (form, Field(default, description=option.help or None, **bounds))
     return create_model(kind.__name__, __config__=ConfigDict(extra="forbid", frozen=True), **fields)

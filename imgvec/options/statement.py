@@ -31,6 +31,9 @@ class Option:
     below: float | None = None
     flags: tuple[str, ...] = ()
     """On the command line; if empty, the name itself, such as `--min-score`."""
+    alone: str | None = None
+    """The value that the option has on the command line where none follows it, such as `calibrated`. Click then takes
+    what begins with - for the next option, so a negative number is written with a space before it, in quotes."""
     metavar: str | None = None
     """Placeholder for the value in the command's help."""
     shell: bool = True

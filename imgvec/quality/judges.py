@@ -60,6 +60,9 @@ class Judged:
         weights = self.calibration.weights
         return (self.calibration.threshold(rate / self.growth) + weights[1] * background) / sum(weights)
 
+    def least_likeness(self, rate: float) -> float:
+        return self.calibration.least_score(min(1.0, max(rate / self.growth, self.calibration.least_rate)))
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:

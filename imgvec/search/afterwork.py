@@ -135,8 +135,9 @@ class AfterWork:
         likeness = None
         if self.compares and hits:
             likeness = Likeness(self.metric_type, np.stack([hit.fields[self.options["vector"]] for hit in hits]))
-            if self.options["collapse"] is not None:
-                places = distinct(likeness, self.options["collapse"])
+            if (threshold := self.options["collapse"]) is not None:
+                assert not isinstance(threshold, str), "the searcher asks the calibration before"
+                places = distinct(likeness, threshold)
                 if len(places) < len(hits):
                     ended = ended or "collapse"
         units: list[tuple[Any, list[Found]]]

@@ -156,8 +156,7 @@ class Asked:
 class Answer(Sequence[Hit]):
     """The hits of one query, best first, with the request and how much to trust the hits.
 
-    A sequence: `len(answer)`, `answer[0]`, `for hit in answer`; a slice is a tuple of hits. A notebook shows the
-    pictures.
+    A sequence: `len(answer)`, `answer[0]`, `for hit in answer`; a slice is a tuple of hits. Notebooks show pictures.
     """
 
     request: Request
@@ -187,6 +186,7 @@ class Answer(Sequence[Hit]):
     """How many hits or groups there were, including those before `offset`."""
     ended: Literal["min_score", "candidates", "collapse"] | None = field(default=None, compare=False)
     """What kept the list of hits from being longer, where it was not the rows and the index."""
+    collapsed_at: float | None = field(default=None, compare=False)  # see `Profile`
     asked: Asked | None = field(default=None, compare=False)
     """What Milvus was asked."""
     count_rows: Callable[[], int | None] | None = field(default=None, compare=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from imgvec.errors import UnsupportedByBackend
-from imgvec.search.answer import Hit
+from imgvec.search.answer import Hit, Verdict
 from imgvec.search.ranking import Ranking
 from imgvec.stored import Found, is_complete
 
@@ -34,7 +34,10 @@ class Pages:
     is what the next call reads again.
     """
 
-    def __init__(self, kept: Sequence[Found], *, truncated: bool, complete: bool, size: int, fetch: Fetch, made: Made):
+    def __init__(
+        self, kept: Sequence[Found], *, truncated: bool, complete: bool, size: int, fetch: Fetch, made: Made,
+        verdict: Verdict | None = None,
+    ):  # fmt: skip
         self._rows, self._size, self._fetch, self._made = kept, size, fetch, made
         self.kept = len(kept)
         """How many hits the ranking has, those that exist no more among them."""
@@ -42,6 +45,8 @@ class Pages:
         """Whether more rows may match than are kept."""
         self.complete = complete
         """False if rows may be missing, as in `Answer.complete`."""
+        self.verdict = verdict
+        """Whether the best row is a real match, as in `Answer.verdict`; None where nothing was calibrated."""
         self._next = 0
         self._missing: list[Found] = []
         self._again = False

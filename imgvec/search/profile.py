@@ -29,6 +29,8 @@ class Profile:
     """Asked for in all of them together."""
     reach: Reach
     """How the last of them saw to it that no rows were hidden from it."""
+    collapsed_at: float | None
+    """How alike hits were that `collapse` took for copies, where the calibration said that."""
     partitions: str | None
     """Which partitions Milvus looked at, where it keeps them by a field."""
     seconds: Mapping[str, float]
@@ -41,6 +43,7 @@ class Profile:
             "calls": self.calls,
             "rows": self.rows,
             "reach": self.reach.to_dict(),
+            "collapsed_at": self.collapsed_at,
             "partitions": self.partitions,
             "seconds": {stage: round(seconds, 6) for stage, seconds in self.seconds.items()},
         }
@@ -52,6 +55,11 @@ class Profile:
                 f"by imgvec: {', '.join(self.client) or 'nothing'}",
                 f"asked for: {counted(self.rows, 'row')} in {counted(self.calls, 'call')}",
                 f"looked at: {_looked_at(self.reach)}",
+                *(
+                    [f"collapsed: what is at least {self.collapsed_at:.4f} alike, by the calibration"]
+                    if self.collapsed_at
+                    else []
+                ),
                 *([f"partition: {self.partitions}"] if self.partitions else []),
                 f"seconds:   {', '.join(f'{stage} {spent:.4f}' for stage, spent in self.seconds.items())}",
             ]
@@ -103,6 +111,7 @@ def profile(answer: Answer, *, views: bool) -> Profile:
         asked.calls if asked else 0,
         asked.rows if asked else 0,
         reach,
+        answer.collapsed_at,
         _partitions(reach.partitioned_by, answer.request.expression),
         answer.seconds,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imgvec.search.forms import Form
     from imgvec.search.hybrid import Hybrid
 
+CALIBRATED: Literal["calibrated"] = "calibrated"
 MOST_KEPT = 65_536
 """Rows that pages keep: a range search of Milvus Lite reaches five times the rows of one call, and no further."""
 
@@ -54,6 +55,17 @@ class RankingOptions(TypedDict, total=False):
         Literal["Strong", "Bounded", "Session", "Eventually"] | None,
         Option(shell=False, help="Strong, Bounded, Session or Eventually; by default the collection's own level."),
     ]
+    false_match_rate: Annotated[
+        float,
+        Option(
+            0.01,
+            above=0,
+            below=1,
+            metavar="R",
+            help="Of queries without a match the share that may be given one; for calibrated collections.",
+        ),
+    ]
+    only_matches: Annotated[bool, Option(False, help="Leave out hits that are no matches at that rate.")]
 
 
 class SearchOptions(RankingOptions, total=False):
@@ -82,9 +94,13 @@ class SearchOptions(RankingOptions, total=False):
         bool, Option(False, help="Search on until every group is full, or no more rows match.")
     ]
     collapse: Annotated[
-        float | None,
+        float | Literal["calibrated"] | None,
         Option(
-            at_most=1, metavar="S", help="Leave out hits that are at least so similar to a better hit; 1 is a copy."
+            at_most=1,
+            alone=CALIBRATED,
+            metavar="S",
+            help="Leave out hits that are at least so similar to a better hit; 1 is a copy, and without a number it is "
+            "what the collection's calibration says at the false-match rate.",
         ),
     ]
     diversity: Annotated[
@@ -116,17 +132,6 @@ class SearchOptions(RankingOptions, total=False):
         Sequence[str] | None,
         Option(metavar="FIELD", help="Count the values of this field among all rows that match; repeatable."),
     ]
-    false_match_rate: Annotated[
-        float,
-        Option(
-            0.01,
-            above=0,
-            below=1,
-            metavar="R",
-            help="Of queries without a match the share that may be given one; for calibrated collections.",
-        ),
-    ]
-    only_matches: Annotated[bool, Option(False, help="Leave out hits that are no matches at that rate.")]
 
 
 class PageOptions(RankingOptions, total=False):

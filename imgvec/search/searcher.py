@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from imgvec.errors import OptionError, QueryError
 from imgvec.images import DecodePolicy
 from imgvec.options import altered, settled
-from imgvec.rows import ID, IMAGE_ID, URI, VECTOR
+from imgvec.rows import URI, VECTOR
 from imgvec.search.afterwork import AfterWork, Outcome
 from imgvec.search.answer import Answer, Asked, Group
 from imgvec.search.counts import Counts
@@ -24,9 +24,10 @@ from imgvec.search.facets import check_facets, of_hits, of_rows
 from imgvec.search.failing import Failed
 from imgvec.search.forms import Form
 from imgvec.search.grouping import PLACE, hit
-from imgvec.search.pages import Pages, ranked
+from imgvec.search.pages import Pages
+from imgvec.search.paging import paged
 from imgvec.search.ranking import Ask, Ranking, Told, both, together
-from imgvec.search.request import PageOptions, RankingOptions, Request, SearchOptions
+from imgvec.search.request import CALIBRATED, PageOptions, RankingOptions, Request, SearchOptions
 from imgvec.search.stages import Stages
 from imgvec.search.verdicts import Judge, Judging
 from imgvec.store import Searches
@@ -60,6 +61,8 @@ class Searcher:
         judge: Callable[[str], Judge | None] = lambda _: None,
     ) -> None:
         self._store, self._defaults, self._bounded, self._judge = store, defaults, False, judge
+        self._alike = judge
+        """Whom `collapse` asks, also where scores are no likeness."""
         self._forms = FormEncoder(
             store, encoder, max_pixels=max_pixels, max_bytes=max_bytes, decoding=decoding, reopen=reopen,
             least_side=least_side, threads=threads,
@@ -80,7 +83,9 @@ class Searcher:
         """
         given = settled(SearchOptions, options)
         vector = self.known(given["vector"])
-        asked = altered(given, {"params": self.params(vector, given["params"])})
+        known = altered(given, {"params": self.params(vector, given["params"])})
+        collapsed_at = self._copies_at(known)
+        asked = altered(known, {"collapse": collapsed_at or known["collapse"]})
         work, expression = self.check(asked, bounded=self._bounded)
         if failed is not None:
             failed.clear()  # of a collection that had gone meanwhile
@@ -134,12 +139,14 @@ class Searcher:
         counts = Counts(self._store, expression, ranking.most_views)
         answers = [
             self._answer(
-                Request(form, asked, expression), outcome, told, stages, partial(counts, outcome, work), hidden
+                Request(form, known, expression), outcome, told, stages, partial(counts, outcome, work), hidden
             )
             for form, (outcome, told) in zip(forms, outcomes, strict=True)
         ]
         if judging is not None:
             answers = [judging.judged(place, answer) for place, answer in enumerate(answers)]
+        if collapsed_at is not None:
+            answers = [replace(answer, collapsed_at=collapsed_at) for answer in answers]
         if names := asked["facet"]:
             each = (counted or of_hits(names, outcome.hits) for outcome, _ in outcomes)
             answers = [replace(answer, facets=found) for answer, found in zip(answers, each, strict=True)]
@@ -154,33 +161,23 @@ class Searcher:
         shown = ["*"] if asked["output_fields"] is None else self._output_fields(asked["output_fields"])
         params = self.params(vector, asked["params"])
         vectors, encoded = self._forms.vectors([form], Stages(), vector)
-
-        def nearest(limit: int, most: float | None) -> Sequence[Found]:
-            return self._store.search(
-                vectors,
-                limit=limit,
-                filter=expression,
-                output_fields=[] if ranking.most_views is None else [IMAGE_ID],
-                params=params,
-                consistency_level=asked["consistency_level"],
-                min_score=asked["min_score"],
-                max_score=most,
-                vector=vector,
-                thorough=True,
-            )[0]
-
-        kept, truncated, complete = ranked(nearest, ranking, asked["most"])
+        judging = Judging.of(self._judge(vector), [form], asked, self._store.most_views, filtered=bool(expression))
+        found = paged(
+            self._store, vectors, ranking, judging, {**asked, "params": params}, expression=expression, shown=shown
+        )
         if encoded:
             self._store.check_same()
-        views = self._store.most_views is not None
-        return Pages(
-            kept,
-            truncated=truncated,
-            complete=complete,
-            size=asked["size"],
-            fetch=partial(self._store.get, output_fields=shown),
-            made=lambda found, row: hit(replace(found, fields=row), views=views, hidden=frozenset({ID})),
-        )
+        return found
+
+    def _copies_at(self, asked: SearchOptions) -> float | None:
+        """From which likeness on the calibration takes hits for copies, where it is asked; raises `OptionError`."""
+        if asked["collapse"] != CALIBRATED:
+            return None
+        if (judge := self._alike(asked["vector"])) is None:
+            raise OptionError(
+                "collapse", "nothing says how alike copies are: give collapse a number, or run imgvec calibrate first"
+            )
+        return min(1.0, judge.least_likeness(asked["false_match_rate"]))
 
     def _ranking(self, asked: RankingOptions) -> Ranking:
         return Ranking(

@@ -16,10 +16,10 @@ from typing import Protocol, Self
 
 from imgvec.errors import OptionError
 from imgvec.rows import IMAGE_ID
-from imgvec.search.answer import Answer, Group, Verdict
+from imgvec.search.answer import Answer, Group, Hit, Verdict
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Pixels, StoredId, VectorQuery
 from imgvec.search.ranking import Ask, Ranking
-from imgvec.search.request import SearchOptions
+from imgvec.search.request import RankingOptions
 from imgvec.stored import Found, Nearest, is_complete, is_cut, reach_of
 from imgvec.views import rows_to_ask
 
@@ -57,6 +57,11 @@ class Judge(Protocol):
         """From which score on the p-value is at most `rate`."""
         ...
 
+    def least_likeness(self, rate: float) -> float:
+        """As much alike as that are, of pictures without a match, at most this share to their nearest; where so low a
+        rate cannot be promised, the lowest that can."""
+        ...
+
 
 @dataclass
 class Judging:
@@ -77,7 +82,7 @@ class Judging:
         cls,
         judge: Judge | None,
         forms: Sequence[Form],
-        asked: SearchOptions,
+        asked: RankingOptions,
         most_views: int | None,
         *,
         filtered: bool,
@@ -156,18 +161,18 @@ class Judging:
 
     def judged(self, place: int, answer: Answer) -> Answer:
         """The answer with its verdict, and its hits with theirs."""
-        if (background := self.backgrounds.get(place)) is None:
+        if place not in self.backgrounds:
             return answer
-        hits = {
-            hit.id: replace(
-                hit,
-                p_value=self.judge.p_value(hit.score, background),
-                probability=self.judge.probability(hit.score, background),
-            )
-            for hit in answer.hits
-        }
+        hits = {hit.id: self.hit(place, hit) for hit in answer.hits}
         groups = tuple(Group(one.value, tuple(hits[hit.id] for hit in one.hits)) for one in answer.groups)
         return replace(answer, hits=tuple(hits.values()), groups=groups, verdict=self.verdict(place))
+
+    def hit(self, place: int, hit: Hit) -> Hit:
+        """The hit with what it is worth, where that is known."""
+        if (background := self.backgrounds.get(place)) is None:
+            return hit
+        p_value, probability = (say(hit.score, background) for say in (self.judge.p_value, self.judge.probability))
+        return replace(hit, p_value=p_value, probability=probability)
 
     def _note(self, place: int, found: Sequence[Found]) -> None:
         scores = [row.score for row in found] if self.most_views is None else _of_pictures(found)

@@ -37,6 +37,7 @@ from imgvec.home import at_home
 from imgvec.milvus import bulk, deferred
 from imgvec.options import documented, settled, taken
 from imgvec.progress import Telling
+from imgvec.quality import travelling
 from imgvec.retry import Retry
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
@@ -61,7 +62,8 @@ def import_vectors(
     there each row is whole, and its vector the encoder's. `normalize` makes the vectors unit vectors. The vectors must
     be the collection's encoder's: only what imgvec itself wrote is checked. Refused rows are counted, and written to
     the JSON-lines file `errors`. A collection of views takes none. Where a server's empty collection is given 100,000
-    rows or more, its index is built once they are in, and searches are exact until then. Raises `UsageError`,
+    rows or more, its index is built once they are in, and searches are exact until then. Into an empty collection an
+    export of a whole one brings its calibration; else `on_notice` is told that it was not taken. Raises `UsageError`,
     `SourceError`, `EncoderMismatch`, and the store's errors.
     """
     collection = collection.pinned()
@@ -76,11 +78,17 @@ def import_vectors(
         return _import_staged(collection, source, write)
     if isinstance(source, str | Path):
         source = open_source(source, **told)
+    empty = bool(source.calibrations) and collection.store.count() == 0
     deferred.defer(collection.store, source.rows, write["on_notice"])
     report = exchange.import_vectors(collection, source, retry_seconds=collection.settings.retry_seconds, **write)
     noting.settle(collection.store)
     kept.keep_missing(collection.store, collection.bindings, _unpacked(source.projections))
     report.build_seconds = deferred.build_deferred(collection.store, write["on_progress"])
+    whole = empty and report.written == source.rows == collection.store.count()
+    if (left := travelling.keep_calibrations(collection.store, source.calibrations, all_rows=whole)) and write[
+        "on_notice"
+    ]:
+        write["on_notice"](travelling.again(collection.name, left))
     return report
 
 
@@ -128,16 +136,23 @@ def export_vectors(
 ) -> ExportReport:
     """Write every row, or those that match, to `FILE.parquet`, `FILE.npy` (and `FILE.ids.csv`), or a folder of Parquet.
 
-    The same call resumes; Parquet has every field, and remembers encoder, definition, and the projections that the
-    collection keeps. Rows written or deleted meanwhile may be there or not. Raises `UsageError`, `TargetError`,
-    `MissingExtra`.
+    The same call resumes; Parquet has every field, and remembers encoder, definition, the projections that the
+    collection keeps, and, of all rows, its calibrations. Rows written or deleted meanwhile may be there or not. Raises
+    `UsageError`, `TargetError`, `MissingExtra`.
     """
     collection = collection.pinned()
     projections = {
         name: projection.packed() for name, projection in kept.of_all(collection.store, collection.bindings).items()
     }
     retry_seconds = collection.settings.retry_seconds
-    return exchange.export_vectors(collection, target, retry_seconds=retry_seconds, projections=projections, **options)
+    return exchange.export_vectors(
+        collection,
+        target,
+        retry_seconds=retry_seconds,
+        projections=projections,
+        calibrations=travelling.packed_calibrations(collection.store),
+        **options,
+    )
 
 
 @documented(MakeOptions)

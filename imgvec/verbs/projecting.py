@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from imgvec.exchange import NoEncoder
 from imgvec.ingest.journal import TORN
 from imgvec.options import documented
 from imgvec.progress import OnProgress, Telling
+from imgvec.quality import travelling
 from imgvec.retry import Retry
 from imgvec.rows import CONTENT_HASH, FROM_IMAGE, ID, JOURNAL_FIELDS, VECTOR, VIEWS, view_counts, view_ids
 from imgvec.store import Reads
@@ -39,6 +40,7 @@ def projected_copy(
     *,
     vector: str = VECTOR,
     on_progress: OnProgress | None = None,
+    on_notice: Callable[[str], None] | None = None,
     **options: Unpack[FitOptions],
 ) -> ImageCollection:
     """Make the collection `name` of the same rows, with the vectors called `vector` projected; reads no picture.
@@ -46,7 +48,8 @@ def projected_copy(
     The projection is fitted to them (`fit_projection`, with its options), unless one is given: itself, a file of one,
     or the name of one that comes with imgvec, such as `shipped:dinov2-small-11/classes`. It is kept with the new
     collection in Milvus, and every client that opens that has it behind the encoder. Definition, rows, views and
-    further vectors are the same; the index is the definition's, so tune it again. Of rows written meanwhile some may be
+    further vectors are the same, and so are the calibrations of these; `on_notice` is told where the projected one
+    should have a new one. The index is the definition's, so tune it again. Of rows written meanwhile some may be
     missing: an ingest of the source adds them, and passes over the others. When `compare` says that it is better, let
     `set_alias` lead there. Raises `UsageError`, `CollectionExists`, `EncoderUnavailable`; then, and when it is
     interrupted, nothing of the new collection is left.
@@ -72,7 +75,12 @@ def projected_copy(
     made = ImageCollection.create(name, definition=definition, encoders=encoders, gpu=gpu, settings=collection.settings)
     try:
         kept.keep_missing(made.store, made.bindings, kept.of_all(store, collection.bindings))  # those of other vectors
+        calibrations = travelling.packed_calibrations(store)
         _fill(collection, made, projection, vector, Telling("project", on_progress))
+        whole = made.store.count() == store.count()
+        left = travelling.keep_calibrations(made.store, calibrations, all_rows=whole)
+        if left and on_notice is not None:
+            on_notice(travelling.again(name, left))
         loaded = collection.handle.target.encoders.loaded  # what is in memory serves the new one too
         return ImageCollection.open(name, encoders=loaded, settings=collection.settings)
     except BaseException:

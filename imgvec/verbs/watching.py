@@ -71,7 +71,7 @@ def watch_index(collection: ImageCollection, **options: Unpack[WatchOptions]) ->
     if probes is None or began is None or asked["again"] or asked["queries"] is not None:
         probes = watching.begun(chosen(collection, vector, asked, tell), epoch)
         scanned = True
-    checks = watching.checks(probes)
+    checks = watching.begun_with or watching.checks(probes)
     if not scanned and checks[max(LIMITS)].open and not asked["no_scan"]:
         probes, scanned = watching.begun(probes, epoch, since=began), True
         checks = watching.checks(probes)
@@ -89,6 +89,8 @@ class _Watching:
         self._notes: dict[str, Notes] = {}
         self._known: Known | None = None
         """What was looked up for the last checks."""
+        self.begun_with: dict[int, Checked] = {}
+        """What was found when new probes began, a moment ago."""
 
     def _notes_of(self, probes: Probes) -> Notes:
         """The notes of their epoch, which keep what they have read."""
@@ -115,7 +117,8 @@ class _Watching:
         self._notes_of(probes).add(token_hex(8), 0, note)
         shares = {} if since is None else dict(since.shares)
         if since is None:
-            for limit, check in self.checks(probes).items():
+            self.begun_with = self.checks(probes)
+            for limit, check in self.begun_with.items():
                 shares[limit] = np.full(len(probes.vectors), np.nan, np.float32)
                 shares[limit][list(check.shares)] = list(check.shares.values())
         about = self._facts().to_dict() if since is None else since.about

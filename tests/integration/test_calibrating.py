@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from pictures import picture
 
 import imgvec
-from imgvec import CallableEncoder, ImageCollection, Settings, VectorQuery
+from imgvec import CallableEncoder, Hybrid, ImageCollection, Part, Settings, VectorQuery
 from imgvec.cli import main
-from imgvec.errors import UsageError
+from imgvec.errors import OptionError, UsageError
 from imgvec.images.edits import EDITS
 from imgvec.quality.calibration import kept_calibration
 from imgvec.vectors import Vectors
@@ -43,6 +43,13 @@ def fill(collection: ImageCollection, vectors: Vectors, start: int = 0) -> None:
         for n in range(start, start + len(vectors))
     ]  # fmt: skip
     collection.store.upsert(rows, vectors)
+
+
+def like(row: int, seed: int = 4) -> Vectors:
+    """Three copies of a row, each a little different."""
+    made = VECTORS[row] + 0.01 * unit(3, seed)
+    scaled: Vectors = made / np.linalg.norm(made, axis=1, keepdims=True)
+    return scaled
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +240,34 @@ def test_the_command(photos: ImageCollection, settings: Settings, tmp_path: Path
     found = run("search", "--id", "00003", "-c", "photos", "--only-matches", "-o", "paths")
     assert found.splitlines()[0] == "/nowhere/3.jpg"
     assert "match at a false-match rate of 0.01" in run("search", "--id", "00003", "-c", "photos")
+    pages = CliRunner().invoke(
+        main, ["--uri", settings.uri, "pages", "--id", "00003", "-c", "photos", "--only-matches"]
+    )
+    assert "match at a false-match rate of 0.01" in pages.stderr
+    found = run("pages", "--id", "00003", "-c", "photos", "--only-matches", "-o", "paths").splitlines()
+    assert found[0] == "/nowhere/3.jpg"
+    assert len(found) < ROWS
+    fill(photos, like(3), start=ROWS)
+    said = run("search", "--id", "00003", "--collapse", "-c", "photos", "-o", "paths", "--profile")
+    assert "alike, by the calibration" in said
+    assert not {f"/nowhere/{n}.jpg" for n in range(ROWS, ROWS + 3)} & {*said.splitlines()}
+    assert "/nowhere/600.jpg" in run("search", "--id", "00003", "--collapse", "1", "-c", "photos", "-o", "paths")
+
+
+def test_collapse_in_hybrids_and_recommendations(photos: ImageCollection) -> None:
+    fill(photos, like(3), start=ROWS)
+    form = VectorQuery(VECTORS[3])
+    hybrid = Hybrid([Part(form), Part(VectorQuery(like(3, seed=7)[0]))])
+    with pytest.raises(OptionError, match="run imgvec calibrate"):
+        photos.search(hybrid, collapse="calibrated")
+    alike = imgvec.calibrate(photos).least_score(0.01)
+    photos.refresh()
+    copies = {"00003", *(f"{n:05d}" for n in range(ROWS, ROWS + 3))}
+    for ask in (
+        lambda **options: photos.search(hybrid, **options),
+        lambda **options: imgvec.recommend(photos, positive=[like(3, seed=8)[0]], **options),
+    ):
+        assert copies <= {hit.id for hit in ask(limit=20)}
+        collapsed = ask(limit=20, collapse="calibrated")
+        assert len(copies & {hit.id for hit in collapsed}) == 1
+        assert collapsed.profile.collapsed_at == alike

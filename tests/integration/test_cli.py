@@ -199,7 +199,7 @@ def test_groups_diversity_and_order(filled: str) -> None:
     assert (counted.stderr, len(counted.stdout.splitlines())) == (
         "album: album0 10, album1 10 (of 20 matching rows)\n", 2
     )  # fmt: skip
-    few = imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "9", "--collapse", "-1").stderr
+    few = imgvec("search", f"id:{stored_id(filled)}", "-c", "trip", "-k", "9", "--collapse", " -1").stderr
     assert few == "Note: 8 fewer than asked for: the others are too similar to these\n"
     assert "--profile is of one query" in imgvec("search", "--queries", ".", "-c", "trip", "--profile", status=2).stderr
 

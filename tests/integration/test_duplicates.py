@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from copies import cropped, framed, jpeg, moved, png, save, scene, small
@@ -242,25 +243,24 @@ def test_a_copy_that_changed_meanwhile_is_left(photos: ImageCollection, folder: 
     assert any(row["uri"].endswith("crop.jpg") for rows in photos.store.scan(["uri"]) for row in rows)
 
 
-def test_a_calibration_says_from_which_score(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_calibration_says_from_which_score(photos: ImageCollection) -> None:
     told: list[str] = []
     every = imgvec.duplicates(photos, candidates=22, on_notice=told.append)
     assert every.least_score is None
     assert any("not calibrated" in each for each in told)
-
-    class Calibrated:
-        least_rate = 0.05
-
-        def least_score(self, false_match_rate: float) -> float:
-            return {0.9: 0.5, 0.05: 0.99}[false_match_rate]
-
-    monkeypatch.setattr("imgvec.verbs.curation.kept_calibration", lambda store, vector: Calibrated())
+    calibration = imgvec.calibrate(photos, rates=[0.1])
     told.clear()
-    some = imgvec.duplicates(photos, candidates=22, on_notice=told.append)
+    some = imgvec.duplicates(photos, candidates=22, false_match_rate=0.9, on_notice=told.append)
     few = imgvec.duplicates(photos, candidates=22, false_match_rate=0.01)
-    assert (some.least_score, few.least_score) == (0.5, 0.99)
+    lowest = calibration.least_rate  # 22 pictures cannot promise one in a hundred
+    assert (some.least_score, few.least_score) == (calibration.least_score(0.9), calibration.least_score(lowest))
+    assert few.least_score > some.least_score
     assert few.candidates < some.candidates < every.candidates
     assert not any("not calibrated" in each for each in told)
+    stored = photos.get([row["id"] for rows in photos.store.scan([]) for row in rows], with_vector=True)
+    vectors = np.stack([row["vector"] for row in stored.values()])
+    near = np.triu(vectors @ vectors.T >= some.least_score, 1)
+    assert some.candidates <= near.sum()  # those of equal bytes or pixels are not looked at again
 
 
 def test_the_contact_sheet_is_escaped(photos: ImageCollection, folder: Path, tmp_path: Path) -> None:

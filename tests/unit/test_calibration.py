@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -122,6 +123,51 @@ def test_the_same_query_has_the_same_verdict_whatever_else_is_asked(
     plain = asked(store, judge, forms)
     assert [bool(answer.verdict and answer.verdict.match) for answer in plain] == [True, False, True]
     assert [answer.verdict for answer in asked(store, judge, forms, **options)] == [each.verdict for each in plain]
+
+
+def test_collapse_without_a_number_is_what_the_calibration_says(store: FakeStore, judge: Judged) -> None:
+    vectors = np.concatenate([VECTORS, VECTORS[:5] + 0.01 * unit(5, 6)])
+    more = stored(vectors)
+    forms = [VectorQuery(VECTORS[3] + 0.3 * unit(1, 9)[0])]
+    [plain] = asked(more, judge, forms, limit=20)
+    [collapsed] = asked(more, judge, forms, limit=20, collapse="calibrated")
+    assert collapsed.collapsed_at == judge.calibration.least_score(0.01) == collapsed.profile.collapsed_at
+    assert f"at least {collapsed.collapsed_at:.4f} alike, by the calibration" in str(collapsed.profile)
+    assert [hit.id for hit in asked(more, judge, forms, limit=20, collapse=collapsed.collapsed_at)[0]] == [
+        hit.id for hit in collapsed
+    ]
+    gone = {hit.id for hit in plain} - {hit.id for hit in collapsed}
+    assert gone in ({"00003"}, {"00403"})  # of the picture and its copy one is left
+    assert collapsed.request.to_dict()["collapse"] == "calibrated"
+    assert (plain.collapsed_at, plain.profile.collapsed_at) == (None, None)
+    # so low a rate cannot be promised: the lowest that can
+    [lowest] = asked(more, judge, forms, collapse="calibrated", false_match_rate=1e-6)
+    assert lowest.collapsed_at == judge.calibration.least_score(judge.calibration.least_rate)
+    grown = Judged(judge.calibration, 3 * ROWS)
+    assert asked(more, grown, forms, collapse="calibrated", false_match_rate=0.03)[0].collapsed_at == (
+        judge.calibration.least_score(0.01)
+    )
+    with pytest.raises(OptionError, match="give collapse a number, or run imgvec calibrate first"):
+        asked(more, None, forms, collapse="calibrated")
+    with pytest.raises(OptionError, match="a number or 'calibrated' or None, at most 1, not 'often'"):
+        asked(more, judge, forms, collapse="often")
+
+
+def test_pages_have_the_verdict_of_a_search(store: FakeStore, judge: Judged) -> None:
+    searcher = Searcher(
+        store, lambda _: FakeEncoder(text=True), max_pixels=10**7, max_bytes=10**7, judge=lambda _: judge
+    )
+    copy, stranger = VectorQuery(VECTORS[7] + 0.02 * unit(1, 5)[0]), VectorQuery(unit(1, 9)[0])
+    for form, options in itertools.product((copy, stranger), ({}, {"where": "id != ''"}, {"min_score": 0.9})):
+        pages = searcher.pages(form, size=3, most=9, **options)
+        [answer] = searcher.search([form], limit=9, **options)
+        assert pages.verdict == answer.verdict
+        assert [hit for page in pages for hit in page] == [*answer]
+        matches = searcher.pages(form, only_matches=True, **options)
+        assert [hit for page in matches for hit in page] == [*answer.matches]
+    assert searcher.unjudged().pages(copy).verdict is None
+    with pytest.raises(OptionError, match="run imgvec calibrate"):
+        searcher.unjudged().pages(copy, only_matches=True)
 
 
 def test_only_matches_are_left(store: FakeStore, judge: Judged) -> None:
