@@ -1,23 +1,31 @@
 """Writes of every kind near standing probes: new rows, rows that move, rows that go; also a process of its own.
 
-python tests/mixed_writes.py URI COLLECTION VECTORS.npy SEED WRITES ROWS
+python tests/mixed_writes.py URI COLLECTION VECTORS.npy SEED WRITES ROWS [POINT NTH]
+
+With a point the process kills itself: the NTH time that rows are `noted` and not yet written, `written` and that is not
+yet noted, or noted to be `deleted` and still there.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from fakes import FakeEncoder
 from rows import id_of, numbered
 
-from imgvec import ImageCollection, noted
+from imgvec import ImageCollection, noted, noting
+from imgvec.by_vector import searches_by
 from imgvec.indexes.known import Known
 from imgvec.indexes.probes import scored
 from imgvec.indexes.recall import TIE
-from imgvec.noted import Notes
+from imgvec.noted import Notes, Probes
+from imgvec.noting import Noting
 from imgvec.rows import VECTOR
 from imgvec.vectors import Vectors
 
@@ -29,28 +37,27 @@ def opened(uri: str, name: str, dim: int) -> ImageCollection:
     return ImageCollection.open(name, uri=uri, encoder=FakeEncoder(dim=dim))
 
 
-def nearest_known(collection: ImageCollection, depth: int = 100) -> dict[int, tuple[list[str], Any]]:
+def nearest_known(
+    collection: ImageCollection, depth: int = 100, vector: str = VECTOR
+) -> dict[int, tuple[list[str], Any]]:
     """What is known of each probe that is not open, by the notes and the rows that they name."""
     store = collection.store
     store.check_same()
-    epoch = noted.epoch_of(store, VECTOR)
-    assert epoch is not None
-    probes = noted.kept(collection.learned, epoch)
-    assert probes is not None
+    epoch, probes = _probes(collection, vector)
     merged = Notes(store, epoch).merged(probes.floors)
-    return Known(store, probes.vectors, merged.note).nearest(range(len(probes.vectors)), depth)
+    known = Known(searches_by(store, vector), probes.vectors, merged.note)
+    return known.nearest(range(len(probes.vectors)), depth)
 
 
-def wrong(collection: ImageCollection, known: dict[int, tuple[list[str], Any]], depth: int = 100) -> list[int]:
+def wrong(
+    collection: ImageCollection, known: dict[int, tuple[list[str], Any]], depth: int = 100, vector: str = VECTOR
+) -> list[int]:
     """Probes whose nearest rows are others than NumPy finds among all rows."""
     store = collection.store
-    epoch = noted.epoch_of(store, VECTOR)
-    assert epoch is not None
-    probes = noted.kept(collection.learned, epoch)
-    assert probes is not None
-    rows = [row for page in store.scan([VECTOR]) for row in page]
+    _, probes = _probes(collection, vector)
+    rows = [row for page in store.scan([vector]) for row in page]
     ids = np.array([row["id"] for row in rows])
-    scores = scored(store.metric_type, probes.vectors, np.stack([row[VECTOR] for row in rows]))
+    scores = scored(store.vector(vector).metric_type, probes.vectors, np.stack([row[vector] for row in rows]))
     found = []
     for number, (mine, mine_scores) in known.items():
         order = np.argsort(-scores[number], kind="stable")[:depth]
@@ -61,6 +68,14 @@ def wrong(collection: ImageCollection, known: dict[int, tuple[list[str], Any]], 
         if not must <= set(mine) <= may or not np.allclose(top, mine_scores[: len(top)], atol=TIE):
             found.append(number)
     return found
+
+
+def _probes(collection: ImageCollection, vector: str) -> tuple[str, Probes]:
+    epoch = noted.epoch_of(collection.store, vector)
+    assert epoch is not None
+    probes = noted.kept(collection.learned, epoch)
+    assert probes is not None
+    return epoch, probes
 
 
 def write(collection: ImageCollection, vectors: Vectors, seed: int, writes: int, rows: int, batch: int = BATCH) -> None:
@@ -80,9 +95,35 @@ def write(collection: ImageCollection, vectors: Vectors, seed: int, writes: int,
         done += len(made) + len(gone)
 
 
+def killed_at(point: str, nth: int) -> None:
+    """Have this process killed there."""
+    left = {point: nth}
+
+    def passing(here: str) -> None:
+        left[here] = left.get(here, 0) - 1
+        if left[here] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Killed(Noting):
+        @contextmanager
+        def writing(self, *given: Any) -> Iterator[None]:
+            with super().writing(*given):
+                passing("noted")
+                yield
+                passing("written")
+
+        def deleting(self, *given: Any) -> None:
+            super().deleting(*given)
+            passing("deleted")
+
+    noting.Noting = Killed  # type: ignore[misc]  # what a store is observed by from now on
+
+
 def main(arguments: Sequence[str]) -> None:
     """As the command line has them."""
-    uri, name, file, seed, writes, rows = arguments
+    uri, name, file, seed, writes, rows, *kill = arguments
+    if kill:
+        killed_at(kill[0], int(kill[1]))
     vectors = np.load(file).astype(np.float32)
     with opened(uri, name, vectors.shape[1]) as collection:
         write(collection, vectors, int(seed), int(writes), int(rows), MANY)
