@@ -20,6 +20,7 @@ from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
 from imgvec import abandoned
+from imgvec.milvus.strong_pages import StrongPages
 
 STREAMED = {grpc.experimental.ChannelOptions.SingleThreadedUnaryStream: 1}
 """The option of a channel; without it streams are read by gRPC's thread, too."""
@@ -79,4 +80,5 @@ def let_cancel(client: MilvusClient) -> None:
         }
         # `Search` last: it says that all are
         for name in sorted(methods, key="Search".__eq__):
-            setattr(stub, name, _Cancellable(methods[name], streams[name]))
+            method = _Cancellable(methods[name], streams[name])
+            setattr(stub, name, StrongPages(method) if name == "Query" else method)

@@ -25,6 +25,7 @@ from imgvec.milvus.errors import translated
 from imgvec.milvus.members import SETTLED, SETTLED_AT_LAST, Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.searching import Searching
+from imgvec.milvus.strong_pages import STRONG
 from imgvec.milvus.thorough import Thorough
 from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
@@ -135,6 +136,11 @@ class Reader:
         if self._watch is not None:
             self._watch.look()
 
+    @property
+    def _several(self) -> bool:
+        """Whether there are several replicas, one of which may be behind the others."""
+        return self._watch is not None and self._watch.several
+
     def _standing(self) -> Standing:
         return Standing.SETTLED if self._watch is None else self._watch.standing()
 
@@ -177,7 +183,8 @@ class Reader:
                 missing = [each for each in missing if each not in found]
                 if not missing:
                     break
-                level = "Eventually"  # the first read has waited
+                if not self._several:  # another replica may still have what was deleted
+                    level = "Eventually"  # the first read has waited
         return {each: found[each] for each in unique if each in found}
 
     def scan(
@@ -188,7 +195,7 @@ class Reader:
         # each page goes over all rows on Milvus Lite, so there are few
         page = max(batch_size, _LITE_PAGE) if self._link.is_lite else batch_size
         page = max(1, min(page, self._link.capabilities.max_limit, _ANSWER_BYTES // columns.row_bytes))
-        # a Strong read: the pages see what it saw, and cannot be Strong themselves; with the filter alone, so that what
+        # a Strong read: the pages see what it saw, if the same replica gives them; with the filter alone, so that what
         # Milvus says of it is said of the caller's own words
         self.count(filter)
         last: str | None = None
@@ -202,7 +209,9 @@ class Reader:
         """The first rows that match; one that may lack some is asked for again once the members have settled."""
         deadline = time.monotonic() + SETTLED + SETTLED_AT_LAST
         # without these two a page is not the smallest ids that are left
-        options = {"limit": limit, "iterator": "True", "reduce_stop_for_best": "True"}
+        options: dict[str, Any] = {"limit": limit, "iterator": "True", "reduce_stop_for_best": "True"}
+        if self._several:
+            options |= STRONG
         ask = partial(self.query, expression, output_fields, **options)
         while True:
             self._look()

@@ -174,3 +174,17 @@ def test_where_a_query_node_is_gone_fewer_replicas_are_loaded_only_when_asked_fo
         with ImageCollection.open("photos", uri=own_cluster.uri, load=False) as again:
             imgvec.load(again, replicas=1)
         assert photos.count() == ROWS
+
+
+def test_what_was_written_and_deleted_is_read_so_from_either_replica(photos: ImageCollection) -> None:
+    """By another client, at once: a replica that is behind answers none of its reads."""
+    vector = np.eye(1, photos.store.vectors["vector"].dim, dtype=np.float32)
+    with ImageCollection.open("photos", uri=photos.uri) as reading:
+        assert reading.count() == ROWS  # it knows the replicas
+        for i in range(ROWS, ROWS + 20):
+            new, old = f"{i:032x}", f"{i - ROWS:032x}"
+            photos.store.upsert([row(new)], vector)
+            assert new in {each["id"] for page in reading.store.scan(["id"]) for each in page}, i
+            photos.store.delete([old])
+            assert old not in {each["id"] for page in reading.store.scan(["id"]) for each in page}, i
+            assert reading.get([old, new]).keys() == {new}, i
