@@ -52,7 +52,7 @@ class HuggingFaceEncoder:
         self.device, self.dtype = device, readout.dtype
         self.batch_size = BATCH_SIZES.get(device.type, 16)
         self._cache_dir = cache_dir or default_cache_dir()
-        self._ways = Ways(readout)
+        self._ways = Ways(readout, binding.image_size)
         self._tuned: TunedPasses | None = None
         self._turns = Turns()
         self._tuning = threading.Lock()
@@ -78,10 +78,12 @@ class HuggingFaceEncoder:
     def prepare_for(self, images: int | None = None) -> Tuning | None:
         """Find the fastest way to run this many images on this machine; None means many.
 
-        Measures attention, batch size and parallel passes for about 5 seconds, once per model and machine, and only for
-        1,000 images or more; the result is kept in the cache folder. Compiles the model if the run is long enough to
-        pay for it. Meanwhile, other threads encode as before: a query waits for one pass at most, and the new choice
-        takes effect at once. `batch_size` may change, so read it afterwards; vectors agree to a cosine of 0.999.
+        Measures the model's own forward pass and a lean one, attention, batch size and parallel passes for about 5
+        seconds, once per model and machine, and only for 1,000 images or more; the result is kept in the cache folder,
+        and measured again, twice at most, if other work had more than a tenth of the processors. Compiles the model if
+        the run is long enough to pay for it. Meanwhile, other threads encode as before: a query waits for one pass at
+        most, and the new choice takes effect at once. `batch_size` may change, so read it afterwards; vectors agree to
+        a cosine of 0.999.
         Returns the choice, or None if there is none.
         """
         if forked.one_thread():

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from imgvec.encoders.lean import APART, LeanReadout, key_is_apart
+from imgvec.encoders.others import Others
 from imgvec.encoders.protocol import Pixels
-from imgvec.encoders.readout import Readout
+from imgvec.encoders.readout import ImageReadout, Readout
 from imgvec.encoders.streams import Streams, keep_freed_memory, processors, streams_of
+from imgvec.encoders.tower import UnknownTower
 from imgvec.encoders.tuning import Memory, Tuning, attentions, candidates, fastest
 from imgvec.vectors import Vectors
 
@@ -42,26 +45,51 @@ def one_pass(readout: _Forward, pixels: Pixels, device: torch.device) -> Vectors
 
 
 class Ways:
-    """A readout with each kind of attention that it can be switched to.
+    """A readout, with each kind of attention that it can be switched to and, of a ViT, its lean forward pass.
 
-    The copies share every weight, and have their own modules and config: what one way is switched to, a query that
+    What is switched shares every weight, and has its own modules and config: what one way is switched to, a query that
     computes meanwhile does not see.
     """
 
-    def __init__(self, readout: Readout) -> None:
-        self.readout = readout
-        self._switched: dict[str, Readout] = {}
+    def __init__(self, readout: Readout, side: int) -> None:
+        self.readout, self._side = readout, side
+        self._made: dict[tuple[str | None, bool], _Forward] = {}
 
-    def __getitem__(self, attention: str | None) -> Readout:
+    def of(self, tuning: Tuning) -> _Forward:
+        """What runs as `tuning` says; raises `UnknownTower` where there is no lean pass."""
+        key = (tuning.attention, tuning.lean)
+        if key not in self._made:
+            self._made[key] = self._lean(tuning.attention) if tuning.lean else self._switched(tuning.attention)
+        return self._made[key]
+
+    def lean(self, device: torch.device) -> list[str]:
+        """The attentions that a lean pass is worth measuring with; none where there is no lean pass."""
+        try:
+            found = self.of(Tuning("sdpa", 1, lean=True))
+        except (UnknownTower, RuntimeError, AttributeError, TypeError) as exc:  # names that another release changed
+            logger.debug("No lean forward pass: %s", exc)
+            return []
+        assert isinstance(found, LeanReadout)
+        return [*[APART][: key_is_apart(device, found.prefix.shape[1], found.offsets.shape[1])], "sdpa"]
+
+    def keep(self, tuning: Tuning | None) -> None:
+        """Forget what other ways run, and its copies of weights."""
+        wanted = None if tuning is None else (tuning.attention, tuning.lean)
+        self._made = {key: found for key, found in self._made.items() if key == wanted}
+
+    def _lean(self, attention: str | None) -> LeanReadout:
+        if not isinstance(self.readout, ImageReadout) or attention is None:
+            raise UnknownTower("not a model of transformers")
+        return LeanReadout(self.readout, self._side, attention).eval()
+
+    def _switched(self, attention: str | None) -> Readout:
         if attention is None:
             return self.readout
-        if attention not in self._switched:
-            shared: dict[int, Any] = {id(tensor): tensor for tensor in self.readout.parameters()}
-            shared.update((id(tensor), tensor) for tensor in self.readout.buffers())
-            other = copy.deepcopy(self.readout, shared)
-            other.vision.set_attn_implementation(attention)
-            self._switched[attention] = other
-        return self._switched[attention]
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in self.readout.parameters()}
+        shared.update((id(tensor), tensor) for tensor in self.readout.buffers())
+        other = copy.deepcopy(self.readout, shared)
+        other.vision.set_attn_implementation(attention)
+        return other
 
 
 class TunedPasses:
@@ -69,7 +97,7 @@ class TunedPasses:
 
     def __init__(self, ways: Ways, tuning: Tuning, device: torch.device, streams: Streams | None) -> None:
         self.tuning = tuning
-        self.readout = ways[tuning.attention]
+        self.readout = ways.of(tuning)
         self._device = device
         self._streams = streams if tuning.streams > 1 else None
         self._compiled: _Forward | None = None
@@ -77,6 +105,11 @@ class TunedPasses:
     @property
     def compiled(self) -> bool:
         return self._compiled is not None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether compiling is worth trying."""
+        return getattr(self.readout, "compiles", True)
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """(n, 3, side, side) uint8 to (n, width) float32, not normalised."""
@@ -129,30 +162,46 @@ def choose(
     Measures in some seconds unless `memory` has it; compiles if that pays, and is not done in `current`. Every pass is
     made in a `turn` of its own; what is compiled is compiled outside of them.
     """
-    tuning = memory.recall()
-    if tuning is None and images is not None and images < WORTH_MEASURING:
+    known = memory.recall()
+    worth = images is None or images >= WORTH_MEASURING
+    if known is None and not worth:
         return None
     if device.type == "cpu":
         keep_freed_memory()
     streams = streams_of(processors()) if device.type == "cpu" else None
-    if tuning is None:
-        tuning = _measured(ways, side, device, streams, turn)
+    tuning = known
+    if known is None or (known.doubtful and worth) or not _runs(ways, known):
+        tuning = _measured(ways, side, device, streams, turn, known)
         if tuning is None:
             return None
         memory.keep(tuning)
         logger.info("Measured: %s images a second with %s", f"{tuning.rate:.1f}", tuning)
+    assert tuning is not None
     if current is not None and current.compiled and current.tuning == tuning:
         return current
     passes = TunedPasses(ways, tuning, device, streams)
-    if tuning.compiling_pays(images):
+    ways.keep(tuning)
+    if passes.compiles and tuning.compiling_pays(images):
         passes = _compiled(passes, ways, side, device, streams, turn)
         memory.keep(passes.tuning)
     return passes
 
 
-def _measured(ways: Ways, side: int, device: torch.device, streams: Streams | None, turn: Turn) -> Tuning | None:
+def _runs(ways: Ways, tuning: Tuning) -> bool:
+    """Whether a remembered way is one that there is."""
+    try:
+        ways.of(tuning)
+    except (UnknownTower, RuntimeError, ValueError, AttributeError, TypeError) as exc:
+        logger.debug("%s is remembered and cannot run: %s", tuning, exc)
+        return False
+    return True
+
+
+def _measured(
+    ways: Ways, side: int, device: torch.device, streams: Streams | None, turn: Turn, known: Tuning | None
+) -> Tuning | None:
     tried: dict[Tuning, bool] = {}
-    possible = candidates(device, attentions(ways.readout.vision))
+    possible = candidates(device, attentions(ways.readout.vision), ways.lean(device))
     sample = _sample(max(way.images for way in possible), side)
     with turn():
         expected = one_pass(ways.readout, sample[:2], device)
@@ -172,8 +221,12 @@ def _measured(ways: Ways, side: int, device: torch.device, streams: Streams | No
             tried[way] = False
             return float("inf")
 
-    tuning = fastest(possible, seconds_an_image)
-    return tuning if tuning.rate > 0 else None
+    with Others() as others:
+        tuning = fastest(possible, seconds_an_image, known=known)
+    if tuning.rate <= 0:
+        ways.keep(None)
+        return None
+    return tuning.instead_of(known, others.share)
 
 
 def _compiled(

@@ -10,7 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,12 @@ logger = logging.getLogger(__name__)
 SECONDS = 5.0
 #: A way that was this much slower at its best is not measured again.
 HOPELESS = 1.15
+#: The same after one turn, in which other work may have hit it alone.
+HOPELESS_AT_FIRST = 1.5
+#: Share of the processors that others had while measuring, from which on the choice is doubtful.
+BUSY = 0.1
+#: How often a doubtful choice is measured again, and what another way must gain to replace it.
+AGAIN, GAIN = 3, 1.05
 #: What compiling is taken to cost and to bring until it was done once (DINOv2-S on two cores: 14 s for 1.12).
 COMPILE_SECONDS, COMPILE_GAIN = 20.0, 1.1
 
@@ -45,6 +51,32 @@ class Tuning:
     """What compiling took; 0 if it was never done."""
     compiled_rate: float = 0.0
     """Images a second when compiled; 0 if that failed or was never done."""
+    lean: bool = False
+    """Whether it is run by imgvec's lean forward pass; see `lean`."""
+    busy: float = 0.0
+    """Share of the processors that other work had while this was measured."""
+    measured: int = 1
+    """How many times."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is to be measured again, because the machine was busy."""
+        return self.busy > BUSY and self.measured < AGAIN
+
+    @property
+    def way(self) -> tuple[str | None, int, int, bool]:
+        """What is run, apart from what was found about it."""
+        return self.attention, self.batch_size, self.streams, self.lean
+
+    def instead_of(self, known: Tuning | None, busy: float) -> Tuning:
+        """This one as just measured, beside others that had such a share of the processors, after `known`.
+
+        The same way keeps what is known about compiling it.
+        """
+        found = replace(self, busy=busy, measured=1 if known is None else known.measured + 1)
+        if known is None or known.way != self.way:
+            return found
+        return replace(found, compile_seconds=known.compile_seconds, compiled_rate=known.compiled_rate)
 
     @property
     def images(self) -> int:
@@ -61,17 +93,25 @@ class Tuning:
         return images * (1 / self.rate - 1 / compiled) > (self.compile_seconds or COMPILE_SECONDS)
 
 
-def candidates(device: torch.device, attentions: Sequence[str | None]) -> list[Tuning]:
-    """What is worth measuring, the likeliest first; `attentions` are those that the model can be switched to."""
+def candidates(device: torch.device, attentions: Sequence[str | None], lean: Sequence[str] = ()) -> list[Tuning]:
+    """What is worth measuring, the likeliest first.
+
+    `attentions` are those that the model can be switched to, `lean` those of its lean pass, if it has one.
+    """
     if device.type != "cpu":
         # there the vendors' fused kernels win, and memory bounds the batch
         fused = "sdpa" if "sdpa" in attentions else attentions[0]
-        return [Tuning(fused, size) for size in (64, 32, 128, 256)]
+        ways = [Tuning(attention, size, lean=True) for attention in lean for size in (64, 128, 256)]
+        return ways + [Tuning(fused, size) for size in (64, 32, 128, 256)]
     cores = processors()
+    ways = [Tuning(attention, size, cores, lean=True) for size in (8, 4) for attention in lean if cores > 1]
+    ways += [Tuning(attention, 16, lean=True) for attention in lean[:1]]
+    ways += [Tuning(lean[0], 8, lean=True)] if lean and cores == 1 else []
     first, *others = attentions
-    ways = [Tuning(first, size, cores) for size in (4, 8, 2)] if cores > 1 else []
-    ways += [Tuning(other, 4, cores) for other in others if cores > 1]
-    ways += [Tuning(attention, size) for size in (8, 16) for attention in attentions]
+    if cores > 1:
+        ways += [Tuning(first, size, cores) for size in ((8, 4) if lean else (4, 8, 2))]
+        ways += [Tuning(other, 4, cores) for other in others]
+    ways += [Tuning(attention, size) for size in (8, 16) for attention in (attentions[:1] if lean else attentions)]
     return ways
 
 
@@ -82,24 +122,34 @@ def attentions(vision: transformers.PreTrainedModel) -> list[str | None]:
     return [None]
 
 
-def fastest(ways: Sequence[Tuning], seconds_an_image: Callable[[Tuning], float], limit: float = SECONDS) -> Tuning:
+def fastest(
+    ways: Sequence[Tuning],
+    seconds_an_image: Callable[[Tuning], float],
+    limit: float = SECONDS,
+    *,
+    known: Tuning | None = None,
+) -> Tuning:
     """The way with the least `seconds_an_image` at its best; measured in turns, so that other load hits all alike.
 
-    A way that cannot run has infinitely many.
+    A way that cannot run has infinitely many. The way of `known` stays, unless another one is clearly faster.
     """
     deadline = time.monotonic() + limit
     best: dict[Tuning, float] = {}
     left = list(ways)
-    for _ in range(4):
+    for turn in range(4):
         for way in left:
             best[way] = min(best.get(way, float("inf")), seconds_an_image(way))
             if time.monotonic() > deadline:
                 break
         quickest = min(best, key=best.__getitem__)
-        left = [way for way in left if best.get(way, float("inf")) <= HOPELESS * best[quickest]]
+        hopeless = (HOPELESS if turn else HOPELESS_AT_FIRST) * best[quickest]
+        left = [way for way in left if best.get(way, float("inf")) <= hopeless]
         if time.monotonic() > deadline or len(left) <= 1:
             break
-    return Tuning(quickest.attention, quickest.batch_size, quickest.streams, rate=1 / best[quickest])
+    before = next((way for way in best if known is not None and way.way == known.way), quickest)
+    if best[before] <= GAIN * best[quickest]:
+        quickest = before
+    return replace(quickest, rate=1 / best[quickest])
 
 
 class Memory:

@@ -32,6 +32,7 @@ READ: dict[str, Callable[[Any, Any], torch.Tensor]] = {
     "deit": lambda model, out: out.last_hidden_state[:, 0],
     "dinov2": lambda model, out: out.last_hidden_state[:, 0],
     "dinov2_with_registers": lambda model, out: out.last_hidden_state[:, 0],
+    "dinov3_vit": lambda model, out: out.last_hidden_state[:, 0],
     "vit_mae": lambda model, out: out.last_hidden_state[:, 1:].mean(1),
     "beit": lambda model, out: out.pooler_output,
     "swin": lambda model, out: out.pooler_output,

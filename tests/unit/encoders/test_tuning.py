@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,49 @@ def test_a_way_that_turns_the_vectors_away_is_not_taken(
     close(encoder.encode_images(IMAGES), expected)
 
 
+def test_a_choice_made_beside_other_work_is_measured_again_and_stays_unless_another_is_clearly_faster() -> None:
+    chosen, other = Tuning("sdpa", 8, 2, lean=True), Tuning(None, 4, 2)
+    known = replace(chosen, rate=50.0).instead_of(None, busy=0.5)
+    assert known.doubtful
+    assert not replace(chosen, rate=50.0).instead_of(None, busy=0.05).doubtful
+    little, much = {chosen: 0.0103, other: 0.01}, {chosen: 0.011, other: 0.01}
+    assert fastest([other, chosen], little.__getitem__, known=known).way == chosen.way
+    assert fastest([other, chosen], little.__getitem__).way == other.way
+    assert fastest([other, chosen], much.__getitem__, known=known).way == other.way
+    compiled = replace(known, compile_seconds=9.0, compiled_rate=70.0)
+    again = replace(chosen, rate=60.0).instead_of(compiled, busy=0.5)
+    assert (again.measured, again.doubtful, again.compile_seconds, again.compiled_rate) == (2, True, 9.0, 70.0)
+    assert replace(other, rate=60.0).instead_of(compiled, busy=0.5).compile_seconds == 0
+    assert not replace(chosen, rate=60.0).instead_of(again, busy=0.5).doubtful, "three times is enough"
+
+
+def test_only_a_run_worth_measuring_for_measures_again(
+    encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(encoder, replace(STREAMS, busy=0.5))
+    monkeypatch.setattr(passes, "Others", Quiet)
+    short = encoder.prepare_for(10)
+    assert short is not None
+    assert short.measured == 1
+    longer = encoder.prepare_for(5000)
+    assert longer is not None
+    assert (longer.measured, longer.busy) == (2, 0.0)
+    monkeypatch.setattr(passes, "fastest", lambda *_: pytest.fail("measured a third time"))
+    assert encoder.prepare_for(5000) == longer
+
+
+class Quiet:
+    """Stands for `Others` on a machine that does nothing else."""
+
+    share = 0.0
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 @pytest.mark.parametrize(
     ("known", "images", "pays"),
     [
@@ -264,7 +308,7 @@ def test_a_query_is_answered_while_the_encoder_is_measured_and_compiled(
         reached[stage].set()
         assert go_on[stage].wait(60)
 
-    def measured(ways: Sequence[Tuning], seconds_an_image: Callable[[Tuning], float]) -> Tuning:
+    def measured(ways: Sequence[Tuning], seconds_an_image: Callable[[Tuning], float], **_: object) -> Tuning:
         assert seconds_an_image(STREAMS) > 0
         halt(0)
         return STREAMS
@@ -355,7 +399,7 @@ def test_streams_get_equal_shares_of_a_batch_that_is_not_full() -> None:
         return batch.reshape(len(batch), -1)[:, :4].float()
 
     class One:
-        def __getitem__(self, attention: str | None) -> Any:
+        def of(self, tuning: Tuning) -> Any:
             return readout
 
     passes = TunedPasses(One(), Tuning(None, batch_size=8, streams=2), torch.device("cpu"), Streams(2))  # type: ignore[arg-type]  # stands for `Ways`

@@ -47,6 +47,13 @@ TINY: dict[str, tuple[Any, dict[str, Any], str, str, dict[str, Any]]] = {
         "BitImageProcessorPil",
         {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}},
     ),
+    "dinov3_vit": (
+        transformers.DINOv3ViTConfig,
+        {**VIT, "num_register_tokens": 4, "rope_theta": 100.0},
+        "DINOv3ViTModel",
+        "ViTImageProcessorPil",
+        SQUARE,
+    ),
     "vit_mae": (transformers.ViTMAEConfig, VIT, "ViTMAEModel", "ViTImageProcessorPil", SQUARE),
     "beit": (transformers.BeitConfig, {**VIT, "use_mean_pooling": True}, "BeitModel", "BeitImageProcessorPil", SQUARE),
     "swin": (
