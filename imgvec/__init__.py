@@ -12,7 +12,7 @@ Names are loaded on first use: `import imgvec` imports neither torch nor pymilvu
 The rooms, from the top down; imports point down, and tests/unit/test_layering.py has the full table:
 
     cli/           the command: one file a command; parses, calls, prints
-    adapters/      other programs' interfaces, leaves over the public names: LangChain, LlamaIndex
+    adapters/      other programs' interfaces, leaves over the public names: LangChain, LlamaIndex, MCP
     serving/       collections over HTTP: imgvec serve
     verbs/         tune, verify, evaluate, import_vectors, …: what is done to a collection as a whole
     aio.py         AsyncImageCollection: reads that are awaited;  awaiting.py, abandoned.py  how, and how they end

@@ -34,6 +34,7 @@ COMMANDS = {
     "faces": "Say whose faces they are, in a collection of faces.",
     "index": "Choose, build, verify, tune and watch the vector index.",
     "ingest": "Add the images of SOURCE: folders, files, globs, archives, manifests, lists or URLs.",
+    "mcp": "Serve a collection to an agent, by the Model Context Protocol over stdin and stdout.",
     "pages": "List everything like QUERY page by page, each row once.",
     "recommend": "Find images like some examples and unlike others.",
     "search": "Find the images most similar to QUERY.",

@@ -66,3 +66,7 @@ class DuplicatesOptions(FindOptions, total=False):
             help="Show only groups with a picture ingested since that date, or since the last run.",
         ),
     ]
+    keep: Annotated[
+        bool,
+        Option(True, shell=False, help="Keep what is found with the collection; False writes nothing to Milvus."),
+    ]

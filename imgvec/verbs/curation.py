@@ -42,9 +42,10 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
     `not_looked_at`, and no duplicate unless `vectors_alone` says from which score it is.
 
     What was found is kept with the collection: the next run looks only at pictures that are new, and one that was
-    stopped or killed goes on where it was. Nothing is deleted: see `delete_duplicates`. Memory holds some 1,000
-    pictures' looks (200 MB at most) and what was found; up to 4 GB lie in a temporary file. Raises `MissingExtra`
-    without OpenCV unless `exact`, `OptionError`, `QueryError` where there is no such `vector`, `BackendError`.
+    stopped or killed goes on where it was; `keep=False` uses what earlier runs kept, and writes nothing. No picture is
+    deleted: see `delete_duplicates`. Memory holds some 1,000 pictures' looks (200 MB at most) and what was found; up to
+    4 GB lie in a temporary file. Raises `MissingExtra` without OpenCV unless `exact`, `OptionError`, `QueryError` where
+    there is no such `vector`, `BackendError`.
     """
     asked = settled(DuplicatesOptions, options)
     how = settled(FindOptions, taken(FindOptions, asked))
@@ -74,7 +75,7 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
             subjects,
             seeing,
             state,
-            partial(remembering.save, learned, key),
+            partial(remembering.save, learned, key) if asked["keep"] else _not_saved,
             how,
             params=collection.handle.target.search_defaults(vector).params,
             least_score=least_score,
@@ -107,6 +108,10 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
             seconds=work.seconds,
             interrupted=work.interrupted,
         )
+
+
+def _not_saved(_state: remembering.Remembered) -> None:
+    """What a run leaves that keeps nothing: what earlier ones kept."""
 
 
 def contact_sheet(

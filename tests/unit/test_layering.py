@@ -22,10 +22,11 @@ MAY_IMPORT = {
               "engines", "exchange", "explanation", "faces", "filling", "filters", "images", "indexes", "ingest",
               "kept", "milvus", "noted", "noting", "options", "quality", "retry", "search", "settings", "sources",
               "store", "stored", "target"},
-    "cli": {"catalog", "collection", "curation", "database", "dates", "definition", "demo", "deployment", "doctor",
-            "encoders", "engines", "errors", "exchange", "faces", "filters", "images", "indexes", "ingest", "options",
-            "pruning", "quality", "report", "search", "serving", "settings", "sources"},
-    "adapters": {*imgvec.__all__, "settings"},  # leaves: public names alone
+    "cli": {"adapters", "catalog", "collection", "curation", "database", "dates", "definition", "demo", "deployment",
+            "doctor", "encoders", "engines", "errors", "exchange", "faces", "filters", "images", "indexes", "ingest",
+            "options", "pruning", "quality", "report", "search", "serving", "settings", "sources"},
+    # leaves: public names alone; dates, fields, pictures and options as they are shown to others
+    "adapters": {*imgvec.__all__, "dates", "filters", "images", "options", "settings"},
     "aio": {"awaiting", "collection", "filters", "gathering", "opening", "options", "search", "sources", "verbs"},
     "serving": {"abandoned", "awaiting", "collection", "exchange", "filling", "images", "options", "search", "sources",
                 "verbs"},
@@ -112,6 +113,7 @@ FOREIGN = {
     "langchain_core": {"adapters"},
     "llama_index": {"adapters"},
     "mcp": {"adapters"},
+    "mcp_types": {"adapters"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

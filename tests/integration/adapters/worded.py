@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from imgvec import CallableEncoder
+from imgvec.encoders import EncoderKind
 
 SIDE = 32
 DEFINITION = {
-    "encoder": {"model": "callable:worded"},
+    "encoder": {"model": "worded:plain"},
     "fields": {
         "caption": {"type": "VARCHAR", "max_length": 500, "default": ""},
         "number": {"type": "INT64", "default": 0},
@@ -38,4 +41,20 @@ def of_texts(texts: Sequence[str]) -> Any:
 
 
 def worded(texts: bool = True) -> CallableEncoder:
-    return CallableEncoder(colours, name="worded", version="1", image_size=SIDE, texts=of_texts if texts else None)
+    return CallableEncoder(
+        colours, name="worded:plain", version="1", image_size=SIDE, texts=of_texts if texts else None
+    )
+
+
+KIND = EncoderKind(load=lambda request: worded())
+"""What the entry point of `plugged` names, so that another process opens such a collection by itself."""
+
+
+def plugged(folder: Path) -> dict[str, str]:
+    """The environment of a process in which `worded:plain` is an encoder."""
+    about = folder / "worded_plugin-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: worded-plugin\nVersion: 1\n", "utf-8")
+    (about / "entry_points.txt").write_text("[imgvec.encoders]\nworded = worded:KIND\n", "utf-8")
+    paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "OMP_NUM_THREADS": "1"}

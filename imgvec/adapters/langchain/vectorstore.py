@@ -1,15 +1,4 @@
-"""LangChain's vector store and retriever over a collection (extra `langchain`, which is langchain-core alone).
-
-    from imgvec import ImageCollection
-    from imgvec.adapters.langchain import ImageVectorStore
-
-    store = ImageVectorStore(ImageCollection.open("photos"))
-    store.similarity_search_by_image("query.jpg", k=3)
-    store.as_retriever(search_kwargs={"k": 3, "where": "width >= 800"}).invoke("a red dress")  # with a CLIP or SigLIP
-
-A document is a stored picture: its `id` is the row's, its `page_content` the picture's uri or a text field
-(`content="caption"`), its `metadata` the row's fields. A query is always words, whatever file has such a name.
-"""
+"""A collection as a LangChain vector store."""
 
 from __future__ import annotations
 
@@ -20,9 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import uuid4
 
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import VectorStore
 from typing_extensions import Unpack
 
 from imgvec import (
@@ -38,17 +30,7 @@ from imgvec import (
     VectorQuery,
     field,
 )
-from imgvec.adapters.inline import inline_picture
-from imgvec.errors import MissingExtra, UsageError
-
-try:
-    from langchain_core.callbacks import CallbackManagerForRetrieverRun
-    from langchain_core.documents import Document
-    from langchain_core.embeddings import Embeddings
-    from langchain_core.retrievers import BaseRetriever
-    from langchain_core.vectorstores import VectorStore
-except ImportError as exc:
-    raise MissingExtra("langchain", "imgvec.adapters.langchain needs langchain-core") from exc
+from imgvec.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -178,11 +160,11 @@ class ImageVectorStore(VectorStore):
 
     def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Document, float]]:
         """With the score of each: the cosine for unit vectors, higher is better."""
-        return self._found(Text(query), k, kwargs)
+        return self.found(Text(query), k, kwargs)
 
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **kwargs: Any) -> list[Document]:
         """The pictures most like a vector of the collection's dimension."""
-        return [each for each, _ in self._found(VectorQuery(embedding), k, kwargs)]
+        return [each for each, _ in self.found(VectorQuery(embedding), k, kwargs)]
 
     def similarity_search_by_image(self, image: Picture, k: int = 4, **kwargs: Any) -> list[Document]:
         """The pictures most like one: a path, bytes or a PIL image. A str is a path: never pass on a stranger's."""
@@ -192,23 +174,23 @@ class ImageVectorStore(VectorStore):
         self, image: Picture, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """With the score of each."""
-        return self._found(_form(image), k, kwargs)
+        return self.found(_form(image), k, kwargs)
 
     def similarity_search_by_id(self, id_: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """The pictures most like a stored one, which is among them; needs no encoder."""
-        return [each for each, _ in self._found(StoredId(id_), k, kwargs)]
+        return [each for each, _ in self.found(StoredId(id_), k, kwargs)]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Like some words, and unlike each other: `diversity` is 1 - `lambda_mult`, `candidates` is `fetch_k`."""
-        return [each for each, _ in self._found(Text(query), k, _diverse(kwargs, k, fetch_k, lambda_mult))]
+        return [each for each, _ in self.found(Text(query), k, _diverse(kwargs, k, fetch_k, lambda_mult))]
 
     def max_marginal_relevance_search_by_vector(
         self, embedding: list[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Like a vector, and unlike each other."""
-        return [each for each, _ in self._found(VectorQuery(embedding), k, _diverse(kwargs, k, fetch_k, lambda_mult))]
+        return [each for each, _ in self.found(VectorQuery(embedding), k, _diverse(kwargs, k, fetch_k, lambda_mult))]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """From 0 to 1, as LangChain wants it: (1 + score) / 2; 0 where L2 makes a score less than -1."""
@@ -237,9 +219,10 @@ class ImageVectorStore(VectorStore):
         store.add_texts(texts, metadatas, ids=ids)
         return store
 
-    def _found(
+    def found(
         self, form: Text | ImageFile | ImageBytes | Pixels | StoredId | VectorQuery, k: int, options: dict[str, Any]
     ) -> list[tuple[Document, float]]:
+        """What a form finds, with the score of each."""
         answer = self.collection.search(form, **{**self._read(), **self._options, **options, "limit": k})
         return [(self.document(hit), hit.score) for hit in answer]
 
@@ -285,37 +268,6 @@ class ImageVectorStore(VectorStore):
         id_ = "image_id" if "image_id" in store.fields else "id"
         wanted = store.rendered(field(URI).in_(sorted(set(uris))))
         return {row[URI]: row[id_] for rows in store.scan([URI, id_], wanted) for row in rows}
-
-
-class ImageRetriever(BaseRetriever):
-    """A LangChain retriever whose queries are words, pictures within a text, or ids; each document has its `score`.
-
-        ImageRetriever(store=ImageVectorStore(photos), query="image", k=3).invoke("data:image/jpeg;base64,…")
-
-    `query` says what its strings are, so nothing is guessed: `text`, `image` (base64 or a data: URL; never a path) or
-    `id`. `options` are those of `ImageCollection.search`; `k` and these may also be given to `invoke`.
-    """
-
-    store: ImageVectorStore
-    query: Literal["text", "image", "id"] = "text"
-    k: int = 4
-    options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each
-
-    def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - LangChain's signature
-        **kwargs: Any,
-    ) -> list[Document]:
-        options = {**self.options, **kwargs}
-        found = self.store._found(self._form(query), options.pop("k", self.k), options)
-        return [each.model_copy(update={"metadata": {**each.metadata, "score": score}}) for each, score in found]
-
-    def _form(self, query: str) -> Text | ImageBytes | StoredId:
-        if self.query == "image":
-            return inline_picture(query, most=self.store.collection.settings.max_file_bytes)
-        return Text(query) if self.query == "text" else StoredId(query)
 
 
 def _form(image: Picture) -> ImageFile | ImageBytes | Pixels:

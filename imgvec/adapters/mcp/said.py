@@ -1,0 +1,124 @@
+"""Rows, hits and the collection, as JSON that an agent reads: short, with dates that people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from imgvec import Duplicates, Hit, ImageCollection
+from imgvec.adapters.mcp.pictures import Pictures
+from imgvec.dates import iso
+from imgvec.errors import EncoderError
+
+if TYPE_CHECKING:
+    from imgvec.filters import FieldType
+
+_LONGEST = 2000
+"""Characters of a value that are shown: a caption may be a book, and JSON a library."""
+_MOST_OTHERS = 50
+_OF_NO_USE = ("content_hash",)
+
+
+def hit_said(hit: Hit, kinds: Mapping[str, FieldType], pictures: Pictures) -> dict[str, Any]:
+    """One hit."""
+    left_out = {"fields", "distance", *(("image_id", "view") if hit.image_id == hit.id else ())}
+    found = {name: value for name, value in hit.to_dict().items() if value is not None and name not in left_out}
+    fields = _fields(hit.fields, kinds)
+    return {**found, "score": round(hit.score, 4), "fields": fields, "picture": pictures.uri(hit.id)}
+
+
+def row_said(hit: Hit, kinds: Mapping[str, FieldType], pictures: Pictures) -> dict[str, Any]:
+    """One stored row."""
+    fields = {name: value for name, value in hit.fields.items() if name not in ("id", "uri")}
+    return {"id": hit.id, "uri": hit.uri, "fields": _fields(fields, kinds), "picture": pictures.uri(hit.id)}
+
+
+def duplicates_said(found: Duplicates, groups: int) -> tuple[dict[str, Any], list[str]]:
+    """The largest `groups` of duplicates, and the ids of all pictures in these."""
+    shown = sorted(found.groups, key=lambda each: -len(each.subjects))[:groups]
+    said = {
+        "groups": [
+            {
+                "kind": each.kind,
+                "best": {"id": each.best.id, "uri": each.best.uri},
+                "others": [
+                    {"id": other.subject.id, "uri": other.subject.uri, "kind": other.kind, "why": [*other.reasons]}
+                    for other in each.others[:_MOST_OTHERS]
+                ],
+                "pictures": len(each.subjects),
+            }
+            for each in shown
+        ],
+        "groups_found": len(found.groups),
+        "complete": not found.interrupted,
+        "pictures": found.pictures,
+        "not_opened": found.unseen,
+    }
+    return said, [subject.id for each in shown for subject in each.subjects]
+
+
+def described(collection: ImageCollection) -> dict[str, Any]:
+    """What the collection is, and how it is asked."""
+    about = collection.describe()
+    declared = collection.definition.fields
+    kinds = collection.store.fields
+    return {
+        "name": about["name"],
+        "about": about["about"],
+        "pictures": about["pictures"],
+        "rows": about["rows"],
+        "fields": {name: _field(kind, declared.get(name)) for name, kind in kinds.items()},
+        "other_fields": collection.store.dynamic,
+        "vectors": [*about["vectors"]],
+        "encoder": about["encoder"]["model"],
+        "search_by_text": _has_text(collection),
+        "calibrated": about["calibration"] is not None,
+        "filters": _filters(kinds),
+    }
+
+
+def _field(kind: FieldType, declared: Any) -> dict[str, str]:
+    about = "" if declared is None else declared.about
+    return {"type": str(kind), **({"about": about} if about else {})}
+
+
+def _fields(fields: Mapping[str, Any], kinds: Mapping[str, FieldType]) -> dict[str, Any]:
+    return {name: _value(value, kinds.get(name)) for name, value in fields.items() if name not in _OF_NO_USE}
+
+
+def _value(value: Any, kind: FieldType | None) -> Any:
+    if kind is not None and kind.format:
+        return None if value is None or value == kind.unknown else iso(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, str | list | dict):
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return value if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return value
+
+
+def _has_text(collection: ImageCollection) -> bool | str:
+    """Whether it can be searched by words; loads the encoder, which a search would do anyway."""
+    try:
+        return collection.encoder.supports_text
+    except EncoderError as exc:
+        return f"unknown, as the encoder cannot be loaded: {exc}"
+
+
+def _filters(kinds: Mapping[str, FieldType]) -> list[str]:
+    """How filters are written, with this collection's fields."""
+    said = ["Comparisons: == != < <= > >= in, joined by and, or, not. Text stands in double quotes."]
+    texts = [name for name, kind in kinds.items() if kind.type == "VARCHAR" and name not in ("id", "content_hash")]
+    dates = [name for name, kind in kinds.items() if kind.is_date]
+    lists = [name for name, kind in kinds.items() if kind.type == "ARRAY"]
+    if texts:
+        said.append(f'{texts[-1]} == "some text"')
+        said.append(f'{texts[-1]} in ["one", "another"]')
+    if "width" in kinds:
+        said.append("width >= 800 and width > height")
+    if dates:
+        said.append(f'{dates[0]} >= "2024-06-01" and {dates[0]} < "2025"')
+    if lists:
+        said.append(f'array_contains({lists[0]}, "some text")')
+    return said

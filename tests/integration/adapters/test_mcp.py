@@ -1,0 +1,347 @@
+"""The MCP server, asked by the official SDK's client: `imgvec mcp` in its own process over stdio, and over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
+
+import numpy as np
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.shared.exceptions import MCPError
+from mcp_types import BlobResourceContents, CallToolResult, ImageContent, ResourceLink, TextContent
+from PIL import Image
+from worded import DEFINITION, drawn, plugged, worded
+
+from imgvec import AsyncImageCollection, ImageCollection
+from imgvec.adapters.mcp.pictures import INLINE_BYTES, LINKED_BYTES
+from imgvec.adapters.mcp.server import make_server
+
+NAMES = ("red shoe", "blue shoe", "hat", "coat", "scarf", "glove", "belt")
+FIELDS = {
+    **DEFINITION["fields"],
+    "caption": {"type": "VARCHAR", "max_length": 5000, "default": ""},
+    "taken_at": {"type": "INT64", "default": 0, "format": "unix_ms"},
+    "tags": {"type": "ARRAY", "element_type": "VARCHAR", "max_length": 20, "max_capacity": 4, "default": []},
+}
+TOOLS = {
+    "search_by_text", "search_by_picture", "find_similar", "recommend", "get_pictures", "describe_collection", "count",
+    "facets", "find_duplicates", "explain",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A picture a name, of noise, whose thumbnails are large; a copy of the hat; and a file of something else."""
+    made = tmp_path / "pictures"
+    made.mkdir()
+    for number, name in enumerate(NAMES):
+        noise = np.random.default_rng(number).integers(0, 60, (640, 640, 3), dtype=np.uint8)
+        shown = np.asarray(drawn(name).resize((640, 640), Image.Resampling.NEAREST)) // 2 + noise
+        Image.fromarray(shown.astype(np.uint8)).save(made / f"{name}.png")
+    (made / "hat copy.png").write_bytes((made / "hat.png").read_bytes())
+    return made
+
+
+def filled(uri: str, folder: Path) -> dict[str, str]:
+    """The ids by name of a collection of those pictures."""
+    definition = {**DEFINITION, "fields": FIELDS}
+    with ImageCollection.create("trip", definition=definition, uri=uri, encoder=worded()) as photos:
+        metadata = {
+            str(folder / f"{name}.png"): {
+                "caption": name, "number": number, "taken_at": f"2024-0{number + 1}-01", "tags": name.split(),
+            }
+            for number, name in enumerate(NAMES)
+        }  # fmt: skip
+        metadata[str(folder / "hat copy.png")] = {"caption": "long " * 500, "number": -1}
+        assert photos.ingest(folder, metadata=metadata).written == len(NAMES) + 1
+        rows = [row for rows in photos.store.scan(["uri"]) for row in rows]
+        return {Path(row["uri"]).stem: row["id"] for row in rows}
+
+
+def asked(uri: str, tmp_path: Path, conversation: Callable[[Client], Awaitable[None]], *, roots: str = "") -> str:
+    """What the server wrote to stderr while its client held a conversation with it over stdio."""
+    environment = {**plugged(tmp_path / "plug-in"), "IMGVEC_ROOTS": roots}
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "imgvec", "--uri", uri, "mcp", "-c", "trip"],
+        env=environment,
+        cwd=tmp_path / "pictures",  # where the names of the files are paths
+    )
+
+    async def talk() -> None:
+        async with Client(stdio_client(parameters, errlog=log), read_timeout_seconds=120) as client:
+            await conversation(client)
+
+    with (tmp_path / "stderr").open("w+", encoding="utf-8") as log:
+        asyncio.run(talk())
+        log.seek(0)
+        return log.read()
+
+
+def text_of(result: CallToolResult) -> str:
+    assert isinstance(result.content[0], TextContent)
+    return result.content[0].text
+
+
+async def said(client: Client, tool: str, **arguments: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The structured answer of a tool, which is its text, too; and what else its content has."""
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, text_of(result)
+    found = result.structured_content
+    assert found == json.loads(text_of(result))
+    return found, result.content[1:]
+
+
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error, text_of(result)
+    assert len(result.content) == 1
+    return text_of(result)
+
+
+def base64_of(path: Path) -> str:
+    return b64encode(path.read_bytes()).decode()
+
+
+def test_every_tool(backend_uri: str, folder: Path, tmp_path: Path) -> None:
+    ids = filled(backend_uri, folder)
+    names = {id_: name for name, id_ in ids.items()}
+
+    async def conversation(client: Client) -> None:
+        assert client.server_info is not None
+        assert client.server_info.name == "imgvec: trip"
+        assert "describe_collection" in (client.instructions or "")
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert {*tools} == TOOLS
+        for tool in tools.values():
+            assert tool.annotations is not None
+            assert tool.annotations.read_only_hint
+            assert tool.input_schema["additionalProperties"] is False
+            assert all(about.get("description") for about in tool.input_schema.get("properties", {}).values()), (
+                tool.name
+            )
+
+        about, _ = await said(client, "describe_collection")
+        assert (about["name"], about["pictures"], about["search_by_text"]) == ("trip", 8, True)
+        assert about["fields"]["caption"]["type"] == "VARCHAR(5000)"
+        for example in about["filters"][1:]:  # each can be used as it stands
+            await said(client, "count", where=example)
+
+        found, content = await said(client, "search_by_text", words="hat", where="number >= 0")
+        assert names[found["hits"][0]["id"]] == "hat"
+        assert found["hits"][0]["fields"]["taken_at"].startswith("2024-03-01T00:00:00")
+        assert len(found["hits"]) == len(NAMES)
+        # four thumbnails, in order, and links to the others
+        images, links = content[:4], content[4:]
+        assert found["thumbnails_of"] == [hit["id"] for hit in found["hits"][:4]]
+        for image in images:
+            assert isinstance(image, ImageContent)
+            assert image.mime_type == "image/jpeg"
+            data = b64decode(image.data)
+            assert len(data) <= INLINE_BYTES
+            with Image.open(BytesIO(data)) as opened:
+                assert max(opened.size) <= 320
+        assert [link.uri for link in links] == [hit["picture"] for hit in found["hits"][4:]]
+        assert all(isinstance(link, ResourceLink) for link in links)
+        read = (await client.read_resource(links[0].uri)).contents[0]
+        assert isinstance(read, BlobResourceContents)
+        data = b64decode(read.blob)
+        assert len(data) <= LINKED_BYTES
+        with Image.open(BytesIO(data)) as opened:
+            assert opened.size == (640, 640)
+
+        found, content = await said(
+            client, "search_by_picture", picture=base64_of(folder / "coat.png"), limit=1, thumbnails=0
+        )
+        assert names[found["hits"][0]["id"]] == "coat"
+        assert [type(each) for each in content] == [ResourceLink]
+        boxed, _ = await said(
+            client,
+            "search_by_picture",
+            picture=f"data:image/png;base64,{base64_of(folder / 'coat.png')}",
+            box=[0, 0, 320, 320],
+            limit=8,
+        )
+        assert boxed["hits"] != found["hits"]
+
+        found, _ = await said(client, "find_similar", id=ids["hat"], limit=3, where="number < 3")
+        assert names[found["hits"][0]["id"]] == "hat copy"
+        assert ids["hat"] not in {hit["id"] for hit in found["hits"]}
+        found, _ = await said(client, "find_similar", id=ids["hat"], box=[0, 0, 640, 320], limit=8)
+        assert len(found["hits"]) == 7
+
+        found, _ = await said(
+            client, "recommend", liked=[ids["hat"]], disliked=[ids["scarf"]], strategy="sum", limit=8, facet=["tags"]
+        )
+        assert names[found["hits"][0]["id"]] == "hat copy"
+        assert {ids["hat"], ids["scarf"]}.isdisjoint(hit["id"] for hit in found["hits"])
+        assert {"value": "shoe", "count": 2} in found["facets"]["tags"]["counts"]
+
+        found, content = await said(client, "get_pictures", ids=[ids["belt"], "not there", ids["belt"]])
+        assert [each["fields"]["caption"] for each in found["pictures"]] == ["belt"]
+        assert found["unknown_ids"] == ["not there"]
+        assert len(content) == 1
+
+        assert (await said(client, "count"))[0] == {"pictures": 8, "rows": 8}
+        assert (await said(client, "count", where='array_contains(tags, "shoe")'))[0]["pictures"] == 2
+        found, _ = await said(client, "facets", fields=["tags", "number"], where='caption == "red shoe"')
+        assert found["facets"]["number"] == {"counts": [{"value": 0, "count": 1}], "values": 1, "rows": 1}
+
+        found, content = await said(client, "find_duplicates", exact=True)
+        [group] = found["groups"]
+        assert {group["best"]["id"], group["others"][0]["id"]} == {ids["hat"], ids["hat copy"]}
+        assert (found["complete"], group["kind"], len(content)) == (True, "file", 2)
+
+        for query in ({"query_id": ids["hat"]}, {"picture": base64_of(folder / "hat.png")}):
+            found, content = await said(client, "explain", id=ids["hat copy"], **query)
+            assert found["score"] == pytest.approx(1, abs=1e-3)
+            assert isinstance(content[0], ImageContent)
+            assert len(b64decode(content[0].data)) <= 4 * INLINE_BYTES
+
+    assert "Traceback" not in asked(backend_uri, tmp_path, conversation)
+    with ImageCollection.open("trip", uri=backend_uri) as photos:
+        assert photos.count() == 8
+        assert photos.learned.keys() == []  # not even what was found among duplicates was written
+
+
+def test_what_strangers_send(lite_uri: str, folder: Path, tmp_path: Path) -> None:
+    ids = filled(lite_uri, folder)
+    (tmp_path / "secret.png").write_bytes((folder / "hat.png").read_bytes())
+    large = b64encode(bytes(11 * 1024 * 1024)).decode()
+
+    async def conversation(client: Client) -> None:
+        # text that names a file, an id or a URL is words
+        for words in ("hat.png", str(folder / "hat.png"), f"id:{ids['hat']}", "https://example.org/a.png", "'; drop"):
+            found, _ = await said(client, "search_by_text", words=words, thumbnails=0)
+            assert found["hits"][0]["score"] < 0.9
+        assert "at least 1 character" in await refused(client, "search_by_text", words="")
+        assert "non-empty" in await refused(client, "search_by_text", words=" \n")
+        assert "at most 2000 characters" in await refused(client, "search_by_text", words="x" * 2001)
+
+        # a picture is its bytes, and never a path or a URL
+        for picture in ("hat.png", str(folder / "hat.png"), "https://example.org/a.png", "file:///etc/passwd", "%%%"):
+            assert "send the bytes" in await refused(client, "search_by_picture", picture=picture)
+        assert "not an image" in await refused(
+            client, "search_by_picture", picture=b64encode(b"not a picture").decode()
+        )
+        assert "not an image" in await refused(
+            client, "search_by_picture", picture="/etc/shadow/"
+        )  # base64, as it happens
+        assert "more than 10,485,760 bytes: send a smaller one" in await refused(
+            client, "search_by_picture", picture=large
+        )
+        bomb = BytesIO()
+        Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+        assert "too many pixels" in await refused(
+            client, "search_by_picture", picture=b64encode(bomb.getvalue()).decode()
+        )
+        assert "box" in await refused(
+            client, "search_by_picture", picture=base64_of(folder / "hat.png"), box=[9, 9, 1, 1]
+        )
+
+        # filters are parsed, and what is wrong is named
+        assert "albm" in await refused(client, "count", where='albm == "x"')
+        assert "column" in await refused(client, "search_by_text", words="hat", where='caption == "x" or (')
+        assert "caption" in await refused(client, "count", where="caption > 5")
+        for tool in ("count", "search_by_text"):
+            words = {"words": "hat"} if tool == "search_by_text" else {}
+            assert "10000 characters" in await refused(client, tool, where="number > 0 or " * 2000, **words)
+        found, _ = await said(client, "count", where='caption == "\\" or number >= 0 or caption == \\""')
+        assert found["rows"] == 0
+
+        # ids are looked up as they are
+        for id_ in ("' or 1 == 1", '" or id != "', "../../etc/passwd", "id:" + ids["hat"], "\x00"):
+            assert (await said(client, "get_pictures", ids=[id_]))[0] == {
+                "pictures": [], "unknown_ids": [id_], "thumbnails_of": [],
+            }  # fmt: skip
+            assert "no row" in (await refused(client, "find_similar", id=id_)).lower()
+        assert "at most 64 characters" in await refused(client, "find_similar", id="x" * 65)
+        assert "at most 20 items" in await refused(client, "get_pictures", ids=["x"] * 21)
+        for uri in ("imgvec://trip/pictures/none", "imgvec://trip/pictures/..%2F..%2Fsecret.png", "file:///etc/passwd"):
+            with pytest.raises(MCPError):
+                await client.read_resource(uri)
+
+        # what others wrote is shown in part
+        found, _ = await said(client, "get_pictures", ids=[ids["hat copy"]], thumbnails=0)
+        assert found["pictures"][0]["fields"]["caption"] == "long " * 400 + "…"
+        vectors, _ = await said(client, "find_similar", id=ids["hat"], output_fields=["vector"], limit=1)
+        assert vectors["hits"][0]["fields"]["vector"].endswith("…")
+
+        # what no tool has, or takes
+        assert "no argument 'filter'" in await refused(client, "count", filter="number > 3")
+        assert "did you mean 'limit'" in await refused(client, "search_by_text", words="hat", limits=3)
+        assert "words must be given: What the pictures" in await refused(client, "search_by_text")
+        assert "limit" in await refused(client, "search_by_text", words="hat", limit=51)
+        assert "thumbnails" in await refused(client, "search_by_text", words="hat", thumbnails=5)
+        assert "did you mean 'tags'" in await refused(client, "facets", fields=["tag"])
+        assert "either query_id or picture" in await refused(client, "explain", id=ids["hat"])
+
+        # pictures outside the roots are not opened: hits come without them
+        found, content = await said(client, "search_by_text", words="hat", limit=2)
+        assert found["thumbnails_of"] == []
+        assert [type(each) for each in content] == [ResourceLink] * 2
+        with pytest.raises(MCPError, match="root"):
+            await client.read_resource(content[0].uri)
+
+    assert "Traceback" not in asked(lite_uri, tmp_path, conversation, roots=str(tmp_path / "elsewhere"))
+
+
+def test_with_write_it_deletes_and_keeps_duplicates(lite_uri: str, folder: Path) -> None:
+    ids = filled(lite_uri, folder)
+
+    async def conversation() -> None:
+        async with await AsyncImageCollection.open("trip", uri=lite_uri, encoder=worded()) as photos:
+            async with Client(make_server(photos)) as client:
+                cut, _ = await said(client, "find_duplicates", exact=True, seconds=1e-9)
+                assert cut["complete"] is False
+                assert "Unknown tool" in await refused(client, "delete_pictures", ids=[ids["hat"]])
+            assert photos.collection.learned.keys() == []
+            async with Client(make_server(photos, write=True)) as client:
+                tools = {tool.name: tool.annotations for tool in (await client.list_tools()).tools}
+                assert {*tools} == {*TOOLS, "delete_pictures"}
+                writing = {name for name, about in tools.items() if about and not about.read_only_hint}
+                assert writing == {"delete_pictures", "find_duplicates"}
+                assert (await said(client, "find_duplicates", exact=True))[0]["groups_found"] == 1
+                gone = [ids["hat copy"], "not there"]
+                assert (await said(client, "delete_pictures", ids=gone))[0] == {"deleted": 1}
+                assert (await said(client, "count"))[0]["pictures"] == 7
+            assert photos.collection.learned.keys() != []
+
+    asyncio.run(conversation())
+
+
+def test_over_http(lite_uri: str, folder: Path) -> None:
+    """The application that can be mounted elsewhere, without a session, as uvicorn serves it."""
+    uvicorn = pytest.importorskip("uvicorn")
+    ids = filled(lite_uri, folder)
+
+    async def conversation() -> None:
+        async with await AsyncImageCollection.open("trip", uri=lite_uri, encoder=worded()) as photos:
+            app = make_server(photos).streamable_http_app(stateless_http=True, json_response=True)
+            server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+            serving = asyncio.create_task(server.serve())
+            while not server.started:
+                await asyncio.sleep(0.02)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+                assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
+                found, content = await said(client, "search_by_text", words="hat", limit=6)
+                assert {hit["id"] for hit in found["hits"][:2]} == {ids["hat"], ids["hat copy"]}
+                assert [type(each) for each in content] == [ImageContent] * 4 + [ResourceLink] * 2
+                assert (await client.read_resource(content[5].uri)).contents
+                assert "no argument 'filter'" in await refused(client, "count", filter="number > 3")
+            server.should_exit = True
+            await serving
+
+    asyncio.run(conversation())
