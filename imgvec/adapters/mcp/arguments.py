@@ -108,6 +108,8 @@ class StrictTool(Tool):
         )
         tool.fn_metadata.arg_model = strict
         tool.parameters = strict.model_json_schema(by_alias=True)
+        for argument in tool.parameters.get("properties", {}).values():
+            argument.pop("title", None)  # the name once more, which every agent would read
         return tool
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:

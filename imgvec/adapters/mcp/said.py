@@ -70,7 +70,7 @@ def described(collection: ImageCollection) -> dict[str, Any]:
         "rows": about["rows"],
         "fields": {name: _field(kind, declared.get(name)) for name, kind in kinds.items()},
         "other_fields": collection.store.dynamic,
-        "vectors": [*about["vectors"]],
+        "vectors": [*collection.bindings],
         "encoder": about["encoder"]["model"],
         "search_by_text": _has_text(collection),
         "calibrated": about["calibration"] is not None,

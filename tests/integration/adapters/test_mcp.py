@@ -134,6 +134,7 @@ def test_every_tool(backend_uri: str, folder: Path, tmp_path: Path) -> None:
 
         about, _ = await said(client, "describe_collection")
         assert (about["name"], about["pictures"], about["search_by_text"]) == ("trip", 8, True)
+        assert about["vectors"] == ["vector"]
         assert about["fields"]["caption"]["type"] == "VARCHAR(5000)"
         for example in about["filters"][1:]:  # each can be used as it stands
             await said(client, "count", where=example)
