@@ -20,6 +20,7 @@ from backends import (  # noqa: F401  fixtures, and the hook that shows a server
     pytest_runtest_makereport,
     server_uri,
 )
+from dlib_once import dlib_once  # noqa: F401  a fixture
 from fakes import FakeEncoder, FakeStore
 from hypothesis import settings
 from pictures import picture

@@ -74,7 +74,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def faces(lite_uri: str) -> Iterator[ImageCollection]:
+def faces(lite_uri: str, dlib_once: None) -> Iterator[ImageCollection]:
     with ImageCollection.create("people", definition="faces", uri=lite_uri) as made:
         yield made
 
@@ -248,6 +248,7 @@ def test_an_encoder_and_views_that_do_not_fit_are_refused(lite_uri: str) -> None
         )
 
 
+@pytest.mark.usefixtures("dlib_once")
 def test_a_collection_of_faces_opens_with_the_detector_that_it_was_made_with(lite_uri: str, album: Path) -> None:
     definition = {
         "encoder": {"model": "faces:dlib?smallest=0.1&score=0.5"},
@@ -319,7 +320,7 @@ class Opened:
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "inotify_init1"), reason="only Linux tells which files are opened")
-def test_the_68_point_predictor_is_never_opened(lite_uri: str, album: Path) -> None:
+def test_the_68_point_predictor_is_never_opened(lite_uri: str, tmp_path: Path) -> None:
     """Its training data is not free for commercial use."""
     models = Path(dlib_model.checked(dlib_model.NETWORK)).parent
     never = "shape_predictor_68_face_landmarks.dat"
@@ -327,7 +328,9 @@ def test_the_68_point_predictor_is_never_opened(lite_uri: str, album: Path) -> N
     for cached in (dlib_model._cnn, dlib_model._points, dlib_model._network):
         cached.cache_clear()
     watched = Opened(models)
-    for name in ("faces:dlib", "faces:dlib?detector=cnn&smallest=0.15"):
+    her = tmp_path / "her.png"
+    EDITS["cropped"](astronaut()).save(her)
+    for name in ("faces:dlib?smallest=0.3", "faces:dlib?detector=cnn&smallest=0.3"):
         definition = {
             "encoder": {"model": name},
             "views": {"faces": 3},
@@ -335,8 +338,8 @@ def test_the_68_point_predictor_is_never_opened(lite_uri: str, album: Path) -> N
             "index": {"cpu": {"type": "FLAT"}},
         }
         with ImageCollection.create("people", definition=definition, uri=lite_uri) as faces:
-            faces.ingest(album / "astronaut.png")
-            assert len(faces.search(album / "astronaut.png")) == 1
+            faces.ingest(her)
+            assert len(faces.search(her)) == 1
             faces.drop()
     assert watched.names() == set(dlib_model.SHA256)  # and never the other
     (models / never).open("rb").close()

@@ -371,6 +371,7 @@ def test_a_collection_of_other_rows_has_no_people(lite_uri: str, encoder: Any, t
             imgvec.forget_person(photos, "Ann")
 
 
+@pytest.mark.usefixtures("dlib_once")
 def test_the_commands(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("dlib", reason="the extra faces is not installed")
     data = pytest.importorskip("skimage.data", reason="scikit-image, whose astronaut has the face, is not installed")
