@@ -18,13 +18,14 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     aio.py         AsyncImageCollection: reads that are awaited;  awaiting.py, abandoned.py  how, and how they end
     collection.py  ImageCollection: rows in, hits out;  searchable.py  the part of it that takes queries
     opening.py, filling.py  what making, ingest and prune do
-    kept.py        the projections that a collection keeps in Milvus
+    kept.py        the projections that a collection keeps in Milvus;  succession.py  which one it was made of
     noted.py       what its standing probes are, and what is noted of them;  noting.py, rotating.py  writes and ingests
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection
     curation/      duplicates: found, grouped, shown, deleted
     quality/       how good the hits are, by labels, and what scores are worth (calibration)
     explanation/   which parts of two pictures are alike
     faces/         faces in pictures, and whose they are
+    migration/     the same pictures in a new collection, of another encoder
     exchange/      vectors in and out: NumPy, Parquet, Faiss, Annoy
     engines/       where an ingest runs: here, or on a Ray cluster
     ingest/        the pipeline: read, look up, decode, encode, write, report
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from imgvec.indexes.options import TuneOptions, VerifyOptions, WatchOptions
     from imgvec.indexes.workload import PlanOptions
     from imgvec.ingest import IngestOptions
+    from imgvec.migration import Reembedding
+    from imgvec.migration.options import ReembedOptions
     from imgvec.progress import Progress
     from imgvec.quality.calibration import Calibration
     from imgvec.quality.options import CalibrateOptions, EvaluateOptions
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
     from imgvec.verbs.projecting import projected_copy
     from imgvec.verbs.quality import compare, evaluate
     from imgvec.verbs.recommendation import recommend, refine
+    from imgvec.verbs.reembedding import finish_reembedding, reembed, rollback_reembedding
     from imgvec.verbs.stored_faces import cluster_faces, name_faces
     from imgvec.verbs.tuning import apply_tuning, compare_indexes, tune, verify
     from imgvec.verbs.watching import watch_index
@@ -137,6 +141,8 @@ _HOMES = {
     "Progress": "imgvec.progress",
     "RecommendOptions": "imgvec.search.strategies",
     "Recommendation": "imgvec.search.recommending",
+    "ReembedOptions": "imgvec.migration.options",
+    "Reembedding": "imgvec.migration",
     "SearchOptions": "imgvec.search.request",
     "Settings": "imgvec.settings",
     "Source": "imgvec.sources",
@@ -169,6 +175,7 @@ _HOMES = {
     "explain": "imgvec.verbs.explanation",
     "export_vectors": "imgvec.verbs.exchange",
     "field": "imgvec.filters",
+    "finish_reembedding": "imgvec.verbs.reembedding",
     "fit_projection": "imgvec.verbs.fitting",
     "forget_person": "imgvec.verbs.faces",
     "identify_faces": "imgvec.verbs.faces",
@@ -179,9 +186,11 @@ _HOMES = {
     "plan_index": "imgvec.verbs.index",
     "projected_copy": "imgvec.verbs.projecting",
     "recommend": "imgvec.verbs.recommendation",
+    "reembed": "imgvec.verbs.reembedding",
     "refine": "imgvec.verbs.recommendation",
     "release": "imgvec.verbs.deployment",
     "rename": "imgvec.verbs.names",
+    "rollback_reembedding": "imgvec.verbs.reembedding",
     "scratch_copy": "imgvec.verbs.index",
     "set_alias": "imgvec.verbs.names",
     "set_search_defaults": "imgvec.verbs.index",
@@ -192,98 +201,21 @@ _HOMES = {
 }
 
 __all__ = [
-    "Answer",
-    "AsyncImageCollection",
-    "CalibrateOptions",
-    "Calibration",
-    "CallableEncoder",
-    "ClusterOptions",
-    "Crop",
-    "Definition",
-    "Deleted",
-    "Duplicates",
-    "DuplicatesOptions",
-    "EnrolOptions",
-    "EvaluateOptions",
-    "Explanation",
-    "ExportOptions",
-    "FaceEncoder",
-    "Hit",
-    "Hybrid",
-    "HybridAnswer",
-    "IdentifyOptions",
-    "ImageBytes",
-    "ImageCollection",
-    "ImageFile",
-    "ImgvecError",
-    "ImportOptions",
-    "IngestOptions",
-    "IngestReport",
-    "Like",
-    "LoadOptions",
-    "NameOptions",
-    "PageOptions",
-    "Pages",
-    "Part",
-    "Pixels",
-    "PlanOptions",
-    "Progress",
-    "RecommendOptions",
-    "Recommendation",
-    "SearchOptions",
-    "Settings",
-    "Source",
-    "SourceOptions",
-    "StoredId",
-    "Text",
-    "TuneOptions",
-    "VectorQuery",
-    "Verdict",
-    "VerifyFacesOptions",
-    "VerifyOptions",
-    "WatchOptions",
-    "Words",
-    "__version__",
-    "apply_tuning",
-    "build_index",
-    "calibrate",
-    "cluster_faces",
-    "compare",
-    "compare_indexes",
-    "contact_sheet",
-    "create_for_vectors",
-    "delete_duplicates",
-    "drop_alias",
-    "duplicates",
-    "dynamic",
-    "enrol_person",
-    "enrolled_people",
-    "errors",
-    "evaluate",
-    "explain",
-    "export_vectors",
-    "field",
-    "fit_projection",
-    "forget_person",
-    "identify_faces",
-    "import_vectors",
-    "index_status",
-    "load",
-    "name_faces",
-    "plan_index",
-    "projected_copy",
-    "recommend",
-    "refine",
-    "release",
-    "rename",
-    "scratch_copy",
-    "set_alias",
-    "set_search_defaults",
-    "tune",
-    "verify",
-    "verify_faces",
-    "watch_index",
-]
+    "Answer", "AsyncImageCollection", "CalibrateOptions", "Calibration", "CallableEncoder", "ClusterOptions",
+    "Crop", "Definition", "Deleted", "Duplicates", "DuplicatesOptions", "EnrolOptions", "EvaluateOptions",
+    "Explanation", "ExportOptions", "FaceEncoder", "Hit", "Hybrid", "HybridAnswer", "IdentifyOptions", "ImageBytes",
+    "ImageCollection", "ImageFile", "ImgvecError", "ImportOptions", "IngestOptions", "IngestReport", "Like",
+    "LoadOptions", "NameOptions", "PageOptions", "Pages", "Part", "Pixels", "PlanOptions", "Progress",
+    "RecommendOptions", "Recommendation", "ReembedOptions", "Reembedding", "SearchOptions", "Settings", "Source",
+    "SourceOptions", "StoredId", "Text", "TuneOptions", "VectorQuery", "Verdict", "VerifyFacesOptions",
+    "VerifyOptions", "WatchOptions", "Words", "__version__", "apply_tuning", "build_index", "calibrate",
+    "cluster_faces", "compare", "compare_indexes", "contact_sheet", "create_for_vectors", "delete_duplicates",
+    "drop_alias", "duplicates", "dynamic", "enrol_person", "enrolled_people", "errors", "evaluate", "explain",
+    "export_vectors", "field", "finish_reembedding", "fit_projection", "forget_person", "identify_faces",
+    "import_vectors", "index_status", "load", "name_faces", "plan_index", "projected_copy", "recommend", "reembed",
+    "refine", "release", "rename", "rollback_reembedding", "scratch_copy", "set_alias", "set_search_defaults",
+    "tune", "verify", "verify_faces", "watch_index",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -141,7 +141,7 @@ class ImageCollection(Searchable):
         Raises `CollectionReplaced`, `EncoderMismatch` or `CollectionNotFound` if it is a different collection by now,
         and a retryable `BackendError` while another client is building the index.
         """
-        self.handle.writing().store.refresh()
+        self.handle.write(lambda target: target.store.refresh())
 
     def count(self, where: Filter | str | None = None) -> int:
         """The number of rows, or of those that match `where`; includes everything acknowledged before the call."""
@@ -194,15 +194,15 @@ class ImageCollection(Searchable):
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete pictures, with all rows, by the ids (one, or several) of them or their rows; returns how many."""
-        return self.handle.writing().delete(ids)
+        return self.handle.write(lambda target: target.delete(ids))
 
     def delete_where(self, where: Filter | str) -> int:
         """Delete the pictures with a row that matches, and all of their rows; returns how many there were."""
-        return self.handle.writing().delete_where(where)
+        return self.handle.write(lambda target: target.delete_where(where))
 
     def describe(self) -> dict[str, Any]:
         """What the collection is, for JSON."""
-        found = self.handle.reading().describe()
+        found = self.handle.read(lambda target: target.describe())
         return {"aliases": self.handle.connection.aliases_of(found["name"]), "uri": self.uri, **found}
 
     def drop(self) -> None:

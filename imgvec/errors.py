@@ -13,6 +13,7 @@
     ├── EncoderError               something about the encoder
     │   ├── EncoderUnavailable     the weights are not available or not usable
     │   └── EncoderMismatch        vectors of two encoders would be mixed in one collection
+    ├── SwapRefused                a re-embedded collection is not swapped in; carries the outcome
     ├── EngineFailed               the cluster for an ingest is not available, or lost a worker
     ├── QueryError                 an invalid query
     ├── FilterError                a filter names a missing field, or makes an impossible comparison
@@ -163,6 +164,14 @@ class EncoderUnavailable(EncoderError):
 
 class EncoderMismatch(EncoderError):
     """Vectors of two encoders would be mixed in one collection; the message names both."""
+
+
+class SwapRefused(ImgvecError):
+    """A re-embedded collection would lack rows, or is worse, so it does not take the name; `outcome` tells of it."""
+
+    def __init__(self, message: str, outcome: typing.Any = None) -> None:
+        self.outcome = outcome
+        super().__init__(message)
 
 
 class EngineFailed(ImgvecError):

@@ -86,7 +86,7 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             files=None if chosen["on_duplicate"] == "keep" else StoredFiles(collection),
             store_factory=None if alone else partial(opened_store, *there),
             journal_factory=None if alone or opened.journal is None else partial(opened_journal, *there),
-            encoder_factories={} if is_local else _encoder_factories(collection),
+            encoder_factories={} if is_local else encoder_factories(collection),
         )
         with rotating(opened) if via is None else nullcontext() as rotation:
             report = engine.ingest(job, **taken(RunOptions, chosen))
@@ -165,7 +165,7 @@ class StoredFiles:
         return found
 
 
-def _encoder_factories(collection: ImageCollection) -> dict[str, Callable[[], Encoder]]:
+def encoder_factories(collection: ImageCollection) -> dict[str, Callable[[], Encoder]]:
     """What loads each encoder in another process, which is given the projection that the collection keeps."""
     return {
         vector: partial(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from imgvec import kept
+from imgvec import kept, succession
 from imgvec.definition import description
 from imgvec.definition.description import Remembered
 from imgvec.encoders.projected import ProjectedEncoder
@@ -54,12 +54,16 @@ class Handle:
         settings: Settings,
         given: Mapping[str, Encoder],
         alias: str | None,
+        *,
+        keeps: bool = False,
     ) -> None:
         self.connection, self._target, self._settings = connection, target, settings
         self._given = given
         """The caller's own encoders, for every target that is bound to them."""
         self._alias = alias
         """What is followed; None keeps to the target."""
+        self._keeps = keeps
+        """Whatever becomes of its name."""
         self._former: Target | None = None
         self._lock = threading.Lock()
         self._preparing: _Preparation | None = None
@@ -84,17 +88,43 @@ class Handle:
             preparation.wait()  # and look again: it may have been moved on meanwhile
         return self._target
 
+    def write(self, call: Callable[[Target], T]) -> T:
+        """What `call` does to the target, which it may do twice: where another collection took over its name."""
+        target = self.writing()
+        try:
+            return call(target)
+        except (CollectionNotFound, EncoderMismatch):
+            if self._alias is not None or not self._succeeded():
+                raise
+        return call(self.writing())
+
     def pinned(self) -> Handle:
         """A handle of the target of `writing` that keeps to it; its writes fail once the alias leads elsewhere."""
-        if self._alias is None:
+        if self._keeps:
             return self
-        return Handle(self.connection, self.writing(), self._settings, self._given, None)
+        if self._alias is None:
+            try:
+                self._target.store.check_same()
+            except (CollectionNotFound, EncoderMismatch):
+                self._succeeded()  # where it was not, what comes next says so
+        return Handle(self.connection, self.writing(), self._settings, self._given, None, keeps=True)
 
     def rename(self, name: str) -> None:
         """Give the collection another name, and go on with it; raises `UsageError` where it was opened by an alias."""
         known = self._target
         scratch.drop_leftovers(self.connection, known.store.name)  # which name the collection that they copy
         store = self.connection.rename(known.store, name)
+        self._target = self._made(store, known.remembered, known.encoders.loaded)
+
+    def follow(self) -> None:
+        """Find out where the name leads now, and go there."""
+        self.write(lambda target: target.store.check_same())
+
+    def give_name(self, to: Store, former: str) -> None:
+        """Let the collection's name lead to another, and go on with this one by the name `former`."""
+        known = self._target
+        scratch.drop_leftovers(self.connection, known.store.name)
+        store = self.connection.take_name(to, known.store, former)
         self._target = self._made(store, known.remembered, known.encoders.loaded)
 
     def check_drop(self) -> None:
@@ -125,7 +155,11 @@ class Handle:
     def _asked(self, forms: Sequence[Form], vector: str, ask: Callable[[Searcher], T]) -> T:
         """What `ask` answers of the forms, by the searcher of the target that they fit."""
         if self._alias is None:
-            return ask(self._target.searcher)
+            try:
+                return ask(self._target.searcher)
+            except (CollectionNotFound, EncoderMismatch):
+                if not self._succeeded():
+                    raise
         if needs_encoder(forms):
             self._look_if_it_answers()
             target = self._target
@@ -154,9 +188,27 @@ class Handle:
         try:
             return call(target)
         except (CollectionNotFound, EncoderMismatch):
-            if self._alias is None or (now := self.writing()).is_same(target):
+            if self._alias is None and not self._succeeded():
+                raise
+            if (now := self.writing()).is_same(target):
                 raise
             return call(now)
+
+    def _succeeded(self) -> bool:
+        """Whether its collection was re-embedded, and the new one has its name: then that is followed, as an alias.
+
+        Its own collection, by the name that it has now, is the former target.
+        """
+        # on Milvus Lite the name has nothing until both steps are done; on a server whoever asks finishes them
+        with self.connection.link.writing, self._lock:
+            if self._alias is not None or self._keeps:
+                return not self._keeps
+            known = self._target
+            if (own := succession.moved(self.connection, known.store)) is None:
+                return False
+            self._target = self._made(own, known.remembered, known.encoders.loaded)
+            self._alias = known.store.name
+            return True
 
     def _look_if_it_answers(self) -> None:
         """`_look`, for reads: where the alias is gone, or the server is busy, the old target goes on answering."""

@@ -31,6 +31,7 @@ Work: TypeAlias = Literal[
     "faces",
     "calibrate",
     "watch",
+    "reembed",
 ]
 """The kinds of long-running work, by verb."""
 

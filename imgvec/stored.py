@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from imgvec.errors import QueryError
+from imgvec.vectors import Vectors, norms
 
 MOST_HITS = 16_384
 """That Milvus gives to one query; by some indexes it gives fewer."""
@@ -99,6 +102,15 @@ class VectorField:
     def unit(self) -> bool:
         """Whether its vectors are of unit length."""
         return self.metric_type != "L2"
+
+
+def taken_out(rows: Sequence[dict[str, Any]], name: str, field: VectorField) -> Vectors:
+    """(n, dim) vectors called `name`, as they were written, out of rows that were read."""
+    vectors: Vectors = np.stack([row.pop(name) for row in rows])
+    if field.vector_type == "INT8_VECTOR" and field.unit:
+        # rounded to steps they are not unit vectors as they are read back
+        vectors /= norms(vectors)[:, None].astype(np.float32)
+    return vectors
 
 
 def vector_named(name: str, vectors: Mapping[str, VectorField], collection: str) -> VectorField:

@@ -37,6 +37,7 @@ COMMANDS = {
     "mcp": "Serve a collection to an agent, by the Model Context Protocol over stdin and stdout.",
     "pages": "List everything like QUERY page by page, each row once.",
     "recommend": "Find images like some examples and unlike others.",
+    "reembed": "Change a collection's model while it goes on serving.",
     "search": "Find the images most similar to QUERY.",
     "serve": "Serve collections over HTTP.",
 }

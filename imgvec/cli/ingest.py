@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from typing_extensions import Unpack
 
+from imgvec.cli.engines import engine_of, engine_options
 from imgvec.cli.interrupts import interruptible
 from imgvec.cli.options import (
     LISTING,
@@ -56,23 +57,7 @@ class _Stated(SourceOptions, IngestOptions, total=False):
 @click.option(
     "--of", "parts", type=click.IntRange(min=1), metavar="N", help="Number of parts to split the source into."
 )
-@click.option(
-    "--engine",
-    "engine_name",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Where to run.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Ray: number of encoders.  [default: one per GPU or node]",
-)
-@click.option(
-    "--gpus-per-worker", type=click.FloatRange(min=0), metavar="X", help="Ray: GPUs per encoder; 0 to use CPUs."
-)
+@engine_options
 @click.option(
     "--via",
     "bulk",
@@ -116,7 +101,6 @@ def ingest(
     """
     from imgvec.collection import ImageCollection
     from imgvec.definition import field_problem
-    from imgvec.engines import RayEngine
     from imgvec.errors import SourceError
     from imgvec.pruning import way_out
     from imgvec.sources import Record, Source
@@ -134,11 +118,9 @@ def ingest(
     part = (rank, parts) if rank is not None and parts is not None else None
     if prune and part is not None:
         raise click.UsageError("--prune needs the whole source: run it once without --rank and --of.")
-    if engine_name == "local" and (workers is not None or gpus_per_worker is not None):
-        raise click.UsageError("--workers and --gpus-per-worker need --engine ray.")
+    ray = engine_of(engine_name, workers, gpus_per_worker)
     if prune and bulk:
         raise click.UsageError("--prune and --via cannot be combined: --via does not touch the collection.")
-    ray = RayEngine(workers, gpus_per_worker or 0.0) if engine_name == "ray" else None
     images = Source(source[0] if len(source) == 1 else source, **of_source)
     # fail early: everything named on the command line must exist or be writable before weights are loaded
     try:

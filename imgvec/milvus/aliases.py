@@ -20,6 +20,8 @@ from imgvec.milvus.store import Store
 
 RENAMED = "renamed_from"
 """The property that a collection has on Milvus Lite while it is renamed, should the process be killed."""
+TAKING = "taking"
+"""The property of a collection that is about to take another's name, should the process be killed."""
 _NO_ALIAS, _ALIAS_EXISTS = 1600, 1602
 """The server's codes; Milvus Lite says of the first that there is no such collection."""
 
@@ -34,7 +36,7 @@ def resolved(link: Link, name: str) -> Mapping[str, Any]:
     try:
         found = link.describe(name)
     except CollectionNotFound:
-        if link.capabilities.kind != "lite" or not _mended(link, name):
+        if not mended(link, name):
             raise
         found = link.describe(name)
     if name == found["collection_name"] and name in found.get("aliases", ()):
@@ -122,6 +124,23 @@ def rename(store: Store, name: str) -> None:
             link.client.rename_collection(store.name, name, timeout=link.timeout)
 
 
+def take_name(new: Store, old: Store, former: str) -> None:
+    """Let the name of `old` lead to `new`, as an alias, and so each of its aliases; `old` is called `former` then.
+
+    For the moment between the two calls the name stands for nothing: whoever asks for it then, or after a kill,
+    finishes this.
+    """
+    name, link = old.name, old.link.database
+    with link.writing:
+        held = of(link, name)
+        new.remember(TAKING, {"name": name})
+        rename(old, former)
+        _lead(link, name, new.name)
+        for alias in held:
+            point(new, alias)
+        new.remember(TAKING, None)
+
+
 def refuse_alias(alias: str | None, name: str, doing: str) -> None:
     """Raise `UsageError` where what is to be dropped or renamed was named by an alias."""
     if alias is not None:
@@ -158,18 +177,31 @@ def _is_collection(link: Link, name: str) -> bool:
     return True
 
 
-def _mended(link: Link, alias: str) -> bool:
-    """Whether an alias leads somewhere again that a killed rename has left behind, on Milvus Lite."""
-    missing = leads_to(link, alias)
-    if missing is None:
-        return False
+def mended(link: Link, name: str) -> bool:
+    """Whether a name that stands for nothing leads somewhere again: a rename, or `take_name`, has left it behind."""
+    missing = leads_to(link, name) if link.capabilities.kind == "lite" else None
     with translated("list the collections"):
         found = link.client.list_collections(timeout=link.timeout)
-    for name in found:
-        noted = described.remembered(link.describe(name)).get(RENAMED)
-        if noted and noted["name"] == missing:
-            log.warning("%s led to %s, whose renaming to %s was killed: it leads there now", alias, missing, name)
-            with link.writing, translated(f"point the alias {alias!r} to {name!r}"):
-                link.client.alter_alias(name, alias, timeout=link.timeout)
+    for each in found:
+        try:
+            noted = described.remembered(link.describe(each))
+        except CollectionNotFound:  # dropped meanwhile
+            continue
+        if missing is not None and noted.get(RENAMED, {}).get("name") == missing:
+            log.warning("%s led to %s, whose renaming to %s was killed: it leads there now", name, missing, each)
+            with link.writing, translated(f"point the alias {name!r} to {each!r}"):
+                link.client.alter_alias(each, name, timeout=link.timeout)
+            return True
+        if noted.get(TAKING, {}).get("name") == name:
+            log.info("%s was about to take the name %s: that leads there now", each, name)
+            _lead(link, name, each)
             return True
     return False
+
+
+def _lead(link: Link, name: str, to: str) -> None:
+    """Make an alias of a name that a collection had until now; others may be doing it too."""
+    with link.writing:
+        if leads_to(link, name) != to:
+            with translated(f"point the alias {name!r} to {to!r}"):
+                _point(link, to, name, is_new=True)

@@ -68,7 +68,8 @@ class Connection:
         """Whether a collection, or an alias, has that name."""
         names.check(name)
         with translated(f"look for the collection {name!r}"):
-            return bool(self.link.client.has_collection(name, timeout=self.link.timeout))
+            there = bool(self.link.client.has_collection(name, timeout=self.link.timeout))
+        return there or aliases.mended(self.link, name)
 
     def check(self, definition: Definition, *, device: Literal["cpu", "gpu"] = "cpu", dim: int | None = None) -> None:
         """Raise `UnsupportedByBackend` or `DefinitionError` if the definition asks for something unavailable here.
@@ -202,10 +203,19 @@ class Connection:
     def rename(self, store: Store, name: str) -> Store:
         """Give the store's collection another name, and open it by that; `aliases.rename`."""
         aliases.rename(store, name)
+        return self._noted(name)
+
+    def _noted(self, name: str) -> Store:
+        """A collection that was renamed; what was noted for the case of a kill is forgotten."""
         renamed = self.open(name)
         if aliases.RENAMED in renamed.remembered:
             renamed.remember(aliases.RENAMED, None)
         return renamed
+
+    def take_name(self, new: Store, old: Store, former: str) -> Store:
+        """Let the name of `old` lead to `new`; opens `old` by its name of then, `former`. `aliases.take_name`."""
+        aliases.take_name(new, old, former)
+        return self._noted(former)
 
     def aliases_of(self, name: str) -> list[str]:
         """The aliases that lead to the collection of that name, sorted."""

@@ -13,15 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from imgvec.definition import Definition, IndexChoice, IndexSection
 from imgvec.errors import BackendError
 from imgvec.milvus.connection import Connection
 from imgvec.milvus.store import Store
 from imgvec.rows import FROM_IMAGE, VECTOR
-from imgvec.stored import VectorField
-from imgvec.vectors import Vectors, norms
+from imgvec.stored import taken_out
 
 _NAME = re.compile(r"_scratch_[0-9a-f]{8}\Z")
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -78,7 +75,7 @@ def scratch(
                 rows = [row for row in found if row["id"] not in without]
                 if not rows:
                     continue
-                vectors = {each: _vectors(rows, name, store.vector(name)) for each, name in source.items()}
+                vectors = {each: taken_out(rows, name, store.vector(name)) for each, name in source.items()}
                 copy.upsert(rows, vectors.pop(VECTOR), vectors)
             # not flushed: whoever builds on it does, and 2.3 lets a collection be flushed once in ten seconds
             yield copy
@@ -86,15 +83,6 @@ def scratch(
             _drop(connection, copy)
     finally:
         _ours.discard(name)
-
-
-def _vectors(rows: Sequence[dict[str, Any]], name: str, field: VectorField) -> Vectors:
-    """Taken out of the rows."""
-    vectors: Vectors = np.stack([row.pop(name) for row in rows])
-    if field.vector_type == "INT8_VECTOR" and field.unit:
-        # rounded to steps they are not unit vectors as they are read back
-        vectors /= norms(vectors)[:, None].astype(np.float32)
-    return vectors
 
 
 def _rows(store: Store, only: Sequence[str] | None, vectors: Iterable[str]) -> Iterator[list[dict[str, Any]]]:

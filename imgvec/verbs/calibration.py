@@ -24,9 +24,8 @@ from imgvec.quality.labels import label_type, labels_of
 from imgvec.quality.options import CalibrateOptions
 from imgvec.rows import IMAGE_ID
 from imgvec.search.forms import ImageBytes
-from imgvec.stored import VectorField
+from imgvec.stored import VectorField, taken_out
 from imgvec.vectors import Vectors, has_direction, norms
-from imgvec.verbs.fitting import taken_out
 
 _AT_ONCE = 500
 _PICTURES_AT_ONCE = 16

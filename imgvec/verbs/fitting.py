@@ -22,13 +22,14 @@ from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.exchange import VectorSource, open_source
 from imgvec.ingest import Job
+from imgvec.migration import no_fields
 from imgvec.options import altered, documented, settled
 from imgvec.progress import OnProgress, Telling
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec
 from imgvec.store import Reads, Writes
-from imgvec.stored import VectorField
+from imgvec.stored import taken_out
 from imgvec.vectors import Vectors, has_direction, norms
 
 BATCH = 1000
@@ -75,15 +76,6 @@ def fit_projection(
     return fit(_of_batches(_read(opened), tell, opened.rows), **asked)
 
 
-def taken_out(rows: Sequence[dict[str, Any]], name: str, field: VectorField) -> Vectors:
-    """(n, dim) vectors called `name`, as they were written, out of rows that were read."""
-    vectors: Vectors = np.stack([row.pop(name) for row in rows])
-    if field.vector_type == "INT8_VECTOR" and field.unit:
-        # rounded to steps they are not unit vectors as they are read back
-        vectors /= norms(vectors)[:, None].astype(np.float32)
-    return vectors
-
-
 def _stored(store: Reads, vector: str) -> Iterator[Vectors]:
     field = store.vectors[vector]
     for rows in store.scan([vector], batch_size=BATCH):
@@ -121,11 +113,6 @@ def _of_batches(batches: Iterator[Vectors], tell: Telling, total: int | None) ->
     return moments
 
 
-def _no_fields(*_: Any, **__: Any) -> dict[str, Any]:
-    """A row's, of which nothing is kept."""
-    return {}
-
-
 class _Sink(Writes):
     """Stands in a store's place at the end of an ingest: of the rows it keeps the vectors' moments alone."""
 
@@ -157,7 +144,7 @@ def _of_pictures(
     sink, pictures = _Sink(encoder.binding.dim), filling.as_source(source)
     job = Job(
         records=partial(pictures.read, guards=filling.guards(settings)),
-        row_fields=_no_fields,
+        row_fields=no_fields,
         resources=filling.resources_of(settings),
         store=sink,
         encoders={VECTOR: lambda: encoder},

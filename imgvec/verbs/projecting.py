@@ -25,8 +25,9 @@ from imgvec.quality import travelling
 from imgvec.retry import Retry
 from imgvec.rows import CONTENT_HASH, FROM_IMAGE, ID, JOURNAL_FIELDS, VECTOR, VIEWS, view_counts, view_ids
 from imgvec.store import Reads
+from imgvec.stored import taken_out
 from imgvec.vectors import Vectors, has_direction, norms
-from imgvec.verbs.fitting import BATCH, fit_projection, taken_out
+from imgvec.verbs.fitting import BATCH, fit_projection
 
 _PICTURES = 100
 """Of a collection of views, whose rows are looked at together."""

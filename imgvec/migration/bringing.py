@@ -1,0 +1,154 @@
+"""Rounds of comparing and bringing over, until nothing differs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+from imgvec.errors import BackendError
+from imgvec.migration.difference import Entry, Judge, Marks, Pair, marks, pairs
+from imgvec.migration.outcome import Lost
+from imgvec.migration.renewing import Renewed
+from imgvec.progress import OnProgress, Progress, Telling
+from imgvec.report import IngestReport
+from imgvec.sources import Record
+from imgvec.store import Store
+
+ROUNDS, FEW = 30, 1000
+"""After so many rounds, with so few changes, it goes on: somebody writes without a pause, and `Since` has the rest."""
+_FRUITLESS = 10
+"""Rounds in a row that find the same and can do nothing about it."""
+_AT_ONCE = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """Brings records in, by whichever engine."""
+
+    def __call__(self, records: Iterable[Record], errors: Path, on_progress: OnProgress) -> IngestReport: ...
+
+
+class _Round:
+    """One comparison, as long as it is read."""
+
+    def __init__(self, judge: Judge, refused: Mapping[str, tuple[str, str]], kept: Collection[str]) -> None:
+        self._judge, self._refused, self._kept = judge, refused, kept
+        self.missing = 0
+        self.stale: list[str] = []
+        self.gone: list[str] = []
+        self.lost: list[Lost] = []
+        self.marks: array[Any] = array("Q")
+        """Of the rows that the target has as the source has them, and of those that are lost."""
+
+    @property
+    def changes(self) -> int:
+        return self.missing + len(self.stale) + len(self.gone)
+
+    def to_encode(self, found: Iterable[Pair]) -> Iterator[Entry]:
+        for was, now in found:
+            verdict = self._judge(was, now)
+            if was is None:
+                if verdict == "gone" and now is not None and now.id not in self._kept:
+                    self.gone.append(now.id)
+            elif verdict == "missing":
+                if was.uri in self._refused:
+                    self.lost.append(Lost(was.id, was.uri, *self._refused[was.uri]))
+                    self.marks.append(was.mark)
+                    if now is not None:
+                        self.gone.append(was.id)  # of the picture that it was of before
+                else:
+                    self.missing += 1
+                    yield was
+            elif verdict == "stale":
+                self.stale.append(was.id)
+            else:
+                self.marks.append(was.mark)
+
+
+class Bringing:
+    """Brings what `source` has and `target` lacks over, by `run`, and what is gone away."""
+
+    def __init__(
+        self, source: Store, target: Store, renewed: Renewed, run: Run, record: Callable[[Entry], Record], tell: Telling
+    ) -> None:
+        self._source, self._target, self._renewed = source, target, renewed
+        self._run, self._record, self._tell = run, record, tell
+        self._refused: dict[str, tuple[str, str]] = {}
+        self.lost: list[Lost] = []
+        self.marks: Marks = marks(array("Q"))
+        """Of the rows that both had in the last comparison."""
+        self.encoded = self.copied = self.deleted = self.rounds = 0
+
+    def until_same(self, judge: Judge, kept: Collection[str] = ()) -> bool:
+        """Compare, and bring over, until a comparison finds nothing; False where it was stopped before.
+
+        What the target has under the ids that are `kept` is never deleted. What cannot be read is `lost`; each run
+        tries it once.
+        """
+        fruitless, found = 0, 0
+        for number in range(1, 2**31):
+            self.rounds += 1
+            round = _Round(judge, self._refused, kept)
+            done = self._brought(round)
+            if done is None:
+                return False
+            self.lost, self.marks = round.lost, marks(round.marks)
+            log.info("round %d: %d missing, %d stale", number, round.missing, len(round.stale))
+            if not round.changes or (number >= ROUNDS and round.changes <= FEW):
+                return True
+            fruitless = fruitless + 1 if not done and round.changes == found else 0
+            found = round.changes
+            if fruitless >= _FRUITLESS:
+                raise BackendError(
+                    f"{found:,} rows of {self._source.name!r} still differ in {self._target.name!r} after "
+                    f"{fruitless} comparisons: start again",
+                    retryable=True,
+                )
+        return False
+
+    def _brought(self, round: _Round) -> int | None:
+        """How much was done; None where it was stopped."""
+        done = 0
+        to_encode = round.to_encode(pairs(self._source, self._target))
+        if (first := next(to_encode, None)) is not None:
+            with tempfile.TemporaryDirectory(prefix="imgvec-") as folder:
+                errors = Path(folder) / "refused.jsonl"
+                records = (self._record(each) for each in chain([first], to_encode))
+                report = self._run(records, errors, self._passed_on(self._left()))
+                for line in errors.read_text(encoding="utf-8").splitlines():
+                    told = json.loads(line)
+                    self._refused[told["uri"]] = (told["reason"], told["detail"])
+            self.encoded += report.written
+            done += report.written + report.refused.total()
+            if report.interrupted:
+                return None
+        for start in range(0, len(round.stale), _AT_ONCE):
+            copied = self._renewed.renew(round.stale[start : start + _AT_ONCE])
+            self.copied += copied
+            done += copied
+        for start in range(0, len(round.gone), _AT_ONCE):
+            some = round.gone[start : start + _AT_ONCE]
+            lost = {each.id for each in round.lost}
+            gone = self._renewed.gone([id_ for id_ in some if id_ not in lost]) + [id_ for id_ in some if id_ in lost]
+            self._renewed.discard(gone)
+            self.deleted += len(gone)
+            done += len(gone)
+        return done
+
+    def _left(self) -> int:
+        return max(1, self._source.count() - self._target.count())
+
+    def _passed_on(self, total: int) -> OnProgress:
+        """The pipeline's events, as this work's."""
+
+        def tell(event: Progress) -> None:
+            self._tell("encoding", event.done, max(total, event.done), counts=event.counts)
+
+        return tell

@@ -1,0 +1,288 @@
+"""How `reembed` makes the new collection, brings rows over and swaps the two; after each step it may be killed.
+
+1. the old collection notes the new one's name; that is made, and notes whose it is
+2. rounds, until nothing differs
+3. kept beside the new one: marks of the rows that both have, and the ids of those that are lost; then `swapping`
+4. the name leads to the new one
+5. once more, by those marks, what came late; then `swapped`
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from imgvec import filling, kept, succession
+from imgvec.collection import ImageCollection
+from imgvec.definition import Definition, description
+from imgvec.encoders.protocol import Encoder
+from imgvec.engines import LocalEngine
+from imgvec.errors import EncoderMismatch, UsageError
+from imgvec.exchange import NoEncoder
+from imgvec.ingest import Job
+from imgvec.migration import LIVE, Bringing, Lost, Reembedding, Renewed, no_fields
+from imgvec.migration.difference import Entry, Judge, Marks
+from imgvec.migration.options import BringOptions, ReembedOptions
+from imgvec.migration.renewing import record
+from imgvec.milvus import Connection, aliases
+from imgvec.milvus.incarnation import Incarnation
+from imgvec.opening import opened_store
+from imgvec.progress import OnProgress, Telling
+from imgvec.quality import Comparison
+from imgvec.report import IngestReport
+from imgvec.rows import VECTOR
+from imgvec.settings import Settings
+from imgvec.sources import Record
+from imgvec.succession import INTO, OF, Succession
+
+Model: TypeAlias = str | Mapping[str, Any] | Encoder
+
+_KEY = "reembedded"
+_MARKS_AT_ONCE = 2**24
+"""Kept in one piece of what a collection learns: 128 MB."""
+_INDEX_SECONDS = 24 * 3600.0
+
+
+def succeeding_definition(definition: Definition, vector: str, model: Model, asked: ReembedOptions) -> Definition:
+    """The same with another encoder of that vector; raises `DefinitionError`."""
+    section: dict[str, Any]
+    if isinstance(model, str):
+        section = {"model": model}
+    else:
+        section = {**model} if isinstance(model, Mapping) else {"model": model.binding.model}
+    for name in ("revision", "layer", "pooling", "image_size", "projection", "purpose"):
+        if asked[name] is not None:
+            section[name] = asked[name]
+    if (purpose := definition.vector_fields[vector].encoder.purpose) is not None:
+        section.setdefault("purpose", purpose)
+    made = definition.model_dump(exclude_defaults=True)
+    if vector == VECTOR:
+        made["encoder"] = section
+    else:
+        made["vectors"][vector]["encoder"] = section
+    return Definition.load({**made, "images": definition.images.model_dump()})
+
+
+def successor(
+    source: ImageCollection, name: str, definition: Definition, model: Model, vector: str, asked: ReembedOptions
+) -> ImageCollection:
+    """The collection that `source` is being re-embedded to: the one that an earlier run has begun, or a new one.
+
+    Raises `UsageError` where the source's own encoder is that one.
+    """
+    connection, note = source.handle.connection, source.store.remembered.get(INTO)
+    given = {} if isinstance(model, str | Mapping) else {vector: model}
+    if note is not None and asked["into"] in (None, note["name"]) and connection.has(note["name"]):
+        with ImageCollection.open(note["name"], settings=source.settings) as found:
+            fits = is_made_by(found, definition, model, vector) and _is_its(source, found)
+        if fits:
+            return ImageCollection.open(note["name"], encoders=given, settings=source.settings)
+        if asked["on_notice"] is not None:
+            asked["on_notice"](f"{note['name']}, which was begun with another model, is left as it is")
+    into = asked["into"] or free_name(connection, name, 2)
+    source.store.remember(INTO, {"name": into})
+    others: dict[str, Encoder] = {each: NoEncoder(bound) for each, bound in source.bindings.items() if each != vector}
+    now = source.store.link.deployment()
+    new = ImageCollection.create(
+        into,
+        definition=definition.model_copy(update={"replicas": now.number, "resource_groups": now.resource_groups}),
+        encoders={**others, **given},
+        gpu=definition.index.gpu is not None and source.store.index.type.startswith("GPU_"),
+        settings=source.settings,
+        on_notice=asked["on_notice"],
+    )
+    try:
+        kept.keep_missing(new.store, new.bindings, kept.of_all(source.store, source.bindings))  # of other vectors
+        try:
+            description.check_binding(source.name, source.bindings[vector], new.bindings[vector], vector)
+        except EncoderMismatch:
+            return new
+        raise UsageError(f"the vectors of {source.name!r} are of {new.bindings[vector].model} already, made like that")
+    except BaseException:
+        new.drop()
+        new.close()
+        raise
+
+
+def is_made_by(collection: ImageCollection, definition: Definition, model: Model, vector: str) -> bool:
+    """Whether its vectors are of that model, or encoder, already."""
+    if collection.definition.vector_fields[vector].encoder != definition.vector_fields[vector].encoder:
+        return False
+    if isinstance(model, str | Mapping):
+        return True
+    try:
+        description.check_binding(collection.name, collection.bindings[vector], model.binding, vector)
+    except EncoderMismatch:
+        return False
+    return True
+
+
+def _is_its(source: ImageCollection, found: ImageCollection) -> bool:
+    """Whether the one was made of the other, or was about to be when that was killed, or was gone back from."""
+    of = succession.of(found.store.remembered).key
+    back = succession.of(source.store.remembered).key == found.store.incarnation.key
+    return back or of == source.store.incarnation.key or (not of and not found.count())
+
+
+def free_name(connection: Connection, name: str, first: int) -> str:
+    """`name`, _ and the first number, from `first` on, that makes a name which nothing has."""
+    return next(each for number in count(first) if not connection.has(each := f"{name}_{number}"))
+
+
+def opened_pair(
+    source: tuple[str, Incarnation], target: tuple[str, Incarnation], vector: str, settings: Settings
+) -> Renewed:
+    """`Renewed`, in another process."""
+    stores = [opened_store(name, settings, key) for name, key in (source, target)]
+    return Renewed(stores[0], stores[1], vector)
+
+
+class Moving:
+    """Rows on their way from `source` to `target`, and the name with them."""
+
+    def __init__(
+        self,
+        source: ImageCollection,
+        target: ImageCollection,
+        name: str,
+        vector: str,
+        asked: BringOptions,
+        tell: Telling,
+    ) -> None:
+        self.source, self.target, self.name, self.vector = source, target, name, vector
+        self.asked, self.tell = asked, tell
+        self._lost: list[Lost] = []
+        self._marks: Marks = np.empty(0, np.uint64)
+        self._encoded = self._copied = self._deleted = self._rounds = 0
+
+    @property
+    def done(self) -> int:
+        """Rows written to the target and deleted there."""
+        return self._encoded + self._copied + self._deleted
+
+    def begin(self, *, back: bool = False) -> None:
+        """Note with the target whose rows it is to have."""
+        key = self.source.store.incarnation.key
+        told = [succession.of(each.store.remembered).before for each in (self.target, self.source)]
+        before = tuple(dict.fromkeys((*told[0], *told[1], key)))
+        made = Succession(self.source.name, key, before, self.name, back=back)
+        self.target.store.remember(OF, made.to_dict())
+
+    def bring(self, judge: Judge, kept: Collection[str] = ()) -> bool:
+        """Rounds until nothing differs; False where it was stopped before."""
+        source, target, settings = self.source.store, self.target.store, self.source.settings
+        roots = settings.roots if self.asked["roots"] is None else self.asked["roots"]
+        guards = filling.guards(settings)
+
+        def made(entry: Entry) -> Record:
+            return record(entry, roots, guards)
+
+        renewed = Renewed(source, target, self.vector)
+        bringing = Bringing(source, target, renewed, partial(self._run, renewed), made, self.tell)
+        try:
+            return bringing.until_same(judge, kept)
+        finally:
+            self._encoded += bringing.encoded
+            self._copied += bringing.copied
+            self._deleted += bringing.deleted
+            self._rounds += bringing.rounds
+            # once clients write to the target, what is lost stays so, and is not looked for again
+            self._lost, self._marks = [*(self._lost if judge is not LIVE else ()), *bringing.lost], bringing.marks
+
+    def _run(self, renewed: Renewed, records: Iterable[Record], errors: Path, on_progress: OnProgress) -> IngestReport:
+        engine, source, target = self.asked["engine"] or LocalEngine(), self.source.store, self.target.store
+        is_local = isinstance(engine, LocalEngine)
+        held = records if is_local else [*records]
+        pair = ((source.name, source.incarnation), (target.name, target.incarnation))
+        alone = source.capabilities.kind == "lite"
+        factories = {} if is_local else filling.encoder_factories(self.target)
+        job = Job(
+            records=partial(iter, held),
+            row_fields=no_fields,
+            resources=filling.resources(self.source),
+            store=renewed,
+            encoders={VECTOR: partial(self.target.handle.target.encoders.of, self.vector)},
+            store_factory=None if alone else partial(opened_pair, *pair, self.vector, self.source.settings),
+            encoder_factories={} if is_local else {VECTOR: factories[self.vector]},
+        )
+        return engine.ingest(job, errors=errors, on_progress=on_progress, stop=self.asked["stop"])
+
+    def swap(self) -> None:
+        """Let the name lead to the target; the source, where that was its own, is called otherwise from then on."""
+        connection, source, target = self.source.handle.connection, self.source.store, self.target.store
+        target.wait_until_indexed(_INDEX_SECONDS)
+        is_alias = self.name != source.name
+        former = source.name if is_alias else free_name(connection, self.name, 1)
+        self._keep()
+        told = succession.of(self._refreshed(target))
+        target.remember(OF, replace(told, name=former, state="swapping").to_dict())
+        if is_alias:
+            aliases.point(target, self.name)
+        else:
+            self.source.handle.give_name(target, former)
+
+    def settle(self) -> None:
+        """Note that it is done."""
+        told = succession.of(self._refreshed(self.target.store))
+        now = time.time_ns() // 1_000_000
+        self.target.store.remember(OF, replace(told, state="swapped", at=now).to_dict())
+
+    def outcome(self, **told: Any) -> Reembedding:
+        """What became of it so far."""
+        made = Reembedding(
+            name=self.name,
+            source=self.source.name,
+            target=self.target.name,
+            model=self.target.bindings[self.vector].model,
+            rows=self.target.count(),
+            encoded=self._encoded,
+            copied=self._copied,
+            deleted=self._deleted,
+            rounds=self._rounds,
+            lost=tuple(self._lost),
+            seconds=self.tell.seconds,
+        )
+        comparison: Comparison | None = told.pop("comparison", None)
+        return replace(made, comparison=comparison, **told)
+
+    def _keep(self) -> None:
+        forget(self.target)
+        parts = max(1, -(-len(self._marks) // _MARKS_AT_ONCE))
+        lost = np.array([each.id.encode() for each in self._lost], "S64")
+        for number, part in enumerate(np.array_split(self._marks, parts)):
+            self.target.learned.write(f"{_KEY}.{number}", {"marks": part, **({} if number else {"lost": lost})})
+
+    @staticmethod
+    def _refreshed(store: Any) -> Mapping[str, Mapping[str, Any]]:
+        store.refresh()
+        found: Mapping[str, Mapping[str, Any]] = store.remembered
+        return found
+
+
+def kept_beside(target: ImageCollection) -> tuple[Marks, frozenset[str]]:
+    """The marks and the ids of what was lost, from when the collection took the name."""
+    marks: list[Marks] = []
+    lost: frozenset[str] = frozenset()
+    for number in count():
+        found = target.learned.read(f"{_KEY}.{number}")
+        if found is None:
+            break
+        marks.append(found["marks"].astype(np.uint64))
+        if "lost" in found:
+            lost = frozenset(each.decode() for each in found["lost"].tolist())
+    return (np.concatenate(marks) if marks else np.empty(0, np.uint64)), lost
+
+
+def forget(target: ImageCollection) -> None:
+    """Remove what `kept_beside` reads."""
+    learned = target.learned
+    for key in learned.keys():  # noqa: SIM118  not a mapping's
+        if key.startswith(f"{_KEY}."):
+            learned.forget(key)
