@@ -47,7 +47,8 @@ Model: TypeAlias = str | Mapping[str, Any] | Encoder
 _KEY = "reembedded"
 _MARKS_AT_ONCE = 2**24
 """Kept in one piece of what a collection learns: 128 MB."""
-_INDEX_SECONDS = 24 * 3600.0
+_INDEXED, _INDEX_SECONDS = 10_000, 24 * 3600.0
+"""From so many rows on the name waits for the index: fewer are searched as fast without one."""
 
 
 def succeeding_definition(definition: Definition, vector: str, model: Model, asked: ReembedOptions) -> Definition:
@@ -217,7 +218,8 @@ class Moving:
     def swap(self) -> None:
         """Let the name lead to the target; the source, where that was its own, is called otherwise from then on."""
         connection, source, target = self.source.handle.connection, self.source.store, self.target.store
-        target.wait_until_indexed(_INDEX_SECONDS)
+        if target.count() >= _INDEXED:
+            target.wait_until_indexed(_INDEX_SECONDS)
         is_alias = self.name != source.name
         former = source.name if is_alias else free_name(connection, self.name, 1)
         self._keep()
