@@ -124,9 +124,9 @@ class ImageCollection(Searchable):
         return self.handle.target.encoder
 
     def pinned(self) -> Self:
-        """Itself, or where it was opened by an alias, where that leads now and from then on.
+        """The collection that its name leads to now, and from then on.
 
-        What takes several steps takes them in one collection: reads go on there when the alias is moved, and writes
+        What takes several steps takes them in one collection: reads go on there when an alias is moved, and writes
         raise `CollectionReplaced`. It shares the connection.
         """
         if (handle := self.handle.pinned()) is self.handle:

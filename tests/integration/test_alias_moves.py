@@ -346,7 +346,8 @@ def test_what_takes_several_steps_stays_in_one_collection(
         assert (pinned.count(), pinned.name, pinned.alias) == (20, "first", "live")
         with pytest.raises(CollectionReplaced, match="start again"):
             pinned.delete_where("width > 0")
-        assert first.pinned() is first
+        assert pinned.pinned() is pinned
+        assert first.pinned().name == "first"
         assert imgvec.verify(handle, queries=5, probes=5).rows == 20
         assert handle.name == "second"
 
