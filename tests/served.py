@@ -51,6 +51,8 @@ class Client:
     """Asks one server, each time over a connection of its own."""
 
     port: int
+    server: uvicorn.Server | None = None
+    """Where it runs in this process."""
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Got:
         """A `body` that is bytes, or an iterator of them, is sent as it is, and anything else as JSON."""
@@ -81,6 +83,14 @@ class Client:
         body = b"\r\n".join([*lines, b"--edge--", b""])
         return self.post(path, body, Content_Type="multipart/form-data; boundary=edge", **headers)
 
+    def listens(self) -> bool:
+        """Whether anybody is let in."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE).close()
+        except ConnectionError:
+            return False
+        return True
+
     def raw(self, data: bytes, *, ends: bool = True) -> bytes:
         """What comes back for bytes that need not be HTTP, until the server closes; `ends` says that no more follow."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
@@ -110,7 +120,7 @@ def serving(collections: Mapping[str, ImageCollection], **options: Unpack[ServeO
             assert thread.is_alive()
             assert time.monotonic() < until
             time.sleep(0.005)
-        yield Client(server.servers[0].sockets[0].getsockname()[1])
+        yield Client(server.servers[0].sockets[0].getsockname()[1], server)
     finally:
         server.should_exit = True
         thread.join(PATIENCE)

@@ -192,6 +192,9 @@ class Searcher:
         Raises `OptionError`, `QueryError`, `FilterError`.
         """
         self.known(asked["vector"])
+        several = {"facet": asked["facet"], "group_by": asked["group_by"], "output_fields": asked["output_fields"]}
+        if empty := [option for option, names in several.items() if "" in (names or ())]:
+            raise OptionError(empty[0], f"{empty[0]} takes names of fields, which are not empty")
         work = AfterWork.of(asked, self._store, bounded=bounded)
         check_facets(asked["facet"] or (), self._store)
         return work, self._store.rendered(asked["where"])

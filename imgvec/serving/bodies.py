@@ -90,7 +90,7 @@ def _media_type(request: Request) -> str:
 
 def _validated(kind: type[M], data: bytes) -> M:
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(data, strict=True)
     except ValidationError as exc:
         raise RequestValidationError(_errors(exc, "body")) from exc
 

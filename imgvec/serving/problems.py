@@ -43,6 +43,37 @@ _TOLD = frozenset({501})
 """Of a failure on this side nothing more is told but here: messages may name hosts and files."""
 
 
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": said,
+        "content": {
+            PROBLEM_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "request_id"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "request_id": {"type": "string"},
+                    },
+                },
+                "example": {
+                    "type": "urn:imgvec:problem:filter-error",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "detail": "no field 'widht' at column 1: did you mean 'width'?",
+                    "request_id": "84049bc19355453f919668eed223f0cb",
+                },
+            }
+        },
+    }
+    for status, said in (("4XX", "Refused, as a problem document (RFC 9457)."), ("5XX", "Failed, or not now."))
+}
+"""For OpenAPI: what every route may answer."""
+
+
 class Problem(Exception):
     """A refusal with all that is told of it. `kind` is short and stable enough to count by."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,6 +24,7 @@ Where = Annotated[
         examples=['width >= 800 and album == "cats"'],
     ),
 ]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
 @router.get("", summary="Collections")
@@ -62,7 +64,7 @@ async def counted(request: Request, collection: str, where: Where = None, pictur
 async def facets(
     request: Request,
     collection: str,
-    field: Annotated[list[str], Query(min_length=1, max_length=16, description="Repeatable.", examples=["album"])],
+    field: Annotated[list[Name], Query(min_length=1, max_length=16, description="Repeatable.", examples=["album"])],
     where: Where = None,
     most: Annotated[int, Query(ge=1, le=10_000, description="Values of each field, the most frequent first.")] = 100,
 ) -> Response:

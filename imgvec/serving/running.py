@@ -29,7 +29,7 @@ from imgvec.serving import asking, bodies, health, logs, pictures, reading
 from imgvec.serving.door import Door
 from imgvec.serving.limits import Limits, Rate, client_of, refused
 from imgvec.serving.options import ServeOptions
-from imgvec.serving.problems import Problem, respond
+from imgvec.serving.problems import DOCUMENTED, Problem, respond
 from imgvec.serving.served import Served
 from imgvec.serving.tokens import Bearer, Tokens, new_token
 
@@ -74,7 +74,7 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
     )  # fmt: skip
     app.state.served = served
     for router in (asking.router, pictures.router, reading.router, health.router):
-        app.include_router(router)
+        app.include_router(router, responses=DOCUMENTED)
     for kind in (Problem, ImgvecError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)
 

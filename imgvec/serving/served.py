@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from imgvec.collection import ImageCollection
-from imgvec.errors import EncoderError, ImgvecError
+from imgvec.errors import EncoderMismatch, EncoderUnavailable, ImgvecError
 from imgvec.exchange.unbound import MODEL as NO_MODEL
 from imgvec.search.forms import Pixels
 from imgvec.serving.lanes import Lane
@@ -59,11 +59,11 @@ class Served:
         for name, collection in self.collections.items():
             try:
                 if has_encoder(collection):
-                    collection.vectors([Pixels(np.zeros((64, 64, 3), np.uint8))])
+                    collection.vectors([Pixels(np.full((64, 64, 3), 128, np.uint8))])
                 self._warm.add(name)
-            except EncoderError:
+            except (EncoderUnavailable, EncoderMismatch):
                 log.exception("an encoder cannot be loaded")
-            except ImgvecError:  # one of faces finds none
+            except ImgvecError:  # grey has no face, or no direction; it is loaded all the same
                 self._warm.add(name)
 
     async def ready(self) -> dict[str, bool]:
