@@ -70,3 +70,11 @@ class ServeOptions(TypedDict, total=False):
         float,
         Option(60.0, above=0, json=False, metavar="SECONDS", help="Longest time to read a request, or to answer it."),
     ]
+    mcp: Annotated[
+        bool,
+        Option(
+            False,
+            json=False,
+            help="Also let agents search, by the Model Context Protocol at /mcp/NAME; an only one also at /mcp.",
+        ),
+    ]

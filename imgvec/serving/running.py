@@ -6,8 +6,8 @@ import asyncio
 import ipaddress
 import logging.config
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,7 +23,7 @@ from typing_extensions import Unpack
 
 from imgvec import __version__
 from imgvec.collection import ImageCollection
-from imgvec.errors import ImgvecError, UsageError
+from imgvec.errors import ImgvecError, MissingExtra, UsageError
 from imgvec.options import documented, settled
 from imgvec.serving import asking, bodies, health, logs, pictures, reading
 from imgvec.serving.door import Door
@@ -32,6 +32,9 @@ from imgvec.serving.options import ServeOptions
 from imgvec.serving.problems import DOCUMENTED, Problem, respond
 from imgvec.serving.served import Served
 from imgvec.serving.tokens import Bearer, Tokens, new_token
+
+if TYPE_CHECKING:
+    from imgvec.serving.agents import Agents
 
 __all__ = ["create_app", "new_token", "run"]
 
@@ -58,12 +61,14 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
         if collection.settings.roots is None:
             raise UsageError(f"{name!r} was opened without roots: open it with Settings(roots=()) to show no pictures")
     served, rate = Served(collections, asked), Rate(asked["rate"])
+    agents = _agents(collections, asked) if asked["mcp"] else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(asyncio.to_thread(served.warm))
         try:
-            yield
+            async with nullcontext() if agents is None else agents.running():
+                yield
         finally:
             await asyncio.gather(warming, return_exceptions=True)
             await asyncio.to_thread(served.close)
@@ -75,6 +80,7 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
     app.state.served = served
     for router in (asking.router, pictures.router, reading.router, health.router):
         app.include_router(router, responses=DOCUMENTED)
+    app.router.routes.extend([] if agents is None else agents.routes)
     for kind in (Problem, ImgvecError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)
 
@@ -128,6 +134,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _agents(collections: Mapping[str, ImageCollection], asked: ServeOptions) -> Agents:
+    try:
+        from imgvec.serving.agents import Agents
+    except ImportError as exc:
+        raise MissingExtra("mcp", "agents are answered by the MCP SDK") from exc
+    return Agents(collections, asked)
 
 
 def _hosts(asked: ServeOptions, tokens: Tokens | None) -> list[str]:

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_type_hints
 
+import anyio
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from pydantic import ConfigDict, Field, ValidationError
 
 from imgvec.adapters.mcp.pictures import MOST_INLINE
-from imgvec.errors import ImgvecError
+from imgvec.errors import BackendError, ImgvecError, UnreadableImage, UnsupportedByBackend
 from imgvec.meant import suggestion
 from imgvec.options import json_model
 
@@ -32,6 +33,8 @@ SEARCH = (
 """The options of a search that tools take."""
 
 
+SENT = "the picture"
+"""What errors call a picture that an agent sends."""
 PICTURE_BYTES = 10 * 1024 * 1024
 """Of a picture that an agent sends."""
 Words = Annotated[str, Field(min_length=1, max_length=2000, description="What the pictures should show, in words.")]
@@ -94,14 +97,31 @@ def takes(kind: type[Any], *names: str) -> Callable[[F], F]:
     return decorate
 
 
+def told(error: ImgvecError, strangers: bool) -> str:
+    """What an agent reads of an error; strangers are not told where things are on this machine."""
+    if strangers and isinstance(error, BackendError) and not isinstance(error, UnsupportedByBackend):
+        return "the collection did not answer as it should: try again later"
+    if strangers and isinstance(error, UnreadableImage):
+        name = "the picture" if error.uri == SENT else "a stored picture"
+        return f"{name}: {error.reason}"
+    return " ".join(str(error).split())
+
+
 class StrictTool(Tool):
     """A tool that refuses arguments it does not have, and tells what to do about what imgvec refuses."""
 
+    deadline: float | None = Field(default=None, exclude=True)
+    """Seconds that a call may take."""
+
+    strangers: bool = Field(default=False, exclude=True)
+    """Whether they ask."""
+
     @classmethod
-    def made(cls, function: Callable[..., Any], **about: Any) -> StrictTool:
+    def made(cls, function: Callable[..., Any], deadline: float | None, strangers: bool, **about: Any) -> StrictTool:
         """Of an annotated method; its docstring is what agents read."""
         tool = cls.from_function(function, description=inspect.cleandoc(function.__doc__ or ""), **about)
         assert isinstance(tool, StrictTool)
+        tool.deadline, tool.strangers = deadline, strangers
         loose = tool.fn_metadata.arg_model
         strict: Any = type(
             loose.__name__, (loose,), {"model_config": ConfigDict(extra="forbid"), "__module__": __name__}
@@ -115,12 +135,15 @@ class StrictTool(Tool):
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         """As the SDK's, whose messages for wrong arguments are pydantic's own, and for other errors say nothing."""
         try:
-            return await super().run(arguments, context, convert_result)
+            with anyio.fail_after(self.deadline):
+                return await super().run(arguments, context, convert_result)
+        except TimeoutError:
+            raise ToolError(f"it took longer than {self.deadline:g} s: ask for less, or narrow the filter") from None
         except ToolError as exc:
             if isinstance(exc.__cause__, ValidationError):
                 raise ToolError(self._wrong(exc.__cause__)) from exc.__cause__
             if isinstance(exc.__cause__, ImgvecError):
-                raise ToolError(" ".join(str(exc.__cause__).split())) from exc.__cause__
+                raise ToolError(told(exc.__cause__, self.strangers)) from exc.__cause__
             raise
 
     def _wrong(self, error: ValidationError) -> str:

@@ -28,10 +28,13 @@ _SECONDS = 10.0
 
 
 class Pictures:
-    """The pictures of a collection; they are opened as `ImageCollection.reopen` does, within its roots."""
+    """The pictures of a collection; they are opened as `ImageCollection.reopen` does, within its roots.
 
-    def __init__(self, collection: ImageCollection) -> None:
-        self._collection = collection
+    Without `fetch` only those in files and archives on this machine are.
+    """
+
+    def __init__(self, collection: ImageCollection, *, fetch: bool = True) -> None:
+        self._collection, self._fetch = collection, fetch
         self._host = collection.alias or collection.name
 
     @property
@@ -75,6 +78,8 @@ class Pictures:
             return None
 
     def _jpeg(self, hit: Hit, sides: Sequence[int], most: int) -> bytes:
+        if not self._fetch and "://" in hit.uri and not hit.uri.startswith("file://"):
+            raise UnreadableImage(hit.uri, "permission denied", "only files on this machine are opened")
         data, settings = self._collection.reopen(hit), self._collection.settings
         decoded = decode(
             data,

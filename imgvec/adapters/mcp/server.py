@@ -10,7 +10,7 @@ from mcp.server.mcpserver.resources import ResourceSecurity
 from mcp_types import ToolAnnotations
 
 from imgvec import AsyncImageCollection, ImageCollection, __version__
-from imgvec.adapters.mcp.arguments import StrictTool
+from imgvec.adapters.mcp.arguments import StrictTool, told
 from imgvec.adapters.mcp.pictures import Pictures, hit_of
 from imgvec.adapters.mcp.tools import Tools
 from imgvec.errors import ImgvecError
@@ -23,24 +23,32 @@ _INSTRUCTIONS = (
 )
 
 
-def make_server(photos: AsyncImageCollection, *, write: bool = False) -> MCPServer:
+def make_server(
+    photos: AsyncImageCollection, *, write: bool = False, deadline: float | None = None, strangers: bool = False
+) -> MCPServer:
     """A server whose tools ask that collection, and with `write` can change it.
 
-    It is `run("stdio")`, or mounted: `streamable_http_app(stateless_http=True)` is a Starlette application. It holds no
-    state of a session. Whoever made `photos` closes it.
+    A call that takes longer than `deadline` seconds is ended, and the agent is told so. To `strangers` nothing is said
+    of where Milvus and the pictures are when they cannot be reached, and no picture is fetched from elsewhere.
+
+    It is `run("stdio")`, or mounted: `streamable_http_app(stateless_http=True)` is a Starlette application, without a
+    login. It holds no state of a session. Whoever made `photos` closes it.
     """
-    pictures = Pictures(photos.collection)
+    pictures = Pictures(photos.collection, fetch=not strangers)
     tools = Tools(photos, pictures, write=write)
     reads = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
     keeps = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     deletes = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+    def about(tool: str) -> ToolAnnotations:
+        if tool == "delete_pictures":
+            return deletes
+        # with `write` it keeps what it found, so that the next call is quick
+        return keeps if write and tool == "find_duplicates" else reads
+
     made = [
-        *(
-            # with `write` it keeps what it found, so that the next call is quick
-            StrictTool.made(each, annotations=keeps if write and each.__name__ == "find_duplicates" else reads)
-            for each in tools.reading
-        ),
-        *(StrictTool.made(each, annotations=deletes) for each in tools.writing),
+        StrictTool.made(each, deadline, strangers, annotations=about(each.__name__))
+        for each in (*tools.reading, *tools.writing)
     ]
     name = photos.collection.alias or photos.collection.name
     server: MCPServer = MCPServer(
@@ -69,7 +77,7 @@ def make_server(photos: AsyncImageCollection, *, write: bool = False) -> MCPServ
                 )
             return await asyncio.to_thread(pictures.linked, hit_of(id, rows[id]))
         except ImgvecError as exc:
-            raise ResourceError(" ".join(str(exc).split())) from exc
+            raise ResourceError(told(exc, strangers)) from exc
 
     return server
 

@@ -30,6 +30,7 @@ from imgvec.adapters.inline import inline_picture
 from imgvec.adapters.mcp.arguments import (
     PICTURE_BYTES,
     SEARCH,
+    SENT,
     Box,
     Id,
     Ids,
@@ -244,7 +245,7 @@ class Tools:
 
     def _sent(self, picture: str) -> ImageBytes:
         most = min(PICTURE_BYTES, self._photos.collection.settings.max_file_bytes)
-        return inline_picture(picture, most=most)
+        return inline_picture(picture, most=most, name=SENT)
 
     async def _answered(self, answer: Answer, thumbnails: int) -> CallToolResult:
         def work() -> dict[str, Any]:

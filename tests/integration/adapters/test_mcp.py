@@ -1,4 +1,4 @@
-"""The MCP server, asked by the official SDK's client: `imgvec mcp` in its own process over stdio, and over HTTP."""
+"""The MCP server, asked by the official SDK's client: `imgvec mcp` in a process of its own over stdio."""
 
 from __future__ import annotations
 
@@ -318,31 +318,5 @@ def test_with_write_it_deletes_and_keeps_duplicates(lite_uri: str, folder: Path)
                 assert (await said(client, "delete_pictures", ids=gone))[0] == {"deleted": 1}
                 assert (await said(client, "count"))[0]["pictures"] == 7
             assert photos.collection.learned.keys() != []
-
-    asyncio.run(conversation())
-
-
-def test_over_http(lite_uri: str, folder: Path) -> None:
-    """The application that can be mounted elsewhere, without a session, as uvicorn serves it."""
-    uvicorn = pytest.importorskip("uvicorn")
-    ids = filled(lite_uri, folder)
-
-    async def conversation() -> None:
-        async with await AsyncImageCollection.open("trip", uri=lite_uri, encoder=worded()) as photos:
-            app = make_server(photos).streamable_http_app(stateless_http=True, json_response=True)
-            server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-            serving = asyncio.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.02)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            async with Client(f"http://127.0.0.1:{port}/mcp") as client:
-                assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
-                found, content = await said(client, "search_by_text", words="hat", limit=6)
-                assert {hit["id"] for hit in found["hits"][:2]} == {ids["hat"], ids["hat copy"]}
-                assert [type(each) for each in content] == [ImageContent] * 4 + [ResourceLink] * 2
-                assert (await client.read_resource(content[5].uri)).contents
-                assert "no argument 'filter'" in await refused(client, "count", filter="number > 3")
-            server.should_exit = True
-            await serving
 
     asyncio.run(conversation())
