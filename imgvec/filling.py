@@ -21,7 +21,7 @@ from imgvec.errors import SourceError, UsageError
 from imgvec.faces import finder_of
 from imgvec.filters import field as row_field
 from imgvec.images import DecodePolicy, FetchPolicy
-from imgvec.ingest import Grid, IngestOptions, Job, Resources, RunOptions, Views
+from imgvec.ingest import Grid, IngestOptions, Job, Regions, Resources, RunOptions, Views
 from imgvec.ingest import prune as delete_gone
 from imgvec.ingest.hints import hints
 from imgvec.ingest.own_files import read_but_for
@@ -146,7 +146,7 @@ def views(collection: ImageCollection) -> Views | None:
         return None
     if wanted.faces is not None:
         return Views(finder_of(collection.encoder, wanted.faces), journal)
-    return Views(Grid(wanted.grid or ()), journal)
+    return Views(Regions(wanted.regions) if wanted.regions is not None else Grid(wanted.grid or ()), journal)
 
 
 class StoredFiles:

@@ -39,12 +39,21 @@ def loaded_encoder(
     return loaded
 
 
-def first_encoder(section: EncoderSection, settings: Settings, on_notice: Callable[[str], None] | None) -> Encoder:
+def first_encoder(
+    section: EncoderSection,
+    settings: Settings,
+    on_notice: Callable[[str], None] | None,
+    *,
+    of_parts: bool = False,
+) -> Encoder:
     """The encoder that a definition names, or its fallback where that cannot be reached, which `on_notice` is told.
 
-    Raises `EncoderUnavailable`.
+    For rows that are parts of pictures all of a part is to be looked at, whatever the purpose, where the model's own
+    processor would crop it: what is at its edge is as much of the part, and is what its box says. Raises
+    `EncoderUnavailable`.
     """
     from imgvec.encoders import load_with_fallback
+    from imgvec.encoders.identity import IF_KNOWN
     from imgvec.encoders.purposes import DEFAULT
 
     spec = EncoderSpec(
@@ -55,6 +64,7 @@ def first_encoder(section: EncoderSection, settings: Settings, on_notice: Callab
         section.image_size,
         section.projection,
         section.purpose or DEFAULT,
+        IF_KNOWN if of_parts and section.purpose != "copies" else None,
     )
     encoder, fell_back = load_with_fallback(
         spec, section.fallback, device=settings.device, dtype=settings.dtype, cache_dir=settings.cache_dir

@@ -56,8 +56,15 @@ MOST_FACES = 256
 """Rows of a picture: a search for pictures then looks at as many times its limit, and Milvus gives 16,384 at most."""
 
 
+MOST_REGIONS = 64
+"""Rows of a picture beside its whole."""
+
+
 class ViewsSection(Section):
     """The parts of a picture that become rows: crops beside the whole of it, or the faces in it."""
+
+    regions: int | None = Field(default=None, ge=1, le=MOST_REGIONS)
+    """At most so many crops, chosen for each picture by what stands out in it."""
 
     grid: tuple[int, ...] | None = None
     """For each n, n x n crops that half overlap; a number is taken for a list of one, and the order does not matter."""
@@ -66,8 +73,8 @@ class ViewsSection(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.grid is None) == (self.faces is None):
-            raise ValueError("is either grid or faces: a row's vector is a face's, or a picture's and its parts'")
+        if sum(each is not None for each in (self.grid, self.regions, self.faces)) != 1:
+            raise ValueError("is either regions, grid or faces")
         return self
 
     @field_validator("grid", mode="before")
@@ -86,7 +93,12 @@ class ViewsSection(Section):
     @property
     def most(self) -> int:
         """Rows that a picture has at most."""
-        return self.faces or 1 + sum(n * n for n in self.grid or ())
+        return self.faces or 1 + (self.regions or sum(n * n for n in self.grid or ()))
+
+    @property
+    def passes(self) -> int:
+        """How often an encoder looks at a picture at most: once for each row, and once to find regions."""
+        return self.most + (self.regions is not None)
 
 
 class VectorSection(Section):

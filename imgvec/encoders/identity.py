@@ -13,15 +13,19 @@ from imgvec.encoders.registry import EncoderRequest
 from imgvec.errors import EncoderUnavailable
 from imgvec.home import at_home
 
+RESIZE = "resize"
+IF_KNOWN = "resize if known"
+"""Of a spec's fit: `RESIZE` where the processor is a plain one, else as it is."""
+
 
 def applied(preprocessing: Preprocessing, spec: EncoderSpec) -> tuple[Preprocessing, str | None]:
     """The model's own preprocessing with the spec's size and fit, and the binding's `fit`; `EncoderUnavailable`."""
     if spec.image_size is not None:
         preprocessing = preprocessing.with_size(spec.image_size)
-    if spec.fit != "resize":
+    if spec.fit is None or (spec.fit == IF_KNOWN and preprocessing.processor is not None):
         return preprocessing, None
     whole = preprocessing.whole()
-    return whole, None if whole is preprocessing else spec.fit
+    return whole, None if whole is preprocessing else RESIZE
 
 
 def fingerprint(weights: str, identity: dict[str, Any]) -> str:

@@ -79,7 +79,8 @@ class EncoderSpec:
     purpose: Purpose | None = None
     """Chooses the fit, and the projection that is shipped for the model, where these are not given."""
     fit: str | None = None
-    """`resize` makes the whole picture the square; None is as the model's own processor does."""
+    """`resize` makes the whole picture the square, `resize if known` where the model's processor is known to be one
+    that can; None is as that processor does."""
 
     @classmethod
     def from_binding(cls, binding: Binding) -> EncoderSpec:

@@ -118,9 +118,9 @@ def load_with_fallback(
 ) -> tuple[Encoder, bool]:
     """`load_encoder`, or the model `fallback` if the first one cannot be reached; the second value says which was used.
 
-    The fallback takes over the image size, the purpose and that there is to be no projection, and nothing else, since
-    layers and poolings differ between models. Weights that are reached and broken, refused or incomplete are an error
-    all the same.
+    The fallback takes over the image size, the purpose, the fit and that there is to be no projection, and nothing
+    else, since layers and poolings differ between models. Weights that are reached and broken, refused or incomplete
+    are an error all the same.
     """
     try:
         return load_encoder(spec, device=device, dtype=dtype, cache_dir=cache_dir), False
@@ -128,7 +128,7 @@ def load_with_fallback(
         if fallback is None or fallback == spec.model:
             raise
     without = spec.projection if spec.projection == NONE else None
-    other = EncoderSpec(fallback, image_size=spec.image_size, purpose=spec.purpose, projection=without)
+    other = EncoderSpec(fallback, image_size=spec.image_size, purpose=spec.purpose, projection=without, fit=spec.fit)
     return load_encoder(other, device=device, dtype=dtype, cache_dir=cache_dir), True
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from imgvec.explanation.seen import Seen
+from imgvec.images.squares import Seen
 
 if TYPE_CHECKING:
     from imgvec.explanation.explanation import Explanation, Side

@@ -10,8 +10,8 @@ from PIL import Image
 from imgvec.encoders.protocol import Encoder, HasTokens, Pixels, Tokens
 from imgvec.explanation.explanation import Explanation, Side
 from imgvec.explanation.matching import Array, Matches, matched
-from imgvec.explanation.seen import seen
 from imgvec.explanation.shares import added, lost
+from imgvec.images.squares import seen
 
 
 def explained(pictures: Sequence[Image.Image], names: Sequence[str], encoder: Encoder) -> Explanation:

@@ -13,8 +13,8 @@ from PIL import Image
 from imgvec.errors import TargetError, UsageError
 from imgvec.explanation import drawing, page
 from imgvec.explanation.matching import Array
-from imgvec.explanation.seen import Seen
 from imgvec.home import at_home
+from imgvec.images.squares import Seen
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from imgvec.ingest.items import RowFields
 from imgvec.ingest.journal import Journal
 from imgvec.ingest.options import Engine, IngestOptions, Job, Resources, RunOptions, Views
 from imgvec.ingest.pipeline import ingest
+from imgvec.ingest.regions import Regions
 from imgvec.ingest.repeated import Files
 from imgvec.ingest.stored import StoredPictures, prune
 from imgvec.ingest.without import without
@@ -32,6 +33,7 @@ __all__ = [
     "IngestOptions",
     "Job",
     "Journal",
+    "Regions",
     "Resources",
     "RowFields",
     "RunOptions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,10 @@ import numpy as np
 
 from imgvec.errors import UnreadableImage
 from imgvec.images import Decoded, DecodePolicy, decode
-from imgvec.ingest.expand import Expander, rows_of
-from imgvec.ingest.items import Image, Prepared, Result, Row, RowFields
+from imgvec.ingest.expand import Expander, View, rows_of
+from imgvec.ingest.items import Image, Opened, Prepared, Result, Row, RowFields
 from imgvec.ingest.run import Run
-from imgvec.rows import FROM_IMAGE
+from imgvec.rows import FROM_IMAGE, ViewCounts
 from imgvec.sources import Record, name_words
 from imgvec.workers import WorkerDiedError, Workers
 
@@ -39,8 +39,10 @@ class Decoder:
     policy: DecodePolicy
     expand: Expander | None = None
     """Makes the views; None for the whole picture alone."""
+    looks: bool = False
+    """Whether the encoder looks at the picture first: then it is opened here, and its views are made later."""
 
-    def __call__(self, image: Image) -> tuple[Result, float]:
+    def __call__(self, image: Image) -> tuple[Result | Opened, float]:
         """What became of the image, and the seconds that it took."""
         start = time.perf_counter()
         try:
@@ -63,18 +65,15 @@ class Decoder:
             "height": decoded.height,
             "media_type": decoded.media_type,
         }
-        rows, pixels = self._views(row, decoded.image)
-        return Prepared(row, rows, pixels, image.known), time.perf_counter() - start
-
-    def _views(self, row: Row, image: PIL.Image.Image) -> tuple[list[Row], dict[str, Pixels]]:
-        """The rows of a picture, and (views, 3, side, side) pixels for each encoder in their order."""
+        made: Prepared | Opened
         if self.expand is None:
-            return [row], {name: prepare(image)[np.newaxis] for name, prepare in self.prepare.items()}
-        views = self.expand(image, row["width"], row["height"])
-        if not views:
-            return [], {}
-        pixels = {name: np.stack([prepare(view.image) for view in views]) for name, prepare in self.prepare.items()}
-        return rows_of(row, views), pixels
+            pixels = {name: prepare(decoded.image)[np.newaxis] for name, prepare in self.prepare.items()}
+            made = Prepared(row, [row], pixels, image.known)
+        elif self.looks:
+            made = Opened(row, _bounded(decoded.image, self.expand.least_side(self.min_side)), image.known)
+        else:
+            made = prepared(row, self.expand(decoded.image, row["width"], row["height"]), self.prepare, image.known)
+        return made, time.perf_counter() - start
 
     def _from_image(self, image: Image, decoded: Decoded) -> Row:
         """The fields whose value comes from the picture itself, or from its name."""
@@ -89,9 +88,25 @@ class Decoder:
         return {name: value for name, value in own.items() if value != without[name] and name not in image.settled}
 
 
+def prepared(
+    row: Row, views: Sequence[View], prepare: Mapping[str, Callable[[PIL.Image.Image], Pixels]], known: ViewCounts
+) -> Prepared:
+    """A picture with these views, each prepared for each encoder."""
+    if not views:
+        return Prepared(row, [], {}, known)
+    pixels = {name: np.stack([each(view.image) for view in views]) for name, each in prepare.items()}
+    return Prepared(row, rows_of(row, views), pixels, known)
+
+
+def _bounded(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
+    """The image itself, or made smaller by a whole factor to no less than `side` on its shorter side: many wait."""
+    factor = min(image.size) // side
+    return image.reduce(factor) if factor > 1 else image
+
+
 def under_way(
     images: Iterable[Image | Result], pool: Workers, decoder: Decoder, run: Run
-) -> Iterator[Callable[[], Result]]:
+) -> Iterator[Callable[[], Result | Opened]]:
     """Decoding under way, in the order of the images; each is called for its result."""
     for image in images:
         if isinstance(image, Image):
@@ -101,7 +116,8 @@ def under_way(
             yield partial(_itself, image)
 
 
-def _decoded(record: Record, size: int, future: Future[tuple[Result, float]], run: Run) -> Result:
+def _decoded(record: Record, size: int, future: Future[tuple[Result | Opened, float]], run: Run) -> Result | Opened:
+    result: Result | Opened
     try:
         result, seconds = future.result()
     except WorkerDiedError:

@@ -6,13 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from imgvec.ingest.items import Row
 from imgvec.rows import AT_MS, BOX, ID, IMAGE_ID, VIEW, ViewKind, view_id
 
 if TYPE_CHECKING:
     import PIL.Image
+
+    from imgvec.encoders.protocol import Tokens
+    from imgvec.images.squares import Seen
 
 Box = tuple[int, int, int, int]
 
@@ -60,6 +63,17 @@ class Expander(Protocol):
         ...
 
 
+@runtime_checkable
+class Looks(Protocol):
+    """An `Expander` whose views depend on what the encoder says of the picture's patches, where it can say that."""
+
+    def of_tokens(
+        self, image: PIL.Image.Image, width: int, height: int, tokens: Tokens, seen: Seen | None
+    ) -> Sequence[View]:
+        """As `Expander.__call__`, by the tokens of `image`, of which the encoder saw `seen`; None for all of it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """The whole picture and, for each n of `sizes`, n x n crops that half overlap.
@@ -97,7 +111,7 @@ class Grid:
         """As `Expander`."""
         views = [View("whole", (0, 0, width, height), image)]
         for box in self.boxes(width, height):
-            views.append(View("region", box, _crop(image, box, width, height)))
+            views.append(View("region", box, cut(image, box, width, height)))
         return views
 
 
@@ -112,7 +126,7 @@ def rows_of(row: Row, views: Sequence[View]) -> list[Row]:
     return rows
 
 
-def _crop(image: PIL.Image.Image, box: Box, width: int, height: int) -> PIL.Image.Image:
+def cut(image: PIL.Image.Image, box: Box, width: int, height: int) -> PIL.Image.Image:
     """The part of an image that is `box` in the picture of that size; at least a pixel."""
     across, down = image.width / width, image.height / height
     left, top = math.floor(box[0] * across), math.floor(box[1] * down)

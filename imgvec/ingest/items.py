@@ -12,6 +12,8 @@ from imgvec.sources import Record
 from imgvec.vectors import Vectors
 
 if TYPE_CHECKING:
+    import PIL.Image
+
     from imgvec.encoders.protocol import Pixels
 
 Row = dict[str, Any]
@@ -48,6 +50,17 @@ class Image:
     """The views that the journal knows of the picture, whole or torn; empty where there is no journal."""
     is_new: bool = True
     """False where there is a picture of its id already, in whatever state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture whose views are still to be made."""
+
+    row: Row
+    """What its rows have in common; `id` is the picture's."""
+    image: PIL.Image.Image
+    """Upright RGB; it may be smaller than the picture."""
+    known: ViewCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

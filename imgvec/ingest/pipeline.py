@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from typing_extensions import Unpack
 
@@ -16,8 +16,9 @@ from imgvec.encoders.protocol import Tunable
 from imgvec.ingest.claims import claimed
 from imgvec.ingest.decoding import Decoder, under_way
 from imgvec.ingest.encoding import batches, encoded
-from imgvec.ingest.items import Ready, RowFields
+from imgvec.ingest.items import Ready, Result, RowFields
 from imgvec.ingest.journal import Pictures, ViewedPictures
+from imgvec.ingest.looking import looked, looker
 from imgvec.ingest.options import Resources, RunOptions, Views
 from imgvec.ingest.reading import LOOKUPS_AHEAD, changed, loaded
 from imgvec.ingest.repeated import Files, unrepeated
@@ -93,6 +94,7 @@ def ingest(
         to_decode = changed(read, pictures, row_fields, lookups, run)
         if files is not None and chosen["on_duplicate"] != "keep":
             to_decode = unrepeated(to_decode, files, chosen["on_duplicate"], run)
+        look = None if views is None else looker(views.expand, encoders)
         decoder = Decoder(
             {name: each.prepare for name, each in encoders.items()},
             row_fields,
@@ -100,8 +102,15 @@ def ingest(
             max(each.binding.image_size for each in encoders.values()),
             resources.decoding,
             None if views is None else views.expand,
+            look is not None,
         )
-        decoded = under_way(to_decode, decoders, decoder, run)
+        opened = under_way(to_decode, decoders, decoder, run)
+        if look is None:
+            decoded = cast(
+                "Iterator[Callable[[], Result]]", opened
+            )  # without a look each is prepared where it is opened
+        else:
+            decoded = looked(opened, stack.enter_context(_pool("imgvec-look", threads)), look, run)
         depth = -(-2 * encoder.batch_size // pictures.most) + threads
         ahead = stack.enter_context(Ahead(decoded, depth, stopped))
         # the first to run on the way out: whatever waits then, for Milvus or for room, waits no longer

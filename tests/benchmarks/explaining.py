@@ -28,7 +28,7 @@ from imgvec import ImageCollection, Settings
 from imgvec.encoders.protocol import HasTokens
 from imgvec.explanation.explanation import Side
 from imgvec.explanation.matching import features
-from imgvec.explanation.seen import Seen
+from imgvec.images.squares import Seen
 
 LEAST = 0.70
 SIDE = 400

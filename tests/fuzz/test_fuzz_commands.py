@@ -95,7 +95,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("imgvec.loading.loaded_encoder", lambda *_: FakeEncoder())
-    monkeypatch.setattr("imgvec.opening.first_encoder", lambda *_: FakeEncoder())
+    monkeypatch.setattr("imgvec.opening.first_encoder", lambda *_, **__: FakeEncoder())
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(8):

@@ -376,7 +376,7 @@ def test_a_server_with_one_vector_field_refuses_before_weights_are_loaded(
     server_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[Sequence[Any]] = []
-    monkeypatch.setattr("imgvec.opening.first_encoder", lambda *given: loads.append(given))
+    monkeypatch.setattr("imgvec.opening.first_encoder", lambda *given, **_: loads.append(given))
     with pytest.raises(UnsupportedByBackend, match="1 vector field in a collection, and the definition has vector, te"):
         ImageCollection.create("two_vectors", definition=DEFINITION, uri=server_uri)
     assert loads == []

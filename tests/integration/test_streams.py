@@ -165,7 +165,7 @@ class Slow(FakeEncoder):
     def encode(self, pixels):
         time.sleep({seconds})
         return super().encode(pixels)
-imgvec.opening.first_encoder = imgvec.loading.loaded_encoder = lambda *_: Slow(batch_size=4)
+imgvec.opening.first_encoder = imgvec.loading.loaded_encoder = lambda *_, **__: Slow(batch_size=4)
 from imgvec.cli import main
 main(prog_name="imgvec")
 """

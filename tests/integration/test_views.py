@@ -134,6 +134,29 @@ def test_hits_are_pictures_as_numpy_ranks_them(photos: ImageCollection, pictures
         photos.search(StoredId(found.image_id), limit=1171)
 
 
+def test_regions_of_pictures(backend_uri: str, pictures: Path, encoder: FakeEncoder) -> None:
+    definition = {**DEFINITION, "views": {"regions": 6}}
+    with ImageCollection.create("parts", definition=definition, uri=backend_uri, encoder=encoder) as photos:
+        report = photos.ingest(pictures)
+        assert (report.written, photos.count(), photos.count_pictures(), encoder.encoded) == (20, 140, 20, 140)
+        sound(photos)
+        assert (photos.ingest(pictures).unchanged, encoder.encoded) == (20, 140)
+        regions = [row for row in rows_of(photos).values() if row["view"] == "region"]
+        assert len({tuple(row["box"]) for row in regions if row["uri"] == regions[0]["uri"]}) == 6
+        for row in regions[::17]:
+            x0, y0, x1, y1 = row["box"]
+            [found] = photos.search(Crop(ImageFile(row["uri"]), (x0, y0, x1, y1)), limit=1, consistency_level="Strong")
+            assert (found.uri, found.box, found.id) == (row["uri"], (x0, y0, x1, y1), row["id"])
+            assert found.score == pytest.approx(1, abs=1e-4)
+        # a picture that changed has other regions, under the same ids
+        changed = Path(regions[0]["uri"])
+        picture(901, (200, 160)).save(changed, quality=95)
+        assert photos.ingest(pictures).written == 1
+        sound(photos)
+        assert photos.count() == 140
+        photos.drop()
+
+
 def test_evaluating_counts_pictures(photos: ImageCollection, pictures: Path) -> None:
     labels = {str(path): {"album": path.parent.name} for path in pictures.rglob("*.jpg")}
     photos.ingest(pictures, metadata=labels)

@@ -59,7 +59,7 @@ MAY_IMPORT = {
                 "store", "stored", "views"},
     "faces": {"encoders", "errors", "filters", "ingest", "options", "search", "store", "stored"},
     "curation": {"dates", "errors", "filters", "images", "options", "store", "stored", "views"},
-    "explanation": {"encoders"},
+    "explanation": {"encoders", "images"},
     "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "options", "retry", "sources",
                  "store", "stored"},
     "migration": {"errors", "ingest", "options", "quality", "report", "sources", "store", "stored"},

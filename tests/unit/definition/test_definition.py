@@ -350,6 +350,22 @@ def test_a_grid_that_cannot_be(tmp_path: Path, grid: str) -> None:
     assert (caught.value.where, caught.value.line) == ("views.grid", 3)
 
 
+def test_regions(tmp_path: Path) -> None:
+    views = load(tmp_path, MINIMAL + "views: {regions: 13}\n").views
+    assert views is not None
+    assert (views.regions, views.most, views.passes) == (13, 14, 15)
+    remembered = Definition.load({"encoder": {"model": "m"}, "views": {"grid": [2, 3]}}).views
+    assert remembered is not None
+    assert (remembered.most, remembered.passes) == (14, 14)
+    for wrong in ("0", "65", "[3]", "2.0", "true"):
+        with pytest.raises(DefinitionError) as caught:
+            load(tmp_path, MINIMAL + f"views: {{regions: {wrong}}}\n")
+        assert caught.value.where == "views.regions"
+    for wrong in ("{}", "{regions: 3, grid: 2}", "{regions: 3, faces: 2}"):
+        with pytest.raises(DefinitionError, match="either regions, grid or faces"):
+            load(tmp_path, MINIMAL + f"views: {wrong}\n")
+
+
 def test_views_are_remembered() -> None:
     definition = Definition.load({"encoder": {"model": "m"}, "views": {"grid": [3, 2]}})
     text = description.write(definition, Binding("m", None, "0" * 32, None, "cls", 32, 8))

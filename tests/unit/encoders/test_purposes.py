@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from tiny import picture
 
+from imgvec import ImageCollection
 from imgvec.definition import Definition
 from imgvec.encoders import EncoderSpec, load_encoder, load_with_fallback, registry
+from imgvec.encoders.identity import IF_KNOWN, RESIZE, applied
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import Projection, load_named
 from imgvec.encoders.purposes import POWERS, settled_spec, shipped
@@ -107,6 +109,30 @@ def test_a_processor_of_an_unknown_kind() -> None:
     odd = Preprocessing(32, True, None, 3, 1 / 255, (0.0,) * 3, (1.0,) * 3, processor=object())
     with pytest.raises(EncoderUnavailable, match="cannot be told to resize"):
         odd.whole()
+    assert applied(odd, EncoderSpec("m", fit=IF_KNOWN)) == (odd, None)
+    with pytest.raises(EncoderUnavailable, match="cannot be told to resize"):
+        applied(odd, EncoderSpec("m", fit=RESIZE))
+
+
+def test_parts_of_pictures_are_seen_whole(checkpoints: Callable[[str], Path], lite_uri: str) -> None:
+    model = str(checkpoints("dinov2"))
+    whole = load_encoder(EncoderSpec(model, fit=RESIZE), device="cpu").binding
+    for views, purpose, fit in (
+        ({"regions": 3}, None, RESIZE),
+        ({"grid": 2}, "classes", RESIZE),
+        (None, None, None),
+        (None, "copies", RESIZE),
+    ):
+        definition = {
+            "encoder": {"model": model, **({"purpose": purpose} if purpose else {})},
+            **({"views": views} if views else {}),
+        }
+        with ImageCollection.create("parts", definition=definition, uri=lite_uri) as made:
+            assert made.binding.fit == fit
+            assert (made.binding == whole) == (fit == RESIZE)
+            with ImageCollection.open("parts", uri=lite_uri) as again:
+                assert again.encoder.binding == made.binding
+            made.drop()
 
 
 def test_the_fallback_has_the_same_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +146,9 @@ def test_the_fallback_has_the_same_purpose(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(registry, "load_encoder", load)
     for projection, kept in ((None, None), ("none", "none"), ("my.npz", None)):
         asked.clear()
-        load_with_fallback(EncoderSpec("hub/model", layer=3, projection=projection, purpose="copies"), MODEL)
-        assert asked[1] == EncoderSpec(MODEL, purpose="copies", projection=kept)
+        given = EncoderSpec("hub/model", layer=3, projection=projection, purpose="copies", fit=IF_KNOWN)
+        load_with_fallback(given, MODEL)
+        assert asked[1] == EncoderSpec(MODEL, purpose="copies", projection=kept, fit=IF_KNOWN)
 
 
 def test_in_a_definition() -> None:

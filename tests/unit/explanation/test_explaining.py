@@ -16,8 +16,8 @@ from PIL import Image
 from imgvec.encoders.protocol import Pixels, Tokens
 from imgvec.errors import QueryError, TargetError, UsageError
 from imgvec.explanation import Explanation, explained
-from imgvec.explanation.seen import seen
 from imgvec.explanation.shares import REGIONS
+from imgvec.images.squares import seen
 from imgvec.vectors import Vectors
 
 GRID = 8

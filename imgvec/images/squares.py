@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgvec.encoders.protocol import Pixels
 from imgvec.errors import QueryError
 
 Seen: TypeAlias = tuple[float, float, float, float]
@@ -18,7 +17,7 @@ Seen: TypeAlias = tuple[float, float, float, float]
 _STEPS = 255
 
 
-def seen(size: tuple[int, int], prepare: Callable[[Image.Image], Pixels]) -> Seen:
+def seen(size: tuple[int, int], prepare: Callable[[Image.Image], NDArray[np.uint8]]) -> Seen:
     """What becomes the encoder's square, of a picture of that width and height.
 
     Every kind of encoder has its own resize and crop, so that is asked of `prepare` itself: a picture whose red rises
