@@ -138,4 +138,4 @@ def _query(query: Query) -> Picture:
 
 
 def _hit(hit: Hit, query: Query) -> Picture:
-    return Picture(hit.uri, f"{hit.score:.3f} {Path(hit.uri).stem}", right=hit.uri == query.original)
+    return Picture(hit.uri, f"{hit.score:.3f} {Path(hit.uri).stem}", right=hit.uri == query.original, box=hit.box)

@@ -12,6 +12,8 @@ from imgvec.errors import UnreadableImage
 from imgvec.images import FileReader, decode
 from imgvec.images.edits import thumbnail
 
+Box = tuple[int, int, int, int]
+
 _STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem }
@@ -33,11 +35,13 @@ figure.right img { outline: 3px solid #2a9d5c; outline-offset: 2px }
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture with what stands below it; `right` marks the one that was looked for."""
+    """A picture with what stands below it; `right` marks the one that was looked for, and `box` is drawn on it."""
 
     path: str
     caption: str
     right: bool = False
+    box: Box | None = None
+    """x0, y0, x1, y1 in pixels of the upright picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Section:
 
 def page(title: str, summary: str, table: Sequence[tuple[str, str]], sections: Iterable[Section]) -> str:
     """The page, pictures inside; `summary` and all else is text, not HTML."""
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, Box | None], str] = {}
     parts = [
         "<!doctype html>",
         f'<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>',
@@ -72,17 +76,22 @@ def page(title: str, summary: str, table: Sequence[tuple[str, str]], sections: I
     return "\n".join([*parts, "</html>", ""])
 
 
-def _figure(picture: Picture, kind: str, seen: dict[str, str]) -> str:
-    if picture.path not in seen:
-        seen[picture.path] = _data_uri(picture.path)
-    image = f'<img loading="lazy" alt="{escape(Path(picture.path).name)}" src="{seen[picture.path]}">'
+def _figure(picture: Picture, kind: str, seen: dict[tuple[str, Box | None], str]) -> str:
+    shown = (picture.path, picture.box)
+    if shown not in seen:
+        seen[shown] = _data_uri(*shown)
+    image = f'<img loading="lazy" alt="{escape(Path(picture.path).name)}" src="{seen[shown]}">'
     return f'<figure class="{kind}">{image}<figcaption>{escape(picture.caption)}</figcaption></figure>'
 
 
-def _data_uri(path: str) -> str:
+def _data_uri(path: str, box: Box | None) -> str:
     try:
         data = FileReader(path, path).read(256 * 2**20)
-        small = thumbnail(decode(data, uri=path, min_side=160).image)
+        found = decode(data, uri=path, min_side=160)
     except UnreadableImage:  # moved away since it was found: the caption still says which it was
         return "data:,"
-    return "data:image/jpeg;base64," + base64.b64encode(small).decode()
+    image = found.image
+    if box is not None:  # the picture may have been decoded smaller
+        across, down = image.width / found.width, image.height / found.height
+        box = round(box[0] * across), round(box[1] * down), round(box[2] * across), round(box[3] * down)
+    return "data:image/jpeg;base64," + base64.b64encode(thumbnail(image, box=box)).decode()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def print_answer(collection: ImageCollection, answer: Answer, output: str) -> None:
-    """One answer, as `table`, `json`, `csv` or `paths`."""
+    """One answer, as `table`, `json`, `csv`, `paths` or `html`."""
     kinds = collection.store.fields
     short = answer.shortfall if output == "table" else None  # before anything is printed: it may be counted
     if output == "paths":
@@ -34,6 +34,10 @@ def print_answer(collection: ImageCollection, answer: Answer, output: str) -> No
         print_json(_rows(answer, kinds))
     elif output == "csv":
         _print_csv(_rows(answer, kinds), [])
+    elif output == "html":
+        from imgvec.search.shown import page
+
+        click.echo(page(answer), nl=False)
     else:
         _print_table(answer, kinds, answer.request.options["group_by"] or ())
     for name, facet in answer.facets.items():

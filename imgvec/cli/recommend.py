@@ -18,7 +18,7 @@ from imgvec.search.strategies import RecommendOptions
 @mix_options
 @options_of(RecommendOptions)
 @filter_options
-@output_option("table", "json", "csv", "paths")
+@output_option("table", "json", "csv", "paths", "html")
 @click.pass_context
 def recommend(
     ctx: click.Context,

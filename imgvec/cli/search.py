@@ -27,7 +27,7 @@ from imgvec.search.request import SearchOptions
 @collection_option
 @options_of(SearchOptions)
 @filter_options
-@output_option("table", "json", "csv", "paths")
+@output_option("table", "json", "csv", "paths", "html")
 @click.option("--profile", is_flag=True, help="Say on stderr what Milvus did, what imgvec did, and the seconds.")
 @click.pass_context
 def search(
@@ -57,6 +57,8 @@ def search(
         raise click.UsageError("--queries takes the place of the other queries.")
     if queries is not None and (by or words or fusion):
         raise click.UsageError("--by and --words are of one query.")
+    if queries is not None and output == "html":
+        raise click.UsageError("-o html is of one query.")
     if queries is not None and profile:
         raise click.UsageError("--profile is of one query.")
     form = None

@@ -19,7 +19,7 @@ from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import unit
 from imgvec.encoders.protocol import Binding, Pixels, Tokens
 from imgvec.encoders.readout import ImageReadout, Readout
-from imgvec.encoders.tokens import tokens_of
+from imgvec.encoders.tokens import listened_to, tokens_of
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.encoders.turns import Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
@@ -54,6 +54,7 @@ class HuggingFaceEncoder:
         self._cache_dir = cache_dir or default_cache_dir()
         self._ways = Ways(readout, binding.image_size)
         self._tuned: TunedPasses | None = None
+        self._listened_to: ImageReadout | None = None
         self._turns = Turns()
         self._tuning = threading.Lock()
         self._left_behind = False
@@ -165,7 +166,9 @@ class HuggingFaceEncoder:
         if not isinstance(self._readout, ImageReadout):  # of timm and open_clip, whose layers are not looked into
             return None
         with self._turns.turn():
-            return tokens_of(self._readout, np.ascontiguousarray(pixels), self.device)
+            if self._listened_to is None:
+                self._listened_to = listened_to(self._readout)
+            return tokens_of(self._listened_to, np.ascontiguousarray(pixels), self.device)
 
     def _queries(self, prepared: list[Pixels]) -> Vectors:
         """In a turn: the unit vectors of queries' pixels."""

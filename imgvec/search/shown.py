@@ -1,4 +1,4 @@
-"""An answer as HTML for a notebook: thumbnails of bounded bytes, each with its score and uri."""
+"""An answer as HTML, for a notebook or as a page: thumbnails of bounded bytes, each with its score and uri."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ MAX_BYTES = 512 * 1024
 SECONDS = 10.0
 """After that no further picture is opened: uris may lead to servers that are slow."""
 
+_PAGE = (
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}"
+)
 _FIGURE = "margin:0;width:160px;font:12px/1.35 system-ui,sans-serif;overflow-wrap:anywhere"
 _IMAGE = "width:160px;height:160px;object-fit:contain;background:#8882;border-radius:6px;display:block"
 
@@ -38,6 +42,16 @@ def html(answer: Answer) -> str:
     number = "1 hit" if len(answer) == 1 else f"{len(answer):,} hits"
     said = escape(f"{number} for {asked}{short}{lacking}{more}")
     return f'<div><p>{said}</p><div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div></div>'
+
+
+def page(answer: Answer) -> str:
+    """The same as a page of its own."""
+    title = escape(f"{answer.collection}: imgvec search" if answer.collection else "imgvec search")
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_PAGE}</style>'
+        f"{html(answer)}</html>\n"
+    )
 
 
 def _figure(hit: Hit, image: str | None) -> str:

@@ -115,14 +115,25 @@ def set_search_defaults(
 
 @documented(PlanOptions)
 def plan_index(
-    collection: ImageCollection, *, vector: str = VECTOR, rows: int | None = None, **options: Unpack[PlanOptions]
+    collection: ImageCollection,
+    *,
+    vector: str = VECTOR,
+    rows: int | None = None,
+    pictures: int | None = None,
+    **options: Unpack[PlanOptions],
 ) -> list[Proposal]:
     """The index types ranked for the vectors called `vector`, the best first, with memory, build cost and reasons.
 
-    `rows` stands for those that will be there. In a collection of views `limit` counts rows: those of as many pictures
-    as a search is for. `imgvec.indexes.plan.plan` ranks without a collection. What the backend lacks comes last, and
-    says why. Raises `DefinitionError` for an invalid number, `QueryError` where there is no vector of that name.
+    `rows` stands for those that will be there, or `pictures` for the rows of so many pictures: in a collection of views
+    as many as these can have (`definition.views.most`). There `limit` counts rows: those of as many pictures as a
+    search is for. `imgvec.indexes.plan.plan` ranks without a collection. What the backend lacks comes last, and says
+    why. Raises `DefinitionError` for an invalid number, `QueryError` where there is no vector of that name.
     """
+    if rows is not None and pictures is not None:
+        raise UsageError("say how many rows or how many pictures there will be, not both")
+    if pictures is not None:
+        views = collection.definition.views
+        rows = pictures * (1 if views is None else views.most)
     store = collection.pinned().store
     field = store.vector(vector)
     names = (*catalog.INDEX_TYPES, *catalog.VECTOR_TYPES, *catalog.LATER_PARAMETERS)

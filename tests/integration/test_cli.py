@@ -292,6 +292,35 @@ def test_a_part_of_a_picture_is_cut_out_by_its_corner_and_size(
     assert one in imgvec("search", path, "--image", path, "-c", "trip", "--crop", "0,0,9,9", status=2).stderr
 
 
+def test_a_part_of_a_picture_finds_it_by_its_regions(
+    lite_uri: str, pictures: Path, with_texts: FakeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMGVEC_URI", lite_uri)
+    definition = {**DEFINITION, "views": {"regions": 4}}
+    with ImageCollection.create("parts", definition=definition, uri=lite_uri, encoder=with_texts) as photos:
+        photos.ingest(pictures)
+        row = next(row for some in photos.store.scan(["uri", "view", "box"]) for row in some if row["view"] == "region")
+    x0, y0, x1, y1 = row["box"]
+    asked = ("search", row["uri"], "-c", "parts", "--crop", f"{x0},{y0},{x1 - x0},{y1 - y0}", "-k", "3")
+    [best, *_] = json.loads(imgvec(*asked, "-o", "json").stdout)
+    assert (best["id"], best["uri"], best["view"], best["box"]) == (row["id"], row["uri"], "region", [x0, y0, x1, y1])
+    assert f"[{x0}, {y0}, {x1}, {y1}]" in imgvec(*asked).stdout
+    page = imgvec(*asked, "-o", "html").stdout
+    assert page.startswith("<!doctype html>")
+    assert page.endswith("</html>\n")
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "of one query" in imgvec("search", "--queries", pictures, "-c", "parts", "-o", "html", status=2).stderr
+
+    said = imgvec("index", "plan", "-c", "parts", "--pictures", "1000").stdout.splitlines()[-1]
+    assert said == (
+        "Views: up to 5 rows a picture: 1,000 pictures have 5,000 at most. Each picture is decoded once, encoded up to "
+        "5 times, and looked at once more by an encoder with patch tokens."
+    )
+    assert "Views: up to 5 rows a picture. Each" in imgvec("index", "plan", "-c", "parts").stdout
+    assert "use --rows" in imgvec("index", "plan", "--pictures", "9", "--dim", "9", status=2).stderr
+    assert "not both" in imgvec("index", "plan", "-c", "parts", "--pictures", "9", "--rows", "9", status=1).stderr
+
+
 def test_a_text_is_a_text_through_every_door(
     filled: str, pictures: Path, with_texts: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

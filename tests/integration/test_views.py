@@ -16,6 +16,7 @@ import imgvec
 from imgvec import Crop, ImageCollection, ImageFile, Source, StoredId, VectorQuery, field
 from imgvec.errors import DefinitionError, QueryError, UsageError
 from imgvec.rows import CONTENT_HASH, view_id, view_ids
+from imgvec.search.shown import page as html_of
 from imgvec.sources import record_id
 
 DEFINITION: dict[str, Any] = {
@@ -148,12 +149,19 @@ def test_regions_of_pictures(backend_uri: str, pictures: Path, encoder: FakeEnco
             [found] = photos.search(Crop(ImageFile(row["uri"]), (x0, y0, x1, y1)), limit=1, consistency_level="Strong")
             assert (found.uri, found.box, found.id) == (row["uri"], (x0, y0, x1, y1), row["id"])
             assert found.score == pytest.approx(1, abs=1e-4)
+        page = html_of(photos.search(StoredId(regions[3]["id"]), limit=3, consistency_level="Strong"))
+        assert page.startswith("<!doctype html>")
+        assert page.count("data:image/jpeg;base64,") == 3
         # a picture that changed has other regions, under the same ids
         changed = Path(regions[0]["uri"])
         picture(901, (200, 160)).save(changed, quality=95)
         assert photos.ingest(pictures).written == 1
         sound(photos)
         assert photos.count() == 140
+        planned = [each.memory for each in imgvec.plan_index(photos, pictures=20) if each.type == "FLAT"]
+        assert planned == [each.memory for each in imgvec.plan_index(photos, rows=140) if each.type == "FLAT"]
+        with pytest.raises(UsageError, match="not both"):
+            imgvec.plan_index(photos, pictures=20, rows=140)
         photos.drop()
 
 

@@ -66,3 +66,24 @@ def test_pictures_are_inside_and_the_right_one_is_marked(tmp_path: Path) -> None
     with Image.open(io.BytesIO(base64.b64decode(data))) as small:
         assert small.format == "JPEG"
         assert max(small.size) <= 320
+
+
+def test_a_box_is_drawn_on_the_picture(tmp_path: Path) -> None:
+    path = str(tmp_path / "large.jpg")
+    Image.new("RGB", (1600, 1200), (40, 60, 200)).save(path)  # decoded at an eighth of that
+    box = (800, 300, 1600, 900)
+    found = Page(page("x", "x", [], [Section("x", [(Picture(path, "a"), [Picture(path, "b", box=box)])])]))
+    plain, drawn = (str(image["src"]).partition(",")[2] for image in found.images)
+    assert plain != drawn
+    with Image.open(io.BytesIO(base64.b64decode(drawn))) as small:
+        yellow = [
+            (x, y)
+            for x in range(small.width)
+            for y in range(small.height)
+            if (seen := small.getpixel((x, y)))[0] > 180 and seen[2] < 120  # type: ignore[index]  # of an RGB image
+        ]
+        scale = small.width / 1600
+    left, right = min(x for x, _ in yellow), max(x for x, _ in yellow)
+    top, bottom = min(y for _, y in yellow), max(y for _, y in yellow)
+    for at, wanted in zip((left, top, right, bottom), box, strict=True):
+        assert abs(at - wanted * scale) <= 4

@@ -14,10 +14,12 @@ from imgvec import catalog
 from imgvec.cli.options import opened, output_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.cli.stated import options_of
+from imgvec.definition import ViewsSection
 from imgvec.indexes.plan import Proposal, size
 from imgvec.indexes.plan import plan as ranked
 from imgvec.indexes.workload import PlanOptions
 from imgvec.options.vector import VectorOptions
+from imgvec.plurals import counted
 from imgvec.rows import VECTOR
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(B?)\Z", re.IGNORECASE)
@@ -41,6 +43,7 @@ def _bytes(text: str) -> int:
 )
 @options_of(VectorOptions)
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Number of vectors, now or later.")
+@click.option("--pictures", type=click.IntRange(min=1), metavar="N", help="With -c: number of pictures instead.")
 @click.option("--dim", type=click.IntRange(1, catalog.MAX_DIM), metavar="D", help="Dimension of the vectors.")
 @click.option(
     "--vector-type",
@@ -60,6 +63,7 @@ def plan(
     name: str | None,
     vector: str,
     rows: int | None,
+    pictures: int | None,
     dim: int | None,
     vector_type: str | None,
     output: str,
@@ -72,7 +76,7 @@ def plan(
     definition. Sizes cover the vector field of one replica. The search parameters are a starting point for `index
     tune`.
     """
-    metric = "COSINE"
+    metric, cost = "COSINE", ""
     if name is not None:
         import imgvec
 
@@ -80,7 +84,11 @@ def plan(
             raise click.UsageError("-c already determines --dim and --vector-type: leave them out.")
         with opened(ctx, name) as collection:
             metric = collection.store.vector(vector).metric_type
-            proposals = imgvec.plan_index(collection, vector=vector, rows=rows, **wanted)
+            proposals = imgvec.plan_index(collection, vector=vector, rows=rows, pictures=pictures, **wanted)
+            if views := collection.definition.views:
+                cost = _cost(views, pictures)
+    elif pictures is not None:
+        raise click.UsageError("--pictures needs -c, which says how many rows each has: use --rows.")
     elif vector != VECTOR:
         raise click.UsageError("--vector needs -c.")
     elif rows is None or dim is None:
@@ -93,6 +101,17 @@ def plan(
         click.echo(_sections(proposals, metric), nl=False)
     else:
         _print(proposals, gpu=wanted["gpu_memory"] is not None)
+        if cost:
+            click.echo(cost)
+
+
+def _cost(views: ViewsSection, pictures: int | None) -> str:
+    """What a collection's views cost, of so many pictures."""
+    many = "" if pictures is None else f": {counted(pictures, 'picture')} have {pictures * views.most:,} at most"
+    passes = f"encoded up to {views.most:,} times"
+    if views.passes > views.most:
+        passes += ", and looked at once more by an encoder with patch tokens"
+    return f"Views: up to {views.most:,} rows a picture{many}. Each picture is decoded once, {passes}."
 
 
 def _print(proposals: Sequence[Proposal], gpu: bool) -> None:
