@@ -19,6 +19,9 @@ from PIL import Image
 
 from imgvec import ImageCollection
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, load_encoder, load_with_fallback, pypi, weights
+from imgvec.encoders.lean import APART, LeanReadout
+from imgvec.encoders.passes import one_pass
+from imgvec.encoders.projection import unit
 from imgvec.encoders.protocol import Purpose
 from imgvec.encoders.purposes import shipped
 from imgvec.encoders.pypi import PYPI_MODELS
@@ -114,14 +117,16 @@ def test_bfloat16_agrees_on_real_photos(exact: HuggingFaceEncoder, cache_dir: Pa
     assert cosines.min() >= 0.999
 
 
-@pytest.mark.parametrize("attention", ["imgvec_products", "sdpa"])
+@pytest.mark.parametrize(
+    ("attention", "lean"), [("imgvec_products", False), ("sdpa", False), ("sdpa", True), (APART, True)]
+)
 def test_tuned_passes_agree_on_real_photos_whatever_the_batch(
-    attention: str, exact: HuggingFaceEncoder, cache_dir: Path, test_data: Path, tmp_path: Path
+    attention: str, lean: bool, exact: HuggingFaceEncoder, cache_dir: Path, test_data: Path, tmp_path: Path
 ) -> None:
     tuned = load_encoder(EncoderSpec(MODEL), device="cpu", dtype="bf16", cache_dir=cache_dir)
     tuned._cache_dir = tmp_path  # another test's measuring, or a user's, decides nothing here
     memory = Memory(tmp_path, tuned.binding.fingerprint, tuned.device, tuned.dtype)
-    memory.keep(Tuning(attention, batch_size=3, streams=min(2, processors()), rate=50.0))
+    memory.keep(Tuning(attention, batch_size=3, streams=min(2, processors()), rate=50.0, lean=lean))
     assert tuned.prepare_for(100) is not None
     paths = sorted((test_data / "clothing").rglob("*.jpg"))[::60]
     pixels = np.stack([tuned.prepare(Image.open(path).convert("RGB")) for path in paths])
@@ -132,6 +137,14 @@ def test_tuned_passes_agree_on_real_photos_whatever_the_batch(
     one_by_one = np.concatenate([tuned.encode(pixels[i : i + 1]) for i in range(len(pixels))])
     assert (backwards * vectors).sum(axis=1).min() >= 0.9995
     assert (one_by_one * vectors).sum(axis=1).min() >= 0.9995
+
+
+@pytest.mark.parametrize("attention", ["sdpa", APART])
+def test_the_lean_pass_gives_the_pinned_vectors(attention: str, exact: HuggingFaceEncoder) -> None:
+    lean = LeanReadout(exact._readout, exact.binding.image_size, attention).eval()
+    pixels = np.stack([exact.prepare(photo(name)) for name in GOLDEN])
+    vectors = unit(one_pass(lean, pixels, exact.device), MODEL)
+    np.testing.assert_allclose(vectors, exact.encode(pixels), rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu
