@@ -139,7 +139,7 @@ def calibrated(
     *,
     positives: Positives,
     label: str | None,
-    rates: Iterable[float],
+    rates: Sequence[float],
     seed: int,
 ) -> Calibration:
     """The calibration: of `ids`, and of the copies of them, a part is fitted to, the others are promised and judged by.
@@ -150,7 +150,7 @@ def calibrated(
     order = np.random.default_rng(seed).permutation(len(ids))
     parts = order[: len(ids) // FITTED], order[len(ids) // FITTED :]
     fitting, promising = (part[usable[part]] for part in parts)
-    check_enough(len(promising), min(rates))
+    check_enough(len(promising), min(rates), without=negatives.twins)
     chosen = {ids[place] for place in fitting.tolist()}
     weights, intercept, alike = (0.0, 1.0), None, 0
     mine = [] if copies is None else [each in chosen for each in copies.ids]
@@ -169,7 +169,7 @@ def calibrated(
         DEPTH, weights, intercept,
         tuple(np.sort(_statistics(negatives.scores[promising], weights)).tolist()),
         tuple(np.sort(negatives.scores[usable, 0]).tolist()),
-        positives, label, negatives.twins, alike, (), now(),
+        positives, label, negatives.twins, alike, (), tuple(rates), now(),
     )  # fmt: skip
     if copies is None:
         return found
@@ -177,14 +177,20 @@ def calibrated(
     return Calibration(**{**found.__dict__, "found": _judged(found, copies, judged, rates)})
 
 
-def check_enough(pictures: int, rate: float) -> None:
-    """Raise `UsageError` where so many negatives, in the part to promise by, are too few to promise that rate."""
+def check_enough(pictures: int, rate: float, *, label: str | None = None, without: int = 0) -> None:
+    """Raise `UsageError` where so many negatives, in the part to promise by, are too few to promise that rate.
+
+    `label` is the field whose value a picture must have to count, `without` the hits that were left out as twins.
+    """
     needed = int(np.ceil(1 / rate - 1e-9)) - 1
     if pictures < needed:
         every = -(-needed * FITTED // (FITTED - 1))
+        can = f": they can promise {1 / (pictures + 1):.2g} at least (rates)" if pictures else ""
+        of_label = f" with a value of {label}" if label else ""
+        left_out = f"; {counted(without, 'hit')} left out as the same picture, stored more than once" if without else ""
         raise UsageError(
-            f"a false-match rate of {rate:g} needs {counted(every, 'picture')}, {needed:,} of them to promise by, and "
-            f"there are {pictures:,} of these: they can promise {1 / (pictures + 1):.2g} at least (rates)"
+            f"a false-match rate of {rate:g} needs {counted(every, 'picture')}{of_label}, {needed:,} of them to "
+            f"promise by, and there are {pictures:,} of these{can}{left_out}"
         )
 
 

@@ -100,6 +100,8 @@ class Calibration:
     alike: int = 0
     """Pictures whose nearest other one stands out as half of the known copies do: likely copies that are stored."""
     found: tuple[Found, ...] = ()
+    asked: tuple[float, ...] = ()
+    """The false-match rates that were asked for, ascending."""
     at: str = ""
     """When, ISO 8601 in UTC."""
 
@@ -150,7 +152,8 @@ class Calibration:
         """For JSON, without the scores of each picture."""
         about = {name: value for name, value in self.__dict__.items() if name not in ("negatives", "nearest", "found")}
         about = {name: value for name, value in about.items() if not name.startswith("_")}
-        rates = sorted({each.rate for each in self.found} | {r for r in (0.01, 0.05) if r >= self.least_rate})
+        usual = {rate for rate in (0.01, 0.05) if rate >= self.least_rate}
+        rates = sorted({each.rate for each in self.found} | {*self.asked} | usual)
         return {
             **about,
             "weights": [*self.weights],
@@ -178,6 +181,7 @@ class Calibration:
         about = json.loads(arrays["about"].tobytes())
         about["found"] = tuple(Found(**each) for each in about["found"])
         about["weights"] = tuple(about["weights"])
+        about["asked"] = tuple(about.get("asked", ()))
         return cls(**about, negatives=tuple(arrays["negatives"].tolist()), nearest=tuple(arrays["nearest"].tolist()))
 
 

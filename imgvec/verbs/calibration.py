@@ -59,7 +59,7 @@ def calibrate(collection: ImageCollection, **options: Unpack[CalibrateOptions]) 
     if label is not None:
         label_type(label, store.fields, dynamic=store.dynamic)
     chosen = _sampled(collection, label, asked["sample"], asked["seed"])
-    check_enough(len(chosen) - len(chosen) // FITTED, rates[0])
+    check_enough(len(chosen) - len(chosen) // FITTED, rates[0], label=label)
     vectors, chosen = _vectors(collection, chosen, vector, by)
     params = collection.handle.target.search_defaults(vector).params
     names = [str(row[IMAGE_ID]) if store.most_views is not None else row["id"] for row in chosen]

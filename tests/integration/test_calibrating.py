@@ -225,6 +225,16 @@ def test_a_small_collection_is_told_how_many_it_needs(photos: ImageCollection) -
     with pytest.raises(UsageError, match=r"needs 132 pictures, 99 of them to promise by, and there are 75"):
         imgvec.calibrate(photos)
     assert imgvec.calibrate(photos, rates=[0.05]).pictures == 100
+    # also where no matches are known, since these have no files
+    assert [each["rate"] for each in imgvec.calibrate(photos, rates=[0.3, 0.07]).to_dict()["rates"]] == [
+        0.05,
+        0.07,
+        0.3,
+    ]
+    photos.refresh()
+    kept = kept_calibration(photos.store)
+    assert kept is not None
+    assert kept.asked == (0.07, 0.3)
 
 
 def test_the_command(photos: ImageCollection, settings: Settings, tmp_path: Path) -> None:

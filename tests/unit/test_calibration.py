@@ -239,3 +239,5 @@ def test_too_few_pictures_are_told_how_many_are_needed() -> None:
     calibrating.check_enough(99, 0.01)
     with pytest.raises(UsageError, match=r"needs 132 pictures, .* and there are 50 of these: they can promise 0.02"):
         calibrating.check_enough(50, 0.01)
+    with pytest.raises(UsageError, match=r"needs 4 pictures with a value of album, .* are 0 of these; 9 hits left out"):
+        calibrating.check_enough(0, 0.3, label="album", without=9)
