@@ -32,7 +32,7 @@ _KINDS = ("file", "pixels", "copy", "burst", "vector")
     "kinds",
     multiple=True,
     type=click.Choice(_KINDS),
-    help="Show only groups of this kind, and delete only members of it; repeat for several.",
+    help="Show only groups with pictures of this kind, and delete only these; repeat for several.",
 )
 @click.option("--sheet", metavar="FILE", help="Write a contact sheet, one HTML page with small pictures.")
 @click.option("--delete", "delete", is_flag=True, help="Delete all but the best of each group from the collection.")
@@ -59,7 +59,7 @@ def duplicates(
     on.
 
     --delete removes rows, never files: copies of the same picture, and bursts only with --kind burst. It writes what it
-    deletes to a log first.
+    deletes to a log first. Take the files out of the source too, or the next ingest brings them back.
     """
     import imgvec
     from imgvec.curation import COPIES
@@ -78,7 +78,7 @@ def duplicates(
             found = imgvec.duplicates(collection, **options)
         for each in told:
             notice(each)
-        groups = [each for each in found.groups if not kinds or each.kind in kinds]
+        groups = [*(found.of(*kinds) if kinds else found.groups)]
         if sheet is not None:
             imgvec.contact_sheet(collection, found, sheet, kinds=kinds or None)
             notice(f"contact sheet: {sheet}")
@@ -93,7 +93,11 @@ def duplicates(
                 done = imgvec.delete_duplicates(
                     collection, found, kinds=doomed, log=log or f"{collection.name}-deleted.jsonl"
                 )
-                left = f"; {counted(done.left, 'picture')} changed meanwhile and left" if done.left else ""
+                left = (
+                    f"; {counted(done.left, 'picture')} left: changed meanwhile, or the best copy cannot be opened"
+                    if done.left
+                    else ""
+                )
                 notice(f"deleted {counted(done.pictures, 'picture')}{left}; the log is {done.log}")
             elif not number:
                 notice("nothing to delete")

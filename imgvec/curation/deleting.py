@@ -12,6 +12,7 @@ from typing import Any
 
 from imgvec.curation.judging import Kind
 from imgvec.curation.outcome import Group, Member
+from imgvec.curation.subjects import Subject
 from imgvec.dates import iso
 from imgvec.errors import TargetError
 
@@ -30,7 +31,8 @@ class Deleted:
     pictures: int
     """That are gone from the collection; no file is touched."""
     left: int
-    """That are as they were, as they, or the picture that was to stay, have changed or gone meanwhile."""
+    """That are as they were, as they, or the picture that was to stay, have changed or gone meanwhile; or as that can
+    not be opened any more, and they can."""
     log: str
     """The file of JSON lines that says which."""
 
@@ -45,21 +47,40 @@ def to_delete(groups: Sequence[Group], kinds: Collection[Kind]) -> list[tuple[Gr
 
 
 def delete(
-    collection: str, groups: Sequence[Group], kinds: Collection[Kind], log: Path, *, rows: Rows, remove: Delete
+    collection: str,
+    groups: Sequence[Group],
+    kinds: Collection[Kind],
+    log: Path,
+    *,
+    rows: Rows,
+    remove: Delete,
+    opens: Callable[[Subject], bool],
 ) -> Deleted:
-    """Delete them from the collection, a batch at a time.
+    """Delete them from the collection, a batch at a time; `opens` says whether a picture can be opened.
 
     Each batch is in the log before it is deleted, with all fields of its rows, and again when it is. Raises
     `TargetError` where the log cannot be written, and then deletes no more.
     """
     pictures = left = 0
+    lost: dict[str, bool] = {}
+    """Whether the picture that is to stay cannot be opened, by its id."""
+
+    def worth_keeping(best: Subject, other: Subject) -> bool:
+        if best.id not in lost:
+            lost[best.id] = not opens(best)
+        return not lost[best.id] or not opens(other)
+
     try:
         with log.open("a", encoding="utf-8") as file:
             for batch in _batches(to_delete(groups, kinds)):
                 ids = {each.subject.id for _, each in batch} | {group.best.id for group, _ in batch}
                 now = rows(sorted(ids))
                 sure = [
-                    (group, each) for group, each in batch if _is_same(now, group.best) and _is_same(now, each.subject)
+                    (group, each)
+                    for group, each in batch
+                    if _is_same(now, group.best)
+                    and _is_same(now, each.subject)
+                    and worth_keeping(group.best, each.subject)
                 ]
                 left += len(batch) - len(sure)
                 if not sure:

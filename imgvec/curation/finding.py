@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from imgvec.curation.options import FindOptions
 from imgvec.curation.remembering import MARGIN_MS, Remembered, Saving
 from imgvec.curation.seeing import Seeing
 from imgvec.curation.subjects import Subject, Subjects
+from imgvec.curation.work import Work
 from imgvec.filters import Filter
 from imgvec.filters import field as row_field
 from imgvec.progress import Telling
@@ -38,26 +37,6 @@ pixels in two formats may have different vectors, but by far less."""
 _REMEMBERED_PAIRS = 1_000_000
 
 
-@dataclass
-class Work:
-    """What a run did."""
-
-    looked_at: int = 0
-    candidates: int = 0
-    calls: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    interrupted: bool = False
-
-    @contextmanager
-    def timed(self, stage: str, calls: int = 0) -> Iterator[None]:
-        start = time.perf_counter()
-        self.calls += calls
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
 class Finder:
     """One run over what is new."""
 
@@ -76,11 +55,12 @@ class Finder:
         self._store, self._subjects, self._seeing, self._state, self._save = store, subjects, seeing, state, save
         self._asked, self._params, self._least_score = asked, params, least_score
         self._held: set[tuple[str, str]] = set()
+        self._unseen_before = list(state.unseen)
         self.work = Work()
 
     def run(self) -> Work:
         """Look at everything that is new, and keep what was found; ends early when told to stop."""
-        state, work, stop = self._state, self.work, self._asked["stop"]
+        state, work = self._state, self.work
         now = time.time_ns() // 1_000_000
         if state.begun is None:
             state.begun, state.cursor = now, ""
@@ -89,6 +69,7 @@ class Finder:
         total, told = self._new(dated), 0
         tell = Telling("duplicates", self._asked["on_progress"])
         tell("looking", 0, total)
+        self._look_at_former()
         saved = time.monotonic()
         for rows in self._batches(dated):
             fresh = []
@@ -106,15 +87,20 @@ class Finder:
             told += len(rows)
             state.cursor = rows[-1][ID]
             tell("looking", told, total, counts={"pairs": work.candidates, "found": len(state.edges)})
-            if stop is not None and stop.is_set():
+            if self._stopped:
                 work.interrupted = True
-                self._save(state)
+                self._keep()
                 return work
             if time.monotonic() - saved > SAVE_SECONDS:
-                self._save(state)
+                self._keep()
                 saved = time.monotonic()
         self._end(dated)
         return work
+
+    @property
+    def _stopped(self) -> bool:
+        stop = self._asked["stop"]
+        return stop is not None and stop.is_set()
 
     def _end(self, dated: bool) -> None:
         state = self._state
@@ -125,7 +111,31 @@ class Finder:
             state.recent = [mark for mark in state.recent if int(mark.rpartition("@")[2]) >= state.since]
             state.rows = self._count(row_field(INGESTED_AT) < state.since)
         state.begun, state.cursor = None, ""
-        self._save(state)
+        self._keep()
+
+    def _keep(self) -> None:
+        self._state.unseen = list(dict.fromkeys([*self._unseen_before, *self._seeing.unseen]))
+        self._save(self._state)
+
+    def _look_at_former(self) -> None:
+        """What former runs could not reopen, such as of a disk that was not mounted, where that works now."""
+        former = self._unseen_before
+        self._unseen_before = []
+        sees = self._seeing.pixels if self._asked["exact"] else self._seeing.look
+        for start in range(0, len(former), ROWS):
+            ids = former[start : start + ROWS]
+            with self.work.timed("read", 1):
+                rows = self._store.get(ids, output_fields=self._subjects.fields, with_vector=True)
+            subjects = [self._subjects.of(id_, row) for id_, row in rows.items()]
+            with self.work.timed("look"):
+                seen = self._seeing.map(sees, subjects)
+            fresh = [each for each, one in zip(subjects, seen, strict=True) if one is not None]
+            if fresh:
+                self._look_at(fresh, np.stack([rows[each.id][VECTOR] for each in fresh]))
+            self.work.looked_at += len(fresh)
+            if self._stopped:
+                self._unseen_before = former[start + ROWS :]
+                return
 
     def _new(self, dated: bool) -> int:
         return self._count(self._filter(dated))

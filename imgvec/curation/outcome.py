@@ -100,8 +100,8 @@ class Duplicates:
     """Stopped before the end: the same call goes on from there."""
 
     def of(self, *kinds: Kind) -> Sequence[Group]:
-        """The groups of these kinds."""
-        return [each for each in self.groups if each.kind in kinds]
+        """The groups with a picture that is one of these to the best."""
+        return [each for each in self.groups if any(other.kind in kinds for other in each.others)]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -54,6 +54,8 @@ class Remembered:
     """The last id that this run has done."""
     last: int = 0
     """When the last run that ended began."""
+    unseen: list[str] = field(default_factory=list)
+    """The ids of pictures that could not be reopened: the next run tries again."""
     edges: dict[tuple[str, str], Edge] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     """By id, the content hash that each of the edges' pictures had."""
@@ -111,6 +113,7 @@ def save(keeps: Keeps, key: str, state: Remembered) -> None:
         "begun": state.begun,
         "cursor": state.cursor,
         "last": state.last,
+        "unseen": state.unseen,
         "hashes": state.hashes,
         "edges": [[each.first, each.second, asdict(each.relation)] for each in state.edges.values()],
     }

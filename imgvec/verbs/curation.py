@@ -41,11 +41,11 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
     are merely alike are not. A group is a best picture and those that were compared with it. What cannot be reopened is
     `not_looked_at`, and no duplicate unless `vectors_alone` says from which score it is.
 
-    What was found is kept with the collection: the next run looks only at pictures that are new, and one that was
-    stopped or killed goes on where it was; `keep=False` uses what earlier runs kept, and writes nothing. No picture is
-    deleted: see `delete_duplicates`. Memory holds some 1,000 pictures' looks (200 MB at most) and what was found; up to
-    4 GB lie in a temporary file. Raises `MissingExtra` without OpenCV unless `exact`, `OptionError`, `QueryError` where
-    there is no such `vector`, `BackendError`.
+    What was found is kept with the collection: the next run looks only at pictures that are new, and tries again those
+    that could not be reopened; one that was stopped or killed goes on where it was. `keep=False` uses what earlier runs
+    kept, and writes nothing. No picture is deleted: see `delete_duplicates`. Memory holds some 1,000 pictures' looks
+    (200 MB at most) and what was found; up to 4 GB lie in a temporary file. Raises `MissingExtra` without OpenCV unless
+    `exact`, `OptionError`, `QueryError` where there is no such `vector`, `BackendError`.
     """
     asked = settled(DuplicatesOptions, options)
     how = settled(FindOptions, taken(FindOptions, asked))
@@ -90,9 +90,11 @@ def duplicates(collection: ImageCollection, **options: Unpack[DuplicatesOptions]
                 f"at, whatever their score; `imgvec calibrate -c {collection.name}` makes that quicker"
             )
         if seeing.unseen and on_notice:
+            uri, why = next(iter(seeing.reasons.items()))
             on_notice(
                 f"{counted(len(seeing.unseen), 'picture')} could not be reopened, and "
-                f"{'was' if len(seeing.unseen) == 1 else 'were'} not looked at"
+                f"{'was' if len(seeing.unseen) == 1 else 'were'} not looked at; the next run tries again "
+                f"({uri or 'no uri'}: {why})"
             )
         return Duplicates(
             collection=collection.name,
@@ -119,9 +121,10 @@ def contact_sheet(
 ) -> None:
     """Write the groups to one HTML page with small pictures inside; of more than 500 the largest.
 
-    `kinds` are those to show; None for all. Raises `TargetError` where the file cannot be written.
+    `kinds` are those to show, as by `Duplicates.of`; None for all. Raises `TargetError` where the file cannot be
+    written.
     """
-    groups = [each for each in found.groups if kinds is None or each.kind in kinds]
+    groups = [*(found.groups if kinds is None else found.of(*kinds))]
     try:
         with Path(file).open("w", encoding="utf-8") as page:
             page.writelines(sheet.parts(found, groups, partial(_small, collection)))
@@ -135,12 +138,18 @@ def delete_duplicates(
     """Delete from the collection all pictures but the best of each group; files are not touched.
 
     Only members of these `kinds` go: bursts, and what `vectors_alone` found, only where they are named. A picture that
-    has changed since it was looked at stays, and so do the copies of a best one that has changed or gone. To `log`, a
-    file of JSON lines, is appended what is deleted: all fields before, and that it is gone after. Raises `TargetError`,
-    `BackendError`.
+    has changed since it was looked at stays, and so do the copies of a best one that has changed or gone, and those
+    that can be opened where the best one cannot. To `log`, a file of JSON lines, is appended what is deleted: all
+    fields before, and that it is gone after. Raises `TargetError`, `BackendError`.
     """
     return deleting.delete(
-        collection.name, found.groups, kinds, Path(log), rows=collection.get, remove=collection.delete
+        collection.name,
+        found.groups,
+        kinds,
+        Path(log),
+        rows=collection.get,
+        remove=collection.delete,
+        opens=partial(_opens, collection),
     )
 
 
@@ -179,6 +188,14 @@ def _seeing(collection: ImageCollection) -> Seeing:
 
 def _bytes(collection: ImageCollection, subject: Subject) -> bytes:
     return filling.reopened(collection.settings, subject.uri, subject.content_hash or None, None, None)
+
+
+def _opens(collection: ImageCollection, subject: Subject) -> bool:
+    try:
+        _bytes(collection, subject)
+    except UnreadableImage:
+        return False
+    return True
 
 
 def _small(collection: ImageCollection, subject: Subject) -> bytes | None:

@@ -180,6 +180,51 @@ def test_what_cannot_be_reopened_is_told(photos: ImageCollection, folder: Path) 
     assert "vector" in {kind for kind, _ in names(alone).values()}
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_could_not_be_reopened_is_tried_again(photos: ImageCollection, folder: Path, exact: bool) -> None:
+    def together(found: imgvec.Duplicates) -> set[frozenset[str]]:
+        return {frozenset(each.id for each in group.subjects) for group in found.groups}
+
+    wanted = together(imgvec.duplicates(photos, exact=exact, again=True, keep=False))
+    away = folder.rename(folder.with_name("not mounted"))
+    told: list[str] = []
+    found = imgvec.duplicates(photos, exact=exact, on_notice=told.append)
+    assert {group.kind for group in found.groups} == {"file"}
+    assert any("the next run tries again" in each and "missing" in each for each in told)
+    unseen = imgvec.duplicates(photos, exact=exact)
+    assert (unseen.looked_at, unseen.unseen > 0) == (0, True)
+    away.rename(folder)
+    back = imgvec.duplicates(photos, exact=exact)
+    assert (together(back), back.unseen) == (wanted, 0)
+    assert imgvec.duplicates(photos, exact=exact).looked_at == 0
+
+
+def test_copies_whose_file_is_there_stay_where_that_of_the_best_is_gone(
+    photos: ImageCollection, folder: Path, tmp_path: Path
+) -> None:
+    imgvec.delete_duplicates(photos, imgvec.duplicates(photos), log=tmp_path / "log.jsonl", kinds=("copy", "pixels"))
+    [group] = imgvec.duplicates(photos).of("file")
+    Path(group.best.uri).unlink()
+    before = photos.count()
+    kept = run("--delete", "--yes", "--kind", "file", "--log", str(tmp_path / "log.jsonl"))
+    assert "deleted 0 pictures; 1 picture left" in kept.stderr
+    assert photos.count() == before
+    Path(group.others[0].subject.uri).unlink()
+    assert imgvec.delete_duplicates(photos, imgvec.duplicates(photos), log=tmp_path / "log.jsonl").pictures == 1
+
+
+def test_of_a_kind_is_shown_what_is_deleted(photos: ImageCollection, tmp_path: Path) -> None:
+    found = imgvec.duplicates(photos, candidates=22)
+    assert found.groups[0].kind == "copy"  # with a member of the same bytes
+    assert {each.kind for each in found.groups[0].others} == {"file", "copy"}
+    shown = run("--kind", "file", "--candidates", "22", "-o", "json", "--delete", "--yes", "--log", str(tmp_path / "l"))
+    groups = json.loads(shown.stdout)["groups"]
+    files = [each["id"] for group in groups for each in group["others"] if each["kind"] == "file"]
+    gone = [json.loads(line).get("id") for line in (tmp_path / "l").read_text().splitlines()[:-1]]
+    assert sorted(gone) == sorted(files) != []
+    assert photos.count() == STRANGERS + 10 - len(files)
+
+
 def test_exact_needs_no_opencv(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     refused = run()

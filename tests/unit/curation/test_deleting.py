@@ -39,7 +39,7 @@ class Rows:
 
 def test_only_copies_go_unless_more_is_named(tmp_path: Path) -> None:
     rows, log = Rows(ROWS), tmp_path / "log.jsonl"
-    done = delete("photos", GROUPS, COPIES, log, rows=rows.get, remove=rows.delete)
+    done = delete("photos", GROUPS, COPIES, log, rows=rows.get, remove=rows.delete, opens=lambda _: True)
     assert (done.pictures, done.left, sorted(rows.rows)) == (2, 0, ["a", "d", "e", "f", "g"])
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(each["event"], each.get("id")) for each in lines] == [
@@ -49,7 +49,7 @@ def test_only_copies_go_unless_more_is_named(tmp_path: Path) -> None:
     ]
     assert lines[0]["row"]["album"] == "x"
     assert lines[0]["kept"] == {"id": "a", "uri": "a.jpg"}
-    delete("photos", GROUPS, ("burst", "vector"), log, rows=rows.get, remove=rows.delete)
+    delete("photos", GROUPS, ("burst", "vector"), log, rows=rows.get, remove=rows.delete, opens=lambda _: True)
     assert sorted(rows.rows) == ["a", "d", "f"]
     assert len(log.read_text().splitlines()) == 6  # appended
 
@@ -61,14 +61,18 @@ def test_what_changed_is_left(tmp_path: Path, changed: str, gone: bool) -> None:
     if not gone:
         now[changed] = {**now[changed], "content_hash": "another"}
     rows = Rows(now)
-    done = delete("photos", GROUPS[:1], COPIES, tmp_path / "log", rows=rows.get, remove=rows.delete)
+    done = delete(
+        "photos", GROUPS[:1], COPIES, tmp_path / "log", rows=rows.get, remove=rows.delete, opens=lambda _: True
+    )
     assert (done.pictures, done.left) == ((0, 2) if changed == "a" else (1, 1))
 
 
 def test_nothing_is_deleted_that_cannot_be_written_down(tmp_path: Path) -> None:
     rows = Rows(ROWS)
     with pytest.raises(TargetError, match="cannot be written"):
-        delete("photos", GROUPS, COPIES, tmp_path / "none" / "log", rows=rows.get, remove=rows.delete)
+        delete(
+            "photos", GROUPS, COPIES, tmp_path / "none" / "log", rows=rows.get, remove=rows.delete, opens=lambda _: True
+        )
     assert len(rows.rows) == len(ROWS)
 
 
@@ -78,5 +82,16 @@ def test_the_log_has_what_was_begun_when_milvus_fails(tmp_path: Path) -> None:
 
     log = tmp_path / "log"
     with pytest.raises(BackendUnavailable):
-        delete("photos", GROUPS, COPIES, log, rows=Rows(ROWS).get, remove=fails)
+        delete("photos", GROUPS, COPIES, log, rows=Rows(ROWS).get, remove=fails, opens=lambda _: True)
     assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["to delete"] * 2
+
+
+@pytest.mark.parametrize(("opening", "left"), [("bc", 2), ("b", 1), ("", 0), ("abc", 0)])
+def test_no_picture_goes_that_opens_for_one_that_does_not(tmp_path: Path, opening: str, left: int) -> None:
+    rows = Rows(ROWS)
+    done = delete(
+        "photos", GROUPS, COPIES, tmp_path / "log.jsonl",
+        rows=rows.get, remove=rows.delete, opens=lambda each: each.id in opening,
+    )  # fmt: skip
+    assert (done.pictures, done.left) == (2 - left, left)
+    assert rows.rows.keys() == {*ROWS} - ({"b", "c"} - set(opening[:left]))
