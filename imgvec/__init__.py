@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     from imgvec.indexes.options import TuneOptions, VerifyOptions, WatchOptions
     from imgvec.indexes.workload import PlanOptions
     from imgvec.ingest import IngestOptions
-    from imgvec.migration import Reembedding
+    from imgvec.migration import Bridge, Reembedding
+    from imgvec.migration.bridge import BridgeOptions
     from imgvec.migration.options import ReembedOptions
     from imgvec.progress import Progress
     from imgvec.quality.calibration import Calibration
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from imgvec.search.strategies import RecommendOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
+    from imgvec.verbs.bridging import bridged_copy, fit_bridge
     from imgvec.verbs.calibration import calibrate
     from imgvec.verbs.curation import contact_sheet, delete_duplicates, duplicates
     from imgvec.verbs.deployment import load, release
@@ -105,6 +107,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "imgvec.search.answer",
     "AsyncImageCollection": "imgvec.aio",
+    "Bridge": "imgvec.migration",
+    "BridgeOptions": "imgvec.migration.bridge",
     "CalibrateOptions": "imgvec.quality.options",
     "Calibration": "imgvec.quality.calibration",
     "CallableEncoder": "imgvec.encoders.callables",
@@ -157,6 +161,7 @@ _HOMES = {
     "WatchOptions": "imgvec.indexes.options",
     "Words": "imgvec.search.hybrid",
     "apply_tuning": "imgvec.verbs.tuning",
+    "bridged_copy": "imgvec.verbs.bridging",
     "build_index": "imgvec.verbs.index",
     "calibrate": "imgvec.verbs.calibration",
     "cluster_faces": "imgvec.verbs.stored_faces",
@@ -176,6 +181,7 @@ _HOMES = {
     "export_vectors": "imgvec.verbs.exchange",
     "field": "imgvec.filters",
     "finish_reembedding": "imgvec.verbs.reembedding",
+    "fit_bridge": "imgvec.verbs.bridging",
     "fit_projection": "imgvec.verbs.fitting",
     "forget_person": "imgvec.verbs.faces",
     "identify_faces": "imgvec.verbs.faces",
@@ -201,20 +207,21 @@ _HOMES = {
 }
 
 __all__ = [
-    "Answer", "AsyncImageCollection", "CalibrateOptions", "Calibration", "CallableEncoder", "ClusterOptions",
-    "Crop", "Definition", "Deleted", "Duplicates", "DuplicatesOptions", "EnrolOptions", "EvaluateOptions",
-    "Explanation", "ExportOptions", "FaceEncoder", "Hit", "Hybrid", "HybridAnswer", "IdentifyOptions", "ImageBytes",
-    "ImageCollection", "ImageFile", "ImgvecError", "ImportOptions", "IngestOptions", "IngestReport", "Like",
-    "LoadOptions", "NameOptions", "PageOptions", "Pages", "Part", "Pixels", "PlanOptions", "Progress",
-    "RecommendOptions", "Recommendation", "ReembedOptions", "Reembedding", "SearchOptions", "Settings", "Source",
-    "SourceOptions", "StoredId", "Text", "TuneOptions", "VectorQuery", "Verdict", "VerifyFacesOptions",
-    "VerifyOptions", "WatchOptions", "Words", "__version__", "apply_tuning", "build_index", "calibrate",
-    "cluster_faces", "compare", "compare_indexes", "contact_sheet", "create_for_vectors", "delete_duplicates",
-    "drop_alias", "duplicates", "dynamic", "enrol_person", "enrolled_people", "errors", "evaluate", "explain",
-    "export_vectors", "field", "finish_reembedding", "fit_projection", "forget_person", "identify_faces",
-    "import_vectors", "index_status", "load", "name_faces", "plan_index", "projected_copy", "recommend", "reembed",
-    "refine", "release", "rename", "rollback_reembedding", "scratch_copy", "set_alias", "set_search_defaults",
-    "tune", "verify", "verify_faces", "watch_index",
+    "Answer", "AsyncImageCollection", "Bridge", "BridgeOptions", "CalibrateOptions", "Calibration",
+    "CallableEncoder", "ClusterOptions", "Crop", "Definition", "Deleted", "Duplicates", "DuplicatesOptions",
+    "EnrolOptions", "EvaluateOptions", "Explanation", "ExportOptions", "FaceEncoder", "Hit", "Hybrid",
+    "HybridAnswer", "IdentifyOptions", "ImageBytes", "ImageCollection", "ImageFile", "ImgvecError", "ImportOptions",
+    "IngestOptions", "IngestReport", "Like", "LoadOptions", "NameOptions", "PageOptions", "Pages", "Part", "Pixels",
+    "PlanOptions", "Progress", "RecommendOptions", "Recommendation", "ReembedOptions", "Reembedding",
+    "SearchOptions", "Settings", "Source", "SourceOptions", "StoredId", "Text", "TuneOptions", "VectorQuery",
+    "Verdict", "VerifyFacesOptions", "VerifyOptions", "WatchOptions", "Words", "__version__", "apply_tuning",
+    "bridged_copy", "build_index", "calibrate", "cluster_faces", "compare", "compare_indexes", "contact_sheet",
+    "create_for_vectors", "delete_duplicates", "drop_alias", "duplicates", "dynamic", "enrol_person",
+    "enrolled_people", "errors", "evaluate", "explain", "export_vectors", "field", "finish_reembedding",
+    "fit_bridge", "fit_projection", "forget_person", "identify_faces", "import_vectors", "index_status", "load",
+    "name_faces", "plan_index", "projected_copy", "recommend", "reembed", "refine", "release", "rename",
+    "rollback_reembedding", "scratch_copy", "set_alias", "set_search_defaults", "tune", "verify", "verify_faces",
+    "watch_index",
 ]  # fmt: skip
 
 

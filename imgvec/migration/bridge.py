@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import UsageError
+from imgvec.options import Option, python_only
+from imgvec.options.vector import VectorOptions
+from imgvec.progress import OnProgress
 from imgvec.vectors import Vectors
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of which the one is taken that is best on vectors left out; shares of the mean variance of the old vectors."""
 _HELD_OUT = 0.2
+
+
+class BridgeOptions(VectorOptions, total=False):
+    """What a bridge is fitted to."""
+
+    sample: Annotated[int, Option(10_000, at_least=20, metavar="N", help="Fit it to this many pictures at most.")]
+    seed: Annotated[int, Option(0, at_least=0, help="Seed for what is left out to choose the ridge by.")]
+    on_progress: Annotated[OnProgress | None, python_only(help="Receives a `Progress`.")]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changing_models import DEFINITION, Asking, SlowEncoder, check_vectors, encoder_of, hashes, new_encoder, old_encoder
 from click.testing import CliRunner
 from fakes import FakeEncoder
 from pictures import picture
-from reembedding import DEFINITION, Asking, SlowEncoder, check_vectors, encoder_of, hashes, new_encoder, old_encoder
 
 import imgvec
 from imgvec import ImageCollection
@@ -331,6 +331,31 @@ def test_a_handle_in_the_middle_of_an_ingest_is_told_to_start_again(
         report = writer.ingest(pictures)
         assert (report.seen, writer.name, writer.count()) == (35, "photos_2", 35)
         assert check_vectors(own, new_encoder()) == 35
+
+
+def test_old_rows_answer_the_new_model_by_a_bridge(lite_photos: ImageCollection, lite_uri: str, pictures: Path) -> None:
+    lite_photos.ingest(added(pictures, *range(20, 80)))
+    made = new_encoder(12)
+    with ImageCollection.create("begun", definition=DEFINITION, uri=lite_uri, encoder=made) as begun:
+        with pytest.raises(UsageError, match="no rows in common"):
+            imgvec.fit_bridge(lite_photos, begun)
+        begun.ingest(pictures)
+        begun.delete(by_name(begun)[:30])
+        copy, bridge = imgvec.bridged_copy(lite_photos, begun, "bridged", sample=45)
+        with copy:
+            assert (bridge.pairs, copy.count(), copy.binding) == (45, 80, begun.binding)
+            old, true, found = (
+                {row["id"]: row for rows in each.store.scan(["vector", "album"]) for row in rows}
+                for each in (lite_photos, begun, copy)
+            )
+            for id_, row in found.items():
+                vector = true[id_]["vector"] if id_ in true else bridge(old[id_]["vector"][None])[0]
+                np.testing.assert_allclose(row["vector"], vector, atol=1e-5)
+                assert row["album"] == old[id_]["album"]
+            assert copy.search(picture(3), limit=80)[79].score > -1
+        begun.delete(by_name(begun)[:35])
+        with pytest.raises(UsageError, match="20 pictures or more"):
+            imgvec.fit_bridge(lite_photos, begun)
 
 
 def test_the_command(

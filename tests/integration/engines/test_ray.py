@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
 from ray_nodes import ray_nodes
 
+import imgvec
 from imgvec import ImageCollection
 from imgvec.definition import Definition
 from imgvec.engines import RayEngine
@@ -233,3 +235,25 @@ def job(records: Reading, store: FakeStore) -> Job:
     return Job(
         records, row_fields, RESOURCES, store, {"vector": FakeEncoder}, encoder_factories={"vector": FakeEncoder}
     )
+
+
+def test_another_model_for_a_collection_that_serves(cluster: None, backend_uri: str, pictures: Path) -> None:
+    known, other = metadata(pictures), FakeEncoder(dim=24, seed=7)
+    engine = RayEngine(workers=2, encoder_factory=partial(FakeEncoder, dim=24, seed=7))
+    with ImageCollection.create("photos", definition=DEFINITION, uri=backend_uri, encoder=FakeEncoder()) as photos:
+        photos.ingest(pictures, metadata=known)
+        imgvec.set_alias(photos, "serving")
+        before = content(photos)
+        try:
+            with ImageCollection.open("serving", uri=backend_uri) as serving:
+                done = imgvec.reembed(serving, other, engine=engine)
+            assert (done.encoded, done.rows, done.lost, done.swapped) == (20, 20, (), True)
+            with ImageCollection.open("serving", uri=backend_uri, encoder=other) as serving:
+                after = content(serving)
+                for id_, row in after.items():
+                    vector = serving.vectors([Path(row["uri"])])[0]
+                    np.testing.assert_allclose(row.pop("vector"), vector, atol=1e-3)
+                    before[id_].pop("vector")
+            assert after == before
+        finally:
+            photos.handle.connection.link.client.drop_alias("serving")
