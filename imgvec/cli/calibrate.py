@@ -61,7 +61,8 @@ def _print(name: str, found: Calibration) -> None:
         ],
     )  # fmt: skip
     if said["found"]:
-        print_table(["matches", "false matches", "found", "low", "high", "of"], map(_row, said["found"]))
+        every = said["found_of_all"] if len({each["kind"] for each in said["found"]}) > 1 else []
+        print_table(["matches", "false matches", "found", "low", "high", "of"], map(_row, [*said["found"], *every]))
     if found.label is not None:
         click.echo(
             f"The rate is promised for pictures whose {found.label} is not stored, as far as these are like the "

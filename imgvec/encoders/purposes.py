@@ -21,7 +21,7 @@ import numpy as np
 
 from imgvec.encoders.options import POWER
 from imgvec.encoders.projection import Projection
-from imgvec.encoders.protocol import EncoderSpec, Purpose
+from imgvec.encoders.protocol import Binding, EncoderSpec, Purpose
 from imgvec.errors import EncoderUnavailable
 
 POWERS: dict[Purpose, float] = {"copies": 0.5, "classes": POWER}
@@ -46,6 +46,11 @@ def settled_spec(spec: EncoderSpec) -> EncoderSpec:
     if purpose is not None and projection is None and usual and spec.model in _OF_MODEL:
         projection = f"{SHIPPED}{_OF_MODEL[spec.model]}/{purpose}"
     return replace(spec, purpose=None, fit=fit, projection=None if projection == NONE else projection)
+
+
+def finds_more_copies(bound: Binding) -> bool:
+    """Whether a collection for copies, with that model, finds more edited copies: where that was measured."""
+    return bound.model in _OF_MODEL and bound.fit != "resize"
 
 
 @cache

@@ -51,11 +51,13 @@ class Found:
     """How many known matches of one kind are found at one rate."""
 
     kind: str
-    """The edit, or `label`."""
+    """The edit, `label`, or `all` of them together."""
     rate: float
     found: int
     """Called a match, and the right one."""
     of: int
+    pictures: int | None = None
+    """Of which they are, where there are several of each: these vary together, so that they say no more than one."""
 
     @property
     def share(self) -> float:
@@ -64,7 +66,7 @@ class Found:
     @property
     def interval(self) -> tuple[float, float]:
         """At 95 % (Clopper and Pearson)."""
-        return share_interval(self.share, self.of)
+        return share_interval(self.share, self.pictures or self.of)
 
     def to_dict(self) -> dict[str, Any]:
         low, high = self.interval
@@ -148,6 +150,14 @@ class Calibration:
         hits = int(np.floor(false_match_rate * (m + 1) + 1e-9)) - 1
         return share_interval(max(hits, 0) / m, m, sides=1)[1]
 
+    def found_at(self, rate: float) -> Found | None:
+        """How many known matches of all kinds are found at one of the rates; None where none were known."""
+        each = [one for one in self.found if one.rate == rate]
+        if not each:
+            return None
+        found, of, pictures = (sum(one.found for one in each), sum(one.of for one in each), max(one.of for one in each))
+        return Found("all", rate, found, of, pictures)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the scores of each picture."""
         about = {name: value for name, value in self.__dict__.items() if name not in ("negatives", "nearest", "found")}
@@ -163,6 +173,7 @@ class Calibration:
                 for r in rates
             ],
             "found": [each.to_dict() for each in self.found],
+            "found_of_all": [each.to_dict() for r in rates if (each := self.found_at(r)) is not None],
         }
 
     def packed(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from imgvec.collection import ImageCollection
+from imgvec.encoders.purposes import finds_more_copies
 from imgvec.errors import EncoderError, SourceError, UnreadableImage, UsageError
 from imgvec.filters import Filter, field
 from imgvec.images import DecodePolicy, decode
@@ -88,7 +89,21 @@ def calibrate(collection: ImageCollection, **options: Unpack[CalibrateOptions]) 
         positives=positives if copies is not None else "none", label=label, rates=rates, seed=asked["seed"],
     )  # fmt: skip
     kept.keep(store, found)
+    _tell_of_purposes(collection, asked, found, rates[0])
     return found
+
+
+def _tell_of_purposes(collection: ImageCollection, asked: CalibrateOptions, found: Calibration, rate: float) -> None:
+    """Say how many copies are found, where a collection that is meant for them would find more."""
+    copies = found.found_at(rate) if found.positives == "edits" else None
+    if copies is None or asked["on_notice"] is None or not finds_more_copies(collection.bindings[asked["vector"]]):
+        return
+    low, high = copies.interval
+    asked["on_notice"](
+        f"{copies.share:.0%} of the edited copies are found at a false-match rate of {rate:.2g} ({low:.0%} to "
+        f"{high:.0%}): to find more of them, make the collection with `purpose: copies` in its encoder, at the cost of "
+        f"finding fewer pictures of the same kind"
+    )
 
 
 def _sampled(collection: ImageCollection, label: str | None, most: int, seed: int) -> list[dict[str, Any]]:

@@ -112,7 +112,9 @@ def layout(pixels: Any) -> Any:
     return grid - grid.mean(axis=1, keepdims=True) + 0.1
 
 
-def test_edited_copies_of_its_pictures_are_the_matches(settings: Settings, tmp_path: Path) -> None:
+def test_edited_copies_of_its_pictures_are_the_matches(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed in range(90):
         picture(seed).save(tmp_path / f"{seed:03d}.png")
     (tmp_path / "again.png").write_bytes((tmp_path / "000.png").read_bytes())
@@ -120,8 +122,17 @@ def test_edited_copies_of_its_pictures_are_the_matches(settings: Settings, tmp_p
     with ImageCollection.create("edited", definition="photos", encoder=encoder, settings=settings) as photos:
         photos.ingest(tmp_path)
         (tmp_path / "001.png").unlink()  # one that cannot be opened again is left out
-        found = imgvec.calibrate(photos, rates=[0.05], copies=91)
+        told: list[str] = []
+        with monkeypatch.context() as meant:
+            meant.setattr("imgvec.verbs.calibration.finds_more_copies", lambda _: True)  # as for the encoders measured
+            found = imgvec.calibrate(photos, rates=[0.05], copies=91, on_notice=told.append)
         assert found.positives == "edits"
+        every = found.found_at(0.05)
+        assert every is not None
+        assert f"{every.share:.0%} of the edited copies are found at a false-match rate of 0.05" in told[-1]
+        assert "`purpose: copies`" in told[-1]
+        again = imgvec.calibrate(photos, rates=[0.05], copies=91, on_notice=told.append)
+        assert len(told) == 1  # an encoder for which nobody has measured it
         assert found.twins == 2
         share = {each.kind: each.share for each in found.found}
         assert share.keys() == EDITS.keys()
@@ -138,7 +149,7 @@ def test_edited_copies_of_its_pictures_are_the_matches(settings: Settings, tmp_p
             path.unlink()
         with pytest.raises(UsageError, match="edited copies could be made of 0 pictures only, and 40 are needed"):
             imgvec.calibrate(photos, rates=[0.05], edits=True)
-        assert kept_calibration(photos.store) == found  # what failed has left it
+        assert kept_calibration(photos.store) == again  # what failed has left it
         photos.drop()
 
 

@@ -12,9 +12,10 @@ from fakes import FakeEncoder, FakeStore
 from numpy.typing import NDArray
 
 from imgvec.errors import OptionError, UsageError
+from imgvec.intervals import share_interval
 from imgvec.quality import calibrating
 from imgvec.quality.calibrating import Query, ranked
-from imgvec.quality.calibration import Calibration
+from imgvec.quality.calibration import Calibration, Found
 from imgvec.quality.judges import Judged
 from imgvec.search.answer import Answer
 from imgvec.search.forms import Like, StoredId, Text, VectorQuery
@@ -83,6 +84,17 @@ def test_the_least_score_is_reached_at_that_rate(judge: Judged) -> None:
     for rate in (0.01, 0.05, 0.5):
         share = (nearest >= judge.calibration.least_score(rate)).mean()
         assert rate - 3 / len(nearest) <= share <= rate  # two that are each other's nearest have one score
+
+
+def test_copies_of_one_picture_say_no_more_than_one(judge: Judged) -> None:
+    known = (Found("crop", 0.01, 30, 40), Found("flip", 0.01, 38, 40), Found("crop", 0.05, 39, 40))
+    kept = replace(judge.calibration, found=known, positives="edits")
+    every = kept.found_at(0.01)
+    assert every is not None
+    assert (every.kind, every.found, every.of, every.share) == ("all", 68, 80, 0.85)
+    assert every.interval == share_interval(0.85, 40)
+    assert [each["share"] for each in kept.to_dict()["found_of_all"]] == [0.85, 39 / 40]
+    assert judge.calibration.found_at(0.01) is None
 
 
 def test_what_is_kept_comes_back_as_it_was(judge: Judged) -> None:

@@ -17,7 +17,8 @@ from imgvec.encoders import EncoderSpec, load_encoder, load_with_fallback, regis
 from imgvec.encoders.identity import IF_KNOWN, RESIZE, applied
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import Projection, load_named
-from imgvec.encoders.purposes import POWERS, settled_spec, shipped
+from imgvec.encoders.protocol import Binding
+from imgvec.encoders.purposes import POWERS, finds_more_copies, settled_spec, shipped
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import DefinitionError, EncoderUnavailable
 
@@ -171,3 +172,16 @@ def test_a_file_that_is_called_none_has_to_be_named_by_its_path(
     (tmp_path / "none.npz").rename(tmp_path / "none")
     assert settled_spec(EncoderSpec("m", projection="none")).projection is None
     assert load_named("./none")[0].dim == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "more"),
+    [(EncoderSpec(MODEL), True), (EncoderSpec(MODEL, purpose="classes"), True),
+     (EncoderSpec(MODEL, purpose="copies"), False), (EncoderSpec("org/tiny", purpose="classes"), False)],
+)  # fmt: skip
+def test_which_collections_would_find_more_copies_as_one_for_them(spec: EncoderSpec, more: bool) -> None:
+    settled = settled_spec(spec)
+    bound = Binding(
+        settled.model, None, "0" * 32, None, "cls", 224, 256, projection=settled.projection, fit=settled.fit
+    )
+    assert finds_more_copies(bound) is more
