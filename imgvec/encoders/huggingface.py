@@ -208,6 +208,7 @@ class HuggingFaceEncoder:
         at_once = min(self.batch_size, self._tuned.tuning.images) if self._tuned else self.batch_size
         self.batch_size = max(1, at_once // 2)
         self._tuned = None  # passes side by side need the memory of all of them
+        self._ways.keep(None)
         logger.warning("Not enough memory on %s: continuing with batches of %d", self.device, self.batch_size)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -8,6 +8,7 @@ after the last keys and values that nobody reads. The attention's scale is left 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -42,8 +43,6 @@ class LeanReadout(nn.Module):
         self.pooling, self.skipped, self.dtype = readout.pooling, readout.prefix_tokens, readout.dtype
         self.patch, self.grid = tower.patch.shape[-1], side // tower.patch.shape[-1]
         tokens = tower.prefix.shape[1] + tower.offsets.shape[1]
-        if attention == APART and not key_is_apart(like.device, tower.prefix.shape[1], tower.offsets.shape[1]):
-            raise UnknownTower("a class token whose key is better not apart")
         whole = readout.pooling == "mean" or hasattr(readout.vision, "head")
         rows = _IMAGES * tokens
         # W · (scale · v + shift) = W · scale · (v - 128) + W · (shift + 128 · scale)
@@ -55,13 +54,29 @@ class LeanReadout(nn.Module):
         self.rotation = None if tower.rotation is None else _Rotation(tower.rotation, like)
         self.pre_norm, self.norm = tower.pre_norm, tower.norm
         self.blocks = nn.ModuleList(
-            _Block(block, like, rows, attention, self.rotation, first_only=last and not whole)
+            _Block(block, like, rows, self.rotation, first_only=last and not whole)
             for block, last in zip(tower.blocks, [False] * (len(tower.blocks) - 1) + [True], strict=True)
         )
         self.tail = _tail(readout)
+        self._use(attention)
 
     offsets: torch.Tensor
     prefix: torch.Tensor
+
+    def switched(self, attention: str) -> LeanReadout:
+        """One with this attention and the same weights; raises `UnknownTower` where that is not for its tokens."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.blocks = nn.ModuleList(copy.copy(block) for block in self.blocks)
+        other._use(attention)
+        return other
+
+    def _use(self, attention: str) -> None:
+        if attention == APART and not key_is_apart(self.prefix.device, self.prefix.shape[1], self.offsets.shape[1]):
+            raise UnknownTower("a class token whose key is better not apart")
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            block.mixed = _apart if attention == APART else _sdpa
 
     @property
     def compiles(self) -> bool:
@@ -130,7 +145,6 @@ class _Block(nn.Module):
         block: Block,
         like: torch.Tensor,
         rows: int,
-        attention: str,
         rotation: _Rotation | None,
         *,
         first_only: bool,
@@ -138,7 +152,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = block.norm1, block.norm2
         self.heads, self.scaling, self.gated, self.first_only = block.heads, block.scaling, block.gated, first_only
-        self.mixed, self.rotation = (_apart if attention == APART else _sdpa), rotation
+        self.mixed, self.rotation = _sdpa, rotation
         kinds = [block.key, block.value] if first_only else [block.query, block.key, block.value]
         weights, biases = zip(*kinds, strict=True)
         self.project = linear((torch.cat(weights), torch.cat(biases)), like, rows)

@@ -58,9 +58,11 @@ class Ways:
     def of(self, tuning: Tuning) -> _Forward:
         """What runs as `tuning` says; raises `UnknownTower` where there is no lean pass."""
         key = (tuning.attention, tuning.lean)
-        if key not in self._made:
-            self._made[key] = self._lean(tuning.attention) if tuning.lean else self._switched(tuning.attention)
-        return self._made[key]
+        found = self._made.get(key)
+        if found is None:
+            found = self._lean(tuning.attention) if tuning.lean else self._switched(tuning.attention)
+            self._made[key] = found
+        return found
 
     def lean(self, device: torch.device) -> list[str]:
         """The attentions that a lean pass is worth measuring with; none where there is no lean pass."""
@@ -80,6 +82,9 @@ class Ways:
     def _lean(self, attention: str | None) -> LeanReadout:
         if not isinstance(self.readout, ImageReadout) or attention is None:
             raise UnknownTower("not a model of transformers")
+        for other in list(self._made.values()):
+            if isinstance(other, LeanReadout):
+                return other.switched(attention)
         return LeanReadout(self.readout, self._side, attention).eval()
 
     def _switched(self, attention: str | None) -> Readout:

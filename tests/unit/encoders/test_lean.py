@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,22 @@ def test_what_is_not_chosen_does_not_keep_its_weights(checkpoints: Checkpoints) 
     kept = ways.of(LEAN)
     ways.keep(LEAN)
     assert ways.of(LEAN) is kept
+
+
+def test_attentions_share_the_weights(checkpoints: Checkpoints) -> None:
+    encoder = load(checkpoints("vit"))
+    given, ways = pixels(encoder), Ways(encoder._readout, 32)
+    plain = ways.of(LEAN)
+    before = one_pass(plain, given, CPU)
+    apart = ways.of(replace(LEAN, attention=APART))
+    assert isinstance(plain, LeanReadout)
+    assert isinstance(apart, LeanReadout)
+    own = {buffer.data_ptr() for buffer in plain.buffers()}
+    assert {buffer.data_ptr() for buffer in apart.buffers()} == own
+    kinds = [{block.mixed for block in each.blocks} for each in (plain, apart)]
+    assert kinds[0].isdisjoint(kinds[1])
+    np.testing.assert_array_equal(one_pass(plain, given, CPU), before)
+    np.testing.assert_allclose(unit(one_pass(apart, given, CPU)), unit(before), rtol=0, atol=1e-5)
 
 
 def test_packed_weights_are_not_compiled(
