@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imgvec.errors import BackendUnavailable
 from imgvec.home import at_home
+from imgvec.milvus.holders import holder
 
 _SERVER_LOG = "milvus_lite.server_manager"
 _SQLITE = b"SQLite format 3\0"
@@ -140,7 +141,9 @@ class _Overheard(logging.Filter):
 
 def _why(path: Path, reason: BaseException | None) -> str:
     if type(reason).__name__ == "DataDirLockedError":
-        return f"cannot open {path}: another process has it open; stop that process, or use a Milvus server"
+        who = holder(path)
+        done = "ask it over HTTP, or stop it" if who.endswith("(imgvec serve)") else "stop that process"
+        return f"cannot open {path}: {who or 'another process'} has it open; {done}, or use a Milvus server"
     if path.is_file():
         with path.open("rb") as file:
             old = file.read(len(_SQLITE)) == _SQLITE

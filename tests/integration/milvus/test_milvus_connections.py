@@ -144,7 +144,8 @@ class TestLite:
     def test_a_file_closed_can_be_opened_by_another_process(self, lite_uri: str) -> None:
         with connect(lite_uri) as first, connect(lite_uri):
             first.create("c", definition(), dim=8, description="kept").upsert([row("a")], unit_vectors(1, 8))
-            assert "another process has it open" in _elsewhere(lite_uri)
+            assert f"process {os.getpid()} (" in (said := _elsewhere(lite_uri))
+            assert "has it open; stop that process" in said
         assert _elsewhere(lite_uri) == "['c']"
 
     def test_two_connections_share_a_file_until_the_last_is_closed(self, lite_uri: str) -> None:
