@@ -8,15 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 _LOCKS = Path("/proc/locks")
-_LINE = re.compile(r"\d+: FLOCK +\w+ +\w+ (?P<process>[1-9]\d*) (?P<major>[0-9a-f]+):(?P<minor>[0-9a-f]+):(?P<inode>\d+) ")
+_LINE = re.compile(
+    r"\d+: FLOCK +\w+ +\w+ (?P<process>[1-9]\d*) (?P<major>[0-9a-f]+):(?P<minor>[0-9a-f]+):(?P<inode>\d+) "
+)
 _NAMES = frozenset({"imgvec", "milvus-lite"})
 
 
 def holder(path: Path) -> str:
     """The process that holds the database at a path, as `process 1234 (imgvec serve)`; empty where nobody can tell.
 
-    Linux says in /proc/locks who locked which file, by device and inode (0 is a process outside of this container); of what it runs the command's words are told,
-    and no options, which may hold a password.
+    Linux says in /proc/locks who locked which file, by device and inode; 0 is a process outside of this container. Of
+    what it runs the command's words are told, and no options, which may hold a password.
     """
     with suppress(OSError, ValueError):
         lock = (path / "LOCK").stat()

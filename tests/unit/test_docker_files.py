@@ -10,8 +10,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
+
+from imgvec.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -199,6 +202,26 @@ def test_data_lies_in_named_volumes(name: str) -> None:
 def test_the_cluster_has_every_role_of_milvus_once() -> None:
     roles = [body["command"][2] for body in services("compose.cluster.yaml").values() if "milvusdb/" in body["image"]]
     assert sorted(roles) == ["datanode", "mixcoord", "proxy", "querynode", "streamingnode"]
+
+
+def test_the_app_serves_with_tokens_behind_loopback_and_writes_to_its_volume_alone() -> None:
+    under, (body,) = services("compose.standalone.yaml"), services("compose.app.yaml").values()
+    serve = main.get_command(click.Context(main), "serve")
+    assert serve is not None
+    assert body["command"][0] == "serve"
+    given = serve.make_context("serve", body["command"][1:]).params  # raises for what the command does not know
+    assert (given["host"], given["token_file"]) == ("0.0.0.0", "/data/tokens")
+    assert body["ports"] == [f"127.0.0.1:{given['port']}:{given['port']}"]
+    assert (body["read_only"], body["cap_drop"]) == (True, ["ALL"])
+    assert {mount.split(":")[-1] for mount in body["volumes"]} == {"/data", "ro"}
+    assert set(body["depends_on"]) <= set(under)
+    assert body["environment"]["IMGVEC_URI"] == "http://milvus:19530"
+    assert body["environment"]["IMGVEC_TOKEN"].endswith(
+        under["milvus"]["environment"]["COMMON_SECURITY_DEFAULTROOTPASSWORD"]
+    )
+    assert f"127.0.0.1:{given['port']}/readyz" in body["healthcheck"]["test"][-1]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert body["image"] == f"imgvec:{version}"
 
 
 def test_gpu_reserves_a_device_for_the_standalone_service() -> None:
