@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from typing_extensions import Unpack
 
 from imgvec.cli.interrupts import interruptible
-from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
+from imgvec.cli.options import check_writable, collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import named, print_json, print_table
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
@@ -68,9 +67,7 @@ def duplicates(
         raise click.UsageError("--delete deletes rows and needs confirmation, but there is no terminal: add --yes.")
     if log is not None and not delete:
         raise click.UsageError("--log needs --delete.")
-    for file in (sheet, log):
-        if file:
-            Path(file).open("a").close()
+    check_writable(sheet, log)
     told: list[str] = []
     with opened(ctx, name) as collection:
         with interruptible() as stop, bar() as options["on_progress"]:

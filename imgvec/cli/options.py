@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -55,6 +56,20 @@ def opened(ctx: click.Context, name: str, *, load: bool = True) -> ImageCollecti
 def notice(text: str) -> None:
     """Print a notice to stderr: stdout is for results only."""
     click.echo(f"Note: {text}", err=True)
+
+
+def check_writable(*files: str | None) -> None:
+    """Raise `TargetError` where one of these files could not be written, before there is anything to write."""
+    from imgvec.errors import TargetError
+
+    for file in filter(None, files):
+        was_there = Path(file).exists()
+        try:
+            Path(file).open("a").close()
+        except (OSError, ValueError) as exc:
+            raise TargetError(f"{file}: cannot be written: {getattr(exc, 'strerror', None) or exc}") from exc
+        if not was_there:
+            Path(file).unlink(missing_ok=True)
 
 
 def confirmed(question: str, yes: bool) -> bool:

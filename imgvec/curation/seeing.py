@@ -115,7 +115,8 @@ class _Spool:
     """Looks in a temporary file, up to `SPOOLED_BYTES`: which is many times quicker than to decode again."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="imgvec-looks-")  # noqa: SIM115  it lives as long as this: see `close`
+        self._file = tempfile.TemporaryFile(buffering=0, prefix="imgvec-looks-")  # noqa: SIM115  it lives as long as this: see `close`
+        self._full = False
         self._places: dict[str, tuple[int, Mapping[str, Any]]] = {}
         self._end = 0
         self._lock = threading.Lock()
@@ -124,10 +125,15 @@ class _Spool:
         parts = (one.grey, one.points, one.descriptors)
         data = b"".join(each.tobytes() for each in parts)
         with self._lock:
-            if id_ in self._places or self._end + len(data) > SPOOLED_BYTES:
+            if self._full or id_ in self._places or self._end + len(data) > SPOOLED_BYTES:
                 return
-            self._file.seek(self._end)
-            self._file.write(data)
+            try:
+                self._file.seek(self._end)
+                self._full = self._file.write(data) < len(data)
+            except OSError:
+                self._full = True
+            if self._full:  # the disk is: any more are made again
+                return
             about = {
                 "width": one.width,
                 "height": one.height,

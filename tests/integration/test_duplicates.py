@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 import imgvec
 from imgvec import ImageCollection
 from imgvec.cli import main
+from imgvec.curation import seeing
 from imgvec.errors import OptionError, TargetError
 
 pytest.importorskip("cv2")
@@ -260,6 +261,26 @@ def test_the_command(photos: ImageCollection, folder: Path, tmp_path: Path) -> N
     bursts = run("--delete", "--yes", "--kind", "burst", "--log", str(log), "--candidates", "22")
     assert bursts.exit_code == 0
     assert photos.count() == STRANGERS + 3
+
+
+def test_files_that_cannot_be_written_are_told_first(photos: ImageCollection, tmp_path: Path) -> None:
+    nowhere = tmp_path / "no folder" / "sheet.html"
+    told = run("--sheet", str(nowhere))
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr == f"Error: {nowhere}: cannot be written: No such file or directory\n"
+    unused = tmp_path / "sheet.html"
+    assert run("--sheet", str(unused), "--since", "soon").exit_code == 1
+    assert not unused.exists()
+
+
+def test_a_full_disk_makes_it_slower_only(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> Any:
+        return Path("/dev/full").open("r+b", buffering=0)
+
+    wanted = names(imgvec.duplicates(photos, keep=False))
+    monkeypatch.setattr(seeing, "HELD", 2)  # so that looks are wanted again
+    monkeypatch.setattr(seeing.tempfile, "TemporaryFile", full)
+    assert names(imgvec.duplicates(photos, keep=False)) == wanted
 
 
 def test_a_date_that_is_none(photos: ImageCollection) -> None:
