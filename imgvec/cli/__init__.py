@@ -16,6 +16,7 @@ import click
 from imgvec import __version__
 from imgvec.cli.interrupts import INTERRUPTED
 from imgvec.cli.lazy import LazyGroup
+from imgvec.cli.options import ERROR_STATUS
 from imgvec.cli.streams import Streams
 from imgvec.errors import ImgvecError
 
@@ -81,11 +82,11 @@ class _Group(LazyGroup):
             ctx.exit(INTERRUPTED)
         except (ImgvecError, OSError) as exc:
             if streams and streams.failed:
-                ctx.exit(1)
+                ctx.exit(ctx.meta.get(ERROR_STATUS, 1))
             if ctx.params.get("debug"):
                 traceback.print_exc()
             click.echo("Error: " + " ".join(str(exc).split()), err=True)
-            ctx.exit(1)
+            ctx.exit(ctx.meta.get(ERROR_STATUS, 1))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

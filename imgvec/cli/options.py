@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from imgvec.collection import ImageCollection
     from imgvec.settings import Settings
 
+ERROR_STATUS = "imgvec.error_status"
+"""In `ctx.meta`: the exit status of an error, where 1 says something else."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 collection_option = click.option("-c", "--collection", "name", required=True, metavar="NAME", help="The collection.")

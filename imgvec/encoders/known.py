@@ -52,6 +52,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "photo similarity; requires accepting a licence on the hub",
     ),
     KnownModel("pypi:dinov2-small-11", "dinov2", 384, 224, "cls", False, "MIT", _OFFLINE, _REAL),
+    KnownModel("faces:dlib", "dlib", 128, 150, "none", False, "CC0", "faces, with views: {faces: N}", _REAL),
     KnownModel("openai/clip-vit-base-patch32", "clip", 512, 224, "features", True, "MIT", "text to image, fast"),
     KnownModel("openai/clip-vit-large-patch14", "clip", 768, 224, "features", True, "MIT", "text to image, precise"),
     KnownModel(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgvec.errors import ImgvecError
 from imgvec.images.edits import thumbnail
@@ -38,7 +38,7 @@ def html(answer: Answer) -> str:
     more = f"; showing the first {SHOWN}" if len(answer) > SHOWN else ""
     picture = _thumbnails(answer)
     figures = "".join(_figure(hit, picture(hit)) for hit in answer[:SHOWN])
-    asked = ", ".join(f"{kind} {value}" for kind, value in answer.request.form.to_dict().items())
+    asked = _said(answer.request.form.to_dict())
     number = "1 hit" if len(answer) == 1 else f"{len(answer):,} hits"
     said = escape(f"{number} for {asked}{short}{lacking}{more}")
     return f'<div><p>{said}</p><div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div></div>'
@@ -52,6 +52,11 @@ def page(answer: Answer) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_PAGE}</style>'
         f"{html(answer)}</html>\n"
     )
+
+
+def _said(form: Mapping[str, Any]) -> str:
+    """A form in words: `crop image a.jpg, box [1, 2, 3, 4]`."""
+    return ", ".join(f"{kind} {_said(value) if isinstance(value, Mapping) else value}" for kind, value in form.items())
 
 
 def _figure(hit: Hit, image: str | None) -> str:

