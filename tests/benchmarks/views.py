@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[dict[str, Any], bool]] = {
     "regions 13": ({"views": {"regions": 13}}, True),
     "grid [2, 3], raw": ({"views": {"grid": [2, 3]}}, False),
     "regions 13, raw": ({"views": {"regions": 13}}, False),
+    "regions 16": ({"views": {"regions": 16}}, True),
 }
 """By what it is called, what a definition says, and whether the map is behind the encoder."""
 GROWING = ("whole pictures", "grid 2", "grid [2, 3]")
