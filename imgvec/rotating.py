@@ -25,6 +25,9 @@ _FIRST, _MOST = 8, 64
 """Probes in a turn: the first, and at most."""
 _GUESSED = 0.25
 """Seconds that reading the probes is taken to last, and then the first turn: on a busy machine they did together."""
+_TURN_OF_READING = 3
+"""The first turn is taken to last so many times as long as reading the probes did: it makes about as many more calls,
+and on a server most of their time is the round trip."""
 _LONGEST = 1.0
 """Seconds for which a turn is meant to last at most; the machine may have other work by the next one."""
 _MARGIN = 2
@@ -71,6 +74,10 @@ class Allowance:
             yield
         finally:
             self.spent += self._clock() - begun
+
+    def expect(self, seconds: float) -> None:
+        """The first turn may last so long, where that is more than was guessed."""
+        self._last = max(self._last, seconds)
 
     def number(self) -> int:
         """How many probes the next turn may have; 0 where it is not time for one.
@@ -147,10 +154,12 @@ class Rotation:
             over = self._over.wait(_LOOK)  # and once more at the end, where time is left
             now = noted.epoch_of(store, VECTOR)
             if now is not None and (now != epoch or began is None) and self._allowance.covers(_GUESSED):
+                before = self._allowance.spent
                 with self._allowance.spending():
                     probes = noting.probes_of(store, VECTOR, now) or noted.kept(learned, now)
                     began = noted.kept_beginning(learned, now)
                     epoch, notes = now, noted.Notes(store, now)
+                self._allowance.expect(_TURN_OF_READING * (self._allowance.spent - before))
             if now != epoch or probes is None or began is None or notes is None:
                 continue
             every = len(probes.vectors)

@@ -48,6 +48,19 @@ def test_a_short_ingest_has_no_time_for_it() -> None:
     assert (allowance.number(), allowance.covers(0.25)) == (8, True)
 
 
+def test_where_reading_was_slow_the_first_turn_comes_later() -> None:
+    clock = Clock()
+    allowance = Allowance(SHARE, clock)
+    clock.now = 51
+    allowance.expect(0.1)
+    assert allowance.number() == 8  # no less than was guessed
+    allowance.expect(1.5)
+    clock.now = 299
+    assert allowance.number() == 0
+    clock.now = 301
+    assert allowance.number() == 8
+
+
 def test_a_turn_that_was_slow_is_waited_out() -> None:
     clock = Clock()
     allowance = Allowance(SHARE, clock)
