@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,32 @@ def opened(uri: str, root: Path) -> ImageCollection:
     return ImageCollection.open("trip", settings=Settings(uri=uri, roots=(root,)), encoder=FakeEncoder(text=True))
 
 
-@pytest.fixture
-def trip(backend_uri: str, pictures: Path) -> Iterator[ImageCollection]:
+@contextmanager
+def filled(uri: str, pictures: Path) -> Iterator[ImageCollection]:
     """Twenty pictures in two albums."""
     given = {str(path): {"album": path.parent.name} for path in pictures.rglob("*.jpg")}
-    with ImageCollection.create(
-        "trip", definition=DEFINITION, uri=backend_uri, encoder=FakeEncoder(text=True)
-    ) as collection:
+    with ImageCollection.create("trip", definition=DEFINITION, uri=uri, encoder=FakeEncoder(text=True)) as collection:
         collection.ingest(pictures, metadata=given)
         assert collection.count() == 20  # a server's searches see them from now on
         yield collection
 
 
 @pytest.fixture
+def trip(backend_uri: str, pictures: Path) -> Iterator[ImageCollection]:
+    with filled(backend_uri, pictures) as collection:
+        yield collection
+
+
+@pytest.fixture
 def client(trip: ImageCollection, pictures: Path) -> Iterator[Client]:
     with serving({"trip": opened(trip.uri, pictures)}) as client:
+        yield client
+
+
+@pytest.fixture
+def on_lite(lite_uri: str, pictures: Path) -> Iterator[Client]:
+    """For what no backend has a part in."""
+    with filled(lite_uri, pictures) as collection, serving({"trip": opened(collection.uri, pictures)}) as client:
         yield client
 
 
@@ -172,17 +184,17 @@ def test_what_there_is(client: Client, trip: ImageCollection) -> None:
     assert client.post(f"{V1}/search", {"query": {"text": "x"}, "limit": 20_000}).json["option"] == "limit"
 
 
-def test_health_and_metrics(client: Client) -> None:
-    assert client.get("/livez").json == {"alive": True}
+def test_health_and_metrics(on_lite: Client) -> None:
+    assert on_lite.get("/livez").json == {"alive": True}
     until = time.monotonic() + PATIENCE
-    while (ready := client.get("/readyz")).status != 200:
+    while (ready := on_lite.get("/readyz")).status != 200:
         assert time.monotonic() < until
         time.sleep(0.05)
     assert ready.json == {"ready": True, "checks": {"milvus": True, "encoders": True}}
-    client.get(f"{V1}/images/nobody")
-    client.get("/no/such/route")
-    client.post(f"{V1}/search", {"query": {"id": "nobody"}})
-    text = client.get("/metrics").body.decode()
+    on_lite.get(f"{V1}/images/nobody")
+    on_lite.get("/no/such/route")
+    on_lite.post(f"{V1}/search", {"query": {"id": "nobody"}})
+    text = on_lite.get("/metrics").body.decode()
     assert 'imgvec_http_requests_total{method="GET",route="/livez",status="200"} 1.0' in text
     assert 'imgvec_http_requests_total{method="GET",route="unknown",status="404"} 1.0' in text
     assert f'route="{V1.replace("trip", "{collection}")}/images/{{id}}",status="404"' in text
@@ -192,13 +204,13 @@ def test_health_and_metrics(client: Client) -> None:
 
 
 def test_the_log_holds_no_picture_text_or_filter(
-    client: Client, caplog: pytest.LogCaptureFixture, pictures: Path
+    on_lite: Client, caplog: pytest.LogCaptureFixture, pictures: Path
 ) -> None:
     caplog.set_level(logging.INFO, "imgvec.serving")
-    client.post(f"{V1}/search", {"query": {"text": "secret words"}, "where": 'album == "secret album"'})
-    client.get(f"{V1}/count?where=album+%3D%3D+%22secret+filter%22", X_Request_ID="mine-1")
-    client.get(f"{V1}/count?where=secret+%3D%3D+1", Authorization="Bearer secret-token")
-    client.upload(f"{V1}/search", [("image", "secret.jpg", b"secret bytes")])
+    on_lite.post(f"{V1}/search", {"query": {"text": "secret words"}, "where": 'album == "secret album"'})
+    on_lite.get(f"{V1}/count?where=album+%3D%3D+%22secret+filter%22", X_Request_ID="mine-1")
+    on_lite.get(f"{V1}/count?where=secret+%3D%3D+1", Authorization="Bearer secret-token")
+    on_lite.upload(f"{V1}/search", [("image", "secret.jpg", b"secret bytes")])
     lines = [JsonLines().format(record) for record in caplog.records if record.name == "imgvec.serving"]
     assert len(lines) == 4
     assert "secret" not in "".join(lines)
@@ -209,8 +221,8 @@ def test_the_log_holds_no_picture_text_or_filter(
     assert shown[0]["route"] == "/v1/collections/{collection}/search"
 
 
-def test_openapi_says_what_is_taken(client: Client) -> None:
-    said = client.get("/openapi.json").json
+def test_openapi_says_what_is_taken(on_lite: Client) -> None:
+    said = on_lite.get("/openapi.json").json
     assert said["openapi"].startswith("3.")
     schemas = said["components"]["schemas"]
     for path, kind in (("search", "SearchBody"), ("search_many", "SearchManyBody"), ("recommend", "RecommendBody")):
@@ -225,7 +237,7 @@ def test_openapi_says_what_is_taken(client: Client) -> None:
     assert "/v1/collections/{collection}/images/{id}/thumbnail" in said["paths"]
 
 
-def test_examples_of_openapi_are_requests(client: Client) -> None:
+def test_examples_of_openapi_are_requests() -> None:
     from imgvec.serving import questions
 
     for kind in (questions.SearchBody, questions.SearchManyBody, questions.RecommendBody):
