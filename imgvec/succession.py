@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, TypeAlias
 
+from imgvec import abandoned
 from imgvec.errors import BackendError, CollectionNotFound
 from imgvec.milvus import Connection, Store
 
@@ -18,6 +19,9 @@ OF = "reembedded"
 
 State: TypeAlias = Literal["filling", "swapping", "swapped", "finished"]
 
+
+_WAITS = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between looks at a name that stands for nothing."""
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +63,23 @@ def moved(connection: Connection, store: Store) -> Store | None:
 
     None where none has, or nobody answers; the store itself where its collection was dropped since.
     """
-    try:
-        now, _ = connection.which(store.name)
-        told = of(connection.open(now, load=False).remembered)
-        if store.incarnation.key not in told.before:
+    for wait in (*_WAITS, None):
+        try:
+            now, _ = connection.which(store.name)
+            told = of(connection.open(now, load=False).remembered)
+            if store.incarnation.key not in told.before:
+                return None
+            with suppress(CollectionNotFound):
+                own = connection.open(told.name, load=False)
+                if own.incarnation == store.incarnation:
+                    return own
+            return store
+        except CollectionNotFound as exc:  # the name stands for nothing: perhaps for the moment of a swap
+            log.info("%s is not there: %s", store.name, exc)
+            if wait is None:
+                return None
+            abandoned.pause(wait)
+        except BackendError as exc:
+            log.info("where %s went could not be read: %s", store.name, exc)
             return None
-        with suppress(CollectionNotFound):
-            own = connection.open(told.name, load=False)
-            if own.incarnation == store.incarnation:
-                return own
-    except BackendError as exc:
-        log.info("where %s went could not be read: %s", store.name, exc)
-        return None
-    return store
+    return None

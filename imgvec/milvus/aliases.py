@@ -196,7 +196,7 @@ def mended(link: Link, name: str) -> bool:
             log.info("%s was about to take the name %s: that leads there now", each, name)
             _lead(link, name, each)
             return True
-    return False
+    return missing is None and _is_collection(link, name)  # somebody else may have done it meanwhile
 
 
 def _lead(link: Link, name: str, to: str) -> None:

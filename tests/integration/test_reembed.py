@@ -105,6 +105,7 @@ def test_no_answer_is_mixed_or_fails_while_the_model_changes(
         ):
             wrong, given = asking.wrong((old, old_encoder()), (new, new_encoder(dim)))
             assert check_vectors(new, new_encoder(dim)) == 20
+        print(f"{len(asking.answers)} answers, {len(wrong)} mixed or short, {len(asking.failed)} failed: {dict(given)}")
         assert (asking.failed, wrong) == ([], [])
         assert min(given[0], given[1]) > 5, "both have answered"
         # of a collection's own name an alias is made, and all aliases of it go with it

@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "exchange": {"dates", "definition", "encoders", "errors", "filters", "images", "options", "retry", "sources",
                  "store", "stored"},
     "migration": {"errors", "ingest", "options", "quality", "report", "sources", "store", "stored"},
-    "succession": {"errors", "milvus"},
+    "succession": {"abandoned", "errors", "milvus"},
     "engines": {"encoders", "errors", "images", "ingest", "options", "report", "sources", "store", "stored"},
     "ingest": {"encoders", "errors", "images", "options", "report", "retry", "sources", "store", "stored", "threads",
                "workers"},
