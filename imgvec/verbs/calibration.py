@@ -217,12 +217,13 @@ def _edited(
             ids += [names[place]] * len(EDITS)
             own_hashes += [str(rows[place].get("content_hash") or "")] * len(EDITS)
     if len(ids) < 2 * FEWEST * len(EDITS):
-        said = f"edited copies could be made of {counted(len(ids) // len(EDITS), 'picture')} only"
+        made_of = counted(len(ids) // len(EDITS), "picture")
+        said = f"edited copies could be made of {made_of} only, and {2 * FEWEST} are needed"
         if asked["edits"]:
-            raise UsageError(f"{said}, and {2 * FEWEST} are needed{': ' if problem else ''}{problem}")
+            raise UsageError(f"{said}{': ' if problem else ''}{problem}")
         if asked["on_notice"]:
             asked["on_notice"](
-                f"{said}, so hits have no probability, and nobody knows how many matches are found; the rate is "
+                f"{said}; so hits have no probability, and nobody knows how many matches are found; the rate is "
                 f"promised all the same{': ' if problem else ''}{problem}"
             )
         return None

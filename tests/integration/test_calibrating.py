@@ -150,6 +150,9 @@ def test_edited_copies_of_its_pictures_are_the_matches(
         with pytest.raises(UsageError, match="edited copies could be made of 0 pictures only, and 40 are needed"):
             imgvec.calibrate(photos, rates=[0.05], edits=True)
         assert kept_calibration(photos.store) == again  # what failed has left it
+        told: list[str] = []
+        assert imgvec.calibrate(photos, rates=[0.05], on_notice=told.append).positives == "none"
+        assert any("0 pictures only, and 40 are needed; so hits have no probability" in each for each in told)
         photos.drop()
 
 
