@@ -43,7 +43,7 @@ def new_encoder(dim: int = 16) -> FakeEncoder:
     return SlowEncoder(dim=dim, seed=7)
 
 
-def encoder_of(_name: str, binding: Binding, *_: object) -> FakeEncoder:
+def encoder_of(_name: str, binding: Binding, *_: object, **__: object) -> FakeEncoder:
     """In the place of `imgvec.loading.loaded_encoder`."""
     return FakeEncoder(dim=binding.dim, seed=int(binding.fingerprint, 16))
 

@@ -226,7 +226,10 @@ class Moving:
         told = succession.of(self._refreshed(target))
         target.remember(OF, replace(told, name=former, state="swapping").to_dict())
         if is_alias:
-            aliases.point(target, self.name)
+            # on the way back with all that the swap there has brought along
+            others = [each for each in connection.aliases_of(source.name) if each != self.name] if told.back else []
+            for alias in (self.name, *others):
+                aliases.point(target, alias)
         else:
             self.source.handle.give_name(target, former)
 
