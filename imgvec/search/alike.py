@@ -9,8 +9,7 @@ import numpy as np
 
 from imgvec.filters import Filter
 from imgvec.options import settled
-from imgvec.search.forms import StoredId, VectorQuery
-from imgvec.search.guessing import STORED
+from imgvec.search.forms import STORED, StoredId, VectorQuery
 from imgvec.search.many import AT_ONCE
 from imgvec.search.request import SearchOptions
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Box: TypeAlias = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the upright picture, from its top left corner; x1 and y1 are just outside."""
 
+STORED = "id:"
+"""What a query that is guessed begins with where it names a stored row."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:

@@ -23,15 +23,23 @@ from PIL import Image
 
 from imgvec.errors import QueryError, UnreadableImage
 from imgvec.search.failing import Unasked, Wanted
-from imgvec.search.forms import FORMS, Form, ImageBytes, ImageFile, Pixels, StoredId, Text, VectorQuery, as_array
+from imgvec.search.forms import (
+    FORMS,
+    STORED,
+    Form,
+    ImageBytes,
+    ImageFile,
+    Pixels,
+    StoredId,
+    Text,
+    VectorQuery,
+    as_array,
+)
 from imgvec.search.hybrid import Hybrid
 from imgvec.search.paths import as_present, is_url, no_url
 from imgvec.sources import IMAGE_SUFFIXES
 
 Query: TypeAlias = Form | str | Path | bytes | Image.Image | NDArray[Any] | Sequence[float]
-
-STORED = "id:"
-"""What a text query begins with that names a stored row."""
 
 
 def guessed(query: Query) -> Form:
