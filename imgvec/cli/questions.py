@@ -107,7 +107,8 @@ def weighted(text: str) -> tuple[Form, float]:
 
     A file of that whole name is meant as it is, whatever it ends in; write `:1` behind words and ids that end so.
     """
-    from imgvec.search.guessing import STORED, guessed
+    from imgvec.search.forms import STORED
+    from imgvec.search.guessing import guessed
 
     found = _WEIGHTED.fullmatch(text)
     if found is None or found[1] + ":" == STORED or os.path.lexists(at_home(text)):

@@ -7,8 +7,8 @@ from imgvec.errors import QueryError
 from imgvec.explanation import Explanation, explained
 from imgvec.rows import URI, VECTOR
 from imgvec.search.answer import Hit
-from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Pixels, StoredId
-from imgvec.search.guessing import STORED, Query, guessed
+from imgvec.search.forms import STORED, Crop, Form, ImageBytes, ImageFile, Pixels, StoredId
+from imgvec.search.guessing import Query, guessed
 
 
 def explain(
