@@ -407,7 +407,7 @@ def test_the_commands(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run("faces", "verify", "her.png", "flipped.png", "-c", "crew", "--distance", "0.01", exit_code=1)[
         0
     ].startswith("not the same person")
-    assert "no face was found" in run("faces", "verify", "her.png", "coffee.png", "-c", "crew", exit_code=1)[1]
+    assert "no face was found" in run("faces", "verify", "her.png", "coffee.png", "-c", "crew", exit_code=2)[1]
     for wrong in (["enrol", "Eileen"], ["identify"], ["identify", "her.png", "--stored"], ["verify", "her.png"]):
         run("faces", *wrong, "-c", "crew", exit_code=2)
     assert "add --yes" in run("faces", "forget", "Eileen", "-c", "crew", exit_code=2)[1]
