@@ -35,7 +35,8 @@ def kind(query: object, options: SearchOptions) -> tuple[Hashable, int] | None:
         alike = tuple((name, _key(value)) for name, value in sorted(options.items()))
     except _Unlike:
         return None
-    limit, offset, candidates = ({**_DEFAULTS, **options}[name] for name in ("limit", "offset", "candidates"))
+    given: Mapping[str, Any] = options
+    limit, offset, candidates = (given.get(name, _DEFAULTS[name]) for name in ("limit", "offset", "candidates"))
     if not all(isinstance(each, int) and each >= 0 for each in (limit, offset, candidates)):
         return None  # refused, by itself
     return (length, alike), max(1, min(AT_ONCE, ROWS_AT_ONCE // max(limit + offset, candidates)))
