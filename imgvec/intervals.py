@@ -1,4 +1,4 @@
-"""Confidence intervals of a share that was seen in a sample."""
+"""Confidence intervals of a share that was seen in a sample, and how the least rate that can be had is written."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def share_interval(share: float, trials: float, *, confidence: float = 0.95, sid
     misses = trials - hits
     low = 0.0 if hits < 1e-9 else 1 - _beta_quantile(1 - left, misses + 1, hits)
     return low, 1.0 if misses < 1e-9 else _beta_quantile(1 - left, hits + 1, misses)
+
+
+def rounded_up(rate: float) -> str:
+    """A rate above 0 in two digits, for messages; never below it, so that who asks for what is said gets it."""
+    said = f"{rate:.2g}"
+    return said if float(said) >= rate else f"{float(said) + 10.0 ** (math.floor(math.log10(rate)) - 1):.2g}"
 
 
 def _beta_quantile(chance: float, a: float, b: float) -> float:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgvec.errors import UsageError
+from imgvec.intervals import rounded_up
 from imgvec.plurals import counted
 from imgvec.quality.calibration import Calibration, Found, Positives, bound_to, now
 from imgvec.rows import IMAGE_ID
@@ -185,7 +186,11 @@ def check_enough(pictures: int, rate: float, *, label: str | None = None, withou
     needed = int(np.ceil(1 / rate - 1e-9)) - 1
     if pictures < needed:
         every = -(-needed * FITTED // (FITTED - 1))
-        can = f": they can promise {1 / (pictures + 1):.2g} at least (rates)" if pictures else ""
+        can = (
+            f": they can promise {rounded_up(1 / (pictures + 1))} at least; ask for no lower rates (--rates)"
+            if pictures
+            else ""
+        )
         of_label = f" with a value of {label}" if label else ""
         left_out = f"; {counted(without, 'hit')} left out as the same picture, stored more than once" if without else ""
         raise UsageError(

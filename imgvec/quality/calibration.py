@@ -36,7 +36,7 @@ import numpy as np
 from imgvec.definition import description
 from imgvec.errors import OptionError
 from imgvec.indexes.scores import tolerance
-from imgvec.intervals import share_interval
+from imgvec.intervals import rounded_up, share_interval
 from imgvec.milvus import Connection, Store
 from imgvec.milvus.learned import Learned
 from imgvec.rows import VECTOR
@@ -270,6 +270,7 @@ def _above(ascending: tuple[float, ...], rate: float) -> float:
     if may < 0:
         raise OptionError(
             "false_match_rate",
-            f"{number:,} pictures can promise a false_match_rate of {1 / (number + 1):.2g} at least, not {rate:g}",
+            f"{number:,} pictures can promise a false_match_rate of {rounded_up(1 / (number + 1))} at least, "
+            f"not {rate:g}",
         )
     return -np.inf if may >= number else float(np.nextafter(ascending[number - 1 - may], np.inf))

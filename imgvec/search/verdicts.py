@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 from imgvec.errors import OptionError
+from imgvec.intervals import rounded_up
 from imgvec.rows import IMAGE_ID
 from imgvec.search.answer import Answer, Group, Hit, Verdict
 from imgvec.search.forms import Crop, Form, ImageBytes, ImageFile, Pixels, StoredId, VectorQuery
@@ -93,8 +94,8 @@ class Judging:
             if only and rate < judge.least_rate:
                 raise OptionError(
                     "false_match_rate",
-                    f"the calibration can promise a false_match_rate of {judge.least_rate:.2g} at least, not {rate:g}: "
-                    f"calibrate with more pictures",
+                    f"the calibration can promise a false_match_rate of {rounded_up(judge.least_rate)} at least, not "
+                    f"{rate:g}: ask for that, or calibrate with more pictures",
                 )
             return cls(judge, rate, most_views, filtered, only)
         if only and judge is not None:

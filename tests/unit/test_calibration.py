@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -245,6 +246,15 @@ def test_the_curve_tells_matches_from_strangers_by_what_does() -> None:
     assert weights[1] > 2 * weights[0] >= 0
     chance = 1 / (1 + np.exp(-(calibrating._statistics(matches, weights) + intercept)))
     assert (chance > 0.5).mean() > 0.9
+
+
+@pytest.mark.parametrize("pictures", range(1, 98))
+def test_the_rate_that_too_few_pictures_are_told_can_be_asked_for(pictures: int) -> None:
+    with pytest.raises(UsageError) as refused:
+        calibrating.check_enough(pictures, 0.01)
+    said = re.search(r"can promise ([0-9.]+) at least; ask for no lower rates \(--rates\)", str(refused.value))
+    assert said
+    calibrating.check_enough(pictures, float(said[1]))
 
 
 def test_too_few_pictures_are_told_how_many_are_needed() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from imgvec.intervals import share_interval
+from imgvec.intervals import rounded_up, share_interval
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,11 @@ def test_trials_need_not_be_whole_and_both_ends_are_alike() -> None:
         low, high = share_interval(share, 1e6)
         assert share_interval(1 - share, 1e6) == pytest.approx((1 - high, 1 - low), abs=1e-12)
         assert high - low < 0.002
+
+
+def test_the_least_rate_is_never_said_too_low() -> None:
+    assert [rounded_up(rate) for rate in (0.2, 0.0025, 1 / 37, 1 / 39, 0.0996, 0.996, 1.0)] == [
+        "0.2", "0.0025", "0.028", "0.026", "0.1", "1", "1",
+    ]  # fmt: skip
+    for number in range(1, 5000):
+        assert 1 / number <= float(rounded_up(1 / number)) <= 1.1 / number or number < 2
