@@ -101,13 +101,16 @@ def new_token(path: str | Path, name: str, scopes: Iterable[str] = ("read",)) ->
         raise UsageError(f"a token's scopes are of {', '.join(SCOPES)}, not {', '.join(given) or 'none'}")
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
         raise UsageError("a token's name has letters, digits, dots, dashes and underscores, 64 at most")
-    if path.exists() and any(line.startswith(f"{name}:") for line in path.read_text("utf-8").splitlines()):
-        raise UsageError(f"{path} has a token called {name!r} already: take its line out first")
     token = _PREFIX + secrets.token_urlsafe(32)
+    line = f"{name}:{','.join(given)}:{_digest(token).hex()}\n".encode()
     try:
+        before = path.read_bytes() if path.exists() else b""
+        if any(each.startswith(f"{name}:".encode()) for each in before.splitlines()):
+            raise UsageError(f"{path} has a token called {name!r} already: take its line out first")
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(handle, "a", encoding="utf-8") as file:
-            file.write(f"{name}:{','.join(given)}:{_digest(token).hex()}\n")
+        with os.fdopen(handle, "ab") as file:
+            # an editor may have left the last line without an end
+            file.write(b"\n" + line if before and not before.endswith(b"\n") else line)
     except OSError as exc:
         raise TargetError(f"the token file {path} cannot be written: {exc.strerror}") from exc
     return token

@@ -23,7 +23,7 @@ from pictures import picture
 from served import PATIENCE, Client, serving
 
 from imgvec import CallableEncoder, ImageCollection, Settings
-from imgvec.errors import SettingsError, UsageError
+from imgvec.errors import SettingsError, TargetError, UsageError
 from imgvec.serving.running import create_app
 from imgvec.serving.tokens import new_token
 
@@ -571,6 +571,22 @@ def test_other_machines_are_let_in_by_tokens_alone(photos: ImageCollection, tmp_
     with open_to_all, pytest.raises(UsageError, match="without roots"):
         create_app({"trip": open_to_all})
     photos.close()
+
+
+@pytest.mark.parametrize("before", [b"# of ours", b"page:read:" + b"0" * 64, b"\xff"])
+def test_a_token_has_a_line_of_its_own_whatever_an_editor_left(tmp_path: Path, before: bytes) -> None:
+    file = tmp_path / "tokens"
+    file.write_bytes(before)
+    file.chmod(0o600)
+    new_token(file, "other")
+    first, second = file.read_bytes().splitlines()
+    assert first == before
+    assert second.startswith(b"other:read:")
+
+
+def test_a_token_file_that_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="cannot be written"):
+        new_token(tmp_path, "page")
 
 
 @pytest.mark.parametrize(
