@@ -1,4 +1,7 @@
-"""What every request and every answer passes first and last: an id, where a page comes from, headers, the log."""
+"""What every request and every answer passes first and last: an id, where a page comes from, headers, the log.
+
+A HEAD is answered as the GET would be, without the body (RFC 9110, section 9.3.2).
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ HEADERS: Mapping[str, str] = {
 """On every answer. Nothing that is served here runs, is framed, or is taken for another type than it says."""
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNROUTED = "unknown"
+_AGENTS = "/mcp"
+"""Where a GET opens a stream: there is no HEAD of one."""
 
 
 class Door:
@@ -50,7 +55,9 @@ class Door:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope["state"] = {**scope.get("state", {}), "request_id": given if _WORD.fullmatch(given) else uuid.uuid4().hex}
-        answer = _Answer(send, scope)
+        answer, asked = _Answer(send, scope), scope["method"]
+        if asked == "HEAD" and not scope["path"].startswith(_AGENTS):
+            scope = {**scope, "method": "GET"}  # FastAPI's routes have none of their own; _Answer leaves the body out
         try:
             if (problem := self._stranger(headers)) is not None:
                 await answer.refuse(problem, receive)
@@ -61,7 +68,7 @@ class Door:
             if answer.status is None:
                 await answer.refuse(problem_of(exc), receive)
         finally:
-            self._tell(scope, answer, time.perf_counter() - began)
+            self._tell({**scope, "method": asked}, answer, time.perf_counter() - began)
 
     def _stranger(self, headers: Headers) -> Problem | None:
         origin, host = headers.get("origin"), headers.get("host", "")
@@ -100,7 +107,7 @@ class _Answer:
     """What is sent, with the headers that all answers have; an error in plain text becomes a problem document."""
 
     def __init__(self, send: Send, scope: Scope) -> None:
-        self._send, self._scope = send, scope
+        self._send, self._scope, self._head = send, scope, scope["method"] == "HEAD"
         self.status: int | None = None
         self.bytes = 0
         self._text: Message | None = None
@@ -120,8 +127,9 @@ class _Answer:
                 said = message.get("body", b"").decode("latin-1")[:200]
                 await self.refuse(Problem(status, _KINDS.get(said, kind_of_status(status)), said), _nothing)
             return
-        else:
-            self.bytes += len(message.get("body", b""))
+        elif self._head:
+            message = {**message, "body": b""}
+        self.bytes += len(message.get("body", b""))
         await self._send(message)
 
     async def refuse(self, problem: Problem, receive: Receive) -> None:

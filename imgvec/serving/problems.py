@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from imgvec import errors
@@ -113,6 +113,8 @@ def problem_of(exc: Exception) -> Problem:
         return Problem(exc.status_code, kind_of_status(exc.status_code), str(exc.detail), headers=exc.headers)
     if isinstance(exc, errors.ImgvecError):
         return _of_error(exc)
+    if isinstance(exc, ClientDisconnect):
+        return Problem(499, "client-left", "the body ended before it was whole")
     return Problem(500, "failed", "the request failed; the log has more under its id")
 
 

@@ -203,6 +203,29 @@ def test_health_and_metrics(on_lite: Client) -> None:
     assert "nobody" not in text
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", V1, f"{V1}/count", f"{V1}/images/nobody", f"{V1}/search"])
+def test_a_head_is_the_get_without_its_body(on_lite: Client, path: str) -> None:
+    got, head = on_lite.get(path), on_lite.ask("HEAD", path)
+    assert (head.status, head.body) == (got.status, b"")
+    for name in ("content-type", "content-length", "cache-control", "allow"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure(
+    on_lite: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "imgvec.serving")
+    head = f"POST {V1}/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nContent-Type: "
+    for kind in ("application/json", "multipart/form-data; boundary=edge"):
+        on_lite.raw(f"{head}{kind}\r\n\r\n{{".encode())
+    until = time.monotonic() + PATIENCE
+    while len(lines := [each for each in caplog.records if each.name == "imgvec.serving"]) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    shown = [json.loads(JsonLines().format(each)) for each in lines]
+    assert [(each["status"], each["reason"], each["level"]) for each in shown] == [(499, "client-left", "info")] * 2
+
+
 def test_the_log_holds_no_picture_text_or_filter(
     on_lite: Client, caplog: pytest.LogCaptureFixture, pictures: Path
 ) -> None:
