@@ -31,7 +31,7 @@ from imgvec.migration import LIVE, Bringing, Lost, Reembedding, Renewed, no_fiel
 from imgvec.migration.difference import Entry, Judge, Marks
 from imgvec.migration.options import BringOptions, ReembedOptions
 from imgvec.migration.renewing import record
-from imgvec.milvus import Connection, aliases
+from imgvec.milvus import Connection, aliases, names
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.opening import opened_store
 from imgvec.progress import OnProgress, Telling
@@ -88,6 +88,7 @@ def successor(
         if asked["on_notice"] is not None:
             asked["on_notice"](f"{note['name']}, which was begun with another model, is left as it is")
     into = asked["into"] or free_name(connection, name, 2)
+    names.check_new(into)  # before it is noted: the next run would look for it
     source.store.remember(INTO, {"name": into})
     others: dict[str, Encoder] = {each: NoEncoder(bound) for each, bound in source.bindings.items() if each != vector}
     now = source.store.link.deployment()

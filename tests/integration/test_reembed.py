@@ -20,7 +20,7 @@ import imgvec
 from imgvec import ImageCollection
 from imgvec.cli import main
 from imgvec.encoders.protocol import Pixels
-from imgvec.errors import CollectionReplaced, EncoderMismatch, SwapRefused, UsageError
+from imgvec.errors import BackendError, CollectionReplaced, EncoderMismatch, SwapRefused, UsageError
 from imgvec.migration import Since
 from imgvec.progress import Progress
 from imgvec.vectors import Vectors
@@ -380,3 +380,11 @@ def test_the_command(
     assert "photos_1: dropped" in run("--finish", "--yes").stdout
     with ImageCollection.open("photos", uri=lite_uri) as photos:
         assert (photos.name, photos.count()) == ("photos_2", 19)
+
+
+@pytest.mark.parametrize("name", ["a b", "photos-new"])
+def test_a_name_that_none_can_have_is_not_kept_for_the_next_run(lite_photos: ImageCollection, name: str) -> None:
+    with pytest.raises(BackendError, match="not a valid collection name"):
+        imgvec.reembed(lite_photos, new_encoder(), into=name)
+    outcome = imgvec.reembed(lite_photos, new_encoder())
+    assert (outcome.target, outcome.swapped) == ("photos_2", True)
