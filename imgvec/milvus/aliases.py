@@ -20,8 +20,8 @@ from imgvec.milvus.store import Store
 
 RENAMED = "renamed_from"
 """The property that a collection has on Milvus Lite while it is renamed, should the process be killed."""
-TAKING = "taking"
-"""The property of a collection that is about to take another's name, should the process be killed."""
+GIVING = "giving"
+"""The property of a collection that is about to give its name to another, should the process be killed."""
 _NO_ALIAS, _ALIAS_EXISTS = 1600, 1602
 """The server's codes; Milvus Lite says of the first that there is no such collection."""
 
@@ -127,18 +127,18 @@ def rename(store: Store, name: str) -> None:
 def take_name(new: Store, old: Store, former: str) -> None:
     """Let the name of `old` lead to `new`, as an alias, and so each of its aliases; `old` is called `former` then.
 
-    For the moment between the two calls the name stands for nothing: whoever asks for it then, or after a kill,
-    finishes this.
+    `former` begins with the name and _, so that whoever asks for the name when it stands for nothing, between the two
+    calls or after a kill, finds the note without a look at every collection, and finishes this. The note stays.
     """
     name, link = old.name, old.link.database
+    assert _may_have_been(name, former)
     with link.writing:
         held = of(link, name)
-        new.remember(TAKING, {"name": name})
+        old.remember(GIVING, {"name": name, "to": new.name})
         rename(old, former)
         _lead(link, name, new.name)
         for alias in held:
             point(new, alias)
-        new.remember(TAKING, None)
 
 
 def refuse_alias(alias: str | None, name: str, doing: str) -> None:
@@ -182,7 +182,7 @@ def mended(link: Link, name: str) -> bool:
     missing = leads_to(link, name) if link.capabilities.kind == "lite" else None
     with translated("list the collections"):
         found = link.client.list_collections(timeout=link.timeout)
-    for each in found:
+    for each in found if missing is not None else [each for each in found if _may_have_been(name, each)]:
         try:
             noted = described.remembered(link.describe(each))
         except CollectionNotFound:  # dropped meanwhile
@@ -192,11 +192,16 @@ def mended(link: Link, name: str) -> bool:
             with link.writing, translated(f"point the alias {name!r} to {each!r}"):
                 link.client.alter_alias(each, name, timeout=link.timeout)
             return True
-        if noted.get(TAKING, {}).get("name") == name:
-            log.info("%s was about to take the name %s: that leads there now", each, name)
-            _lead(link, name, each)
+        if (giving := noted.get(GIVING, {})).get("name") == name:
+            log.info("%s was about to give the name %s to %s: it leads there now", each, name, giving["to"])
+            _lead(link, name, giving["to"])
             return True
     return missing is None and _is_collection(link, name)  # somebody else may have done it meanwhile
+
+
+def _may_have_been(name: str, former: str) -> bool:
+    """Whether a collection may be called so since it gave that name away."""
+    return former.startswith(f"{name}_")
 
 
 def _lead(link: Link, name: str, to: str) -> None:

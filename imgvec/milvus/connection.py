@@ -208,8 +208,9 @@ class Connection:
     def _noted(self, name: str) -> Store:
         """A collection that was renamed; what was noted for the case of a kill is forgotten."""
         renamed = self.open(name)
-        if aliases.RENAMED in renamed.remembered:
-            renamed.remember(aliases.RENAMED, None)
+        for note in (aliases.RENAMED, aliases.GIVING):
+            if note in renamed.remembered:
+                renamed.remember(note, None)
         return renamed
 
     def take_name(self, new: Store, old: Store, former: str) -> Store:

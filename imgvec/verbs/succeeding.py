@@ -236,10 +236,10 @@ class Moving:
 
     def settle(self) -> None:
         """Note that it is done."""
-        remembered = self._refreshed(self.target.store)
-        told = succession.of(remembered)
-        if aliases.TAKING in remembered:  # of a run that was killed; whoever asked for the name has finished that
-            self.target.store.remember(aliases.TAKING, None)
+        told = succession.of(self._refreshed(self.target.store))
+        if aliases.GIVING in self._refreshed(self.source.store):
+            # of a run that was killed; whoever asked for the name has finished that
+            self.source.store.remember(aliases.GIVING, None)
         now = time.time_ns() // 1_000_000
         self.target.store.remember(OF, replace(told, state="swapped", at=now).to_dict())
 

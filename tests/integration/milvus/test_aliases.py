@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ import imgvec
 from imgvec import ImageCollection
 from imgvec.cli import main
 from imgvec.errors import BackendError, CollectionExists, CollectionNotFound, UsageError
+from imgvec.milvus import aliases
+from imgvec.milvus.link import Link
 
 DEFINITION = {"encoder": {"model": "fake"}}
 Make = Callable[[str], ImageCollection]
@@ -177,3 +180,35 @@ def test_a_search_by_vector_through_an_alias_looks_nothing_up(make: Make, uri: s
         for _ in range(3):
             assert opened.search(np.eye(1, 16, dtype=np.float32)[0], limit=1).collection == "first"
         assert calls == []
+
+
+def test_whoever_asks_for_a_name_finishes_giving_it_away_and_looks_at_few_collections(
+    make: Make, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, *_ = (make(name) for name in ("photos", "another", "second", "third"))
+    looked_at: list[str] = []
+    describe = Link.describe
+
+    def seen(self: Link, name: str, **options: Any) -> Any:
+        looked_at.append(name)
+        return describe(self, name, **options)
+
+    monkeypatch.setattr(Link, "describe", seen)
+    assert not new.handle.connection.has("fresh")
+    assert set(looked_at) <= {"fresh"}
+    old.store.remember(aliases.GIVING, {"name": "photos", "to": "another"})
+    aliases.rename(old.store, "photos_1")  # and is killed
+    looked_at.clear()
+    with ImageCollection.open("photos", uri=uri) as opened:
+        assert (opened.name, opened.alias) == ("another", "photos")
+    assert set(looked_at) <= {"photos", "photos_1", "another"}
+
+
+def test_a_name_that_was_given_away_leaves_no_note(make: Make, uri: str) -> None:
+    old, new = make("photos"), make("another")
+    imgvec.set_alias(old, "live")
+    old.handle.give_name(new.store, "photos_1")
+    for name, leads_to in (("photos", "another"), ("live", "another"), ("photos_1", "photos_1")):
+        with ImageCollection.open(name, uri=uri) as opened:
+            assert opened.name == leads_to
+            assert aliases.GIVING not in opened.store.remembered
