@@ -24,6 +24,7 @@ from imgvec.opening import OpenOptions
 from imgvec.options import Option, documented, settled, taken
 from imgvec.search.alike import kind
 from imgvec.search.answer import Answer, Hit
+from imgvec.search.facets import Facet
 from imgvec.search.fusing import HybridAnswer
 from imgvec.search.guessing import Query
 from imgvec.search.hybrid import Hybrid
@@ -142,6 +143,10 @@ class AsyncImageCollection:
     async def count(self, where: Filter | str | None = None) -> int:
         """The number of rows, or of those that match `where`; as `ImageCollection.count`."""
         return await self._run(lambda: self.collection.count(where))
+
+    async def facets(self, fields: Sequence[str], where: Filter | str | None = None) -> dict[str, Facet]:
+        """How often each value of some fields occurs among the rows that match; as `ImageCollection.facets`."""
+        return await self._run(lambda: self.collection.facets(fields, where))
 
     async def close(self) -> None:
         """End what is under way, which raises `BackendUnavailable` where it is awaited, and close the collection."""

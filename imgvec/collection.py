@@ -27,6 +27,7 @@ from imgvec.options import documented, settled
 from imgvec.pruning import PruneOptions
 from imgvec.report import IngestReport
 from imgvec.search.answer import Hit
+from imgvec.search.facets import Facet
 from imgvec.searchable import Searchable
 from imgvec.settings import Settings
 from imgvec.sources import Source, Spec, reopen
@@ -153,6 +154,14 @@ class ImageCollection(Searchable):
         In a collection of whole pictures each has one row. With views, a filter lists the rows that match.
         """
         return self.handle.read(lambda target: target.count_pictures(where))
+
+    def facets(self, fields: Sequence[str], where: Filter | str | None = None) -> dict[str, Facet]:
+        """How often each value of some fields occurs among all rows, or those that match `where`; of views, pictures.
+
+        Raises `OptionError` for a field that is not there or holds JSON, and `QueryError` where more than 100,000 rows
+        match, which are too many to be read.
+        """
+        return self.handle.read(lambda target: target.facets(fields, where))
 
     @documented(IngestOptions)
     def ingest(self, source: Source | Spec, **options: Unpack[IngestOptions]) -> IngestReport:

@@ -9,6 +9,7 @@ from typing import Any
 from imgvec import kept, noting
 from imgvec.definition.description import Remembered
 from imgvec.encoders.protocol import Encoder
+from imgvec.errors import OptionError, QueryError
 from imgvec.filters import Filter
 from imgvec.images import DecodePolicy
 from imgvec.ingest import StoredPictures
@@ -19,6 +20,7 @@ from imgvec.milvus.defaults import SearchDefaults
 from imgvec.quality.judges import Judges
 from imgvec.rows import VECTOR
 from imgvec.search.encoding import Reopen
+from imgvec.search.facets import MOST_COUNTED, Facet, check_facets, of_rows
 from imgvec.search.searcher import Searcher
 from imgvec.settings import Settings
 
@@ -75,6 +77,16 @@ class Target:
         if self.journal is None:
             return self.store.count(self.rendered(where))
         return self.pictures.count() if where is None else len(self.pictures.matching(self.rendered(where)))
+
+    def facets(self, fields: Sequence[str], where: Filter | str | None) -> dict[str, Facet]:
+        """`ImageCollection.facets`."""
+        if isinstance(fields, str):
+            raise OptionError("fields", f"give a list of fields, not {fields!r} alone")
+        check_facets(fields, self.store)
+        found = of_rows(fields, self.store, self.rendered(where), pictures=self.store.most_views is not None)
+        if found is None:
+            raise QueryError(f"more than {MOST_COUNTED:,} rows match, which are too many to count: narrow the filter")
+        return found
 
     def delete(self, ids: Sequence[str]) -> int:
         """`ImageCollection.delete`."""

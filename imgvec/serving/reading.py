@@ -9,9 +9,6 @@ from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgvec.collection import ImageCollection
-from imgvec.search.facets import MOST_COUNTED, check_facets, of_rows
-from imgvec.serving.problems import Problem
 from imgvec.serving.served import MAY_READ, Json, served_of
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ])
@@ -74,16 +71,12 @@ async def facets(
     """
     served = served_of(request)
     photos = served.collection(collection)
-    return Json({"facets": await served.stored.run(request, lambda: _facets(photos, field, where, most))})
 
+    def count() -> dict[str, Any]:
+        shown = {name: facet.to_dict() for name, facet in photos.facets(field, where).items()}
+        return {
+            name: {**each, "counts": each["counts"][:most], "values": len(each["counts"])}
+            for name, each in shown.items()
+        }
 
-def _facets(photos: ImageCollection, fields: list[str], where: str | None, most: int) -> dict[str, Any]:
-    target = photos.handle.reading()
-    check_facets(fields, target.store)
-    found = of_rows(fields, target.store, target.rendered(where), pictures=target.store.most_views is not None)
-    if found is None:
-        raise Problem(422, "too-many-rows", f"more than {MOST_COUNTED:,} rows match: narrow them by where")
-    shown = {name: facet.to_dict() for name, facet in found.items()}
-    return {
-        name: {**each, "counts": each["counts"][:most], "values": len(each["counts"])} for name, each in shown.items()
-    }
+    return Json({"facets": await served.stored.run(request, count)})

@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from pydantic import Field
 
@@ -24,7 +23,6 @@ from imgvec import (
     SearchOptions,
     StoredId,
     Text,
-    VectorQuery,
 )
 from imgvec.adapters.inline import inline_picture
 from imgvec.adapters.mcp.arguments import (
@@ -156,13 +154,8 @@ class Tools:
         The most frequent values come first, at most 50 of a field. Of more than 100,000 rows it is refused: narrow the
         filter.
         """
-        # facets come with a search, and are of all rows that match, whatever is searched for
-        query = VectorQuery(np.ones(self._photos.collection.binding.dim, np.float32))
-        answer = await self._photos.search(query, limit=1, where=where, facet=fields, output_fields=[])
-        if any(facet.over == "hits" for facet in answer.facets.values()):
-            raise QueryError("more than 100,000 rows match, which are too many to count by value: narrow the filter")
         said = {}
-        for name, facet in answer.facets.items():
+        for name, facet in (await self._photos.facets(fields, where)).items():
             if name not in self._kinds and not facet.counts.keys() - {None}:
                 raise QueryError(f"no matching row has a field {name!r}{suggestion(name, self._kinds)}")
             found = facet.to_dict()
