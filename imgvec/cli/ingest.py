@@ -16,6 +16,7 @@ from imgvec.cli.engines import engine_of, engine_options
 from imgvec.cli.interrupts import interruptible
 from imgvec.cli.options import (
     LISTING,
+    check_writable,
     collection_option,
     confirmed,
     definition_option,
@@ -129,9 +130,7 @@ def ingest(
         if not prune or len(source) > 1:
             raise
         raise SourceError(f"{exc}; {way_out(name, source[0], images.options['root'])}") from exc
-    for file in (errors, stats):
-        if file:
-            Path(file).open("a").close()
+    check_writable(errors, stats)
     if isinstance(metadata, str):
         try:
             at_home(metadata).open("rb").close()

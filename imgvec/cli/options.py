@@ -61,11 +61,11 @@ def notice(text: str) -> None:
     click.echo(f"Note: {text}", err=True)
 
 
-def check_writable(*files: str | None) -> None:
+def check_writable(*files: str | Path | None) -> None:
     """Raise `TargetError` where one of these files could not be written, before there is anything to write."""
     from imgvec.errors import TargetError
 
-    for file in filter(None, files):
+    for file in (each for each in files if each):
         was_there = Path(file).exists()
         try:
             Path(file).open("a").close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,7 @@ from typing_extensions import Unpack
 
 from imgvec.cli.engines import engine_of, engine_options
 from imgvec.cli.interrupts import interruptible
-from imgvec.cli.options import collection_option, confirmed, notice, opened, output_option, yes_option
+from imgvec.cli.options import check_writable, collection_option, confirmed, notice, opened, output_option, yes_option
 from imgvec.cli.output import print_json, print_table
 from imgvec.cli.progress import bar
 from imgvec.cli.stated import options_of
@@ -64,8 +63,7 @@ def reembed(
     if (model is not None) + rollback + finish != 1:
         raise click.UsageError("Give one of --model, --rollback and --finish.")
     engine = engine_of(engine_name, workers, gpus_per_worker)
-    if options["errors"]:
-        Path(options["errors"]).open("a").close()
+    check_writable(options["errors"])
     if finish:
         with opened(ctx, name) as collection:
             if not confirmed(f"Drop the collection that {name} stood for before?", yes):

@@ -18,8 +18,8 @@ from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import unit
 from imgvec.encoders.protocol import Binding, Pixels, Tokens
-from imgvec.encoders.readout import ImageReadout, Readout
-from imgvec.encoders.tokens import listened_to, tokens_of
+from imgvec.encoders.readout import ImageReadout, Readout, with_the_same_weights
+from imgvec.encoders.tokens import tokens_of
 from imgvec.encoders.tuning import Memory, Tuning
 from imgvec.encoders.turns import Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
@@ -167,7 +167,7 @@ class HuggingFaceEncoder:
             return None
         with self._turns.turn():
             if self._listened_to is None:
-                self._listened_to = listened_to(self._readout)
+                self._listened_to = with_the_same_weights(self._readout)
             return tokens_of(self._listened_to, np.ascontiguousarray(pixels), self.device)
 
     def _queries(self, prepared: list[Pixels]) -> Vectors:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ import torch
 from imgvec.encoders.lean import APART, LeanReadout, key_is_apart
 from imgvec.encoders.others import Others
 from imgvec.encoders.protocol import Pixels
-from imgvec.encoders.readout import ImageReadout, Readout
+from imgvec.encoders.readout import ImageReadout, Readout, with_the_same_weights
 from imgvec.encoders.streams import Streams, keep_freed_memory, processors, streams_of
 from imgvec.encoders.tower import UnknownTower
 from imgvec.encoders.tuning import Memory, Tuning, attentions, candidates, fastest
@@ -90,9 +88,7 @@ class Ways:
     def _switched(self, attention: str | None) -> Readout:
         if attention is None:
             return self.readout
-        shared: dict[int, Any] = {id(tensor): tensor for tensor in self.readout.parameters()}
-        shared.update((id(tensor), tensor) for tensor in self.readout.buffers())
-        other = copy.deepcopy(self.readout, shared)
+        other = with_the_same_weights(self.readout)
         other.vision.set_attn_implementation(attention)
         return other
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -30,6 +31,9 @@ class Readout(Protocol):
     def parameters(self) -> Iterator[Any]: ...
 
     def buffers(self) -> Iterator[Any]: ...
+
+
+R = TypeVar("R", bound=Readout)
 
 
 class ImageReadout(nn.Module):
@@ -81,6 +85,13 @@ def pooled(output: Any) -> torch.Tensor:
     """The pooled vectors of a model's output, flat and in float32; a tensor is its own (transformers before 5.3)."""
     vectors: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
     return vectors.flatten(1).float()
+
+
+def with_the_same_weights(readout: R) -> R:
+    """A copy with modules and a config of its own, around the same weights: the other does not see what it is told."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in readout.parameters()}
+    shared.update((id(tensor), tensor) for tensor in readout.buffers())
+    return copy.deepcopy(readout, shared)
 
 
 def vision_part(model: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -21,17 +20,11 @@ ARTEFACT = 2.5
 itself (Darcet et al. 2024, arXiv:2309.16588): it is taken to be what its neighbours are."""
 
 
-def listened_to(readout: ImageReadout) -> ImageReadout:
-    """The same around the same weights, for `tokens_of`: modules that are compiled notice who listens to them."""
-    shared = {id(tensor): tensor for tensor in (*readout.parameters(), *readout.buffers())}
-    return copy.deepcopy(readout, shared)
-
-
 def tokens_of(readout: ImageReadout, pixels: Pixels, device: torch.device) -> list[Tokens] | None:
     """The tokens of (n, 3, side, side) uint8 pixels; None for a model without one token for each patch of a grid.
 
-    Listens to the modules while they compute: whoever calls sees to it that nothing else computes with them
-    (`listened_to`).
+    Listens to the modules while they compute: whoever calls sees to it that nothing else computes with them, and that
+    they are not compiled, which would notice.
     """
     blocks = _blocks(readout.vision)
     if blocks is None:

@@ -117,34 +117,21 @@ _BY_KEY = Discriminator(
     custom_error_message=f"a query is an object with one of these, where they can be asked: {', '.join(_WORDS)}",
 )
 
-Cropped: TypeAlias = Annotated[
+_Pictures: TypeAlias = (
     Annotated[IdQuery, Tag("id")]
-    | Annotated[ImageQuery, Tag("image")]
-    | Annotated[UrlQuery, Tag("url")]
-    | Annotated[CropQuery, Tag("crop")],
-    _BY_KEY,
-]
-Query: TypeAlias = Annotated[
-    Annotated[IdQuery, Tag("id")]
-    | Annotated[VectorNumbers, Tag("vector")]
-    | Annotated[TextQuery, Tag("text")]
     | Annotated[ImageQuery, Tag("image")]
     | Annotated[UrlQuery, Tag("url")]
     | Annotated[CropQuery, Tag("crop")]
-    | Annotated[LikeQuery, Tag("like")],
-    _BY_KEY,
-]
-Asked: TypeAlias = Annotated[
-    Annotated[IdQuery, Tag("id")]
+)
+_Forms: TypeAlias = (
+    _Pictures
     | Annotated[VectorNumbers, Tag("vector")]
     | Annotated[TextQuery, Tag("text")]
-    | Annotated[ImageQuery, Tag("image")]
-    | Annotated[UrlQuery, Tag("url")]
-    | Annotated[CropQuery, Tag("crop")]
     | Annotated[LikeQuery, Tag("like")]
-    | Annotated[HybridQuery, Tag("hybrid")],
-    _BY_KEY,
-]
+)
+Cropped: TypeAlias = Annotated[_Pictures, _BY_KEY]
+Query: TypeAlias = Annotated[_Forms, _BY_KEY]
+Asked: TypeAlias = Annotated[_Forms | Annotated[HybridQuery, Tag("hybrid")], _BY_KEY]
 for _model in (CropQuery, Weighted, LikeQuery, HybridPart, HybridQuery):
     _model.model_rebuild()
 
