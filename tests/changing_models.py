@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from fakes import FakeEncoder
 from pictures import picture
+from threads_beside import Beside
 
 from imgvec import ImageCollection
 from imgvec.encoders.protocol import Binding, Pixels
@@ -53,7 +54,7 @@ def hashes(photos: ImageCollection) -> dict[str, str]:
     return {row[ID]: row[CONTENT_HASH] for rows in photos.store.scan([CONTENT_HASH]) for row in rows}
 
 
-class Asking:
+class Asking(Beside):
     """Threads that ask a handle by image without a pause, until the block ends."""
 
     def __init__(self, handle: ImageCollection, threads: int = 2) -> None:
@@ -61,18 +62,7 @@ class Asking:
         self.answers: list[tuple[int, Answer]] = []
         """The seed of each picture that was asked by, and what came."""
         self.failed: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(start,)) for start in range(threads)]
-
-    def __enter__(self) -> Asking:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(partial(self._ask, start) for start in range(threads))
 
     def until_answers_come_from(self, collection: str, number: int = 10) -> None:
         """That many, from now on."""
@@ -83,7 +73,7 @@ class Asking:
 
     def _ask(self, start: int) -> None:
         seed = start
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             seed = (seed + 2) % 20
             try:
                 self.answers.append((seed, self.handle.search(picture(seed), limit=LIMIT, output_fields=["uri"])))

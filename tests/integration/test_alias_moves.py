@@ -16,6 +16,7 @@ import pytest
 from fakes import FakeEncoder
 from pictures import picture
 from PIL import Image
+from threads_beside import Beside
 
 import imgvec
 from imgvec import ImageCollection
@@ -82,7 +83,7 @@ class Truth:
         )
 
 
-class Queries:
+class Queries(Beside):
     """Threads that ask one handle without a pause."""
 
     def __init__(self, handle: ImageCollection, truths: dict[str, Truth]) -> None:
@@ -90,18 +91,7 @@ class Queries:
         self.answers: Counter[tuple[str, str]] = Counter()
         self.wrong: list[str] = []
         self.failed: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=each) for each in (self._vectors, self._images, self._vectors)]
-
-    def __enter__(self) -> Queries:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__((self._vectors, self._images, self._vectors))
 
     def _vectors(self) -> None:
         random = np.random.default_rng(threading.get_ident() % 2**32)
@@ -109,14 +99,14 @@ class Queries:
             vector = random.standard_normal(dim).astype(np.float32)
             vector /= np.linalg.norm(vector)
             self._ask("vector", vector, lambda _, vector=vector: vector)
-            if self._stop.is_set():
+            if self.stop.is_set():
                 return
 
     def _images(self) -> None:
         for seed in cycle(range(20)):
             image = picture(seed)
             self._ask("image", image, lambda encoder, image=image: encoder.encode_images([image])[0])
-            if self._stop.is_set():
+            if self.stop.is_set():
                 return
 
     def _ask(self, kind: str, query: Image.Image | Vectors, vector: Callable[[FakeEncoder], Vectors]) -> None:

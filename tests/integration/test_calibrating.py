@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from pictures import picture
+from vector_rows import DEFINITION, DIM, fill, unit
 
 import imgvec
 from imgvec import CallableEncoder, Hybrid, ImageCollection, Part, Settings, VectorQuery
@@ -19,30 +20,8 @@ from imgvec.images.edits import EDITS
 from imgvec.quality.calibration import kept_calibration
 from imgvec.vectors import Vectors
 
-DIM, ROWS = 16, 600
-DEFINITION = {
-    "encoder": {"model": "none"},
-    "fields": {"kind": {"type": "VARCHAR", "max_length": 8, "default": ""}},
-    "index": {"cpu": {"type": "FLAT"}},
-}
-
-
-def unit(rows: int, seed: int) -> Vectors:
-    made = np.random.default_rng(seed).standard_normal((rows, DIM))
-    scaled: Vectors = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
-    return scaled
-
-
+ROWS = 600
 VECTORS = unit(ROWS, 0)
-
-
-def fill(collection: ImageCollection, vectors: Vectors, start: int = 0) -> None:
-    rows = [
-        {"id": f"{n:05d}", "uri": f"/nowhere/{n}.jpg", "content_hash": f"{n}", "width": 1, "height": 1,
-         "media_type": "image/jpeg", "ingested_at": 0, "kind": "ab"[n % 2]}
-        for n in range(start, start + len(vectors))
-    ]  # fmt: skip
-    collection.store.upsert(rows, vectors)
 
 
 def like(row: int, seed: int = 4) -> Vectors:

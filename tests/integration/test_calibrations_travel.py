@@ -5,39 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from vector_rows import DEFINITION, DIM, fill, unit
 
 import imgvec
 from imgvec import ImageCollection, Settings, VectorQuery, field
 from imgvec.cli import main
 from imgvec.encoders.projection import Projection
 from imgvec.quality.calibration import Calibration, kept_calibration
-from imgvec.vectors import Vectors
 
-DIM, ROWS = 16, 200
-DEFINITION = {
-    "encoder": {"model": "none"},
-    "fields": {"kind": {"type": "VARCHAR", "max_length": 8, "default": ""}},
-    "index": {"cpu": {"type": "FLAT"}},
-}
+ROWS = 200
 AGAIN = "'again' is not calibrated, as the collection was whose rows these are: imgvec calibrate -c again"
-
-
-def unit(rows: int, seed: int) -> Vectors:
-    made = np.random.default_rng(seed).standard_normal((rows, DIM))
-    scaled: Vectors = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
-    return scaled
-
-
-def fill(collection: ImageCollection, vectors: Vectors, start: int = 0) -> None:
-    rows = [
-        {"id": f"{n:05d}", "uri": f"/nowhere/{n}.jpg", "content_hash": f"{n}", "width": 1, "height": 1,
-         "media_type": "image/jpeg", "ingested_at": 0, "kind": "ab"[n % 2]}
-        for n in range(start, start + len(vectors))
-    ]  # fmt: skip
-    collection.store.upsert(rows, vectors)
 
 
 @pytest.fixture(scope="module")

@@ -234,7 +234,14 @@ def test_the_log_holds_no_picture_text_or_filter(
     on_lite.get(f"{V1}/count?where=album+%3D%3D+%22secret+filter%22", X_Request_ID="mine-1")
     on_lite.get(f"{V1}/count?where=secret+%3D%3D+1", Authorization="Bearer secret-token")
     on_lite.upload(f"{V1}/search", [("image", "secret.jpg", b"secret bytes")])
-    lines = [JsonLines().format(record) for record in caplog.records if record.name == "imgvec.serving"]
+
+    def logged() -> list[str]:
+        return [JsonLines().format(record) for record in caplog.records if record.name == "imgvec.serving"]
+
+    deadline = time.monotonic() + PATIENCE
+    while len(logged()) < 4 and time.monotonic() < deadline:  # a line is written once its answer has gone
+        time.sleep(0.01)
+    lines = logged()
     assert len(lines) == 4
     assert "secret" not in "".join(lines)
     shown = [json.loads(line) for line in lines]

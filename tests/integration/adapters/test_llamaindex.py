@@ -14,7 +14,7 @@ pytest.importorskip("llama_index.core", reason="the extra `llamaindex` is not in
 
 from llama_index.core.schema import ImageNode, QueryBundle
 from PIL import Image
-from worded import DEFINITION, drawn, worded
+from worded import DEFINITION, drawn, drawn_in, worded
 
 from imgvec import ImageCollection
 from imgvec.adapters.llamaindex import ImageRetriever
@@ -25,11 +25,7 @@ NAMES = ("hat", "coat", "scarf", "glove")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "pictures"
-    made.mkdir()
-    for name in NAMES:
-        drawn(name).save(made / f"{name}.png")
-    return made
+    return drawn_in(tmp_path / "pictures", NAMES)
 
 
 @pytest.fixture

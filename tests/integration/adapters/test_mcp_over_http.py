@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from served import serving
-from worded import DEFINITION, drawn, worded
+from worded import DEFINITION, drawn_in, worded
 
 from imgvec import AsyncImageCollection, ImageCollection, Settings
 from imgvec.adapters.mcp.server import make_server
@@ -30,11 +30,7 @@ NAMES = ("hat", "coat", "scarf", "glove", "belt", "shoe")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "pictures"
-    made.mkdir()
-    for name in NAMES:
-        drawn(name).save(made / f"{name}.png")
-    return made
+    return drawn_in(tmp_path / "pictures", NAMES)
 
 
 def filled(uri: str, folder: Path, name: str = "trip") -> ImageCollection:

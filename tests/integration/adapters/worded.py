@@ -31,6 +31,14 @@ def drawn(text: str) -> Image.Image:
     return Image.fromarray(blocks.repeat(SIDE // 8, 0).repeat(SIDE // 8, 1))
 
 
+def drawn_in(folder: Path, names: Sequence[str]) -> Path:
+    """The folder, made, with a picture of each name."""
+    folder.mkdir()
+    for name in names:
+        drawn(name).save(folder / f"{name}.png")
+    return folder
+
+
 def colours(pixels: Any) -> Any:
     grid = pixels.reshape(len(pixels), 8, SIDE // 8, 8, SIDE // 8, 3).mean(axis=(2, 4)).reshape(len(pixels), -1)
     return grid - 127.5

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from fakes import FakeEncoder
 from milvus_cluster import MilvusCluster
 from pictures import picture
+from threads_beside import Beside
 
 from imgvec import ImageCollection, Settings, VectorQuery
 from imgvec.encoders.protocol import Pixels
@@ -172,24 +174,15 @@ class Loaded:
         self.seen.doubled = len(ids) - len(set(ids)) + max(0, counted - len(set(ids)))
 
 
-class Load:
+class Load(Beside):
     """The load on several collections; a context manager that begins and ends it."""
 
     def __init__(self, collections: Sequence[Loaded]) -> None:
         self.collections = collections
-        self._stop = threading.Event()
-        jobs: list[tuple[Callable[..., None], int]] = [(self._search, i) for i in range(CLIENTS)]
-        self._threads = [threading.Thread(target=job, args=(i,)) for job, i in [*jobs, (self._ingest, 0)]]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
+        super().__init__([*(partial(self._search, i) for i in range(CLIENTS)), self._ingest])
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__()
         for each in self.collections:
             each.watching.close()
 
@@ -197,14 +190,14 @@ class Load:
         rng = np.random.default_rng(client)
         with ExitStack() as stack:
             opened = [(each, stack.enter_context(each.opened())) for each in self.collections]
-            while not self._stop.wait(0.01):
+            while not self.stop.wait(0.01):
                 for each, photos in opened:
                     each.search(photos, int(rng.integers(len(each.queries))))
 
-    def _ingest(self, _: int) -> None:
+    def _ingest(self) -> None:
         with ExitStack() as stack:
             opened = [(each, stack.enter_context(each.opened())) for each in self.collections]
-            while not self._stop.wait(1.0):
+            while not self.stop.wait(1.0):
                 for each, photos in opened:
                     each.ingest(photos)
 
