@@ -158,8 +158,8 @@ class ImageCollection(Searchable):
     def facets(self, fields: Sequence[str], where: Filter | str | None = None) -> dict[str, Facet]:
         """How often each value of some fields occurs among all rows, or those that match `where`; of views, pictures.
 
-        Raises `OptionError` for a field that is not there or holds JSON, and `QueryError` where more than 100,000 rows
-        match, which are too many to be read.
+        Raises `OptionError` for a field that is not there or holds JSON, and `QueryError` for one that no matching row
+        has, and where more than 100,000 rows match, which are too many to be read.
         """
         return self.handle.read(lambda target: target.facets(fields, where))
 

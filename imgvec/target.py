@@ -14,6 +14,7 @@ from imgvec.filters import Filter
 from imgvec.images import DecodePolicy
 from imgvec.ingest import StoredPictures
 from imgvec.loading import Encoders
+from imgvec.meant import suggestion
 from imgvec.milvus import Store, defaults
 from imgvec.milvus.companions import PICTURES, Companion
 from imgvec.milvus.defaults import SearchDefaults
@@ -86,6 +87,9 @@ class Target:
         found = of_rows(fields, self.store, self.rendered(where), pictures=self.store.most_views is not None)
         if found is None:
             raise QueryError(f"more than {MOST_COUNTED:,} rows match, which are too many to count: narrow the filter")
+        for name, facet in found.items():  # a dynamic field takes any name
+            if name not in self.store.fields and facet.counts.keys() == {None}:
+                raise QueryError(f"no matching row has a field {name!r}{suggestion(name, self.store.fields)}")
         return found
 
     def delete(self, ids: Sequence[str]) -> int:

@@ -25,10 +25,10 @@ from imgvec.search.hybrid import Hybrid
 from imgvec.serving import bodies, questions
 from imgvec.serving.lanes import Lane
 from imgvec.serving.problems import Problem
-from imgvec.serving.served import MAY_READ, Json, Served, served_of
+from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, Served, served_of
 from imgvec.verbs.recommendation import recommend
 
-router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"], dependencies=[MAY_READ])
+router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"], dependencies=[MAY_READ, KNOWN_ONLY])
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {

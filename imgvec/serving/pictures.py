@@ -18,12 +18,12 @@ from imgvec.images.edits import thumbnail
 from imgvec.images.recognise import recognised
 from imgvec.rows import CONTENT_HASH, URI
 from imgvec.serving.problems import Problem
-from imgvec.serving.served import MAY_READ, Json, Served, served_of
+from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, Served, served_of
 from imgvec.sources.named import scheme_of
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1/collections/{collection}/images", tags=["images"], dependencies=[MAY_READ])
+router = APIRouter(prefix="/v1/collections/{collection}/images", tags=["images"], dependencies=[MAY_READ, KNOWN_ONLY])
 
 _SIDES = (64, 128, 256, 512, 1024)
 """Of thumbnails, in pixels: few, so that caches are used."""

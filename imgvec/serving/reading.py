@@ -9,9 +9,9 @@ from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgvec.serving.served import MAY_READ, Json, served_of
+from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of
 
-router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ])
+router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ, KNOWN_ONLY])
 
 Where = Annotated[
     str | None,

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from imgvec.collection import ImageCollection
-from imgvec.errors import EncoderMismatch, EncoderUnavailable, ImgvecError
+from imgvec.errors import CollectionNotFound, EncoderMismatch, EncoderUnavailable, ImgvecError
 from imgvec.exchange.unbound import MODEL as NO_MODEL
+from imgvec.meant import suggestion
 from imgvec.search.forms import Pixels
 from imgvec.serving.lanes import Lane
 from imgvec.serving.logs import log
@@ -93,6 +94,8 @@ def has_encoder(collection: ImageCollection) -> bool:
 def _answers(collection: ImageCollection) -> bool:
     try:
         collection.count()
+    except CollectionNotFound:  # dropped: requests for it are told so, and the others are answered
+        return True
     except ImgvecError:
         return False
     return True
@@ -114,6 +117,18 @@ def allowed(
 
 
 MAY_READ = Security(allowed, scopes=["read"])
+
+
+def only_known(request: Request) -> None:
+    """Raises `Problem` for a parameter of the address that the route does not have, instead of passing over it."""
+    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            has = f"(it has {', '.join(sorted(known))})" if known else "(it has none)"
+            raise Problem(422, "invalid", f"no parameter {name[:64]!r}{suggestion(name[:64], known)} {has}")
+
+
+KNOWN_ONLY = Depends(only_known)
 
 
 class Json(JSONResponse):

@@ -209,7 +209,8 @@ def _check(outcome: Reembedding, how: BringOptions) -> None:
         first = outcome.lost[0]
         raise SwapRefused(
             f"the pictures of {counted(len(outcome.lost), 'row')} of {outcome.source!r} cannot be read again (the "
-            f"first: {first.uri}: {first.reason}): make them readable and start again, or allow that they are missing",
+            f"first: {first.uri}: {first.reason}): make them readable and start again, or allow that "
+            "they are missing (allow_missing)",
             outcome,
         )
 
@@ -219,6 +220,7 @@ def _check_better(compared: Comparison, outcome: Reembedding) -> None:
     if deepest.high is not None and deepest.high < 0:
         raise SwapRefused(
             f"{outcome.target!r} is worse than {outcome.source!r}: {deepest.measure} {deepest.second:.3f} instead of "
-            f"{deepest.first:.3f} (difference {deepest.low:.3f} to {deepest.high:.3f}): allow it, or do not",
+            f"{deepest.first:.3f} (difference {deepest.low:.3f} to {deepest.high:.3f}): allow it "
+            "(allow_worse), or do not",
             outcome,
         )

@@ -44,3 +44,16 @@ def test_they_are_those_of_a_search(photos: ImageCollection, pictures: Path, mon
     monkeypatch.setattr(facets, "MOST_COUNTED", 19)
     with pytest.raises(QueryError, match="narrow the filter"):
         photos.facets(["album"])
+
+
+def test_a_name_that_no_row_has_is_not_counted_as_missing(lite_uri: str, pictures: Path) -> None:
+    """A dynamic field takes any name."""
+    with ImageCollection.create(
+        "named", definition={"encoder": {"model": "fake"}}, uri=lite_uri, encoder=FakeEncoder()
+    ) as photos:
+        files = sorted(pictures.rglob("*.jpg"))
+        photos.ingest(files, metadata={str(files[0]): {"album": "cats"}})
+        assert photos.facets(["album"])["album"].counts == {None: 19, "cats": 1}
+        with pytest.raises(QueryError, match="no matching row has a field 'widht', did you mean 'width'"):
+            photos.facets(["widht"])
+        assert photos.facets(["widht"], "width < 0")["widht"].total == 0

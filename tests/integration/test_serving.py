@@ -251,6 +251,32 @@ def test_the_log_holds_no_picture_text_or_filter(
     assert shown[0]["route"] == "/v1/collections/{collection}/search"
 
 
+def test_a_parameter_that_no_route_has_is_refused(on_lite: Client) -> None:
+    for path in (f"{V1}/count?wher=width+%3E+3", f"{V1}/images/nobody?x=1", "/v1/collections?where=x"):
+        answer = on_lite.get(path)
+        assert answer.status == 422, path
+        assert answer.json["type"] == "urn:imgvec:problem:invalid"
+    assert "no parameter 'wher', did you mean 'where'?" in on_lite.get(f"{V1}/count?wher=x").json["detail"]
+
+
+def test_a_collection_that_is_dropped_does_not_make_the_others_unready(lite_uri: str, pictures: Path) -> None:
+    with filled(lite_uri, pictures) as photos:
+        other = ImageCollection.create("other", definition=DEFINITION, uri=lite_uri, encoder=FakeEncoder())
+        other.close()
+        settings = Settings(uri=lite_uri, roots=())
+        encoder = FakeEncoder(text=True)
+        served = {name: ImageCollection.open(name, settings=settings, encoder=encoder) for name in ("trip", "other")}
+        with serving(served) as client:
+            until = time.monotonic() + PATIENCE
+            while client.get("/readyz").status != 200:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            photos.drop()
+            assert client.get(f"{V1}/count").status == 404
+            time.sleep(1.1)  # what was found out a second ago is told again
+            assert client.get("/readyz").status == 200
+
+
 def test_openapi_says_what_is_taken(on_lite: Client) -> None:
     said = on_lite.get("/openapi.json").json
     assert said["openapi"].startswith("3.")

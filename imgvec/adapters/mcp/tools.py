@@ -41,7 +41,6 @@ from imgvec.adapters.mcp.arguments import (
 from imgvec.adapters.mcp.pictures import MOST_INLINE, Pictures, drawn, hit_of
 from imgvec.adapters.mcp.said import described, duplicates_said, hit_said, row_said
 from imgvec.errors import QueryError
-from imgvec.meant import suggestion
 
 T = TypeVar("T")
 
@@ -156,8 +155,6 @@ class Tools:
         """
         said = {}
         for name, facet in (await self._photos.facets(fields, where)).items():
-            if name not in self._kinds and not facet.counts.keys() - {None}:
-                raise QueryError(f"no matching row has a field {name!r}{suggestion(name, self._kinds)}")
             found = facet.to_dict()
             counts = found["counts"]
             said[name] = {"counts": counts[:_MOST_VALUES], "values": len(counts), "rows": found["total"]}
