@@ -82,6 +82,7 @@ def test_what_waits_goes_as_one_and_what_need_not_wait_at_once(workers: Workers)
         assert [str(each) for each in found] == ["A", "B", "C", "wrong", "E", "F", "G"]
         assert isinstance(found[3], QueryError)
         assert milvus.asked[3:] == [["c", "wrong", "e", "f"]]
+        workers.end()
         assert gathering._kinds == {}, "nothing is kept of what is over"
 
     asyncio.run(main())
