@@ -110,6 +110,14 @@ def backend_uri(request: pytest.FixtureRequest) -> Iterator[str]:
     yield from _without_leftovers(request.getfixturevalue(f"{request.param}_uri"))
 
 
+BY_NIGHT = [pytest.mark.server, pytest.mark.nightly]
+"""Marks of a server's turn at a test that takes long, where other tests see by day how the server answers the same."""
+
+SERVER_BY_NIGHT = pytest.mark.parametrize(
+    "backend_uri", ["lite", pytest.param("server", marks=BY_NIGHT)], indirect=True
+)
+
+
 @pytest.fixture(
     params=[
         "lite",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import SERVER_BY_NIGHT
 from PIL import Image
 
 from imgvec import ImageCollection
@@ -164,6 +165,7 @@ def test_killed_in_the_middle_and_run_again_equals_an_undisturbed_run(
         assert vector @ vectors["killed"][id_] > 0.99999
 
 
+@SERVER_BY_NIGHT
 def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_data: Path) -> None:
     imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
     process = imgvec.start("-v", "ingest", test_data / "clothing", "-c", "clothes", "-o", "json")
@@ -182,6 +184,7 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(imgvec: Command, test_d
     assert int(imgvec("collections", "count", "clothes")) == report["written"]
 
 
+@SERVER_BY_NIGHT
 def test_exif_orientations_are_each_others_nearest(imgvec: Command, clothing: Path, test_data: Path) -> None:
     # Each file has its number painted on it. At 224 px that digit moves five of the eighteen vectors further than the
     # distance to some photo of clothing; at 336 px it does not. The pictures themselves are equal: tests/unit/images.
@@ -195,6 +198,7 @@ def test_exif_orientations_are_each_others_nearest(imgvec: Command, clothing: Pa
                 assert {Path(hit.uri).name for hit in answer} == {path.name for path in files}
 
 
+@SERVER_BY_NIGHT
 def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
     assert "created" in imgvec("collections", "create", "clothes", "--definition", "clothes.yaml")
     assert [row["name"] for row in imgvec.json("collections", "list")] == ["clothes"]
@@ -224,6 +228,7 @@ def test_collections_and_errors(imgvec: Command, clothing: Path) -> None:
     assert imgvec.json("collections", "list") == []
 
 
+@SERVER_BY_NIGHT
 def test_prune_deletes_the_rows_of_files_that_are_gone(imgvec: Command, clothing: Path) -> None:
     ingest = ("ingest", clothing, "-c", "clothes", "--definition", "clothes.yaml")
     imgvec(*ingest)
@@ -262,6 +267,7 @@ def test_demo(tmp_path: Path) -> None:
     assert "0 images written, 19 unchanged" in imgvec("demo", "--out", "out")
 
 
+@SERVER_BY_NIGHT
 def test_hostile_files_are_ingested_or_refused(imgvec: Command, test_data: Path, tmp_path: Path) -> None:
     files = sum(1 for path in (test_data / "hostile").rglob("*") if path.is_file() and not path.name.startswith("."))
     command = [IMGVEC, "ingest", str(test_data / "hostile"), "-c", "hostile", "--definition", "clothes.yaml"]

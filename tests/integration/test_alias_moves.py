@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import BY_NIGHT
 from fakes import FakeEncoder
 from pictures import picture
 from PIL import Image
@@ -155,7 +156,16 @@ def moved_to_and_fro(uri: str, folder: Path, dims: tuple[int, int], seconds: flo
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("dims", [(16, 16), (16, 24)], ids=["equal", "different"])
+@pytest.mark.parametrize(
+    ("backend_uri", "dims"),
+    [
+        pytest.param("lite", (16, 16), id="lite-equal"),
+        pytest.param("lite", (16, 24), id="lite-different"),
+        pytest.param("server", (16, 16), id="server-equal", marks=BY_NIGHT),
+        pytest.param("server", (16, 24), id="server-different", marks=pytest.mark.server),
+    ],
+    indirect=["backend_uri"],
+)
 def test_no_answer_is_wrong_or_fails_while_an_alias_is_moved(
     backend_uri: str, pictures: Path, dims: tuple[int, int]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import SERVER_BY_NIGHT
 from click.testing import CliRunner, Result
 from fakes import FakeEncoder
 from rows import numbered
@@ -76,6 +77,7 @@ def ivf(backend_uri: str) -> Iterator[ImageCollection]:
         yield collection
 
 
+@SERVER_BY_NIGHT
 def test_the_choice_holds_on_fresh_queries(ivf: ImageCollection) -> None:
     tuned = tune(ivf.store, partial(scratch_copy, ivf), recall=0.9, queries=600)
     assert tuned.params is not None
@@ -119,6 +121,7 @@ def test_what_a_graph_declares_by_stored_rows_holds_on_fresh_queries(
     assert "HNSW is built on the 3 copies" in said[0]
 
 
+@SERVER_BY_NIGHT
 def test_what_a_small_copy_teaches_is_carried_over(backend_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of collections with more rows than are copied."""
     monkeypatch.setattr(unseen, "COPIED", 1500)

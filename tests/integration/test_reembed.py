@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import BY_NIGHT, SERVER_BY_NIGHT
 from changing_models import DEFINITION, Asking, SlowEncoder, check_vectors, encoder_of, hashes, new_encoder, old_encoder
 from click.testing import CliRunner
 from fakes import FakeEncoder
@@ -26,10 +27,6 @@ from imgvec.progress import Progress
 from imgvec.vectors import Vectors
 from imgvec.verbs import reembedding
 from imgvec.verbs.succeeding import Moving
-
-SERVER_BY_NIGHT = pytest.mark.parametrize(
-    "backend_uri", ["lite", pytest.param("server", marks=[pytest.mark.server, pytest.mark.nightly])], indirect=True
-)
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +79,16 @@ def added(folder: Path, *seeds: int) -> list[Path]:
 
 @pytest.mark.alone
 @pytest.mark.parametrize(
-    ("name", "dim"),
-    [("live", 16), ("live", 24), ("photos", 16)],
-    ids=["alias, equal length", "alias, other length", "own name"],
+    ("backend_uri", "name", "dim"),
+    [
+        pytest.param("lite", "live", 16, id="lite-alias, equal length"),
+        pytest.param("lite", "live", 24, id="lite-alias, other length"),
+        pytest.param("lite", "photos", 16, id="lite-own name"),
+        pytest.param("server", "live", 16, id="server-alias, equal length", marks=BY_NIGHT),
+        pytest.param("server", "live", 24, id="server-alias, other length", marks=BY_NIGHT),
+        pytest.param("server", "photos", 16, id="server-own name", marks=pytest.mark.server),
+    ],
+    indirect=["backend_uri"],
 )
 def test_no_answer_is_mixed_or_fails_while_the_model_changes(
     backend_uri: str, photos: ImageCollection, name: str, dim: int

@@ -175,11 +175,11 @@ def test_every_test_by_night_has_a_part() -> None:
     script = (ROOT / ".ci" / "nightly").read_text()
     parts = re.findall(r"^    [a-z-]+\)(.*?);;", script, re.MULTILINE | re.DOTALL)
     parts = [part for part in parts if re.search(r"by_night|-m nightly", part)]  # the other tests of a path are by day
-    named = [path for part in parts for path in re.findall(r"tests/(?:fuzz|integration|unit)[\w./]*", part)]
+    named = [path for part in parts for path in re.findall(r"tests/(?:fuzz|integration|unit|e2e)[\w./]*", part)]
     by_night = [
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "tests").rglob("test_*.py")
-        if "pytest.mark.nightly" in path.read_text() or "fuzz: Fuzz" in path.read_text()
+        if re.search(r"pytest\.mark\.nightly|BY_NIGHT|fuzz: Fuzz", path.read_text())
     ]
     assert len(by_night) > 8
     own = Path(__file__).relative_to(ROOT).as_posix()

@@ -19,6 +19,7 @@ from milvus_cluster import MilvusCluster
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.nightly,
     pytest.mark.alone,
     # Milvus's default: with it a query node that comes back answers with too few rows for up to 10 s
     pytest.mark.parametrize("own_cluster", [{"target_interval": 10}], indirect=True),
@@ -62,7 +63,6 @@ def test_a_killed_query_node_costs_nothing_and_no_answer_is_wrong_unsaid(
     assert unsure, "the change of members went unnoticed"
 
 
-@pytest.mark.nightly
 @pytest.mark.timeout(0)
 def test_every_fault_for_half_an_hour(
     own_cluster: MilvusCluster, loaded: list[Loaded], capsys: pytest.CaptureFixture[str]

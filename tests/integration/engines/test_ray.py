@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import SERVER_BY_NIGHT
 from fakes import FakeEncoder, FakeStore
 from pictures import picture
 from ray_nodes import ray_nodes
@@ -106,6 +107,7 @@ def test_rows_and_refused_images_are_the_local_ones(
         assert (third.written, third.updated, third.unchanged) == (0, 0, 20)
 
 
+@SERVER_BY_NIGHT
 def test_views_are_the_local_ones(cluster: None, backend_uri: str, source: Path) -> None:
     """On Milvus Lite the driver makes the workers' calls, those to the journal too."""
     definition = {**DEFINITION, "views": {"grid": 2}}
@@ -237,6 +239,7 @@ def job(records: Reading, store: FakeStore) -> Job:
     )
 
 
+@SERVER_BY_NIGHT
 def test_another_model_for_a_collection_that_serves(cluster: None, backend_uri: str, pictures: Path) -> None:
     known, other = metadata(pictures), FakeEncoder(dim=24, seed=7)
     engine = RayEngine(workers=2, encoder_factory=partial(FakeEncoder, dim=24, seed=7))

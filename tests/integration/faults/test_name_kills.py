@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import SERVER_BY_NIGHT
 from fakes import FakeEncoder
 from milvus_server import MilvusServer
 from name_killer import arrays
@@ -69,6 +70,7 @@ def is_taught(photos: ImageCollection, seed: int) -> bool:
     return found is not None and np.array_equal(found["matrix"], arrays(seed)["matrix"])
 
 
+@SERVER_BY_NIGHT
 def test_kills_while_something_is_learned(filled: str) -> None:
     taught, kills = 0, 0
     for seed, point in enumerate(LEARN_POINTS, 1):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import SERVER_BY_NIGHT
 from fakes import FakeEncoder
 from pictures import picture
 from views_killer import POINTS
@@ -141,6 +142,7 @@ def heal(uri: str, source: Source) -> None:
     same(entries, calm_entries)
 
 
+@SERVER_BY_NIGHT
 def test_a_kill_at_each_point(backend_uri: str, tmp_path: Path) -> None:
     kills = [(point, 1) for point in POINTS]
     assert kill_and_heal(backend_uri, Source(tmp_path / "pictures"), kills) == len(POINTS)
