@@ -20,6 +20,7 @@ from imgvec.serving.questions import (
     SearchManyBody,
     UploadOptions,
 )
+from imgvec.serving.selected import DeleteBody, ExportBody
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -27,7 +28,7 @@ _SIDES: TypeAdapter[Any] = TypeAdapter(Annotated[tuple[int, int, int, int], Fiel
 _FIELD_BYTES = 64 * 2**10
 """Of a part that is not a file."""
 _REF = "#/components/schemas/{model}"
-_BODIES = (SearchBody, SearchManyBody, RecommendBody, UploadOptions)
+_BODIES = (SearchBody, SearchManyBody, RecommendBody, UploadOptions, ExportBody, DeleteBody)
 
 
 async def json_body(request: Request, kind: type[M]) -> M:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
@@ -49,19 +49,13 @@ async def small(request: Request, collection: str, id: str, size: Side = 256, ve
     served = served_of(request)
     photos = served.collection(collection)
     row = await _row(request, served, photos, id)
-    side = next(each for each in _SIDES if each >= size)
+    side = _side(size)
     headers = _caching(row, f"thumbnail {side}", version)
     if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
 
-    def make() -> bytes:
-        data = _data(photos, row)
-        settings = photos.settings
-        policy = DecodePolicy(settings.formats, photos.definition.images.sixteen_bit)
-        decoded = decode(data, uri="the picture", max_pixels=settings.max_pixels, min_side=side // 2, policy=policy)
-        return thumbnail(decoded.image, side)
-
-    return Response(await _opened(request, served, make), headers=headers, media_type="image/jpeg")
+    made = await _opened(request, served, lambda: thumbnail_of(photos, row, side))
+    return Response(made, headers=headers, media_type="image/jpeg")
 
 
 @router.get("/{id:path}/original", response_class=Response, summary="Original")
@@ -74,12 +68,8 @@ async def whole(request: Request, collection: str, id: str, version: Version = N
     if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
 
-    def read() -> tuple[bytes, str]:
-        data = _data(photos, row)
-        # raises for what is not a picture
-        return data, _MEDIA_TYPES.get(recognised(data, "the picture", photos.settings.formats), "")
-
-    data, kind = await _opened(request, served, read)
+    data, format = await _opened(request, served, lambda: original_of(photos, row))
+    kind = _MEDIA_TYPES.get(format)
     headers |= {"Content-Disposition": "inline" if kind else "attachment"}
     return Response(data, headers=headers, media_type=f"image/{kind}" if kind else "application/octet-stream")
 
@@ -91,6 +81,25 @@ async def row(request: Request, collection: str, id: str) -> Response:
     return Json({"id": id, "fields": await _row(request, served, served.collection(collection), id)})
 
 
+def thumbnail_of(photos: ImageCollection, row: Mapping[str, Any], size: int) -> bytes:
+    """A JPEG file of the picture that the row names; raises `UnreadableImage` where it cannot be opened here."""
+    side, settings = _side(size), photos.settings
+    policy = DecodePolicy(settings.formats, photos.definition.images.sixteen_bit)
+    data = _data(photos, row)
+    decoded = decode(data, uri="the picture", max_pixels=settings.max_pixels, min_side=side // 2, policy=policy)
+    return thumbnail(decoded.image, side)
+
+
+def original_of(photos: ImageCollection, row: Mapping[str, Any]) -> tuple[bytes, str]:
+    """The file that the row names, and its format as Pillow calls it; raises as `thumbnail_of`, and for other files."""
+    data = _data(photos, row)
+    return data, recognised(data, "the picture", photos.settings.formats)
+
+
+def _side(size: int) -> int:
+    return next(each for each in _SIDES if each >= size)
+
+
 async def _row(request: Request, served: Served, photos: ImageCollection, id: str) -> dict[str, Any]:
     found = await served.stored.run(request, lambda: photos.get([id]))
     if id not in found:
@@ -98,7 +107,7 @@ async def _row(request: Request, served: Served, photos: ImageCollection, id: st
     return found[id]
 
 
-def _data(photos: ImageCollection, row: dict[str, Any]) -> bytes:
+def _data(photos: ImageCollection, row: Mapping[str, Any]) -> bytes:
     """The file that the row names: one on this machine, or in an archive that lies here."""
     uri = str(row[URI])
     if scheme_of(uri) not in (None, "file"):

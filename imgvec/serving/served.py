@@ -44,6 +44,8 @@ class Served:
         """Pictures that are opened again, or fetched."""
         self.lanes = (self.stored, self.encoding, self.opening)
         self.metrics.watch(self.lanes)
+        self.archives = 0
+        """Zip files that are being sent."""
         self._warm: set[str] = set()
         self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
         self._looking = asyncio.Lock()
@@ -117,6 +119,7 @@ def allowed(
 
 
 MAY_READ = Security(allowed, scopes=["read"])
+MAY_ADMIN = Security(allowed, scopes=["admin"])
 
 
 def only_known(request: Request) -> None:
