@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgvec.collection import ImageCollection
-from imgvec.errors import QueryError, UnreadableImage
-from imgvec.filling import guards
-from imgvec.images import UrlReader
-from imgvec.images.fetch import url_trouble
 from imgvec.rows import CONTENT_HASH
 from imgvec.search.answer import Answer
-from imgvec.search.encoding import needs_encoder
 from imgvec.search.forms import Form
 from imgvec.search.hybrid import Hybrid
 from imgvec.serving import bodies, questions
-from imgvec.serving.lanes import Lane
+from imgvec.serving.asked import fetched, lane_of, worked
 from imgvec.serving.problems import Problem
-from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, Served, served_of
+from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of
 from imgvec.verbs.recommendation import recommend
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"], dependencies=[MAY_READ, KNOWN_ONLY])
@@ -58,7 +49,10 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "/search", responses=_ANSWER, openapi_extra=bodies.described(questions.SearchBody, upload=True), summary="Search"
+    "/search",
+    responses=_ANSWER,
+    openapi_extra=bodies.described(questions.SearchBody, upload=questions.UploadOptions),
+    summary="Search",
 )
 async def search(request: Request, collection: str) -> Response:
     """Find the stored images most similar to a query: a form in JSON, or one picture that is uploaded."""
@@ -71,8 +65,8 @@ async def search(request: Request, collection: str) -> Response:
         question: Form | Hybrid = forms[0]
     else:
         body: Any = await bodies.json_body(request, questions.SearchBody)
-        options, fetched = body, await _fetched(request, served, photos, body.query)
-        question = questions.question_of(body.query, fetched)
+        options, pictures = body, await fetched(request, served, photos, body.query)
+        question = questions.question_of(body.query, pictures)
     given = questions.options_in(options)
 
     def ask() -> dict[str, Any]:
@@ -81,12 +75,12 @@ async def search(request: Request, collection: str) -> Response:
         return shown(collection, answer)
 
     parts = question.forms if isinstance(question, Hybrid) else [question]
-    return Json(await _run(request, served, _lane(served, parts), ask))
+    return Json(await worked(request, served, lane_of(served, parts), ask))
 
 
 @router.post(
     "/search_many",
-    openapi_extra=bodies.described(questions.SearchManyBody, upload=True),
+    openapi_extra=bodies.described(questions.SearchManyBody, upload=questions.UploadOptions),
     summary="Search for many",
 )
 async def search_many(request: Request, collection: str) -> Response:
@@ -100,8 +94,8 @@ async def search_many(request: Request, collection: str) -> Response:
         forms, options = await bodies.uploaded(request)
     else:
         body: Any = await bodies.json_body(request, questions.SearchManyBody)
-        options, fetched = body, await _fetched(request, served, photos, body.queries)
-        forms = [questions.form_of(each, fetched) for each in body.queries]
+        options, pictures = body, await fetched(request, served, photos, body.queries)
+        forms = [questions.form_of(each, pictures) for each in body.queries]
     given = questions.options_in(options)
 
     def ask() -> dict[str, Any]:
@@ -110,7 +104,7 @@ async def search_many(request: Request, collection: str) -> Response:
             served.metrics.searched(answer.seconds)
         return {"answers": [shown(collection, answer) for answer in answers]}
 
-    return Json(await _run(request, served, _lane(served, forms), ask))
+    return Json(await worked(request, served, lane_of(served, forms), ask))
 
 
 @router.post(
@@ -121,9 +115,9 @@ async def recommend_from(request: Request, collection: str) -> Response:
     served = served_of(request)
     photos = served.collection(collection)
     body: Any = await bodies.json_body(request, questions.RecommendBody)
-    fetched = await _fetched(request, served, photos, [*body.positive, *body.negative])
-    positive = questions.weighted(body.positive, fetched)
-    negative = questions.weighted(body.negative, fetched)
+    pictures = await fetched(request, served, photos, [*body.positive, *body.negative])
+    positive = questions.weighted(body.positive, pictures)
+    negative = questions.weighted(body.negative, pictures)
     given = questions.options_in(body)
 
     def ask() -> dict[str, Any]:
@@ -131,7 +125,7 @@ async def recommend_from(request: Request, collection: str) -> Response:
         served.metrics.searched(answer.seconds)
         return {**shown(collection, answer), "certain": answer.certain, "compared": answer.compared}
 
-    return Json(await _run(request, served, _lane(served, [form for form, _ in (*positive, *negative)]), ask))
+    return Json(await worked(request, served, lane_of(served, [form for form, _ in (*positive, *negative)]), ask))
 
 
 def shown(name: str, answer: Answer) -> dict[str, Any]:
@@ -142,44 +136,3 @@ def shown(name: str, answer: Answer) -> dict[str, Any]:
         at = f"/v1/collections/{quote(name, safe='')}/images/{quote(hit['id'], safe='')}/thumbnail"
         hit["thumbnail"] = f"{at}?v={quote(str(version), safe='')}" if version else at
     return found
-
-
-def _lane(served: Served, forms: Sequence[Form]) -> Lane:
-    return served.encoding if needs_encoder(forms) else served.stored
-
-
-async def _run(request: Request, served: Served, lane: Lane, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return await lane.run(request, ask)
-    except UnreadableImage as exc:
-        served.metrics.refused_picture(exc.reason)
-        raise
-
-
-async def _fetched(
-    request: Request, served: Served, photos: ImageCollection, asked: BaseModel | Any
-) -> questions.Fetch:
-    """What gives the pictures at the addresses in it, all of which have been fetched when this returns."""
-    wanted = questions.urls(asked)
-    if not wanted:
-        return _not_asked
-    found: dict[str, bytes] = {}
-    for url in wanted:
-        found[url] = await _run_fetch(request, served, photos, url)
-    return found.__getitem__
-
-
-async def _run_fetch(request: Request, served: Served, photos: ImageCollection, url: str) -> bytes:
-    if (trouble := url_trouble(url)) is not None:
-        raise QueryError(f"the url cannot be fetched: {trouble}")
-    limits = guards(photos.settings)
-    try:
-        return await served.opening.run(request, partial(UrlReader(url, limits.fetch).read, limits.max_bytes))
-    except UnreadableImage as exc:
-        served.metrics.refused_picture(exc.reason)
-        # without the detail, which may name addresses behind the firewall
-        raise Problem(422, "unreadable-image", "the picture at the url cannot be had", reason=exc.reason) from None
-
-
-def _not_asked(url: str) -> bytes:
-    raise AssertionError(f"{url} was not fetched")

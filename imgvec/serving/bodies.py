@@ -13,14 +13,7 @@ from starlette.requests import Request
 
 from imgvec.search.forms import Crop, Form, ImageBytes
 from imgvec.serving.problems import Problem
-from imgvec.serving.questions import (
-    MOST_QUERIES,
-    RecommendBody,
-    SearchBody,
-    SearchManyBody,
-    UploadOptions,
-)
-from imgvec.serving.selected import DeleteBody, ExportBody
+from imgvec.serving.questions import MOST_QUERIES, UploadOptions
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,7 +21,8 @@ _SIDES: TypeAdapter[Any] = TypeAdapter(Annotated[tuple[int, int, int, int], Fiel
 _FIELD_BYTES = 64 * 2**10
 """Of a part that is not a file."""
 _REF = "#/components/schemas/{model}"
-_BODIES = (SearchBody, SearchManyBody, RecommendBody, UploadOptions, ExportBody, DeleteBody)
+_known: set[type[BaseModel]] = set()
+"""The bodies of routes, as they were described."""
 
 
 async def json_body(request: Request, kind: type[M]) -> M:
@@ -42,15 +36,15 @@ def is_upload(request: Request) -> bool:
     return _media_type(request) == "multipart/form-data"
 
 
-async def uploaded(request: Request) -> tuple[list[Form], BaseModel]:
-    """The pictures in the parts `image`, cut out by `box` if that is given, and the search's `options`.
+async def uploaded(request: Request, kind: type[BaseModel] = UploadOptions) -> tuple[list[Form], Any]:
+    """The pictures in the parts `image`, cut out by `box` if that is given, and the `options` of that kind.
 
     The names of the files are not looked at.
     """
     async with request.form(max_files=MOST_QUERIES, max_fields=8, max_part_size=_FIELD_BYTES) as form:
         _check_names(form)
         pictures = [await each.read() for each in form.getlist("image") if isinstance(each, UploadFile)]
-        options = _validated(UploadOptions, _text(form, "options", "{}").encode())
+        options = _validated(kind, _text(form, "options", "{}").encode())
         box = _text(form, "box", "")
     if not pictures:
         raise Problem(422, "invalid", "the form has no file called image")
@@ -64,14 +58,22 @@ async def uploaded(request: Request) -> tuple[list[Form], BaseModel]:
     return list(forms), options
 
 
-def described(kind: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
-    """The `openapi_extra` of a route that takes such a body."""
+def described(
+    kind: type[BaseModel], *, upload: type[BaseModel] | None = None, example: str = '{"limit": 5}'
+) -> dict[str, Any]:
+    """The `openapi_extra` of a route that takes such a body, or `upload`'s options beside pictures."""
+    _known.update({kind} if upload is None else {kind, upload})
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=kind.__name__)}}}
-    if upload:
+    if upload is not None:
         parts = {
             "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
             "box": {"type": "string", "description": "Left, top, right, bottom, as JSON.", "example": "[0, 0, 64, 64]"},
-            "options": {"type": "string", "description": "The options as JSON.", "example": '{"limit": 5}'},
+            "options": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "description": f"The options as JSON: {upload.__name__}.",
+                "example": example,
+            },
         }
         schema = {"type": "object", "required": ["image"], "properties": parts, "additionalProperties": False}
         content["multipart/form-data"] = {"schema": schema}
@@ -80,7 +82,8 @@ def described(kind: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
 
 def schemas() -> dict[str, Any]:
     """The schemas that `described` refers to."""
-    _, found = models_json_schema([(kind, "validation") for kind in _BODIES], ref_template=_REF)
+    kinds = sorted(_known, key=lambda kind: kind.__name__)
+    _, found = models_json_schema([(kind, "validation") for kind in kinds], ref_template=_REF)
     known: dict[str, Any] = found["$defs"]
     return known
 

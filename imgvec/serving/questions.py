@@ -136,7 +136,7 @@ for _model in (CropQuery, Weighted, LikeQuery, HybridPart, HybridQuery):
     _model.model_rebuild()
 
 
-def _few(value: Any) -> Any:
+def few(value: Any) -> Any:
     """Refuses more forms than one request may hold, however they are nested."""
     for number, _ in enumerate(_leaves(value)):
         if number == MOST_QUERIES:
@@ -221,14 +221,14 @@ SearchBody: type[BaseModel] = create_model(
             ]
         }
     },
-    query=(Annotated[Asked, AfterValidator(_few)], Field(description="What is searched for.")),
+    query=(Annotated[Asked, AfterValidator(few)], Field(description="What is searched for.")),
 )
 SearchManyBody: type[BaseModel] = create_model(
     "SearchManyBody",
     __base__=json_model(SearchOptions),
     __cls_kwargs__={"json_schema_extra": {"examples": [{"queries": [_SOME_ID, {"text": "a red dress"}], "limit": 3}]}},
     queries=(
-        Annotated[list[Query], AfterValidator(_few)],
+        Annotated[list[Query], AfterValidator(few)],
         Field(min_length=1, max_length=MOST_QUERIES, description="Each has an answer of its own, in this order."),
     ),
 )
@@ -238,8 +238,8 @@ RecommendBody: type[BaseModel] = create_model(
     __cls_kwargs__={
         "json_schema_extra": {"examples": [{"positive": [{"query": _SOME_ID}], "strategy": "best", "limit": 5}]}
     },
-    positive=(Annotated[list[Weighted], AfterValidator(_few)], Field([], description="What is wanted.")),
-    negative=(Annotated[list[Weighted], AfterValidator(_few)], Field([], description="What is not.")),
+    positive=(Annotated[list[Weighted], AfterValidator(few)], Field([], description="What is wanted.")),
+    negative=(Annotated[list[Weighted], AfterValidator(few)], Field([], description="What is not.")),
 )
 UploadOptions: type[BaseModel] = json_model(SearchOptions)
 """The options of a search whose pictures are uploaded."""

@@ -281,11 +281,17 @@ def test_openapi_says_what_is_taken(on_lite: Client) -> None:
     said = on_lite.get("/openapi.json").json
     assert said["openapi"].startswith("3.")
     schemas = said["components"]["schemas"]
-    for path, kind in (("search", "SearchBody"), ("search_many", "SearchManyBody"), ("recommend", "RecommendBody")):
+    for path, kind in (
+        ("search", "SearchBody"),
+        ("search_many", "SearchManyBody"),
+        ("recommend", "RecommendBody"),
+        ("explain", "ExplainBody"),
+    ):
         content = said["paths"]["/v1/collections/{collection}/" + path]["post"]["requestBody"]["content"]
         assert content["application/json"]["schema"] == {"$ref": f"#/components/schemas/{kind}"}
         assert schemas[kind]["examples"]
-        assert schemas[kind]["properties"]["limit"]["minimum"] == 1
+        if kind != "ExplainBody":
+            assert schemas[kind]["properties"]["limit"]["minimum"] == 1
         assert schemas[kind]["additionalProperties"] is False
     refs = {each.rpartition("/")[2] for each in _refs(said)}
     assert refs <= schemas.keys()
@@ -294,9 +300,9 @@ def test_openapi_says_what_is_taken(on_lite: Client) -> None:
 
 
 def test_examples_of_openapi_are_requests() -> None:
-    from imgvec.serving import questions
+    from imgvec.serving import questions, reasons
 
-    for kind in (questions.SearchBody, questions.SearchManyBody, questions.RecommendBody):
+    for kind in (questions.SearchBody, questions.SearchManyBody, questions.RecommendBody, reasons.ExplainBody):
         for example in kind.model_json_schema()["examples"]:
             kind.model_validate(example)
 

@@ -395,8 +395,12 @@ def test_rows_that_name_what_is_not_to_be_shown(place: Place, row: str) -> None:
         assert got.kind == "picture-not-there"
         assert "/" not in got.json["detail"]
     got = client.post(f"{V1}/search", {"query": {"crop": {"id": ids[row]}, "box": [0, 0, 16, 16]}})
-    assert got.status >= 400
+    assert (got.status, got.kind) == (404, "picture-not-there")
     assert SECRET not in got.body
+    for body in ({"query": {"id": ids[row]}, "id": ids["own"]}, {"query": {"id": ids["own"]}, "id": ids[row]}):
+        got = client.post(f"{V1}/explain", body)
+        assert (got.status, got.kind) == (404, "picture-not-there")
+        assert "/" not in got.json["detail"]
     assert client.get(f"{V1}/images/{ids['own']}/original").status == 200
 
 
