@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgvec.rows import CONTENT_HASH
 from imgvec.serving import bodies
 from imgvec.serving.logs import FIELDS, log
 from imgvec.serving.selected import DeleteBody
@@ -23,7 +24,15 @@ async def delete(request: Request, collection: str) -> Response:
     served = served_of(request)
     photos = served.collection(collection)
     body = await bodies.json_body(request, DeleteBody)
-    ids = list(dict.fromkeys(body.ids))
-    deleted = await served.stored.run(request, lambda: photos.delete(ids))
+
+    def remove() -> int:
+        ids = list(dict.fromkeys(body.ids))
+        asked = [id for id in ids if id in body.unchanged]
+        rows = photos.get(asked) if asked else {}
+        changed = {id for id, row in rows.items() if str(row.get(CONTENT_HASH) or "") != body.unchanged[id]}
+        sure = [id for id in ids if id not in changed]
+        return photos.delete(sure) if sure else 0
+
+    deleted = await served.stored.run(request, remove)
     log.info("deleted", extra={FIELDS: {"request_id": request.state.request_id, "pictures": deleted}})
     return Json({"deleted": deleted})

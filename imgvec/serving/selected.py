@@ -50,3 +50,9 @@ class DeleteBody(BaseModel):
     confirm: Annotated[bool, AfterValidator(_meant)] = Field(
         description="That all of them are to be deleted; nothing brings rows back.", json_schema_extra={"const": True}
     )
+    unchanged: dict[Id, Annotated[str, StringConstraints(max_length=128)]] = Field(
+        default_factory=dict,
+        max_length=MOST_PICTURES,
+        description="By id, the content_hash that the picture had when it was looked at: with another by now it stays.",
+        examples=[{"0b1f…": "5d41…"}],
+    )

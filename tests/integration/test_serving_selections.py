@@ -210,6 +210,18 @@ def test_deleting_takes_its_word(client: Client, trip: Trip) -> None:
     assert client.post(f"{IMAGES}/delete", {"ids": ids, "confirm": True}).json == {"deleted": 0}
 
 
+def test_what_has_changed_since_it_was_looked_at_stays(client: Client, trip: Trip) -> None:
+    ids = [trip.ids["a"], trip.ids["b"], trip.ids["c"]]
+    known = {id: client.get(f"{IMAGES}/{id}").json["fields"]["content_hash"] for id in ids}
+    unchanged = {ids[0]: known[ids[0]], ids[1]: known[ids[0]], "nobody": "x"}
+    got = client.post(f"{IMAGES}/delete", {"ids": ids, "confirm": True, "unchanged": unchanged})
+    assert got.json == {"deleted": 2}
+    assert [client.get(f"{IMAGES}/{id}").status for id in ids] == [404, 200, 404]
+    for odd in ({"": "x"}, {"x": "y" * 129}, {"x": 1}, ["x"], {str(i): "x" for i in range(1001)}):
+        got = client.post(f"{IMAGES}/delete", {"ids": ids, "confirm": True, "unchanged": odd})
+        assert (got.status, got.kind) == (422, "invalid"), odd
+
+
 def test_who_may_take_along_and_who_may_delete(trip: Trip, tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     headers = {
