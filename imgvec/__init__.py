@@ -18,6 +18,7 @@ The rooms, from the top down; imports point down, and tests/unit/test_layering.p
     aio.py         AsyncImageCollection: reads that are awaited;  awaiting.py, abandoned.py  how, and how they end
     collection.py  ImageCollection: rows in, hits out;  searchable.py  the part of it that takes queries
     opening.py, filling.py  what making, ingest and prune do
+    forgetting.py  from where what forgets people takes its notes
     kept.py        the projections that a collection keeps in Milvus;  succession.py  which one it was made of
     noted.py       what its standing probes are, and what is noted of them;  noting.py, rotating.py  writes and ingests
     handle.py      what it holds: the target of its name, which follows an alias;  target.py  one opened collection

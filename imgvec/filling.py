@@ -20,6 +20,7 @@ from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.faces import finder_of
 from imgvec.filters import field as row_field
+from imgvec.forgetting import forgetting_of
 from imgvec.images import DecodePolicy, FetchPolicy
 from imgvec.ingest import Grid, IngestOptions, Job, Regions, Resources, RunOptions, Views
 from imgvec.ingest import prune as delete_gone
@@ -88,10 +89,13 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
             journal_factory=None if alone or opened.journal is None else partial(opened_journal, *there),
             encoder_factories={} if is_local else encoder_factories(collection),
         )
+        begun = _finish_forgetting(collection, on_notice)
         with rotating(opened) if via is None else nullcontext() as rotation:
             report = engine.ingest(job, **taken(RunOptions, chosen))
         if rotation is not None:
             rotation.report(report)
+    if begun:  # pictures that had to be made again first
+        _finish_forgetting(collection, on_notice)
     if on_notice and not report.interrupted:
         for hint in hints(report) if part is None or report.seen else ():
             on_notice(hint)
@@ -102,6 +106,17 @@ def ingest(collection: ImageCollection, source: Source, chosen: IngestOptions) -
     if chosen["prune"] and not report.interrupted:
         report.pruned = prune(collection, source, on_notice=on_notice)
     return report
+
+
+def _finish_forgetting(collection: ImageCollection, on_notice: Callable[[str], None] | None) -> int:
+    """Forget whom somebody began to forget and did not; returns how many pictures have to be made again first."""
+    if not collection.definition.has_faces:
+        return 0
+    found = forgetting_of(collection.handle.target).finish()
+    for each in found.people:
+        if on_notice:
+            on_notice(f"{each.person} is forgotten now, as was begun and not finished before")
+    return found.waiting
 
 
 def prune(collection: ImageCollection, source: Source, **options: Unpack[PruneOptions]) -> int:

@@ -23,7 +23,6 @@ from imgvec.ingest.pipeline import ingest
 from imgvec.ingest.regions import Regions
 from imgvec.ingest.repeated import Files
 from imgvec.ingest.stored import StoredPictures, prune
-from imgvec.ingest.without import without
 
 __all__ = [
     "Engine",
@@ -43,5 +42,4 @@ __all__ = [
     "claimed",
     "ingest",
     "prune",
-    "without",
 ]

@@ -178,12 +178,16 @@ class ViewedPictures(Pictures):
 
     def rows(self, known: Mapping[str, ViewCounts]) -> Mapping[str, tuple[list[dict[str, Any]], VectorsByName]]:
         """As `Pictures.rows`."""
+        there = self.present(known)
+        return {id_: each for id_, each in there.items() if len(each[0]) == sum(known[id_].values())}
+
+    def present(self, known: Mapping[str, ViewCounts]) -> Mapping[str, tuple[list[dict[str, Any]], VectorsByName]]:
+        """As `rows`, of each picture the rows that are there."""
         ids = {id_: list(view_ids(id_, views)) for id_, views in known.items()}
         stored = self._whole([row_id for each in ids.values() for row_id in each])
         return {
-            id_: self._apart([{**stored[row_id], ID: row_id} for row_id in each])
+            id_: self._apart([{**stored[row_id], ID: row_id} for row_id in each if row_id in stored])
             for id_, each in ids.items()
-            if all(row_id in stored for row_id in each)
         }
 
     def write(self, pictures: Sequence[Ready], again: Again) -> None:

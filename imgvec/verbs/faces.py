@@ -13,12 +13,11 @@ from imgvec.faces.looking import Seen, called, fit_to_enrol
 from imgvec.faces.matching import Enrolment, FaceComparison, Forgotten, Identification, IdentifiedFace
 from imgvec.faces.options import EnrolOptions, IdentifyOptions, VerifyFacesOptions
 from imgvec.faces.people import People, checked_name
-from imgvec.filters import field
-from imgvec.ingest import without
+from imgvec.forgetting import forgetting_of
 from imgvec.options import documented, settled
-from imgvec.rows import PERSON
 from imgvec.verbs.known_faces import (
     Picture,
+    finish_forgetting,
     forms_of,
     limit_of,
     looker_of,
@@ -57,6 +56,7 @@ def enrol_person(
             refused[called(form)] = str(wrong)
     if not good:
         raise QueryError(f"{name} was not enrolled: " + "; ".join(refused.values()))
+    finish_forgetting(collection)
     if on_notice := asked["on_notice"]:
         _tell_of_others(collection, people, name, good, on_notice)
     added = people.enrol(name, good)
@@ -136,26 +136,15 @@ def forget_person(collection: ImageCollection, person: str) -> Forgotten:
 
     The pictures' other faces stay, and an ingest of the same pictures does not bring the deleted ones back; a picture
     that changes is looked at again, so take it out of the source. Other people's limits are no longer calibrated by the
-    faces. Milvus frees the disk when it next compacts. Call it again where a call was cut short; a picture that this
-    left half done is looked at again by the next ingest, which stores its faces without a name, so delete these too.
-    Raises `QueryError` where nothing of that name is kept.
+    faces. Milvus frees the disk when it next compacts. A call that was cut short is finished by the next one, and by
+    the next ingest, enrolment or `name_faces`; what is returned then counts what was left. Raises `QueryError` where
+    nothing of that name is kept.
     """
     name, collection = checked_name(person), of_faces(collection)
-    target, people = collection.handle.writing(), people_of(collection)
-    assert target.journal is not None
-    of_theirs = target.rendered(field(PERSON) == name)
-    enrolled = people.forget(name)
-    faces = 0
-    while target.store.count(of_theirs):
-        gone = without(
-            target.store, target.journal, of_theirs, lambda row: row[PERSON] == name, tuple(target.remembered.encoders)
-        )
-        faces += gone
-        if not gone:  # others delete them at this very moment
-            break
-    if not enrolled and not faces:
-        raise people.nobody(name)
-    return Forgotten(name, enrolled, faces)
+    found = forgetting_of(collection.handle.writing()).forget(name)
+    if found is None:
+        raise people_of(collection).nobody(name)
+    return found
 
 
 def _tell_of_others(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from imgvec import forgetting
 from imgvec.collection import ImageCollection
 from imgvec.errors import OptionError, UsageError
 from imgvec.faces.finding import model_of
@@ -15,7 +16,7 @@ from imgvec.faces.looking import Asked, Looker, Refusal, Seen, called
 from imgvec.faces.options import LimitOptions
 from imgvec.faces.people import People
 from imgvec.faces.rates import MOST_COMPARED, Limit, Source, Wrong, limit
-from imgvec.milvus import companions
+from imgvec.forgetting import forgetting_of
 from imgvec.rows import URI, VECTOR
 from imgvec.search.forms import Crop, ImageBytes, ImageFile, Pixels, StoredId
 from imgvec.vectors import Vectors
@@ -35,8 +36,12 @@ def of_faces(collection: ImageCollection) -> ImageCollection:
 
 def people_of(collection: ImageCollection) -> People:
     """Who is enrolled."""
-    dim = collection.store.dim
-    return People(collection.handle.connection.companion(collection.store, companions.people(dim)), dim)
+    return forgetting.people_of(collection.handle.target)
+
+
+def finish_forgetting(collection: ImageCollection) -> None:
+    """Forget whom somebody began to forget and did not: before anything is written that could keep what is to go."""
+    forgetting_of(collection.handle.writing()).finish()
 
 
 def looker_of(collection: ImageCollection) -> Looker:

@@ -17,7 +17,7 @@ from imgvec.filters import field
 from imgvec.options import documented, settled
 from imgvec.progress import Telling
 from imgvec.rows import BOX, FROM_IMAGE, ID, PERSON, URI, VECTOR
-from imgvec.verbs.known_faces import limit_of, of_faces, people_of
+from imgvec.verbs.known_faces import finish_forgetting, limit_of, of_faces, people_of
 
 _AT_ONCE = 500
 
@@ -31,6 +31,7 @@ def name_faces(collection: ImageCollection, **options: Unpack[NameOptions]) -> N
     """
     asked = settled(NameOptions, options)
     collection = of_faces(collection)
+    finish_forgetting(collection)
     store, people, tell = collection.store, people_of(collection), Telling("faces", asked["on_progress"])
     bound = limit_of(collection, people, asked, asked["rate"], "anybody")
     expression = collection.handle.target.rendered(asked["where"])
