@@ -18,9 +18,9 @@ So the first 5 of 15 are the 5 of 5, whatever else is asked: `candidates` does n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from imgvec.search.ranking import Asking, Ranking
 from imgvec.search.request import SearchOptions
 from imgvec.store import Searches
 from imgvec.stored import Found
+
+T = TypeVar("T")
 
 Ended: TypeAlias = Literal["min_score", "candidates", "collapse"]
 """What kept the list of hits from being longer, other than what is stored."""
@@ -153,7 +155,7 @@ class AfterWork:
             by_place = dict(zip(places, units, strict=True))
             units = [by_place[place] for place in chosen]
         elif self.order:
-            units = self.order.sorted(units)
+            units = self.order.sorted(units, lambda unit: unit[1][0].fields)
         return self._outcome(units, ended, None if self.grouping else "")
 
     def _outcome(self, units: Sequence[tuple[Any, list[Found]]], ended: Ended | None, others: str | None) -> Outcome:
@@ -181,19 +183,19 @@ class Order:
             raise OptionError("order_by", f"{name!r} holds {kind.type}, which has no order")
         return cls(name, given.startswith("-"), kind)
 
-    def sorted(self, units: Sequence[tuple[Any, list[Found]]]) -> list[tuple[Any, list[Found]]]:
-        """By the value of each first hit; equal ones stay in their order, and those without a value come last."""
+    def sorted(self, given: Sequence[T], fields: Callable[[T], Mapping[str, Any]]) -> list[T]:
+        """By a value among the fields of each; equal ones stay in their order, those without a value come last."""
 
-        def has(unit: tuple[Any, list[Found]]) -> bool:
-            value = unit[1][0].fields.get(self.field)
+        def has(each: T) -> bool:
+            value = fields(each).get(self.field)
             if value is None or value != value:
                 return False
             return not (self.kind.is_date and value == self.kind.unknown)
 
-        def place(unit: tuple[Any, list[Found]]) -> Any:
-            value = unit[1][0].fields[self.field]
+        def place(each: T) -> Any:
+            value = fields(each)[self.field]
             # before a fraction of a second, which begins with a dot, comes the second itself
             return value.removesuffix("Z") if self.kind.type == "TIMESTAMPTZ" else value
 
-        known = sorted(filter(has, units), key=place, reverse=self.descending)
-        return [*known, *(unit for unit in units if not has(unit))]
+        known = sorted(filter(has, given), key=place, reverse=self.descending)
+        return [*known, *(each for each in given if not has(each))]

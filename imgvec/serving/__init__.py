@@ -7,8 +7,8 @@
 
 What comes in passes `door` (ids, origins, headers, logs), `tokens` and `limits`; `bodies` and `questions` make forms of
 it, never by guessing, so that nobody's text is opened as a path; `lanes` run the work in threads, so that what needs no
-encoder never waits for it. `asking`, `pictures`, `reading` and `health` are the routes. The extra `serve` is needed for
-all but the options.
+encoder never waits for it. `asking`, `browsing`, `pictures`, `reading` and `health` are the routes, and `front`
+the page at /, whose files lie in the folder `page`. The extra `serve` is needed for all but the options.
 """
 
 from imgvec.serving.options import ServeOptions

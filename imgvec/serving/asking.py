@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from imgvec.search.hybrid import Hybrid
 from imgvec.serving import bodies, questions
 from imgvec.serving.asked import fetched, lane_of, worked
 from imgvec.serving.problems import Problem
-from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of
+from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of, thumbnail_at
 from imgvec.verbs.recommendation import recommend
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"], dependencies=[MAY_READ, KNOWN_ONLY])
@@ -132,7 +131,5 @@ def shown(name: str, answer: Answer) -> dict[str, Any]:
     """An answer for JSON, where each hit says the address of its thumbnail."""
     found = answer.to_dict()
     for hit in found["hits"]:
-        version = hit["fields"].get(CONTENT_HASH)
-        at = f"/v1/collections/{quote(name, safe='')}/images/{quote(hit['id'], safe='')}/thumbnail"
-        hit["thumbnail"] = f"{at}?v={quote(str(version), safe='')}" if version else at
+        hit["thumbnail"] = thumbnail_at(name, hit["id"], hit["fields"].get(CONTENT_HASH))
     return found

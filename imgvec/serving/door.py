@@ -59,7 +59,7 @@ class Door:
         if asked == "HEAD" and not scope["path"].startswith(_AGENTS):
             scope = {**scope, "method": "GET"}  # FastAPI's routes have none of their own; _Answer leaves the body out
         try:
-            if (problem := self._stranger(headers)) is not None:
+            if (problem := None if _is_visit(scope, headers) else self._stranger(headers)) is not None:
                 await answer.refuse(problem, receive)
             else:
                 await self._app(scope, receive, answer.send)
@@ -151,6 +151,13 @@ _KINDS = {"Invalid host header": "host"}
 
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
+
+
+def _is_visit(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody follows a link to the page, which may stand anywhere: a page of its own opens, with no answer
+    that the other one could read, and no frame shows it."""
+    kind = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    return scope["path"] == "/" and scope["method"] == "GET" and kind == ("navigate", "document")
 
 
 def _method(name: str) -> str:

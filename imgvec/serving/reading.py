@@ -37,13 +37,30 @@ async def listed(request: Request) -> Response:
 
 @router.get("/{collection}", summary="Collection")
 async def described(request: Request, collection: str) -> Response:
-    """What a collection is: its rows, fields, vectors, encoders and indexes."""
+    """What a collection is: its rows, fields, vectors, encoders and indexes.
+
+    `schema` has the fields in parts, with `date` where a field holds dates; `takes` says whether pictures that are not
+    stored and words can be searched for, null until its encoder is loaded.
+    """
     served = served_of(request)
     photos = served.collection(collection)
 
     def describe() -> dict[str, Any]:
-        found = photos.handle.reading().describe()
-        return {"served_as": collection, **{name: found[name] for name in found if name != "definition"}}
+        target = photos.handle.reading()
+        found, declared = target.describe(), target.remembered.definition.fields
+        schema = [
+            {
+                "name": name,
+                "type": kind.type,
+                "element": kind.element,
+                "date": kind.is_date,
+                "nullable": kind.nullable,
+                "about": declared[name].about if name in declared else "",
+            }
+            for name, kind in target.store.fields.items()
+        ]
+        about = {name: found[name] for name in found if name != "definition"}
+        return {"served_as": collection, **about, "schema": schema, "takes": served.takes(collection)}
 
     return Json(await served.stored.run(request, describe))
 

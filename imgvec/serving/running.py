@@ -25,7 +25,7 @@ from imgvec import __version__
 from imgvec.collection import ImageCollection
 from imgvec.errors import ImgvecError, MissingExtra, UsageError
 from imgvec.options import documented, settled
-from imgvec.serving import asking, bodies, health, logs, pictures, reading, reasons, removing, taking
+from imgvec.serving import asking, bodies, browsing, front, health, logs, pictures, reading, reasons, removing, taking
 from imgvec.serving.door import Door
 from imgvec.serving.limits import Limits, Rate, client_of, refused
 from imgvec.serving.options import ServeOptions
@@ -78,10 +78,8 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.served = served
-    for router in (
-        asking.router, reasons.router, pictures.router, taking.router, removing.router, reading.router, health.router,
-    ):  # fmt: skip
-        app.include_router(router, responses=DOCUMENTED)
+    for each in (asking, reasons, browsing, pictures, taking, removing, reading, health, front):
+        app.include_router(each.router, responses=DOCUMENTED)
     app.router.routes.extend([] if agents is None else agents.routes)
     for kind in (Problem, ImgvecError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)

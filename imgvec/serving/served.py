@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import Depends, Security
@@ -47,6 +48,7 @@ class Served:
         self.archives = 0
         """Zip files that are being sent."""
         self._warm: set[str] = set()
+        self._failed: set[str] = set()
         self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
         self._looking = asyncio.Lock()
 
@@ -66,8 +68,18 @@ class Served:
                 self._warm.add(name)
             except (EncoderUnavailable, EncoderMismatch):
                 log.exception("an encoder cannot be loaded")
+                self._failed.add(name)
             except ImgvecError:  # grey has no face, or no direction; it is loaded all the same
                 self._warm.add(name)
+
+    def takes(self, name: str) -> dict[str, bool | None]:
+        """Whether new pictures and words can be searched for; None until its encoder is loaded."""
+        collection = self.collections[name]
+        if name in self._failed or not has_encoder(collection):
+            return {"image": False, "text": False}
+        if name not in self._warm:
+            return {"image": None, "text": None}
+        return {"image": True, "text": collection.encoder.supports_text}
 
     async def ready(self) -> dict[str, bool]:
         """Whether Milvus answers for every collection, and whether every encoder is warm."""
@@ -132,6 +144,12 @@ def only_known(request: Request) -> None:
 
 
 KNOWN_ONLY = Depends(only_known)
+
+
+def thumbnail_at(name: str, id: str, version: object) -> str:
+    """The address of a row's thumbnail, which caches keep where the row's content_hash is known."""
+    at = f"/v1/collections/{quote(name, safe='')}/images/{quote(id, safe='')}/thumbnail"
+    return f"{at}?v={quote(str(version), safe='')}" if version else at
 
 
 class Json(JSONResponse):

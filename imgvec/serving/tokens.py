@@ -25,7 +25,7 @@ from imgvec.errors import SettingsError, TargetError, UsageError
 SCOPES = ("read", "write", "admin")
 """Each may do what those before it may."""
 OPEN = frozenset({"/livez", "/readyz"})
-"""Paths that anybody may ask: they say yes or no."""
+"""Paths that anybody may ask, as often as they like: they say yes or no."""
 _PREFIX = "imgvec_"
 _LINE = re.compile(r"([A-Za-z0-9_.-]{1,64}):([a-z,]+):([0-9a-f]{64})")
 
@@ -125,13 +125,18 @@ class Bearer(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         if self._tokens is None:
             return AuthCredentials(SCOPES), SimpleUser("")
-        if conn.url.path in OPEN:
+        if is_public(conn.url.path):
             return None
         given = conn.headers.getlist("authorization")
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or (found := self._tokens.find(token.strip())) is None:
             raise AuthenticationError("a token is needed: Authorization: Bearer …")
         return AuthCredentials(found.scopes), SimpleUser(found.name)
+
+
+def is_public(path: str) -> bool:
+    """Whether a path takes no token: those of `OPEN`, and the page, which asks its visitor for one."""
+    return path in OPEN or path == "/" or path.startswith("/page/")
 
 
 def _digest(token: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,12 +77,16 @@ def test_without_diversity_it_is_the_order_of_the_scores_and_with_it_alone_that_
     assert marginal(likeness, scores, range(6), 0.0, 99) == [0, 1, 2, 3, 4, 5]
 
 
+def fields(unit: tuple[None, list[Found]]) -> Mapping[str, Any]:
+    return unit[1][0].fields
+
+
 def test_an_unknown_date_comes_last_in_either_order() -> None:
     types = {"taken_at": FieldType("INT64", format="unix_ms", unknown=0)}
     units = [(None, [Found(str(when), 0, 0, {"taken_at": when})]) for when in (5, 0, 7, None, 6, 5)]
 
     def order(by: str) -> list[str]:
-        return [members[0].id for _, members in Order.of(by, types).sorted(units)]
+        return [members[0].id for _, members in Order.of(by, types).sorted(units, fields)]
 
     assert order("taken_at") == ["5", "5", "6", "7", "0", "None"]
     assert order("-taken_at") == ["7", "6", "5", "5", "0", "None"]
@@ -90,4 +96,4 @@ def test_what_is_no_number_comes_last_and_orders_nothing_else() -> None:
     units = [(None, [Found(str(price), 0, 0, {"price": price})]) for price in (5.0, math.nan, 1.0, math.inf, 3.0)]
     for by, expected in (("price", ["1.0", "3.0", "5.0", "inf"]), ("-price", ["inf", "5.0", "3.0", "1.0"])):
         order = Order.of(by, {"price": FieldType("DOUBLE")})
-        assert [members[0].id for _, members in order.sorted(units)] == [*expected, "nan"]
+        assert [members[0].id for _, members in order.sorted(units, fields)] == [*expected, "nan"]

@@ -1,0 +1,57 @@
+"""Rows that are looked at without a question: some after others, in the order of their ids or of a field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgvec.errors import QueryError
+from imgvec.filters.fields import text_literal
+from imgvec.rows import ID
+from imgvec.search.afterwork import Order
+from imgvec.store import Reads
+
+MOST_ORDERED = 100_000
+"""Matching rows that are read to be put in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Some rows, each with its id and the fields that were asked for."""
+
+    rows: Sequence[Mapping[str, Any]]
+    more: bool
+    """Whether others may follow."""
+
+
+def listed(
+    store: Reads, expression: str, fields: Sequence[str], *, limit: int, after: str | None, order_by: str | None
+) -> Listed:
+    """At most `limit` rows that match, those that follow the row with the id `after`.
+
+    By id; or by the field `order_by`, `-field` from the greatest, equal ones by id, and last those without a value.
+    Raises `OptionError` for a field that has no order, and `QueryError` where more than 100,000 rows match, which are
+    too many to be put in order, or where none of those is the row `after`.
+    """
+    if order_by is None:
+        rest = expression
+        if after is not None:
+            later = f"{ID} > {text_literal(after)}"
+            rest = f"({expression}) and {later}" if expression else later
+        rows = next(store.scan(fields, rest, batch_size=limit), [])
+        return Listed(rows, len(rows) == limit)
+    order = Order.of(order_by, store.fields)
+    if store.count(expression) > MOST_ORDERED:
+        raise QueryError(
+            f"more than {MOST_ORDERED:,} rows match, which are too many to put in order: narrow the filter"
+        )
+    every = order.sorted([row for some in store.scan([order.field], expression) for row in some], lambda row: row)
+    begin = 0
+    if after is not None:
+        begin = next((number + 1 for number, row in enumerate(every) if row[ID] == after), -1)
+        if begin < 0:
+            raise QueryError(f"the row {after!r} has gone, so that nobody knows which follow it: begin again")
+    ids = [row[ID] for row in every[begin : begin + limit]]
+    found = store.get(ids, output_fields=fields)
+    return Listed([{ID: id_, **found[id_]} for id_ in ids if id_ in found], begin + limit < len(every))

@@ -1,0 +1,162 @@
+// Asks what the address says, and shows the answer in the grid; where nothing is asked, what there is.
+
+import { at, json, withQuery } from "./api.js";
+import { app } from "./app.js";
+import { isAsked, isLost, question } from "./asked.js";
+import { counted, el, find, number, share } from "./dom.js";
+import { expression } from "./filters.js";
+import { isOrderable, orders } from "./orders.js";
+import { state } from "./state.js";
+
+const FIRST = 120; // hits that are asked for at first
+const STEP = 1000; // and at once, later
+const MOST = 16384; // hits that Milvus ranks
+const SHOWN = 100000; // pictures that are looked at without a question
+const OWN = ["c", "id", "text", "pic", "box", "plus", "minus", "order", "only"];
+
+let abort = new AbortController();
+const tops = new Map(); // where the grid stood, by address: "back" leads there
+
+const counting = (changed) => [...changed].some((name) => OWN.includes(name) || name.startsWith("f."));
+let shownFor = null;
+
+export async function ask() {
+  if (!app.collection) return;
+  abort.abort();
+  abort = new AbortController();
+  const { signal } = abort;
+  const key = [...OWN, ...state.names().filter((name) => name.startsWith("f."))].map((name) => state.all(name)).join("\n");
+  if (shownFor !== null) tops.set(shownFor, app.grid.scroller.scrollTop);
+  shownFor = key;
+  find("main").setAttribute("aria-busy", "true");
+  try {
+    const where = expression();
+    const found = isAsked() ? await searched(where, signal) : await looked(where, signal);
+    if (signal.aborted) return;
+    app.answer = found.answer;
+    app.grid.show({ ...found, top: tops.get(key) ?? 0 });
+    app.say(found.said);
+    performance.mark("imgvec:shown");
+    requestAnimationFrame(() => setTimeout(() => performance.mark("imgvec:drawn")));
+    app.emit("answer");
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    app.answer = null;
+    app.grid.show({ items: [] });
+    app.say(error.message);
+    if (error.status === undefined) console.error(error);
+    app.emit("answer");
+  } finally {
+    if (!signal.aborted) find("main").removeAttribute("aria-busy");
+  }
+}
+
+async function searched(where, signal) {
+  if (isLost()) {
+    throw Object.assign(new Error("The picture that was searched by is not kept. Drop it here again."), { status: 0 });
+  }
+  const order = state.get("order");
+  const options = {
+    limit: FIRST,
+    ...(where ? { where } : {}),
+    ...(order && isOrderable(order) ? { order_by: order } : {}),
+    ...(state.get("only") ? { only_matches: true } : {}),
+  };
+  const asked = async (more) => {
+    const { route, body } = await question({ ...options, ...more });
+    return json("POST", at(app.collection.served_as, route), { body, signal });
+  };
+  const answer = await asked({});
+  performance.mark("imgvec:answered");
+  const seen = new Set(answer.hits.map((hit) => hit.id));
+  let reached = answer.hits.length;
+  let ended = Boolean(answer.shortfall) || options.order_by !== undefined;
+  const more = async () => {
+    const limit = Math.min(STEP, MOST - reached);
+    if (ended || limit <= 0) return { items: [] };
+    const next = await asked({ offset: reached, limit });
+    reached += next.hits.length;
+    ended = Boolean(next.shortfall);
+    // a wider search may rank a picture where another was: each stands once
+    const items = next.hits.filter((hit) => !seen.has(hit.id));
+    for (const hit of items) seen.add(hit.id);
+    return { items, total: ended ? undefined : most() };
+  };
+  const most = () => Math.min(MOST, app.collection.pictures);
+  return {
+    answer, items: answer.hits, more: ended ? null : more, total: ended ? answer.hits.length : most(),
+    said: sentence(answer, ended),
+  };
+}
+
+function sentence(answer, ended) {
+  const { verdict, hits } = answer;
+  const time = ` in ${Math.max(1, Math.round(answer.seconds.total * 1000))} ms`;
+  if (!hits.length && !verdict) return "Nothing matches.";
+  const had = ended ? counted(hits.length, "picture") : "The most similar first";
+  if (!verdict) return `${had}${time}.`;
+  const rate = share(verdict.false_match_rate);
+  if (!verdict.match) {
+    return `Nothing like it: no picture is a match, at a false-match rate of ${rate}.${hits.length ? " These come closest." : ""}`;
+  }
+  return `There is a match, at a false-match rate of ${rate}. ${had}${time}.`;
+}
+
+async function looked(where, signal) {
+  const name = app.collection.served_as;
+  const path = at(name, "images");
+  const order = state.get("order") ?? orders()[0].value;
+  const ask = (limit, after) => json("GET", withQuery(path, { where, order_by: order, limit, after }), { signal });
+  const [first, count] = await Promise.all([
+    ask(FIRST, null),
+    where ? json("GET", withQuery(at(name, "count"), { where }), { signal }) : { count: app.collection.rows },
+  ]);
+  performance.mark("imgvec:answered");
+  let after = first.next;
+  let size = STEP;
+  const more = async () => {
+    if (after === null || app.grid.items.length >= SHOWN) return { items: [] };
+    const next = await ask(size, after);
+    after = next.next;
+    size = 10000;
+    return { items: next.images, total: Math.min(SHOWN, count.count) };
+  };
+  const total = Math.min(SHOWN, count.count);
+  const said = count.count > SHOWN
+    ? `The first ${number(SHOWN)} of ${number(count.count)} pictures`
+    : `${counted(count.count, "picture")}${where ? " match" : ""}`;
+  return { answer: null, items: first.images, more: after === null ? null : more, total, said };
+}
+
+// the way they are ordered, and how large they are
+const order = el("select", { "aria-label": "Order", onchange: (event) => state.set({ order: event.target.value || null }) });
+const only = el("input", { type: "checkbox", onchange: (event) => state.set({ only: event.target.checked ? "1" : null }) });
+const onlyLabel = el("label", { class: "check" }, only, "Matches only");
+const large = el("input", {
+  type: "range", min: 90, max: 320, step: 10, value: 168, "aria-label": "Size of the pictures", class: "large",
+  oninput: (event) => (app.grid.wanted = Number(event.target.value)),
+});
+
+function controls() {
+  if (!app.collection) return;
+  const given = orders();
+  order.replaceChildren(...given.map(({ value, label }) => el("option", { value }, label)));
+  const wanted = state.get("order");
+  order.value = given.some(({ value }) => value === wanted) ? wanted : given[0].value;
+  onlyLabel.hidden = !(isAsked() && app.answer?.verdict);
+  only.checked = state.get("only") !== null;
+}
+
+app.on("collection", () => {
+  find("controls").replaceChildren(onlyLabel, order, large);
+  controls();
+  ask();
+});
+app.on("answer", controls);
+app.on("written", ask);
+state.watch((changed) => {
+  if (changed.has("c")) return; // the collection comes first
+  if (!counting(changed)) return;
+  controls();
+  ask();
+});

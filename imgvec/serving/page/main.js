@@ -1,0 +1,10 @@
+// The parts of the page, and its start. A part that joins in (app.js says how) is named here.
+import "./notes.js";
+import "./token.js";
+import "./question.js";
+import "./answer.js";
+import "./detail.js";
+import "./keys.js";
+import { start } from "./start.js";
+
+start();
