@@ -41,5 +41,6 @@ def cluster(ctx: click.Context, name: str, chosen: Chosen, output: str, **option
     if output == "csv":
         print_csv(["group", "id", "uri", "box"], rows)
         return
-    print_table(["group", "id", "uri", "box"], rows)
+    if rows:
+        print_table(["group", "id", "uri", "box"], rows)
     click.echo(f"{counted(len(found.groups), 'group')}; {counted(found.alone, 'face')} in smaller ones")
