@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgvec.collection import ImageCollection
 from imgvec.errors import MissingExtra, SourceError, UnreadableImage
+from imgvec.filters import field
 from imgvec.gallery import Picture, Section, page
 from imgvec.images import DecodePolicy, FileReader, decode
 from imgvec.images.edits import EDITS
@@ -25,6 +26,8 @@ PHOTOS = (
 """The photographs inside scikit-image's wheel."""
 
 COLLECTION = "demo"
+ORIGINALS, COPIES = "originals", "copies"
+"""Albums."""
 SHOWN = 5
 """Hits shown for a query."""
 
@@ -50,6 +53,8 @@ class DemoResult:
     queries: list[Query]
     model: str
     page: Path
+    settings: Settings
+    """Open the collection again, with leave to show its pictures."""
 
     def by_edit(self) -> dict[str, tuple[int, int]]:
         """For each edit, how many copies found their original at rank 1, and how many there were."""
@@ -60,12 +65,18 @@ class DemoResult:
 
 
 def run(
-    folder: str | Path | None, out: Path, settings: Settings, *, on_notice: Callable[[str], None] | None = None
+    folder: str | Path | None,
+    out: Path,
+    settings: Settings,
+    *,
+    with_copies: bool = False,
+    on_notice: Callable[[str], None] | None = None,
 ) -> DemoResult:
     """Ingest the images of `folder`, search with an edited copy of each, and write the page into the folder `out`.
 
     The default `folder` is the photos shipped with scikit-image. The collection is a Milvus Lite file in `out`, or is
-    on the server of `settings.uri` if that is set.
+    on the server of `settings.uri` if that is set. `with_copies` also ingests one edited copy of each image, for who
+    looks for duplicates; the album says which are copies.
     """
     # a folder that holds the output of an earlier run does not take its own copies for originals
     originals = [path for path in _originals(folder) if not path.is_relative_to(out.absolute())]
@@ -75,12 +86,20 @@ def run(
     with ImageCollection.create(
         COLLECTION, definition="photos", exist_ok=True, settings=settings, on_notice=on_notice
     ) as photos:
-        report = photos.ingest(originals)
+        report = photos.ingest(originals, metadata={str(path): {"album": ORIGINALS} for path in originals})
         copies = [made for path in originals for made in _copies(path, out / "copies", settings)]
-        answers = photos.search_many([ImageFile(copy) for _, copy, _ in copies], limit=SHOWN)
+        # an earlier run may have ingested copies, which would find themselves
+        answers = photos.search_many(
+            [ImageFile(copy) for _, copy, _ in copies], limit=SHOWN, where=field("album") == ORIGINALS
+        )
         queries = [Query(*copy, hits) for copy, hits in zip(copies, answers, strict=True)]
+        if with_copies:
+            some = _one_of_each(queries)
+            photos.ingest(some, metadata={str(path): {"album": COPIES} for path in some})
         model = photos.binding.model
-    result = DemoResult(report, queries, model, out / "index.html")
+    roots = {path.parent.resolve() for path in originals} | {out.resolve()}
+    shown = settings.model_copy(update={"roots": tuple(sorted(roots))})
+    result = DemoResult(report, queries, model, out / "index.html", shown)
     result.page.write_text(_page(result), encoding="utf-8")
     return result
 
@@ -116,6 +135,13 @@ def _copies(path: Path, folder: Path, settings: Settings) -> Iterator[tuple[str,
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(made(image))
         yield edit, copy, uri
+
+
+def _one_of_each(queries: Sequence[Query]) -> list[Path]:
+    """A copy of each original, now by one edit, now by another."""
+    edits = list(EDITS)
+    numbers = {original: number for number, original in enumerate(dict.fromkeys(each.original for each in queries))}
+    return [each.copy for each in queries if each.edit == edits[numbers[each.original] % len(edits)]]
 
 
 def _page(result: DemoResult) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
 from backends import without
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from playwright.sync_api import Error as BrowserError
 
 Scheme = Literal["light", "dark"]
@@ -42,6 +42,7 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     """A browser without a window. Playwright's event loop runs in this thread until the block ends."""
     found = chromium()
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=found,

@@ -108,13 +108,15 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
     return app
 
 
-def run(collections: Mapping[str, ImageCollection], **options: Unpack[ServeOptions]) -> None:
+def run(
+    collections: Mapping[str, ImageCollection], *, log_level: str = "INFO", **options: Unpack[ServeOptions]
+) -> None:
     """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
 
-    Raises as `create_app`.
+    A line is logged for each request, unless the `log_level` is above INFO. Raises as `create_app`.
     """
     asked = settled(ServeOptions, options)
-    logging.config.dictConfig(logs.config())
+    logging.config.dictConfig(logs.config(log_level))
     uvicorn.Server(configured(create_app(collections, **asked), asked)).run()
 
 

@@ -3,9 +3,9 @@
     python tests/benchmarks/kinds.py [--images 32] [--rounds 3] [--only onnx,timm-vgg16]
 
 Each kind runs in a process of its own, in float32 on the CPU with all its threads, on the same random pixels. Weights
-are real where a package brings them (DINOv2-S, EfficientNet-Lite2, dlib's of faces) and random otherwise, saved to a
-file and loaded by imgvec from there; `against` computes the same pixels with the same weights without imgvec, by the
-framework's own calls. What is not installed is left out and named. `.ci/nightly encoders` installs all of it.
+are real where a package brings them (DINOv2-S, EfficientNet-Lite2) and random otherwise, saved to a file and loaded by
+imgvec from there; `against` computes the same pixels with the same weights without imgvec, by the framework's own
+calls. What is not installed is left out and named. `.ci/nightly encoders` installs all of it.
 
 Exit status 1 where a vector's cosine to the framework's own is below 0.9999.
 """
@@ -28,14 +28,13 @@ import torch
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "unit" / "encoders")]
+sys.path.insert(0, str(ROOT / "tests"))
 
 from torchvision_here import torchvision_here  # noqa: E402  found by the line above
 
 torchvision_here()  # before transformers, which imports it where it is
 
 from onnx_export import export  # noqa: E402  as above
-from tiny import tiny_tokenizer  # noqa: E402  as above
 
 from imgvec import CallableEncoder  # noqa: E402  as above
 from imgvec.encoders import Encoder, EncoderSpec, load_encoder  # noqa: E402  as above
@@ -82,7 +81,6 @@ def _measured(name: str, images: int, rounds: int) -> dict[str, Any]:
         small = np.random.default_rng(0).integers(0, 256, (images, 3, -(-side // 16), -(-side // 16)), np.uint8)
         pixels = np.ascontiguousarray(small.repeat(16, 2).repeat(16, 3)[:, :, :side, :side])
         vectors = encoder.encode(pixels)
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # those of faces have other lengths
         wanted = np.concatenate([np.asarray(own(pixels[at : at + 8])) for at in range(0, images, 8)])
         wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
         seconds = []
@@ -147,42 +145,6 @@ def vit_mae(folder: Path) -> Made:
     steps = encoder._preprocessing
     own = _in_torch(net, steps.mean, steps.std, lambda net, values: net(values).last_hidden_state[:, 1:].mean(1))
     return encoder, own, "random", "transformers, the mean of the unmasked patches"
-
-
-def sentence_clip(folder: Path) -> Made:
-    """As sentence-transformers saves a CLIP: of the size of clip-ViT-B-32, with a tokenizer of a dozen words."""
-    import transformers
-    from sentence_transformers import SentenceTransformer
-
-    torch.manual_seed(0)
-    inside = folder / "0_CLIPModel"
-    transformers.CLIPModel(transformers.CLIPConfig()).save_pretrained(inside)
-    transformers.CLIPImageProcessorPil().save_pretrained(inside)
-    tiny_tokenizer().save_pretrained(inside)
-    module = {"idx": 0, "name": "0", "path": inside.name, "type": "sentence_transformers.models.CLIPModel"}
-    (folder / "modules.json").write_text(json.dumps([module]))
-    encoder: Any = _load(str(folder))
-    steps = encoder._preprocessing
-    net = SentenceTransformer(str(folder), device="cpu").eval()
-
-    def read(net: Any, values: Any) -> Any:
-        return net({"pixel_values": values, "modality": "image"})["sentence_embedding"]
-
-    return encoder, _in_torch(net, steps.mean, steps.std, read), "random", "sentence-transformers"
-
-
-def faces(folder: Path) -> Made:
-    import dlib
-
-    from imgvec.faces.dlib_model import NETWORK, checked
-
-    net = dlib.face_recognition_model_v1(checked(NETWORK))
-
-    def own(pixels: Any) -> Any:
-        chips = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        return np.array([net.compute_face_descriptor(chip) for chip in chips])
-
-    return _load("faces:dlib"), own, "real", "dlib, a face at a time"
 
 
 def _timm(name: str) -> Callable[[Path], Made]:
@@ -264,8 +226,6 @@ KINDS: dict[str, Callable[[Path], Made]] = {
     "onnx-dinov2": onnx,
     "callable-lite2": lite2,
     "vit-mae": vit_mae,
-    "sentence-transformers": sentence_clip,
-    "faces-dlib": faces,
     **{f"timm-{name}": _timm(name) for name in ("vgg16", "resnet50", "convnext_tiny")},
     "open_clip-vit-b-32": open_clip,
     "keras-vgg16-tensorflow": keras,

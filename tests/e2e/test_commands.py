@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from backends import SERVER_BY_NIGHT
 from PIL import Image
+from served import Client
 
 from imgvec import ImageCollection
 
@@ -264,7 +266,32 @@ def test_demo(tmp_path: Path) -> None:
     found, of = line.split()[1], line.split()[3]
     assert int(of) == 95
     assert int(found) >= 90
+    # again, and then on a page; the copies that come in for it do not take the place of their originals
+    process = imgvec.start("demo", "--out", "out", "--serve", "--port", "0")
+    try:
+        assert process.stdout is not None
+        lines = []
+        while not lines or "Now open" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        assert "0 images written, 19 unchanged" in lines[0]
+        client = Client(int(lines[-1].split("127.0.0.1:")[1].split("/")[0]))
+        while not client.listens():
+            assert process.poll() is None
+            time.sleep(0.1)
+        facets = client.get("/v1/collections/demo/facets?field=album").json["facets"]
+        assert {each["value"]: each["count"] for each in facets["album"]["counts"]} == {"originals": 19, "copies": 19}
+        ids = [each["id"] for each in client.get("/v1/collections/demo/images?limit=40").json["images"]]
+        for id in ids:
+            assert client.get(f"/v1/collections/demo/images/{id}/thumbnail").status == 200
+        assert client.get("/").headers["content-type"].startswith("text/html")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert "Traceback" not in said
+    finally:
+        process.kill()
     assert "0 images written, 19 unchanged" in imgvec("demo", "--out", "out")
+    assert imgvec.run("demo", "--port", "8000").returncode == 2
 
 
 @SERVER_BY_NIGHT

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "awaiting": {"abandoned"},
     "gathering": {"abandoned", "awaiting"},
     "abandoned": set(),
-    "demo": {"collection", "errors", "gallery", "images", "report", "search", "settings", "sources"},
+    "demo": {"collection", "errors", "filters", "gallery", "images", "report", "search", "settings", "sources"},
     "doctor": {"collection", "database", "definition", "encoders", "errors", "kept", "milvus", "settings"},
     "gallery": {"errors", "images"},
     "collection": {"definition", "encoders", "errors", "filling", "filters", "handle", "ingest", "milvus", "noting",

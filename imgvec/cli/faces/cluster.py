@@ -41,6 +41,5 @@ def cluster(ctx: click.Context, name: str, chosen: Chosen, output: str, **option
     if output == "csv":
         print_csv(["group", "id", "uri", "box"], rows)
         return
-    if rows:
-        print_table(["group", "id", "uri", "box"], rows)
+    print_table(["group", "id", "uri", "box"], rows)
     click.echo(f"{counted(len(found.groups), 'group')}; {counted(found.alone, 'face')} in smaller ones")

@@ -105,13 +105,18 @@ export class Grid {
   }
 
   #resized() {
+    const before = [this.#columns, this.#side].join();
     const first = Math.floor(this.scroller.scrollTop / this.#height) * this.#columns;
+    this.#measure();
+    // only lower or higher, as when the tray opens: the tiles stay, and so does the focus
+    if (before === [this.#columns, this.#side].join()) return void this.#draw();
+    const focused = this.sheet.contains(document.activeElement);
     for (const row of this.#rows.values()) this.#release(row);
     this.#rows.clear();
     this.#free = [];
-    this.#measure();
     this.scroller.scrollTop = Math.floor(first / this.#columns) * this.#height;
     this.#draw();
+    if (focused) this.#tile(this.active)?.focus({ preventScroll: true });
   }
 
   #later() {

@@ -5,6 +5,7 @@ import "./question.js";
 import "./answer.js";
 import "./detail.js";
 import "./keys.js";
+import "./selection.js";
 import { start } from "./start.js";
 
 start();

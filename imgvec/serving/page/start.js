@@ -45,6 +45,8 @@ async function open() {
   const found = await json("GET", at(name));
   if (turn !== opening) return;
   for (const field of found.schema) field.kind = kindOf(field);
+  // the pictures of another one are not this one's, until its own are there
+  if (app.collection && app.collection.served_as !== name) app.grid.show({ items: [] });
   app.collection = found;
   find("collection").value = name;
   document.title = `${name} · imgvec`;

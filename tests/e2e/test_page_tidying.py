@@ -1,0 +1,177 @@
+"""The page in a real browser: what is selected is taken along or deleted; duplicates are looked through and tidied."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import copies
+import pytest
+from browsing import NARROW, WIDE, Scheme, browser, visiting
+from fakes import FakeEncoder
+from playwright.sync_api import Browser, Locator, Page, expect
+from served import Client, serving
+
+from imgvec import ImageCollection, Settings
+
+pytestmark = pytest.mark.timeout(600)
+
+SCENES = 12
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server of its own."""
+
+    client: Client
+    root: Path
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.client.port}"
+
+    def count(self, name: str) -> int:
+        return int(self.client.get(f"/v1/collections/{name}/count").json["count"])
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """`scenes` has twelve pictures; `doubles` has them too, three of them twice and one of these a third time."""
+    folder = tmp_path_factory.mktemp("tidying")
+    scenes, doubles = folder / "scenes", folder / "doubles"
+    for each in (scenes, doubles):
+        each.mkdir()
+        for seed in range(SCENES):
+            (each / f"scene{seed:02}.jpg").write_bytes(copies.jpeg(copies.scene(seed, (320, 240))))
+    for seed in range(3):
+        (doubles / f"copy{seed}.jpg").write_bytes((doubles / f"scene{seed:02}.jpg").read_bytes())
+    (doubles / "third.jpg").write_bytes((doubles / "scene00.jpg").read_bytes())
+    uri = str(folder / "lite.db")
+    served = {}
+    for path in (scenes, doubles):
+        with ImageCollection.create(
+            path.name, definition={"encoder": {"model": "fake"}}, uri=uri, encoder=FakeEncoder()
+        ) as made:
+            made.ingest(path)
+        settings = Settings(uri=uri, roots=(folder,))
+        served[path.name] = ImageCollection.open(path.name, settings=settings, encoder=FakeEncoder())
+    with serving(served) as client:
+        yield Site(client, folder)
+
+
+def tiles(page: Page) -> Locator:
+    return page.locator(".tile:not(.empty):visible")
+
+
+def selected(page: Page) -> int:
+    return page.locator(".tile.selected").count()
+
+
+def saved(page: Page, label: str) -> tuple[str, bytes]:
+    """The file that a button gives."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=label, exact=True).click()
+    return download.value.suggested_filename, download.value.path().read_bytes()
+
+
+def test_a_selection_is_taken_along(chrome: Browser, site: Site) -> None:
+    with visiting(chrome, site.origin, "/#c=scenes") as visit:
+        page = visit.page
+        expect(tiles(page)).to_have_count(SCENES)
+        expect(page.locator("#tray")).to_be_hidden()
+        # by keys
+        tiles(page).nth(0).focus()
+        page.keyboard.press("x")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Shift+X")
+        assert selected(page) == 3
+        page.keyboard.press("x")
+        assert selected(page) == 2
+        # by the boxes, which do not open the picture
+        tiles(page).nth(4).hover()
+        tiles(page).nth(4).get_by_role("checkbox").click()
+        tiles(page).nth(6).get_by_role("checkbox").click(modifiers=["Shift"])
+        assert selected(page) == 5
+        expect(page.locator("#detail")).to_be_hidden()
+        expect(page.locator("#tray strong")).to_have_text("5 selected")
+        expect(tiles(page).nth(0)).to_have_attribute("aria-selected", "true")
+        expect(tiles(page).nth(2)).to_have_attribute("aria-selected", "false")
+
+        name, data = saved(page, "CSV")
+        assert name == "pictures.csv"
+        head, *rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        assert len(rows) == 5
+        uris = [row[head.index("uri")] for row in rows]
+        name, data = saved(page, "JSON")
+        assert (name, [row["fields"]["uri"] for row in json.loads(data)]) == ("pictures.json", uris)
+        name, data = saved(page, "Paths")
+        assert (name, data.decode().splitlines()) == ("pictures.txt", uris)
+        name, data = saved(page, "Originals (zip)")
+        assert name == "originals.zip"
+        with zipfile.ZipFile(io.BytesIO(data)) as found:
+            assert [found.read(each) for each in found.namelist()[:-1]] == [Path(uri).read_bytes() for uri in uris]
+        name, data = saved(page, "Thumbnails (zip)")
+        assert name == "thumbnails.zip"
+        assert len(zipfile.ZipFile(io.BytesIO(data)).namelist()) == 6
+
+        # it is kept in this tab, and by collection
+        page.reload()
+        expect(page.locator("#tray strong")).to_have_text("5 selected")
+        page.get_by_label("Collection").select_option("doubles")
+        expect(page.locator("#tray")).to_be_hidden()
+        page.go_back()
+        expect(page.locator("#tray strong")).to_have_text("5 selected")
+        expect(tiles(page)).to_have_count(SCENES)
+        page.keyboard.press("Shift+A")
+        expect(page.locator("#tray strong")).to_have_text("12 selected")
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#tray")).to_be_hidden()
+        assert selected(page) == 0
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "dark"), (NARROW, "light")])
+def test_the_tray_and_its_question_can_be_read(
+    chrome: Browser, site: Site, size: tuple[int, int], scheme: Scheme
+) -> None:
+    with visiting(chrome, site.origin, "/#c=scenes", size=size, scheme=scheme, axe=True) as visit:
+        page = visit.page
+        expect(tiles(page).first).to_be_visible()
+        page.keyboard.press("Shift+A")
+        expect(page.locator("#tray")).to_be_visible()
+        assert visit.axe() == []
+        page.get_by_role("button", name="Delete…").click()
+        question = page.get_by_role("dialog", name="Delete 12 pictures?")
+        expect(question).to_be_visible()
+        assert visit.axe() == []
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        page.keyboard.press("Escape")
+        expect(question).to_be_hidden()
+        assert site.count("scenes") == SCENES
+
+
+def test_nothing_is_deleted_before_it_is_confirmed(chrome: Browser, site: Site) -> None:
+    with visiting(chrome, site.origin, "/#c=scenes") as visit:
+        page = visit.page
+        tiles(page).nth(3).focus()
+        page.keyboard.press("x")
+        page.get_by_role("button", name="Delete…").click()
+        page.get_by_role("button", name="Cancel").click()
+        assert site.count("scenes") == SCENES
+        page.get_by_role("button", name="Delete…").click()
+        page.get_by_role("button", name="Delete 1 picture", exact=True).click()
+        expect(page.get_by_text("1 picture deleted.")).to_be_visible()
+        expect(tiles(page)).to_have_count(SCENES - 1)
+        assert site.count("scenes") == SCENES - 1
+        assert len(list((site.root / "scenes").iterdir())) == SCENES
