@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pictures import picture
 from threads_beside import Beside
 
 from imgvec import ImageCollection
-from imgvec.encoders.protocol import Binding, Pixels
+from imgvec.encoders.protocol import Binding, Pixels, Tokens
 from imgvec.rows import CONTENT_HASH, ID
 from imgvec.search.answer import Answer
 from imgvec.vectors import Vectors
@@ -36,6 +37,19 @@ class SlowEncoder(FakeEncoder):
         return super().encode(pixels)
 
 
+class LookingEncoder(FakeEncoder):
+    """Says that a picture's brightest patch stands out, or its darkest one: models see different regions."""
+
+    def tokens(self, pixels: Pixels) -> Sequence[Tokens]:
+        seed = int(self.binding.fingerprint, 16)
+        light = pixels.astype(int).sum(axis=1).reshape(len(pixels), 8, 4, 8, 4).sum(axis=(2, 4)).reshape(-1, 64)
+        patches = np.zeros((len(pixels), 1, 64, 2), np.float32)
+        patches[..., 0] = 1
+        for one, values in zip(patches[:, 0], light, strict=True):
+            one[int(np.argmin(values) if seed % 2 else np.argmax(values))] = (0, 1)
+        return [Tokens((8, 8), each) for each in patches]
+
+
 def old_encoder() -> FakeEncoder:
     return FakeEncoder()
 
@@ -47,6 +61,11 @@ def new_encoder(dim: int = 16) -> FakeEncoder:
 def encoder_of(_name: str, binding: Binding, *_: object, **__: object) -> FakeEncoder:
     """In the place of `imgvec.loading.loaded_encoder`."""
     return FakeEncoder(dim=binding.dim, seed=int(binding.fingerprint, 16))
+
+
+def looking_encoder_of(_name: str, binding: Binding, *_: object, **__: object) -> FakeEncoder:
+    """The same, for collections of views."""
+    return LookingEncoder(dim=binding.dim, image_size=binding.image_size, seed=int(binding.fingerprint, 16))
 
 
 def hashes(photos: ImageCollection) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Two collections held against each other, row by row: what was made of the one is in the other, or not."""
+"""Two collections held against each other, picture by picture: what was made of the one is in the other, or not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ Verdict: TypeAlias = Literal["same", "missing", "stale", "gone"]
 
 
 class Entry(NamedTuple):
-    """What is compared of a row. A write of a row changes one of these: an ingest stamps each with its moment."""
+    """What is compared of a picture: of its row, or of its several, which have this in common.
+
+    A write of a row changes one of these: an ingest stamps each with its moment.
+    """
 
     id: str
     uri: str
@@ -37,16 +40,15 @@ Pair: TypeAlias = tuple[Entry | None, Entry | None]
 """A row as it is in the source and in what was made of it."""
 
 
-def entries(store: Reads) -> Iterator[Entry]:
-    """Every row, in the order of the ids."""
-    for rows in store.scan([URI, CONTENT_HASH, INGESTED_AT]):
+def entries(store: Reads, expression: str = "") -> Iterator[Entry]:
+    """Every row that matches, in the order of the ids; memory holds a page."""
+    for rows in store.scan([URI, CONTENT_HASH, INGESTED_AT], expression):
         for row in rows:
             yield Entry(row[ID], row[URI], row[CONTENT_HASH], row[INGESTED_AT])
 
 
-def pairs(source: Reads, target: Reads) -> Iterator[Pair]:
-    """The rows of both, those of one id together; memory holds a page of each."""
-    ours, theirs = entries(source), entries(target)
+def pairs(ours: Iterator[Entry], theirs: Iterator[Entry]) -> Iterator[Pair]:
+    """Entries of the source and of the target, each in the order of their ids: those of one id together."""
     was, now = next(ours, None), next(theirs, None)
     while was is not None or now is not None:
         if now is None or (was is not None and was.id < now.id):

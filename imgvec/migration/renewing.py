@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from imgvec.errors import UnreadableImage
-from imgvec.migration.difference import Entry
+from imgvec.migration.difference import Entry, Pair, entries, pairs
 from imgvec.rows import CONTENT_HASH, FROM_IMAGE, ID, VECTOR
 from imgvec.sources import Guards, Record, reopen
 from imgvec.sources.reopening import Roots
@@ -52,6 +52,18 @@ class Renewed(Writes):
 
     def __init__(self, source: Store, target: Store, vector: str = VECTOR) -> None:
         self._source, self._target, self._vector = source, target, vector
+
+    def pairs(self) -> Iterator[Pair]:
+        """What the source has of each picture, and what the target has, in the order of the ids."""
+        return pairs(entries(self._source), entries(self._target))
+
+    def left(self) -> int:
+        """About how many pictures the target lacks, and one at least."""
+        return max(1, self._source.count() - self._target.count())
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Delete the target's pictures of those ids."""
+        self._target.discard(ids)
 
     def get(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, Any]]:
         """Nothing: which pictures are to be encoded was found out before."""

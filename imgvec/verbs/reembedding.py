@@ -22,7 +22,8 @@ from imgvec.quality import Comparison
 from imgvec.rows import VECTOR
 from imgvec.succession import OF, Succession
 from imgvec.verbs.quality import compare
-from imgvec.verbs.succeeding import Model, Moving, forget, is_made_by, kept_beside, succeeding_definition, successor
+from imgvec.verbs.succeeding import Moving, forget, kept_beside
+from imgvec.verbs.successors import Model, is_made_by, succeeding_definition, successor
 
 HOLD_SECONDS = 60.0
 """How long the former collection is kept at least: a handle follows its alias within a second, and no call that has
@@ -43,7 +44,10 @@ def reembed(collection: ImageCollection, model: Model, **options: Unpack[Reembed
     for `rollback_reembedding`, until `finish_reembedding`. A run that was stopped or killed is gone on with by the same
     call. Raises `SwapRefused`, with the outcome, where pictures cannot be read again, unless `allow_missing`, and where
     the comparison by `label` finds the new one certainly worse, unless `allow_worse`; `UsageError` for a collection of
-    faces, whose encoder finds them, and of other views; `EncoderUnavailable`, `BackendError`.
+    faces, of which another model finds others; `EncoderUnavailable`, `BackendError`.
+
+    In a collection of views (grid, regions) all rows of a picture are made again in one pass, as an ingest by the new
+    model makes them: regions lie where that one sees something, and further vectors are made of the same views.
     """
     outcome = _reembedded(collection, model, settled(ReembedOptions, options))
     if outcome.swapped:
@@ -55,10 +59,10 @@ def _reembedded(collection: ImageCollection, model: Model, asked: ReembedOptions
     name, vector, tell = collection.alias or collection.name, asked["vector"], Telling("reembed", asked["on_progress"])
     collection = _now(collection)
     collection.store.vector(vector)
-    if collection.definition.views is not None:
+    if collection.definition.has_faces:
         raise UsageError(
-            f"{collection.name!r} has rows of parts of pictures, which reembed does not make: ingest the pictures into "
-            "a new collection, and let an alias lead there"
+            f"{collection.name!r} has rows of faces, and another model does not find the same ones: create a new "
+            "collection, ingest the pictures and enrol the people there, and let an alias lead there"
         )
     definition = succeeding_definition(collection.definition, vector, model, asked)
     how, told = settled(BringOptions, taken(BringOptions, asked)), succession.of(collection.store.remembered)

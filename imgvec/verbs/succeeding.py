@@ -19,30 +19,26 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from imgvec import filling, kept, succession
+from imgvec import filling, succession
 from imgvec.collection import ImageCollection
-from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Encoder
 from imgvec.engines import LocalEngine
-from imgvec.errors import EncoderMismatch, UsageError
-from imgvec.exchange import NoEncoder
-from imgvec.ingest import Job
-from imgvec.migration import LIVE, Bringing, Lost, Reembedding, Renewed, no_fields
+from imgvec.ingest import Job, Journal
+from imgvec.migration import LIVE, Bringing, Lost, Reembedding, Renewed, RenewedViews, no_fields
 from imgvec.migration.difference import Entry, Judge, Marks
-from imgvec.migration.options import BringOptions, ReembedOptions
+from imgvec.migration.options import BringOptions
 from imgvec.migration.renewing import record
-from imgvec.milvus import Connection, aliases, names
+from imgvec.milvus import aliases
 from imgvec.milvus.incarnation import Incarnation
-from imgvec.opening import opened_store
+from imgvec.opening import opened_journal, opened_store
 from imgvec.progress import OnProgress, Telling
 from imgvec.quality import Comparison
 from imgvec.report import IngestReport
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 from imgvec.sources import Record
-from imgvec.succession import INTO, OF, Succession
-
-Model: TypeAlias = str | Mapping[str, Any] | Encoder
+from imgvec.succession import OF, Succession
+from imgvec.verbs.successors import free_name
 
 _KEY = "reembedded"
 _MARKS_AT_ONCE = 2**24
@@ -51,99 +47,23 @@ _INDEXED, _INDEX_SECONDS = 10_000, 24 * 3600.0
 """From so many rows on the name waits for the index: fewer are searched as fast without one."""
 
 
-def succeeding_definition(definition: Definition, vector: str, model: Model, asked: ReembedOptions) -> Definition:
-    """The same with another encoder of that vector; raises `DefinitionError`."""
-    section: dict[str, Any]
-    if isinstance(model, str):
-        section = {"model": model}
-    else:
-        section = {**model} if isinstance(model, Mapping) else {"model": model.binding.model}
-    for name in ("revision", "layer", "pooling", "image_size", "projection", "purpose"):
-        if asked[name] is not None:
-            section[name] = asked[name]
-    if (purpose := definition.vector_fields[vector].encoder.purpose) is not None:
-        section.setdefault("purpose", purpose)
-    made = definition.model_dump(exclude_defaults=True)
-    if vector == VECTOR:
-        made["encoder"] = section
-    else:
-        made["vectors"][vector]["encoder"] = section
-    return Definition.load({**made, "images": definition.images.model_dump()})
+_Place: TypeAlias = tuple[str, Incarnation]
+"""A collection, for another process."""
 
 
-def successor(
-    source: ImageCollection, name: str, definition: Definition, model: Model, vector: str, asked: ReembedOptions
-) -> ImageCollection:
-    """The collection that `source` is being re-embedded to: the one that an earlier run has begun, or a new one.
-
-    Raises `UsageError` where the source's own encoder is that one.
-    """
-    connection, note = source.handle.connection, source.store.remembered.get(INTO)
-    given = {} if isinstance(model, str | Mapping) else {vector: model}
-    if note is not None and asked["into"] in (None, note["name"]) and connection.has(note["name"]):
-        with ImageCollection.open(note["name"], settings=source.settings) as found:
-            fits = is_made_by(found, definition, model, vector) and _is_its(source, found)
-        if fits:
-            return ImageCollection.open(note["name"], encoders=given, settings=source.settings)
-        if asked["on_notice"] is not None:
-            asked["on_notice"](f"{note['name']}, which was begun with another model, is left as it is")
-    into = asked["into"] or free_name(connection, name, 2)
-    names.check_new(into)  # before it is noted: the next run would look for it
-    source.store.remember(INTO, {"name": into})
-    others: dict[str, Encoder] = {each: NoEncoder(bound) for each, bound in source.bindings.items() if each != vector}
-    now = source.store.link.deployment()
-    new = ImageCollection.create(
-        into,
-        definition=definition.model_copy(update={"replicas": now.number, "resource_groups": now.resource_groups}),
-        encoders={**others, **given},
-        gpu=definition.index.gpu is not None and source.store.index.type.startswith("GPU_"),
-        settings=source.settings,
-        on_notice=asked["on_notice"],
-    )
-    try:
-        kept.keep_missing(new.store, new.bindings, kept.of_all(source.store, source.bindings))  # of other vectors
-        try:
-            description.check_binding(source.name, source.bindings[vector], new.bindings[vector], vector)
-        except EncoderMismatch:
-            return new
-        raise UsageError(f"the vectors of {source.name!r} are of {new.bindings[vector].model} already, made like that")
-    except BaseException:
-        new.drop()
-        new.close()
-        raise
-
-
-def is_made_by(collection: ImageCollection, definition: Definition, model: Model, vector: str) -> bool:
-    """Whether its vectors are of that model, or encoder, already."""
-    if collection.definition.vector_fields[vector].encoder != definition.vector_fields[vector].encoder:
-        return False
-    if isinstance(model, str | Mapping):
-        return True
-    try:
-        description.check_binding(collection.name, collection.bindings[vector], model.binding, vector)
-    except EncoderMismatch:
-        return False
-    return True
-
-
-def _is_its(source: ImageCollection, found: ImageCollection) -> bool:
-    """Whether the one was made of the other, or was about to be when that was killed, or was gone back from."""
-    of = succession.of(found.store.remembered).key
-    back = succession.of(source.store.remembered).key == found.store.incarnation.key
-    return back or of == source.store.incarnation.key or (not of and not found.count())
-
-
-def free_name(connection: Connection, name: str, first: int) -> str:
-    """`name`, _ and the first number, from `first` on, that makes a name which nothing has."""
-    return next(each for number in count(first) if not connection.has(each := f"{name}_{number}"))
-
-
-def opened_pair(
-    source: tuple[str, Incarnation], target: tuple[str, Incarnation], vector: str, settings: Settings
-) -> Renewed:
+def opened_pair(source: _Place, target: _Place, vector: str, settings: Settings, views: bool) -> Renewed:
     """`Renewed`, in another process."""
-    stores = [opened_store(name, settings, key) for name, key in (source, target)]
-    return Renewed(stores[0], stores[1], vector)
+    ours, theirs = (opened_store(name, settings, key) for name, key in (source, target))
+    if views:
+        return RenewedViews(ours, theirs, opened_journal(target[0], settings, target[1]))
+    return Renewed(ours, theirs, vector)
+
+
+def opened_notes(source: _Place, target: _Place, vector: str, settings: Settings) -> Journal:
+    """What stands in the journal's place, in another process."""
+    renewed = opened_pair(source, target, vector, settings, views=True)
+    assert isinstance(renewed, RenewedViews)
+    return renewed.notes
 
 
 class Moving:
@@ -179,15 +99,7 @@ class Moving:
 
     def bring(self, judge: Judge, kept: Collection[str] = ()) -> bool:
         """Rounds until nothing differs; False where it was stopped before."""
-        source, target, settings = self.source.store, self.target.store, self.source.settings
-        roots = settings.roots if self.asked["roots"] is None else self.asked["roots"]
-        guards = filling.guards(settings)
-
-        def made(entry: Entry) -> Record:
-            return record(entry, roots, guards)
-
-        renewed = Renewed(source, target, self.vector)
-        bringing = Bringing(source, target, renewed, partial(self._run, renewed), made, self.tell)
+        bringing = self._bringing()
         try:
             return bringing.until_same(judge, kept)
         finally:
@@ -198,11 +110,27 @@ class Moving:
             # once clients write to the target, what is lost stays so, and is not looked for again
             self._lost, self._marks = [*(self._lost if judge is not LIVE else ()), *bringing.lost], bringing.marks
 
+    def _bringing(self) -> Bringing:
+        settings, journal = self.source.settings, self.target.handle.target.journal
+        roots = settings.roots if self.asked["roots"] is None else self.asked["roots"]
+        guards = filling.guards(settings)
+
+        def made(entry: Entry) -> Record:
+            return record(entry, roots, guards)
+
+        stores = (self.source.store, self.target.store)
+        renewed = Renewed(*stores, self.vector) if journal is None else RenewedViews(*stores, journal)
+        return Bringing(renewed, partial(self._run, renewed), made, self.tell)
+
     def _run(self, renewed: Renewed, records: Iterable[Record], errors: Path, on_progress: OnProgress) -> IngestReport:
         engine, source, target = self.asked["engine"] or LocalEngine(), self.source.store, self.target.store
         is_local = isinstance(engine, LocalEngine)
         held = records if is_local else [*records]
         pair = ((source.name, source.incarnation), (target.name, target.incarnation))
+        views, names, opened = None, {VECTOR: self.vector}, (*pair, self.vector, self.source.settings)
+        if isinstance(renewed, RenewedViews) and (views := filling.views(self.target)) is not None:
+            # where a view lies is the new model's to say: the further vectors are made of it again
+            views, names = replace(views, journal=renewed.notes), {name: name for name in self.target.bindings}
         alone = source.capabilities.kind == "lite"
         factories = {} if is_local else filling.encoder_factories(self.target)
         job = Job(
@@ -210,11 +138,17 @@ class Moving:
             row_fields=no_fields,
             resources=filling.resources(self.source),
             store=renewed,
-            encoders={VECTOR: partial(self.target.handle.target.encoders.of, self.vector)},
-            store_factory=None if alone else partial(opened_pair, *pair, self.vector, self.source.settings),
-            encoder_factories={} if is_local else {VECTOR: factories[self.vector]},
+            encoders={name: partial(self._encoder, of) for name, of in names.items()},
+            views=views,
+            store_factory=None if alone else partial(opened_pair, *opened, views is not None),
+            journal_factory=None if alone or views is None else partial(opened_notes, *opened),
+            encoder_factories={} if is_local else {name: factories[of] for name, of in names.items()},
         )
         return engine.ingest(job, errors=errors, on_progress=on_progress, stop=self.asked["stop"])
+
+    def _encoder(self, vector: str) -> Encoder:
+        """The new one, or the other vectors' own, which the source may have loaded."""
+        return (self.target if vector == self.vector else self.source).handle.target.encoders.of(vector)
 
     def swap(self) -> None:
         """Let the name lead to the target; the source, where that was its own, is called otherwise from then on."""

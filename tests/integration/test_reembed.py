@@ -304,12 +304,6 @@ def test_what_is_refused(lite_photos: ImageCollection, lite_uri: str, pictures: 
         imgvec.rollback_reembedding(lite_photos)
     with pytest.raises(UsageError, match="was not re-embedded"):
         imgvec.finish_reembedding(lite_photos)
-    views = {**DEFINITION, "views": {"grid": 2}}
-    with (
-        ImageCollection.create("parts", definition=views, uri=lite_uri, encoder=FakeEncoder()) as parts,
-        pytest.raises(UsageError, match="parts of pictures"),
-    ):
-        imgvec.reembed(parts, new_encoder())
     told: list[str] = []
     imgvec.reembed(lite_photos, new_encoder(), swap=False)
     done = imgvec.reembed(lite_photos, FakeEncoder(dim=20, seed=9), on_notice=told.append)

@@ -2,7 +2,7 @@
 
     reembed_killer.py URI NAME POINT        POINT is `before N`, `after N` or `nothing`
 
-It prints the number of such calls when it comes to its end.
+It prints the number of such calls when it comes to its end. Of a collection of views the new encoder looks at pictures.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from changing_models import encoder_of, new_encoder
+from changing_models import encoder_of, looking_encoder_of, new_encoder
 
 import imgvec
 from imgvec import ImageCollection, loading
+from imgvec.ingest import pipeline
 from imgvec.milvus import aliases
 from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.learned import Learned
@@ -49,11 +50,15 @@ class Killer:
 if __name__ == "__main__":
     _, uri, name, point = sys.argv
     killer = Killer(point)
-    loading.loaded_encoder = encoder_of  # type: ignore[assignment]  # its stand-in takes whatever it is given
     encoder = new_encoder()
+    loading.loaded_encoder = encoder_of  # type: ignore[assignment]  # its stand-in takes whatever it is given
     with ImageCollection.open(name, uri=uri) as photos:
+        if photos.definition.views is not None:
+            encoder = looking_encoder_of(name, encoder.binding)
+            pipeline.WRITE_ROWS = 16  # several writes
         for place, method in (
             (Store, "upsert"),
+            (Store, "discard"),
             (CollectionLink, "remember"),
             (Learned, "write"),
             (aliases, "rename"),

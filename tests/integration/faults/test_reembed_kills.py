@@ -7,9 +7,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from changing_models import DEFINITION, Asking, check_vectors, encoder_of, hashes, new_encoder, old_encoder
+import viewed
+from changing_models import (
+    DEFINITION,
+    Asking,
+    check_vectors,
+    encoder_of,
+    hashes,
+    looking_encoder_of,
+    new_encoder,
+    old_encoder,
+)
 from fakes import FakeEncoder
 from milvus_cluster import MilvusCluster
 from pictures import picture
@@ -125,3 +136,45 @@ def test_killed_at_every_point(backend_uri: str, pictures: Path, name: str) -> N
 def test_killed_on_a_cluster(own_cluster: MilvusCluster, pictures: Path, name: str) -> None:
     points = every_point(own_cluster.uri, pictures, name)
     kill_and_finish(own_cluster.uri, pictures, name, points[::3], asking=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("views", [{"grid": [2]}, {"regions": 3}], ids=["grid", "regions"])
+def test_views_killed_at_every_point(
+    backend_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("imgvec.loading.loaded_encoder", looking_encoder_of)
+    folder = viewed.some_pictures(tmp_path / "views")
+    new = looking_encoder_of("", new_encoder().binding)
+    were, are = (viewed.as_ingested(views, folder, each, backend_uri) for each in (viewed.old(), new))
+    points, kills, by_new = ["nothing"], 0, 0
+    for point in points:
+        definition = {**viewed.DEFINITION, "views": views}
+        with ImageCollection.create("parts", definition=definition, uri=backend_uri, encoder=viewed.old()) as parts:
+            parts.ingest(folder)
+        killed = run(backend_uri, "parts", point)
+        if point == "nothing":
+            points += [
+                f"{when} {number}" for number in range(1, int(killed.stdout) + 1) for when in ("before", "after")
+            ]
+        else:
+            kills += killed.returncode == -signal.SIGKILL
+            with ImageCollection.open("parts", uri=backend_uri) as parts:
+                is_new = parts.binding.fingerprint == new.binding.fingerprint
+                (are if is_new else were).check(parts)
+                by_new += is_new
+                found = parts.search(picture(3, (96, 80)), limit=1, consistency_level="Strong")
+                assert found[0].score == pytest.approx(1, abs=1e-2)
+            assert run(backend_uri, "parts", "nothing").returncode == 0, point
+        with ImageCollection.open("parts", uri=backend_uri) as parts:
+            assert parts.binding.fingerprint == new.binding.fingerprint, point
+            are.check(parts)
+            assert parts.ingest(folder).unchanged == len(are.journal)
+            imgvec.finish_reembedding(parts)
+            names = parts.handle.connection.collections()
+            assert len([each for each in names if "__" not in each]) == 1, (point, names)
+        cleared(backend_uri, "parts")
+    print(f"{kills} kills, {by_new} of them after the swap", flush=True)
+    assert kills == len(points) - 1
+    assert 0 < by_new < kills
