@@ -54,7 +54,7 @@ def first_encoder(
     """
     from imgvec.encoders import load_with_fallback
     from imgvec.encoders.identity import IF_KNOWN
-    from imgvec.encoders.purposes import DEFAULT
+    from imgvec.encoders.purposes import meant
 
     spec = EncoderSpec(
         section.model,
@@ -63,7 +63,7 @@ def first_encoder(
         section.pooling,
         section.image_size,
         section.projection,
-        section.purpose or DEFAULT,
+        meant(section.purpose, of_parts=of_parts),
         IF_KNOWN if of_parts and section.purpose != "copies" else None,
     )
     encoder, fell_back = load_with_fallback(

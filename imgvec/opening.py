@@ -173,9 +173,10 @@ def _made(
     if on_notice and section and (danger := connection.capabilities.danger(section.type)):
         on_notice(danger)
     _check_names(name, wanted.vector_fields, given)
-    of_parts = wanted.views is not None and not wanted.has_faces
     encoders = {
-        vector: kept.to_keep(given.get(vector) or first_encoder(each.encoder, settings, on_notice, of_parts=of_parts))
+        vector: kept.to_keep(
+            given.get(vector) or first_encoder(each.encoder, settings, on_notice, of_parts=wanted.of_parts)
+        )
         for vector, each in wanted.vector_fields.items()
     }
     check_encoder(wanted.has_faces, encoders[VECTOR])

@@ -218,6 +218,11 @@ class Definition(Section):
         return reserved_names(views=self.views is not None, faces=self.has_faces)
 
     @property
+    def of_parts(self) -> bool:
+        """Whether rows are parts of pictures."""
+        return self.views is not None and not self.has_faces
+
+    @property
     def has_faces(self) -> bool:
         """Whether its rows are the faces in pictures."""
         return self.views is not None and self.views.faces is not None

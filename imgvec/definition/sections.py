@@ -30,7 +30,7 @@ class EncoderSection(Section):
     """A file, which the collection then keeps; `shipped:NAME`; `none` for none, whatever the purpose."""
     purpose: Literal["copies", "classes"] | None = None
     """How pictures become square, and which map is behind the encoder: imgvec/encoders/purposes.py. None is
-    `classes`."""
+    `copies` where rows are parts of pictures, else `classes`."""
 
 
 class ImagesSection(Section):

@@ -34,7 +34,7 @@ class FitOptions(TypedDict, total=False):
             at_most=0.5,
             metavar="P",
             help="pca: scale each direction by its variance to the power of -P: 0 leaves them, 0.5 whitens.  "
-            "[default: 0.25, or 0.5 where the purpose is copies]",
+            "[default: 0.25, or 0.5 where the purpose is copies, as it is of views]",
         ),
     ]
     shrinkage: Annotated[

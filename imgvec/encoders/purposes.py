@@ -28,10 +28,17 @@ POWERS: dict[Purpose, float] = {"copies": 0.5, "classes": POWER}
 """Of each purpose; see `Projection.pca`."""
 DEFAULT: Purpose = "classes"
 """Of a definition that does not say."""
+OF_PARTS: Purpose = "copies"
+"""Of one whose rows are parts of pictures: a part is to find the picture that it is of, not another of its kind."""
 SHIPPED = "shipped:"
 NONE = "none"
 """In a projection's place: without one, whatever the purpose."""
 _OF_MODEL = {"pypi:dinov2-small-11": "dinov2-small-11"}
+
+
+def meant(purpose: Purpose | None, *, of_parts: bool) -> Purpose:
+    """The purpose that a definition has, whether it says so or not."""
+    return purpose or (OF_PARTS if of_parts else DEFAULT)
 
 
 def settled_spec(spec: EncoderSpec) -> EncoderSpec:

@@ -17,7 +17,7 @@ from imgvec.encoders.moments import Moments
 from imgvec.encoders.options import FitOptions
 from imgvec.encoders.projection import Projection
 from imgvec.encoders.protocol import Encoder, EncoderSpec
-from imgvec.encoders.purposes import POWERS
+from imgvec.encoders.purposes import POWERS, meant
 from imgvec.engines import LocalEngine
 from imgvec.errors import SourceError, UsageError
 from imgvec.exchange import VectorSource, open_source
@@ -62,8 +62,9 @@ def fit_projection(
             raise UsageError("a collection's stored vectors are used as they are: omit the model")
         source = source.pinned()
         source.store.vector(vector)
-        store, purpose = source.store, source.definition.vector_fields[vector].encoder.purpose
-        if asked["power"] is None and purpose is not None:
+        store, definition = source.store, source.definition
+        if asked["power"] is None:
+            purpose = meant(definition.vector_fields[vector].encoder.purpose, of_parts=definition.of_parts)
             asked = altered(asked, {"power": POWERS[purpose]})
         return fit(_of_batches(_stored(store, vector), tell, store.count()), **asked)
     if model is not None:

@@ -108,6 +108,17 @@ def test_a_purpose_puts_its_map_behind(
         np.testing.assert_allclose(vectors, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize(("more", "purpose"), [({}, "copies"), ({"purpose": "classes"}, "classes")])
+def test_views_are_whitened_unless_the_definition_says_otherwise(
+    more: dict[str, str], purpose: str, cache_dir: Path, tmp_path: Path
+) -> None:
+    definition = {"encoder": {"model": MODEL, **more}, "index": {"cpu": {"type": "FLAT"}}, "views": {"regions": 14}}
+    settings = Settings.load(uri=str(tmp_path / "a.db"), device="cpu", dtype="fp32", cache_dir=cache_dir)
+    with ImageCollection.create("parts", definition=definition, settings=settings) as parts:
+        assert str(parts.binding.projection).startswith(f"shipped:{NAME}/{purpose}@")
+        assert parts.binding.fit == "resize"
+
+
 def test_bfloat16_agrees_on_real_photos(exact: HuggingFaceEncoder, cache_dir: Path, test_data: Path) -> None:
     rough = load_encoder(EncoderSpec(MODEL), device="cpu", dtype="bf16", cache_dir=cache_dir)
     assert rough.binding == exact.binding

@@ -111,7 +111,8 @@ def test_a_kill_amid_forgetting_is_finished_by_the_next_ingest(lite_uri: str, tm
 @pytest.mark.timeout(1800)
 def test_a_kill_at_each_write_of_forgetting(backend_uri: str, tmp_path: Path) -> None:
     for write in itertools.count(1):
-        for when in ("amid", "before"):
+        # a server takes a request whole that a client was killed amid
+        for when in ("before",) if "://" in backend_uri else ("amid", "before"):
             # until the first one is done, nothing has begun that anybody could finish
             heal = by_forgetting if write == 1 else HEALERS[(write + (when == "amid")) % len(HEALERS)]
             happened = kill_and_heal(backend_uri, tmp_path / f"{when}{write}", f"{when} {write}", heal)

@@ -18,7 +18,7 @@ from imgvec.encoders.identity import IF_KNOWN, RESIZE, applied
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import Projection, load_named
 from imgvec.encoders.protocol import Binding
-from imgvec.encoders.purposes import POWERS, finds_more_copies, settled_spec, shipped
+from imgvec.encoders.purposes import POWERS, finds_more_copies, meant, settled_spec, shipped
 from imgvec.encoders.unreachable import ModelUnreachable
 from imgvec.errors import DefinitionError, EncoderUnavailable
 
@@ -49,6 +49,23 @@ DIGESTS = {"copies": "c8d23589a059c46277381a9dce84ca08", "classes": "328535ef4ec
 )
 def test_what_a_purpose_chooses(spec: EncoderSpec, fit: str | None, projection: str | None) -> None:
     assert settled_spec(spec) == replace(spec, purpose=None, fit=fit, projection=projection)
+
+
+@pytest.mark.parametrize(
+    ("views", "purpose"),
+    [
+        ("", "classes"),
+        ("views: {grid: 2}", "copies"),
+        ("views: {regions: 14}", "copies"),
+        ("views: {faces: 8}", "classes"),
+    ],
+)
+def test_a_definition_that_names_no_purpose_has_one(views: str, purpose: str, tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(f"encoder: {{model: {MODEL}}}\nindex: {{cpu: {{type: FLAT}}}}\n{views}\n")
+    definition = Definition.load(tmp_path / "d.yaml")
+    assert meant(definition.encoder.purpose, of_parts=definition.of_parts) == purpose
+    assert meant("classes", of_parts=definition.of_parts) == "classes"
+    assert meant("copies", of_parts=definition.of_parts) == "copies"
 
 
 @pytest.mark.parametrize("purpose", POWERS)
