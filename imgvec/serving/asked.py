@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,13 +32,16 @@ def lane_of(served: Served, forms: Sequence[Form]) -> Lane:
     return served.encoding if needs_encoder(forms) else served.stored
 
 
-async def worked(request: Request, served: Served, lane: Lane, work: Callable[[], T]) -> T:
-    """What the work gives, by that lane. Pictures that cannot be read are counted."""
+async def worked(
+    request: Request, served: Served, lane: Lane, work: Callable[[], T], *, sent: Collection[str] = (_SENT,)
+) -> T:
+    """What the work gives, by that lane. Pictures that cannot be read are counted; `sent` are the names of those that
+    came with the request, any other is a stored one."""
     try:
         return await lane.run(request, work)
     except UnreadableImage as exc:
         served.metrics.refused_picture(exc.reason)
-        if exc.uri == _SENT:
+        if exc.uri in sent:
             raise
         raise _not_there(reason=exc.reason) from None
     except SourceError:

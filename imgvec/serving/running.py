@@ -25,7 +25,20 @@ from imgvec import __version__
 from imgvec.collection import ImageCollection
 from imgvec.errors import ImgvecError, MissingExtra, UsageError
 from imgvec.options import documented, settled
-from imgvec.serving import asking, bodies, browsing, front, health, logs, pictures, reading, reasons, removing, taking
+from imgvec.serving import (
+    asking,
+    bodies,
+    browsing,
+    faces,
+    front,
+    health,
+    logs,
+    pictures,
+    reading,
+    reasons,
+    removing,
+    taking,
+)
 from imgvec.serving.door import Door
 from imgvec.serving.limits import Limits, Rate, client_of, refused
 from imgvec.serving.options import ServeOptions
@@ -78,7 +91,7 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.served = served
-    for each in (asking, reasons, browsing, pictures, taking, removing, reading, health, front):
+    for each in (asking, reasons, faces, browsing, pictures, taking, removing, reading, health, front):
         app.include_router(each.router, responses=DOCUMENTED)
     app.router.routes.extend([] if agents is None else agents.routes)
     for kind in (Problem, ImgvecError, HTTPException, RequestValidationError):
@@ -98,7 +111,7 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
     origins = list(asked["allow_origin"] or ())
     if origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"],
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )  # fmt: skip

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from imgvec.collection import ImageCollection
-from imgvec.errors import CollectionNotFound, EncoderMismatch, EncoderUnavailable, ImgvecError
+from imgvec.errors import CollectionNotFound, EncoderMismatch, EncoderUnavailable, ImgvecError, MissingExtra
 from imgvec.exchange.unbound import MODEL as NO_MODEL
 from imgvec.meant import suggestion
 from imgvec.search.forms import Pixels
@@ -66,7 +66,7 @@ class Served:
                 if has_encoder(collection):
                     collection.vectors([Pixels(np.full((64, 64, 3), 128, np.uint8))])
                 self._warm.add(name)
-            except (EncoderUnavailable, EncoderMismatch):
+            except (EncoderUnavailable, EncoderMismatch, MissingExtra):
                 log.exception("an encoder cannot be loaded")
                 self._failed.add(name)
             except ImgvecError:  # grey has no face, or no direction; it is loaded all the same
@@ -131,6 +131,7 @@ def allowed(
 
 
 MAY_READ = Security(allowed, scopes=["read"])
+MAY_WRITE = Security(allowed, scopes=["write"])
 MAY_ADMIN = Security(allowed, scopes=["admin"])
 
 

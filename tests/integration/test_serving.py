@@ -300,8 +300,11 @@ def test_openapi_says_what_is_taken(on_lite: Client) -> None:
 
 
 def test_examples_of_openapi_are_requests() -> None:
-    from imgvec.serving import questions, reasons
+    from imgvec.serving import faces, questions, reasons
 
+    for kind in (faces.IdentifyBody, faces.VerifyBody, faces.EnrolBody):
+        for example in kind.model_json_schema()["examples"]:
+            kind.model_validate(example)
     for kind in (questions.SearchBody, questions.SearchManyBody, questions.RecommendBody, reasons.ExplainBody):
         for example in kind.model_json_schema()["examples"]:
             kind.model_validate(example)
