@@ -31,11 +31,12 @@ class JsonLines(logging.Formatter):
 
 
 def described(exc: BaseException) -> dict[str, Any]:
-    """An exception without its words."""
+    """An exception without its words, unless it says of them that they are this machine's own (`loggable`)."""
     frames = traceback.extract_tb(exc.__traceback__)[-12:]
     return {
         "error": type(exc).__name__,
         "code": getattr(exc, "code", None),
+        **({"said": str(exc)} if getattr(exc, "loggable", False) else {}),
         "at": [f"{each.filename.rpartition('site-packages/')[2]}:{each.lineno} {each.name}" for each in frames],
     }
 

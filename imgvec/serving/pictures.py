@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from imgvec.collection import ImageCollection
 from imgvec.errors import UnreadableImage
@@ -23,7 +27,23 @@ from imgvec.sources.named import scheme_of
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1/collections/{collection}/images", tags=["images"], dependencies=[MAY_READ, KNOWN_ONLY])
+
+class _Whole(APIRoute):
+    """A route that ends in a word of its own, as it was written: in an id, a slash before such a word is `%2F`."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        word, last = self.path.rpartition("/")[2], scope.get("raw_path", b"").rpartition(b"/")[2]
+        if last and "{" not in word and unquote_to_bytes(last) != word.encode():
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+router = APIRouter(
+    prefix="/v1/collections/{collection}/images",
+    tags=["images"],
+    dependencies=[MAY_READ, KNOWN_ONLY],
+    route_class=_Whole,
+)
 
 _SIDES = (64, 128, 256, 512, 1024)
 """Of thumbnails, in pixels: few, so that caches are used."""

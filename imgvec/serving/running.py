@@ -41,6 +41,7 @@ from imgvec.serving import (
 )
 from imgvec.serving.door import Door
 from imgvec.serving.limits import Limits, Rate, client_of, refused
+from imgvec.serving.listening import listening
 from imgvec.serving.options import ServeOptions
 from imgvec.serving.problems import DOCUMENTED, Problem, respond
 from imgvec.serving.served import Served
@@ -126,11 +127,13 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
 
-    A line is logged for each request, unless the `log_level` is above INFO. Raises as `create_app`.
+    A line is logged for each request, unless the `log_level` is above INFO. Raises as `create_app`, and `UsageError` where it cannot listen.
     """
     asked = settled(ServeOptions, options)
+    app = create_app(collections, **asked)
+    sockets = listening(asked["host"], asked["port"])
     logging.config.dictConfig(logs.config(log_level))
-    uvicorn.Server(configured(create_app(collections, **asked), asked)).run()
+    uvicorn.Server(configured(app, asked)).run(sockets=sockets)
 
 
 def configured(app: FastAPI, asked: ServeOptions) -> uvicorn.Config:

@@ -43,6 +43,12 @@ class Token:
         return SCOPES[: SCOPES.index(self.scope) + 1]
 
 
+class BrokenTokens(SettingsError):
+    """The token file cannot be used. What it says holds no token, so that a log may have it."""
+
+    loggable = True
+
+
 class Tokens:
     """The tokens of a file, read again when it changes: a line that is taken out ends its token at once."""
 
@@ -52,7 +58,7 @@ class Tokens:
         self._tokens = self._read()
 
     def find(self, given: str) -> Token | None:
-        """The token, compared with each known hash in constant time; raises `SettingsError` for a broken file."""
+        """The token, compared with each known hash in constant time; raises `BrokenTokens`."""
         with self._lock:
             if (state := self._stat()) != self._state:
                 self._tokens, self._state = self._read(), state
@@ -67,19 +73,19 @@ class Tokens:
         try:
             found = self._path.stat()
         except OSError as exc:
-            raise SettingsError(f"the token file {self._path} cannot be read: {exc.strerror}") from exc
+            raise BrokenTokens(f"the token file {self._path} cannot be read: {exc.strerror}") from exc
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise SettingsError(f"the token file {self._path} can be written by others: chmod go-w it")
+            raise BrokenTokens(f"the token file {self._path} can be written by others: chmod go-w it")
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> tuple[Token, ...]:
         try:
             lines = self._path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as exc:
-            raise SettingsError(f"the token file {self._path} cannot be read: {exc}") from exc
+            raise BrokenTokens(f"the token file {self._path} cannot be read: {exc}") from exc
         tokens = tuple(self._token(number, line) for number, line in enumerate(lines, 1) if _says(line))
         if not tokens:
-            raise SettingsError(f"the token file {self._path} has no token: add one with --new-token")
+            raise BrokenTokens(f"the token file {self._path} has no token: add one with --new-token")
         return tokens
 
     def _token(self, number: int, line: str) -> Token:
@@ -87,7 +93,7 @@ class Tokens:
         scopes = found[2].split(",") if found else []
         if not found or not set(scopes) <= set(SCOPES):
             # without the line, which may be a token that somebody has put there as it is
-            raise SettingsError(f"{self._path}:{number} is not name:scopes:hash, as --new-token writes it")
+            raise BrokenTokens(f"{self._path}:{number} is not name:scopes:hash, as --new-token writes it")
         return Token(found[1], max(scopes, key=SCOPES.index), bytes.fromhex(found[3]))
 
 

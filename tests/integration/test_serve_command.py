@@ -20,6 +20,9 @@ from served import PATIENCE, Client
 import imgvec
 from imgvec.cli import main
 
+pytest.importorskip("fastapi")
+from imgvec.serving.listening import listening
+
 
 @pytest.fixture
 def uri(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -101,6 +104,33 @@ def test_what_cannot_be_served_is_said_in_a_line(uri: str, words: tuple[str, ...
     done = invoked(*words)
     assert (done.exit_code, said in done.output) == (status, True), done.output
     assert len(done.output.splitlines()) == 1 or status == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_is_taken_is_said_in_a_line(uri: str, host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = invoked("--host", host, "--port", str(port))
+    assert done.exit_code == 1
+    assert f"cannot listen on {host}, port {port}: address already in use; give another --port" in done.stderr
+    assert len(done.output.splitlines()) == 1
+
+
+def test_an_address_of_another_machine_is_said_in_a_line() -> None:
+    with pytest.raises(imgvec.errors.UsageError, match=r"cannot listen on 192\.0\.2\.1, port 0: .*give another --host"):
+        listening("192.0.2.1", 0)
+
+
+def test_one_port_of_all_addresses_of_a_name() -> None:
+    found = listening("localhost", 0)
+    try:
+        assert len({one.getsockname()[1] for one in found}) == 1
+        assert "127.0.0.1" in {one.getsockname()[0] for one in found}
+    finally:
+        for one in found:
+            one.close()
 
 
 def test_without_a_collection_there_is_nothing_to_serve(lite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

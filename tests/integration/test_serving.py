@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
 import pytest
 from fakes import FakeEncoder
 from pictures import picture
@@ -165,6 +167,26 @@ def test_stored_pictures(client: Client, trip: ImageCollection, pictures: Path) 
     assert client.get(f"{V1}/images/{hit['id']}/original").kind == "picture-not-there"
     assert client.get(f"{V1}/images/{hit['id']}/thumbnail?size=128").kind == "picture-not-there"
     assert client.get(f"{V1}/images/nobody").kind == "row-not-found"
+
+
+def test_an_id_may_end_in_a_word_of_a_route(lite_uri: str, pictures: Path) -> None:
+    with filled(lite_uri, pictures) as made:
+        row = next(iter(made.store.scan(["id", "*", "vector"])))[0]
+        file, vector = Path(row["uri"]), row.pop("vector")
+        ids = [f"a/{word}" for word in ("b", "thumbnail", "original")]
+        made.store.upsert([{**row, "id": id_} for id_ in ids], np.stack([vector] * len(ids)))
+        with serving({"trip": opened(lite_uri, pictures)}) as client:
+            for id_ in ids:
+                at = f"{V1}/images/{quote(id_, safe='')}"
+                assert client.get(at).json["id"] == id_
+                assert client.get(f"{at}/original").body == file.read_bytes()
+                assert client.get(f"{at}/thumbnail").headers["content-type"] == "image/jpeg"
+                hits = client.post(f"{V1}/search", {"query": {"id": id_}, "limit": 5}).json["hits"]
+                assert {client.get(each["thumbnail"]).status for each in hits} == {200}
+            # as it was before: the last word, as it is written, is the route's
+            assert client.get(f"{V1}/images/a/b/original").body == file.read_bytes()
+            assert client.get(f"{V1}/images/a/b").json["id"] == "a/b"
+            assert client.get(f"{V1}/images/a/original").kind == "row-not-found"
 
 
 def test_what_there_is(client: Client, trip: ImageCollection) -> None:

@@ -24,6 +24,7 @@ from served import PATIENCE, Client, serving
 
 from imgvec import CallableEncoder, ImageCollection, Settings
 from imgvec.errors import SettingsError, TargetError, UsageError
+from imgvec.serving.logs import JsonLines
 from imgvec.serving.running import create_app
 from imgvec.serving.tokens import new_token
 
@@ -608,6 +609,28 @@ def test_broken_token_files(tmp_path: Path, content: str) -> None:
         create_app({}, token_file=str(file))
     with pytest.raises(SettingsError, match="cannot be read"):
         create_app({}, token_file=str(tmp_path / "nowhere"))
+
+
+def test_what_is_wrong_with_the_token_file_is_logged_without_a_token(
+    photos: ImageCollection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    token = new_token(file, "page")
+    with serving({"trip": photos}, token_file=str(file)) as client, caplog.at_level("INFO", "imgvec.serving"):
+        for content, mode, said in ((f"{token}\n", 0o600, "tokens:1 is not name:scopes:hash"),
+                                    ("", 0o600, "has no token"), (f"{token}\n\n", 0o666, "chmod go-w")):  # fmt: skip
+            file.write_text(content)
+            file.chmod(mode)
+            caplog.clear()
+            got = client.get("/v1/collections", Authorization=f"Bearer {token}")
+            assert (got.status, str(tmp_path) in got.body.decode()) == (500, False)
+            until = time.monotonic() + PATIENCE
+            while not caplog.records and time.monotonic() < until:  # a line is written once its answer has gone
+                time.sleep(0.01)
+            line = json.loads(JsonLines().format(caplog.records[-1]))
+            assert line["error"] == "BrokenTokens"
+            assert said in line["said"]
+            assert token not in json.dumps(line)
 
 
 def test_names_of_tokens(tmp_path: Path) -> None:
