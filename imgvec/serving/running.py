@@ -127,7 +127,8 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
 
-    A line is logged for each request, unless the `log_level` is above INFO. Raises as `create_app`, and `UsageError` where it cannot listen.
+    A line is logged for each request, unless the `log_level` is above INFO. Raises as `create_app`, and
+    `UsageError` where it cannot listen.
     """
     asked = settled(ServeOptions, options)
     app = create_app(collections, **asked)
