@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from imgvec.indexes.options import TuneOptions, VerifyOptions, WatchOptions
     from imgvec.indexes.workload import PlanOptions
     from imgvec.ingest import IngestOptions
-    from imgvec.migration import Bridge, Reembedding
+    from imgvec.migration import Bridge, Bridged, Reembedding
     from imgvec.migration.bridge import BridgeOptions
     from imgvec.migration.options import ReembedOptions
     from imgvec.progress import Progress
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from imgvec.search.strategies import RecommendOptions
     from imgvec.settings import Settings
     from imgvec.sources import Source, SourceOptions
-    from imgvec.verbs.bridging import bridged_copy, fit_bridge
+    from imgvec.verbs.bridging import bridge_reembedding, bridged_copy, fit_bridge
     from imgvec.verbs.calibration import calibrate
     from imgvec.verbs.curation import contact_sheet, delete_duplicates, duplicates
     from imgvec.verbs.deployment import load, release
@@ -110,6 +110,7 @@ _HOMES = {
     "AsyncImageCollection": "imgvec.aio",
     "Bridge": "imgvec.migration",
     "BridgeOptions": "imgvec.migration.bridge",
+    "Bridged": "imgvec.migration",
     "CalibrateOptions": "imgvec.quality.options",
     "Calibration": "imgvec.quality.calibration",
     "CallableEncoder": "imgvec.encoders.callables",
@@ -153,6 +154,7 @@ _HOMES = {
     "Source": "imgvec.sources",
     "SourceOptions": "imgvec.sources",
     "StoredId": "imgvec.search.forms",
+    "SucceedOptions": "imgvec.migration.options",
     "Text": "imgvec.search.forms",
     "TuneOptions": "imgvec.indexes.options",
     "VectorQuery": "imgvec.search.forms",
@@ -162,6 +164,7 @@ _HOMES = {
     "WatchOptions": "imgvec.indexes.options",
     "Words": "imgvec.search.hybrid",
     "apply_tuning": "imgvec.verbs.tuning",
+    "bridge_reembedding": "imgvec.verbs.bridging",
     "bridged_copy": "imgvec.verbs.bridging",
     "build_index": "imgvec.verbs.index",
     "calibrate": "imgvec.verbs.calibration",
@@ -208,21 +211,21 @@ _HOMES = {
 }
 
 __all__ = [
-    "Answer", "AsyncImageCollection", "Bridge", "BridgeOptions", "CalibrateOptions", "Calibration",
+    "Answer", "AsyncImageCollection", "Bridge", "BridgeOptions", "Bridged", "CalibrateOptions", "Calibration",
     "CallableEncoder", "ClusterOptions", "Crop", "Definition", "Deleted", "Duplicates", "DuplicatesOptions",
     "EnrolOptions", "EvaluateOptions", "Explanation", "ExportOptions", "FaceEncoder", "Hit", "Hybrid",
     "HybridAnswer", "IdentifyOptions", "ImageBytes", "ImageCollection", "ImageFile", "ImgvecError", "ImportOptions",
     "IngestOptions", "IngestReport", "Like", "LoadOptions", "NameOptions", "PageOptions", "Pages", "Part", "Pixels",
     "PlanOptions", "Progress", "RecommendOptions", "Recommendation", "ReembedOptions", "Reembedding",
-    "SearchOptions", "Settings", "Source", "SourceOptions", "StoredId", "Text", "TuneOptions", "VectorQuery",
-    "Verdict", "VerifyFacesOptions", "VerifyOptions", "WatchOptions", "Words", "__version__", "apply_tuning",
-    "bridged_copy", "build_index", "calibrate", "cluster_faces", "compare", "compare_indexes", "contact_sheet",
-    "create_for_vectors", "delete_duplicates", "drop_alias", "duplicates", "dynamic", "enrol_person",
-    "enrolled_people", "errors", "evaluate", "explain", "export_vectors", "field", "finish_reembedding",
-    "fit_bridge", "fit_projection", "forget_person", "identify_faces", "import_vectors", "index_status", "load",
-    "name_faces", "plan_index", "projected_copy", "recommend", "reembed", "refine", "release", "rename",
-    "rollback_reembedding", "scratch_copy", "set_alias", "set_search_defaults", "tune", "verify", "verify_faces",
-    "watch_index",
+    "SearchOptions", "Settings", "Source", "SourceOptions", "StoredId", "SucceedOptions", "Text", "TuneOptions",
+    "VectorQuery", "Verdict", "VerifyFacesOptions", "VerifyOptions", "WatchOptions", "Words", "__version__",
+    "apply_tuning", "bridge_reembedding", "bridged_copy", "build_index", "calibrate", "cluster_faces", "compare",
+    "compare_indexes", "contact_sheet", "create_for_vectors", "delete_duplicates", "drop_alias", "duplicates",
+    "dynamic", "enrol_person", "enrolled_people", "errors", "evaluate", "explain", "export_vectors", "field",
+    "finish_reembedding", "fit_bridge", "fit_projection", "forget_person", "identify_faces", "import_vectors",
+    "index_status", "load", "name_faces", "plan_index", "projected_copy", "recommend", "reembed", "refine",
+    "release", "rename", "rollback_reembedding", "scratch_copy", "set_alias", "set_search_defaults", "tune",
+    "verify", "verify_faces", "watch_index",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import logging
 import tempfile
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -133,10 +133,15 @@ class Bringing:
                 )
         return False
 
-    def _brought(self, round: _Round) -> int | None:
+    def some(self, judge: Judge, most: int) -> bool:
+        """Bring so many pictures over, in the order of their ids, and leave the others; False where it was stopped."""
+        self.rounds += 1
+        return self._brought(_Round(judge, self._refused, ()), most) is not None
+
+    def _brought(self, round: _Round, most: int | None = None) -> int | None:
         """How much was done; None where it was stopped."""
         done = 0
-        to_encode = round.to_encode(self._renewed.pairs())
+        to_encode = islice(round.to_encode(self._renewed.pairs()), most)
         if (first := next(to_encode, None)) is not None:
             with tempfile.TemporaryDirectory(prefix="imgvec-") as folder:
                 errors = Path(folder) / "refused.jsonl"

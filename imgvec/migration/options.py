@@ -43,8 +43,8 @@ class BringOptions(TypedDict, total=False):
     ]
 
 
-class ReembedOptions(BringOptions, VectorOptions, total=False):
-    """What `imgvec.reembed` can be told."""
+class SucceedOptions(BringOptions, VectorOptions, total=False):
+    """The new model, and what it is measured by."""
 
     revision: Annotated[str | None, Option(help="Commit or tag of the new model.")]
     layer: Annotated[int | None, Option(help="Hidden layer of the new model to read.")]
@@ -65,7 +65,6 @@ class ReembedOptions(BringOptions, VectorOptions, total=False):
         str | None,
         Option(metavar="NAME", help="What the new collection itself is called.  [default: the name, _ and a number]"),
     ]
-    swap: Annotated[bool, Option(True, shell=False, help="False fills the new collection, and leaves the name.")]
     label: Annotated[
         str | None,
         Option(
@@ -74,5 +73,13 @@ class ReembedOptions(BringOptions, VectorOptions, total=False):
             "certainly worse.",
         ),
     ]
-    sample: Annotated[int, Option(1000, at_least=1, metavar="N", help="Queries of that comparison.")]
+    sample: Annotated[
+        int, Option(1000, at_least=1, metavar="N", help="Queries of that comparison, or pictures for a bridge.")
+    ]
+
+
+class ReembedOptions(SucceedOptions, total=False):
+    """What `imgvec.reembed` can be told."""
+
+    swap: Annotated[bool, Option(True, shell=False, help="False fills the new collection, and leaves the name.")]
     allow_worse: Annotated[bool, Option(False, help="Swap although that comparison finds the new one worse.")]

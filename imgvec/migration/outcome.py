@@ -1,4 +1,4 @@
-"""What became of a re-embedding."""
+"""What became of a re-embedding, or of the bridge to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imgvec.migration.bridge import Bridge
+    from imgvec.migration.worth import Worth
     from imgvec.quality import Comparison
 
 
@@ -57,4 +59,31 @@ class Reembedding:
             "seconds": round(self.seconds, 3),
             "lost": [asdict(each) for each in self.lost],
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Bridged:
+    """What came of `bridge_reembedding`."""
+
+    name: str
+    """Of the collection in which the old rows answer the new model."""
+    target: str
+    """Of the one that `reembed` fills."""
+    model: str
+    rows: int
+    encoded: int
+    """Pictures that this call encoded."""
+    bridge: Bridge
+    worth: Worth | None
+    """What it is worth; None where the pictures in common are too few to say, or share no label."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **vars(self),
+            "bridge": self.bridge.to_dict(),
+            "worth": None if self.worth is None else self.worth.to_dict(),
+            "seconds": round(self.seconds, 3),
         }

@@ -23,7 +23,7 @@ from imgvec.rows import VECTOR
 from imgvec.succession import OF, Succession
 from imgvec.verbs.quality import compare
 from imgvec.verbs.succeeding import Moving, forget, kept_beside
-from imgvec.verbs.successors import Model, is_made_by, succeeding_definition, successor
+from imgvec.verbs.successors import Model, is_made_by, now, opened, refuse_faces, succeeding_definition, successor
 
 HOLD_SECONDS = 60.0
 """How long the former collection is kept at least: a handle follows its alias within a second, and no call that has
@@ -57,22 +57,18 @@ def reembed(collection: ImageCollection, model: Model, **options: Unpack[Reembed
 
 def _reembedded(collection: ImageCollection, model: Model, asked: ReembedOptions) -> Reembedding:
     name, vector, tell = collection.alias or collection.name, asked["vector"], Telling("reembed", asked["on_progress"])
-    collection = _now(collection)
+    collection = now(collection)
     collection.store.vector(vector)
-    if collection.definition.has_faces:
-        raise UsageError(
-            f"{collection.name!r} has rows of faces, and another model does not find the same ones: create a new "
-            "collection, ingest the pictures and enrol the people there, and let an alias lead there"
-        )
+    refuse_faces(collection)
     definition = succeeding_definition(collection.definition, vector, model, asked)
     how, told = settled(BringOptions, taken(BringOptions, asked)), succession.of(collection.store.remembered)
     is_made = is_made_by(collection, definition, model, vector)
     if told.state in ("swapping", "swapped") and not told.back and told.alias == name and is_made:
-        with _former(collection, told) as source, _opened(collection, collection.name) as target:
+        with _former(collection, told) as source, opened(collection, collection.name) as target:
             moving = Moving(source, target, name, vector, how, tell)
             return _ended(moving) if told.state == "swapping" else moving.outcome(swapped=True)
     with (
-        _opened(collection, collection.name) as source,
+        opened(collection, collection.name) as source,
         successor(source, name, definition, model, vector, asked) as target,
     ):
         moving = Moving(source, target, name, vector, how, tell)
@@ -109,11 +105,11 @@ def rollback_reembedding(
 
 def _gone_back(collection: ImageCollection, encoder: Encoder | None, how: BringOptions) -> Reembedding:
     name, tell = collection.alias or collection.name, Telling("reembed", how["on_progress"])
-    collection = _now(collection)
+    collection = now(collection)
     told = succession.of(collection.store.remembered)
     if told.state not in ("swapping", "swapped"):
         raise UsageError(f"{name!r} was not re-embedded, or that was finished: there is nothing to go back to")
-    with _opened(collection, collection.name) as live, _former(collection, told, encoder) as former:
+    with opened(collection, collection.name) as live, _former(collection, told, encoder) as former:
         vector = _changed_vector(live, former)
         if told.back and told.state == "swapping":  # this very call was killed
             return _ended(Moving(former, live, name, vector, how, tell))
@@ -133,7 +129,7 @@ def finish_reembedding(collection: ImageCollection) -> str:
     is none, or another alias leads to it.
     """
     name = collection.alias or collection.name
-    collection = _now(collection)
+    collection = now(collection)
     told = succession.of(collection.store.remembered)
     if told.state != "swapped":
         why = "was not re-embedded, or that was finished"
@@ -144,23 +140,10 @@ def finish_reembedding(collection: ImageCollection) -> str:
         former.handle.check_drop()
         time.sleep(max(0.0, min(HOLD_SECONDS, told.at / 1000 + HOLD_SECONDS - time.time())))
         former.drop()
-    with _opened(collection, collection.name) as live:
+    with opened(collection, collection.name) as live:
         forget(live)
         live.store.remember(OF, replace(told, state="finished").to_dict())
     return told.name
-
-
-def _now(collection: ImageCollection) -> ImageCollection:
-    """Pinned, with what it remembers now."""
-    collection = collection.pinned()
-    collection.store.refresh()
-    return collection
-
-
-def _opened(collection: ImageCollection, name: str) -> ImageCollection:
-    """By its own name, on a connection of its own; the encoders that are in memory serve it too."""
-    loaded = collection.handle.target.encoders.loaded if name == collection.name else {}
-    return ImageCollection.open(name, encoders=loaded, settings=collection.settings)
 
 
 def _former(collection: ImageCollection, told: Succession, encoder: Encoder | None = None) -> ImageCollection:

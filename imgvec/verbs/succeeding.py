@@ -110,6 +110,14 @@ class Moving:
             # once clients write to the target, what is lost stays so, and is not looked for again
             self._lost, self._marks = [*(self._lost if judge is not LIVE else ()), *bringing.lost], bringing.marks
 
+    def bring_some(self, number: int) -> bool:
+        """Bring so many pictures over, and leave the rest; False where it was stopped before."""
+        bringing = self._bringing()
+        try:
+            return bringing.some(LIVE, number)
+        finally:
+            self._encoded += bringing.encoded
+
     def _bringing(self) -> Bringing:
         settings, journal = self.source.settings, self.target.handle.target.journal
         roots = settings.roots if self.asked["roots"] is None else self.asked["roots"]

@@ -12,7 +12,7 @@ from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Encoder
 from imgvec.errors import EncoderMismatch, UsageError
 from imgvec.exchange import NoEncoder
-from imgvec.migration.options import ReembedOptions
+from imgvec.migration.options import SucceedOptions
 from imgvec.milvus import Connection, names
 from imgvec.rows import VECTOR
 from imgvec.succession import INTO
@@ -20,7 +20,29 @@ from imgvec.succession import INTO
 Model: TypeAlias = str | Mapping[str, Any] | Encoder
 
 
-def succeeding_definition(definition: Definition, vector: str, model: Model, asked: ReembedOptions) -> Definition:
+def now(collection: ImageCollection) -> ImageCollection:
+    """Pinned, with what it remembers now."""
+    collection = collection.pinned()
+    collection.store.refresh()
+    return collection
+
+
+def opened(collection: ImageCollection, name: str) -> ImageCollection:
+    """By its own name, on a connection of its own; the encoders that are in memory serve it too."""
+    loaded = collection.handle.target.encoders.loaded if name == collection.name else {}
+    return ImageCollection.open(name, encoders=loaded, settings=collection.settings)
+
+
+def refuse_faces(collection: ImageCollection) -> None:
+    """Raise `UsageError` where rows are what an encoder found, and not what any encoder makes of a picture."""
+    if collection.definition.has_faces:
+        raise UsageError(
+            f"{collection.name!r} has rows of faces, and another model does not find the same ones: create a new "
+            "collection, ingest the pictures and enrol the people there, and let an alias lead there"
+        )
+
+
+def succeeding_definition(definition: Definition, vector: str, model: Model, asked: SucceedOptions) -> Definition:
     """The same with another encoder of that vector; raises `DefinitionError`."""
     section: dict[str, Any]
     if isinstance(model, str):
@@ -41,7 +63,7 @@ def succeeding_definition(definition: Definition, vector: str, model: Model, ask
 
 
 def successor(
-    source: ImageCollection, name: str, definition: Definition, model: Model, vector: str, asked: ReembedOptions
+    source: ImageCollection, name: str, definition: Definition, model: Model, vector: str, asked: SucceedOptions
 ) -> ImageCollection:
     """The collection that `source` is being re-embedded to: the one that an earlier run has begun, or a new one.
 
