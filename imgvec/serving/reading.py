@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgvec.search.histogram import histogram
 from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ, KNOWN_ONLY])
@@ -97,3 +98,25 @@ async def facets(
         }
 
     return Json({"facets": await served.stored.run(request, count)})
+
+
+@router.get("/{collection}/histogram", summary="Histogram")
+async def spread(
+    request: Request,
+    collection: str,
+    field: Annotated[str, Query(min_length=1, max_length=1024, examples=["width"])],
+    where: Where = None,
+    bins: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 40,
+) -> Response:
+    """How the numbers or dates of a field are spread among all rows, or those that match.
+
+    `bins` go from the least value to the greatest, each with its `from`, `to` and `count`; dates are binned by day, month
+    or year, in UTC. `without` is how many rows have no value.
+    """
+    served = served_of(request)
+    photos = served.collection(collection)
+
+    def read() -> dict[str, Any]:
+        return photos.handle.read(lambda target: histogram(target.store, field, target.rendered(where), bins)).to_dict()
+
+    return Json(await served.stored.run(request, read))

@@ -1,18 +1,24 @@
-// The picture that is open, beside the grid.
+// The picture that is open, beside the grid: itself, with its views and the part that is drawn on it, what can be done with
+// it, and what is stored of it.
 
-import { at, json } from "./api.js";
+import { at, json, request, withQuery } from "./api.js";
 import { app } from "./app.js";
-import { baseName, el, find } from "./dom.js";
+import { NOTHING } from "./asked.js";
+import { baseName, date, el, find, number } from "./dom.js";
+import { title } from "./orders.js";
+import { part } from "./part.js";
 import { show, thumbnail } from "./pictures.js";
 import { state } from "./state.js";
 import { outline, worth } from "./tile.js";
 
-app.command({ id: "look", label: "Look at the picture", key: " ", when: () => app.grid.items[app.grid.active], run: look });
+app.command({
+  id: "look", label: "Look at the picture, or close it", key: " ", when: () => app.opened ?? app.grid.items[app.grid.active],
+  run: () => state.set({ open: app.opened ? null : app.grid.items[app.grid.active].id }),
+});
+app.command({ id: "part", label: "Search for a part of it", key: "p", place: "detail", when: () => app.opened && cutting, run: () => cutting.select() });
+app.command({ id: "original", label: "Open the file", key: "o", place: "detail", when: (hit) => hit, run: original });
 
-function look() {
-  const hit = app.grid.items[app.grid.active];
-  state.set({ open: state.get("open") === hit.id ? null : hit.id });
-}
+let cutting = null;
 
 app.on("picked", ({ hit }) => state.set({ open: hit.id }));
 app.on("active", (hit) => {
@@ -20,16 +26,34 @@ app.on("active", (hit) => {
 });
 app.on("escape", () => app.opened && state.set({ open: null }));
 
+async function original(hit) {
+  // a tab that is opened after waiting would be taken for an advertisement
+  const tab = open("about:blank", "_blank");
+  try {
+    const got = await request("GET", `${at(app.collection.served_as, "images", hit.id)}/original`);
+    const url = URL.createObjectURL(await got.blob());
+    if (tab) tab.location = url;
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  } catch (error) {
+    tab?.close();
+    throw error;
+  }
+}
+
 let turn = 0;
+let abort = new AbortController();
 
 async function opened() {
   const id = state.get("open");
   const root = find("detail");
   const mine = ++turn;
+  abort.abort();
+  abort = new AbortController();
   if (id === null || !app.collection) {
     const had = app.opened;
-    app.opened = null;
+    app.opened = cutting = null;
     root.hidden = true;
+    root.replaceChildren();
     document.body.classList.remove("opened");
     if (had) {
       app.grid.go(app.grid.active);
@@ -37,30 +61,61 @@ async function opened() {
     }
     return;
   }
+  const { signal } = abort;
   let hit = app.grid.items.find((each) => each.id === id);
+  const path = at(app.collection.served_as, "images", id);
+  const whole = json("GET", path, { signal });
+  whole.catch(() => {});
   if (!hit) {
     try {
-      const found = await json("GET", at(app.collection.served_as, "images", id));
-      const at_ = `${at(app.collection.served_as, "images", id)}/thumbnail`;
-      hit = { id, uri: found.fields.uri, fields: found.fields, thumbnail: at_, box: found.fields.box ?? null };
+      const { fields } = await whole;
+      hit = { id, uri: fields.uri, fields, thumbnail: `${path}/thumbnail`, box: boxOf(fields) };
     } catch (error) {
-      if (mine === turn) app.failed(error);
+      if (mine === turn && error.name !== "AbortError") {
+        app.failed(error);
+        state.set({ open: null }, { replace: true });
+      }
       return;
     }
   }
   if (mine !== turn) return;
+  const first = !app.opened;
   app.opened = hit;
+  draw(root, hit, whole, signal);
   root.hidden = false;
   document.body.classList.add("opened");
-  draw(root, hit);
+  if (first && matchMedia("(max-width: 1000px)").matches) root.focus();
   app.emit("open", hit);
 }
 
-function draw(root, hit) {
-  const image = el("img", { alt: baseName(hit.uri), class: "large" });
-  const frame = el("div", { class: "picture" }, image);
-  show(image, thumbnail(hit, 1024));
-  if (hit.box && hit.fields.width) frame.append(outline(hit));
+const boxOf = ({ box, view }) => (box?.length === 4 && view !== "whole" ? box : null);
+
+function draw(root, hit, whole, signal) {
+  const image = el("img", { alt: baseName(hit.uri) });
+  const frame = el("div", { class: "canvas" }, image);
+  const go = el("button", { type: "button", class: "main go", hidden: true }, "Search for this part");
+  const { width, height } = hit.fields;
+  cutting = null;
+  show(image, thumbnail(hit, 512));
+  if (width && height) {
+    image.width = width;
+    image.height = height;
+    if (hit.box) frame.append(outline(hit));
+    let cut = null;
+    const search = () => state.set({ ...NOTHING, id: hit.id, box: cut.join(","), open: null });
+    go.addEventListener("click", search);
+    cutting = part(frame, {
+      width, height,
+      done(box, { now }) {
+        cut = box;
+        go.hidden = !box;
+        if (now) search();
+      },
+    });
+  }
+  const facts = el("dl", { class: "facts" });
+  const others = el("div", { class: "views" });
+  const extra = el("div", { class: "extra" });
   root.replaceChildren(
     el(
       "div",
@@ -68,9 +123,88 @@ function draw(root, hit) {
       el("h2", { title: hit.uri }, baseName(hit.uri)),
       el("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => state.set({ open: null }) }, "×"),
     ),
-    frame,
-    el("p", { class: "worth" }, worth(hit, true)),
+    el("div", { class: "picture" }, frame),
+    el("div", { class: "below" }, el("p", { class: "worth" }, worth(hit, true)), go),
+    el(
+      "div",
+      { class: "acts" },
+      app.commands
+        .filter((each) => ["tile", "detail"].includes(each.place) && app.can(each, hit))
+        .map((each) =>
+          el(
+            "button",
+            { type: "button", title: each.key ? `${each.label} (${each.key})` : each.label, onclick: (event) => app.run(each, hit, event) },
+            each.label,
+          ),
+        ),
+    ),
+    others,
+    extra,
+    facts,
   );
+  whole.then(
+    ({ fields }) => !signal.aborted && facts.replaceChildren(...said(hit, fields)),
+    () => {},
+  );
+  views(hit, frame, others, signal).catch((error) => error.name !== "AbortError" && console.warn(error.message));
+  for (const panel of app.panels.filter((each) => each.side === "detail")) {
+    const own = el("section", { class: "panel", "aria-label": panel.label });
+    extra.append(own);
+    Promise.resolve(panel.render(own, hit, signal)).catch((error) => {
+      if (error.name !== "AbortError") own.replaceChildren(el("p", { class: "hint" }, error.message));
+    });
+  }
+}
+
+/** What is stored, as text: [dt, dd, …]. */
+function said(hit, fields) {
+  const shown = [];
+  for (const { name, kind } of app.collection.schema) {
+    if (["id", "content_hash", "uri", "image_id", "box"].includes(name)) continue;
+    const value = fields[name];
+    if (value === null || value === undefined || value === "" || (kind === "date" && value === 0)) continue;
+    if (Array.isArray(value) && !value.length) continue;
+    shown.push([title(name), text(kind, value)]);
+  }
+  shown.push(["File", hit.uri], ["Id", hit.id]);
+  return shown.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
+}
+
+function text(kind, value) {
+  if (kind === "date") return typeof value === "number" ? date(value) : String(value);
+  if (kind === "truth") return value ? "Yes" : "No";
+  if (typeof value === "number") return number(value);
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** The other views of the same picture, such as faces and regions: drawn on it, and listed. */
+async function views(hit, frame, root, signal) {
+  const names = new Set(app.collection.schema.map((each) => each.name));
+  const of = hit.image_id ?? hit.fields.image_id;
+  if (!names.has("image_id") || !names.has("box") || !of) return;
+  const field = ["box", "view", "person", "width", "height"].filter((name) => names.has(name));
+  const where = `image_id == ${JSON.stringify(of)}`;
+  const { images } = await json("GET", withQuery(at(app.collection.served_as, "images"), { where, field, limit: 200 }), { signal });
+  const boxed = images.filter((each) => boxOf(each.fields));
+  for (const each of boxed) {
+    const { width, height, box, view, person } = each.fields;
+    const label = person || view;
+    const button = el("button", {
+      type: "button", class: each.id === hit.id ? "spot own" : "spot", title: label,
+      "aria-label": `Search for this ${view}${person ? `, ${person}` : ""}`,
+      onclick: () => state.set({ ...NOTHING, id: each.id, open: null }),
+    });
+    Object.assign(button.style, {
+      left: `${(100 * box[0]) / width}%`, top: `${(100 * box[1]) / height}%`,
+      width: `${(100 * (box[2] - box[0])) / width}%`, height: `${(100 * (box[3] - box[1])) / height}%`,
+    });
+    frame.append(button);
+  }
+  const kinds = {};
+  for (const each of boxed) kinds[each.fields.view] = (kinds[each.fields.view] ?? 0) + 1;
+  const listed = Object.entries(kinds).map(([kind, count]) => `${number(count)} ${kind}${count === 1 ? "" : "s"}`);
+  if (listed.length) root.replaceChildren(el("p", { class: "hint" }, `On it: ${listed.join(", ")}. Press one to search for it.`));
 }
 
 app.on("collection", opened);

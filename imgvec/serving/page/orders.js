@@ -3,10 +3,13 @@
 import { app } from "./app.js";
 import { isAsked } from "./asked.js";
 
-const NAMES = { ingested_at: "added", taken_at: "taken", width: "width", height: "height", uri: "name" };
+const NAMES = { ingested_at: "added", taken_at: "taken", media_type: "type", uri: "file", view: "kind of view" };
 const HIDDEN = new Set(["id", "content_hash", "image_id", "view", "box", "at_ms"]);
 
 const label = (name) => NAMES[name] ?? name.replaceAll("_", " ");
+
+/** A field's name for a heading. */
+export const title = (name) => label(name).replace(/^./, (first) => first.toUpperCase());
 
 /** [{value, label}], the default first. */
 export function orders() {

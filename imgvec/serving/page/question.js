@@ -4,6 +4,7 @@ import { at, json } from "./api.js";
 import { app } from "./app.js";
 import { NOTHING, box, isAsked, keep, picture, takesWords } from "./asked.js";
 import { baseName, el, find } from "./dom.js";
+import { choose, isPicture } from "./own.js";
 import { show } from "./pictures.js";
 import { state } from "./state.js";
 
@@ -137,11 +138,15 @@ function drawn() {
     const image = own && el("img", { alt: "", width: 36, height: 36, src: own.url });
     chips.push(chip(own ? own.file.name || "Your picture" : "A picture that is not here", "your picture", without, image));
   }
-  if (cut) chips.push(chip("a part of it", "the part", () => state.set({ box: null })));
+  if (cut) chips.push(chip("A part of it", "the part", () => state.set({ box: null })));
+  if (chips.length && isPicture()) {
+    const label = cut ? "Another part" : "Choose a part";
+    chips.push(el("button", { type: "button", class: "quiet", onclick: () => choose().catch(app.failed) }, label));
+  }
   const out = (name, given) => () => state.set({ [name]: state.all(name).filter((each) => each !== given) });
   for (const each of state.all("plus")) chips.push(stored(each, "+", out("plus", each)));
   for (const each of state.all("minus")) chips.push(stored(each, "−", out("minus", each)));
-  if (chips.length > 1) {
+  if (chips.length > (isPicture() ? 2 : 1)) {
     chips.push(el("button", { type: "button", class: "quiet", onclick: () => state.set(NOTHING) }, "Clear"));
   }
   const root = find("question");
