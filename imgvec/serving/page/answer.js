@@ -35,7 +35,7 @@ export async function ask() {
     if (signal.aborted) return;
     app.answer = found.answer;
     app.grid.show({ ...found, top: tops.get(key) ?? 0 });
-    app.say(found.said);
+    app.say(found.said, { bad: found.answer?.verdict?.match === false });
     performance.mark("imgvec:shown");
     requestAnimationFrame(() => setTimeout(() => performance.mark("imgvec:drawn")));
     app.emit("answer");
@@ -93,7 +93,8 @@ function sentence(answer, ended) {
   const { verdict, hits } = answer;
   const time = ` in ${Math.max(1, Math.round(answer.seconds.total * 1000))} ms`;
   if (!hits.length && !verdict) return "Nothing matches.";
-  const had = ended ? counted(hits.length, "picture") : "The most similar first";
+  const all = ended ? hits.length : state.names().some((name) => name.startsWith("f.")) ? null : app.collection.pictures;
+  const had = all === null ? "The most similar first" : `${counted(all, "picture")}, the most similar first`;
   if (!verdict) return `${had}${time}.`;
   const rate = share(verdict.false_match_rate);
   if (!verdict.match) {

@@ -83,8 +83,9 @@ export const app = {
     }
   },
 
-  say(text) {
+  say(text, { bad = false } = {}) {
     find("said").textContent = text;
+    find("said").classList.toggle("no-match", bad);
   },
 
   tell(text, options) {

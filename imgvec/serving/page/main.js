@@ -7,6 +7,7 @@ import "./detail.js";
 import "./like.js";
 import "./own.js";
 import "./facets.js";
+import "./upload.js";
 import "./keys.js";
 import "./selection.js";
 import { start } from "./start.js";

@@ -37,7 +37,10 @@ export function show(image, path) {
 function put(image, url) {
   image.src = url;
   image.classList.add("there");
+  if (!shown) image.addEventListener("load", () => (shown ||= performance.mark("imgvec:first-picture")), { once: true });
 }
+
+let shown = null; // when the first one was
 
 function next() {
   while (underWay < AT_ONCE && waiting.length) {

@@ -85,7 +85,10 @@ addEventListener("drop", (event) => {
   if (!carries(event)) return;
   event.preventDefault();
   dropping(false);
-  searchBy(event.dataTransfer.files[0]);
+  const files = [...event.dataTransfer.files];
+  // one is searched by; several are added
+  if (files.length > 1) app.emit("dropped", files);
+  else searchBy(files[0]);
 });
 
 app.on("escape", () => {
