@@ -57,7 +57,7 @@ def histogram(store: Reads, name: str, expression: str, bins: int) -> Histogram:
     if store.count(expression) > MOST_COUNTED:
         raise QueryError(f"more than {MOST_COUNTED:,} rows match, which are too many to read: narrow the filter")
     rows = [row.get(name) for some in store.scan([name], expression) for row in some]
-    known = [value for value in rows if _is_known(value, kind)]
+    known: list[Any] = [value for value in rows if _is_known(value, kind)]
     if not known:
         return Histogram([], len(rows))
     return Histogram(_dated(known, bins) if kind.is_date else _numbered(known, bins, kind), len(rows) - len(known))

@@ -110,8 +110,8 @@ async def spread(
 ) -> Response:
     """How the numbers or dates of a field are spread among all rows, or those that match.
 
-    `bins` go from the least value to the greatest, each with its `from`, `to` and `count`; dates are binned by day, month
-    or year, in UTC. `without` is how many rows have no value.
+    `bins` go from the least value to the greatest, each with its `from`, `to` and `count`; dates are binned by day,
+    month or year, in UTC. `without` is how many rows have no value.
     """
     served = served_of(request)
     photos = served.collection(collection)

@@ -102,8 +102,15 @@ def asked(visit: Visit, number: int, place: Place) -> None:
     expect(tile(visit, 0).locator(".name")).to_have_text(f"{number:02}.jpg")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        pytest.param(WIDE, "light"),
+        pytest.param(WIDE, "dark", marks=pytest.mark.nightly),
+        pytest.param(NARROW, "light", marks=pytest.mark.nightly),
+        pytest.param(NARROW, "dark"),
+    ],
+)
 def test_an_hour_of_it(chrome: Browser, place: Place, size: tuple[int, int], scheme: Scheme) -> None:
     """Drop, look, refine, narrow down: and what is there can be read by everybody at each step."""
     with visiting(chrome, place.origin, size=size, scheme=scheme, axe=True) as visit:
@@ -162,6 +169,7 @@ def test_back_leads_through_all_that_was_asked_and_a_link_holds_it(visit: Visit,
     assert page.locator("#question .chip .text").inner_text() == first
 
 
+@pytest.mark.nightly
 def test_a_picture_is_dropped_and_pasted(visit: Visit, place: Place) -> None:
     page = visit.page
     data = list((place.folder / "11.jpg").read_bytes())
@@ -169,8 +177,10 @@ def test_a_picture_is_dropped_and_pasted(visit: Visit, place: Place) -> None:
         const carried = new DataTransfer();
         carried.items.add(new File([new Uint8Array(data)], "11.jpg", {type: "image/jpeg"}));
         const given = {bubbles: true, cancelable: true};
-        if (kind === "paste") document.body.dispatchEvent(new ClipboardEvent("paste", {...given, clipboardData: carried}));
-        else document.body.dispatchEvent(new DragEvent(kind, {...given, dataTransfer: carried}));
+        const event = kind === "paste"
+            ? new ClipboardEvent(kind, {...given, clipboardData: carried})
+            : new DragEvent(kind, {...given, dataTransfer: carried});
+        document.body.dispatchEvent(event);
     }"""
     page.evaluate(carry, ["dragenter", data])
     expect(page.locator("#dropping")).to_be_visible()
@@ -186,6 +196,7 @@ def test_a_picture_is_dropped_and_pasted(visit: Visit, place: Place) -> None:
     said(visit, "Drop it here again")
 
 
+@pytest.mark.nightly
 def test_words_where_the_encoder_has_them(visit: Visit, place: Place) -> None:
     page = visit.page
     page.keyboard.press("/")
@@ -197,6 +208,7 @@ def test_words_where_the_encoder_has_them(visit: Visit, place: Place) -> None:
     assert page.title() == "trip · imgvec"
 
 
+@pytest.mark.nightly
 def test_a_part_of_a_picture(visit: Visit, place: Place) -> None:
     page = visit.page
     tile(visit, 0).click()
@@ -224,6 +236,7 @@ def test_a_part_of_a_picture(visit: Visit, place: Place) -> None:
     said(visit, "the most similar first")
 
 
+@pytest.mark.nightly
 def test_refining_by_keys(visit: Visit, place: Place) -> None:
     page = visit.page
     asked(visit, 4, place)
@@ -294,6 +307,7 @@ def test_a_grid_is_walked_through_by_keys(visit: Visit) -> None:
     assert page.locator(".tile[tabindex='0']").count() == 1
 
 
+@pytest.mark.nightly
 def test_a_hundred_thousand_are_a_few_elements(chrome: Browser, place: Place) -> None:
     """Scrolled to the middle and the end; the rows come from the test, since nobody waits for so many to be stored."""
     total, step = 100_000, 10_000
@@ -343,10 +357,12 @@ def test_nothing_like_it_is_shown_as_such(chrome: Browser, place: Place) -> None
 
     with visiting(chrome, place.origin) as visit:
         visit.page.route("**/search", judged)
-        visit.page.locator("#file").set_input_files(place.folder / "03.jpg")
+        tile(visit, 3).focus()
+        name = tile(visit, 3).locator(".name").inner_text()
+        visit.page.keyboard.press("s")
         said(visit, "Nothing like it: no picture is a match, at a false-match rate of 1%.")
         expect(tile(visit, 0).locator(".worth")).to_have_text("25%")
-        expect(tile(visit, 0)).to_have_attribute("aria-label", "03.jpg, 25% likely the same")
+        expect(tile(visit, 0)).to_have_attribute("aria-label", f"{name}, 25% likely the same")
 
 
 def test_a_token_is_asked_for_and_kept_for_the_tab(chrome: Browser, place: Place, tmp_path: Path) -> None:
@@ -373,6 +389,7 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(chrome: Browser, place: Place
             assert set(sources) == {"blob:"}
 
 
+@pytest.mark.nightly
 def test_what_the_server_refuses_is_said(chrome: Browser, place: Place, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 this is not a picture")

@@ -59,6 +59,8 @@ async function update() {
   abort.abort();
   abort = new AbortController();
   const { signal } = abort;
+  await new Promise((done) => setTimeout(done)); // until a Tab that ended the typing has come where it leads
+  if (signal.aborted) return;
   draw();
   const narrow = matchMedia("(max-width: 720px)").matches && !document.body.classList.contains("filtering");
   if (narrow) return; // it is not in sight: nothing is counted
@@ -75,7 +77,7 @@ async function update() {
 
 function draw() {
   const root = find("filters");
-  const focused = root.contains(document.activeElement) ? document.activeElement.id : null;
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
   const top = root.scrollTop;
   const used = filtered().length;
   const main = fields().filter((field) => !LATER.has(field.name));
@@ -99,7 +101,10 @@ function draw() {
       : null,
   );
   root.scrollTop = top;
-  if (focused) find(focused)?.focus();
+  const again = focused?.id && find(focused.id);
+  if (!again) return;
+  again.focus();
+  if (again.type !== "checkbox") again.value = focused.value; // what is being typed stays
 }
 
 function more(event) {
@@ -188,18 +193,19 @@ function line(field, found) {
   const dates = field.kind === "date";
   const bins = found?.bins ?? [];
   const set = (low, high) => put(field, low === "" && high === "" ? null : `${low}..${high}`);
-  const end = (side, value, other) =>
+  const now = () => range(given(field)[0]); // the other end may have changed since this was drawn
+  const end = (side, value) =>
     el("input", {
       type: dates ? "date" : "number", step: "any", value, id: `f-${field.name}-${side}`,
       placeholder: bins.length ? String(side === "from" ? bins[0].from : bins[bins.length - 1].to) : "",
       "aria-label": `${title(field.name)}, ${side}`,
-      onchange: (event) => (side === "from" ? set(event.target.value, other) : set(other, event.target.value)),
+      onchange: (event) => (side === "from" ? set(event.target.value, now()[1]) : set(now()[0], event.target.value)),
     });
   return el(
     "div",
     { class: dates ? "line dates" : "line" },
     bins.length > 1 ? bars(field, bins, from, to, set) : null,
-    el("div", { class: "ends" }, end("from", dates ? from.slice(0, 10) : from, to), el("span", {}, "–"), end("to", dates ? to.slice(0, 10) : to, from)),
+    el("div", { class: "ends" }, end("from", from), el("span", {}, "–"), end("to", to)),
     found?.without ? el("p", { class: "hint" }, `${number(found.without)} without`) : null,
   );
 }

@@ -39,7 +39,7 @@ export class Grid {
     scroller.addEventListener("scroll", () => this.#later(), { passive: true });
     new ResizeObserver(() => this.#resized()).observe(scroller);
     this.sheet.addEventListener("click", (event) => this.#clicked(event));
-    this.sheet.addEventListener("keydown", (event) => this.#pressed(event));
+    scroller.addEventListener("keydown", (event) => this.#pressed(event));
     this.sheet.addEventListener("focusin", (event) => this.#focused(event));
   }
 
@@ -116,7 +116,7 @@ export class Grid {
     this.#free = [];
     this.scroller.scrollTop = Math.floor(first / this.#columns) * this.#height;
     this.#draw();
-    if (focused) this.#tile(this.active)?.focus({ preventScroll: true });
+    if (focused) this.go(this.active);
   }
 
   #later() {
@@ -138,13 +138,17 @@ export class Grid {
         this.#rows.delete(index);
       }
     }
-    for (let index = first; index <= last; index++) {
-      if (this.#rows.has(index)) continue;
-      const row = this.#free.pop() ?? this.#made();
-      this.#rows.set(index, row);
-      row.style.transform = `translateY(${index * this.#height}px)`;
-      this.#fill(row, index);
-      this.sheet.append(row);
+    let below = null; // they stand in their order, also for who hears them
+    for (let index = last; index >= first; index--) {
+      let row = this.#rows.get(index);
+      if (!row) {
+        row = this.#free.pop() ?? this.#made();
+        this.#rows.set(index, row);
+        row.style.transform = `translateY(${index * this.#height}px)`;
+        this.sheet.insertBefore(row, below);
+        this.#fill(row, index);
+      }
+      below = row;
     }
     const ahead = Math.ceil(EAGER / this.#height) * this.#columns;
     if ((last + 1) * this.#columns + ahead > this.items.length) this.#load();

@@ -50,7 +50,7 @@ function help() {
   });
 }
 
-const FIELDS = "input, textarea, select, [contenteditable]";
+const FIELDS = "input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]";
 
 addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -61,7 +61,7 @@ addEventListener("keydown", (event) => {
   }
   if (event.target.closest(FIELDS)) return;
   // space and Enter press what is focused
-  if ((event.key === " " || event.key === "Enter") && event.target.closest("button, a, summary")) return;
+  if ((event.key === " " || event.key === "Enter") && event.target.closest("button, a, summary, input")) return;
   const hit = app.current();
   const command = app.commands.find((each) => each.key === event.key && app.can(each, hit));
   if (!command) return;
