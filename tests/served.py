@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 from imgvec import ImageCollection
 from imgvec.options import settled
 from imgvec.serving import ServeOptions
-from imgvec.serving.running import configured, create_app
+from imgvec.serving.running import Server, configured, create_app
 
 PATIENCE = 60.0
 
@@ -111,7 +111,7 @@ def serving(collections: Mapping[str, ImageCollection], **options: Unpack[ServeO
     options.setdefault("port", 0)
     options.setdefault("rate", 0)
     app = create_app(collections, **options)
-    server = uvicorn.Server(configured(app, settled(ServeOptions, options)))
+    server = Server(configured(app, settled(ServeOptions, options)))
     thread = threading.Thread(target=server.run, name="served")
     thread.start()
     try:

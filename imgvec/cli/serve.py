@@ -49,7 +49,7 @@ def serve(
     Other programs search by REST, under /v1; /openapi.json says how. Only this machine can ask, unless --host is
     another address, which takes --token-file: `imgvec serve --new-token NAME --token-file FILE` makes a token and adds
     its hash to the file. Stored pictures are shown where they lie below a --root. Ctrl-C and SIGTERM let requests that
-    are under way end.
+    are under way end; jobs, such as ingests, go on at the next start.
     """
     if scopes and new_token is None:
         raise click.UsageError("--scope is of a --new-token.")
@@ -65,7 +65,7 @@ def serve(
     from imgvec.collection import ImageCollection
     from imgvec.database import list_collections
 
-    ours = _below(settings(ctx), options["root"])
+    ours = _below(settings(ctx), options["root"], options["upload_dir"])
     served = names or [each.name for each in list_collections(ours)]
     if not served:
         raise CollectionNotFound("there is no collection to serve: make one by imgvec ingest")
@@ -74,10 +74,13 @@ def serve(
         running.run(collections, **options)
 
 
-def _below(known: Settings, given: Sequence[str] | None) -> Settings:
+def _below(known: Settings, given: Sequence[str] | None, uploads: str | None) -> Settings:
     """The settings with the folders from which stored pictures are shown: never all that this process may read."""
     roots = tuple(map(at_home, given or ()))
     for root in roots:
         if not root.is_dir():
             raise click.UsageError(f"--root {root} is not a folder.")
-    return known.model_copy(update={"roots": roots or known.roots or ()})
+    kept = () if uploads is None else (at_home(uploads).absolute(),)
+    if kept and not kept[0].is_dir():
+        raise click.UsageError(f"--upload-dir {uploads} is not a folder.")
+    return known.model_copy(update={"roots": (*(roots or known.roots or ()), *kept)})

@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any
 
@@ -29,6 +30,22 @@ class Urgency(IntEnum):
     QUERY = 0
     BATCH = 1
     MEASURING = 2
+
+
+_patient: ContextVar[bool] = ContextVar("imgvec_patient", default=False)
+
+
+@contextmanager
+def behind_queries() -> Iterator[None]:
+    """In the block, what this thread encodes waits as batches do, though it is asked for as a query is.
+
+    So does long-running work that makes vectors of pictures it has changed, while others wait for their answers.
+    """
+    token = _patient.set(True)
+    try:
+        yield
+    finally:
+        _patient.reset(token)
 
 
 class _Call:
@@ -83,8 +100,11 @@ class Turns:
         """The vectors of a query's items: `run` of them, and of other queries' with the same `run` that wait as well.
 
         A pass takes at most `at_once` items, or one query. Where one fails, each of its queries is run alone, so that
-        an error reaches the query that caused it and no other.
+        an error reaches the query that caused it and no other. In `behind_queries` it is a batch of its own.
         """
+        if _patient.get():
+            with self.turn():
+                return run(list(items))
         call = _Call(items, run)
         with self._changed:
             self._queries.append(call)

@@ -30,7 +30,7 @@ HEADERS: Mapping[str, str] = {
 """On every answer. Nothing that is served here runs, is framed, or is taken for another type than it says."""
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNROUTED = "unknown"
-_AGENTS = "/mcp"
+_STREAMS = re.compile(r"/mcp(/.*)?|/v1/jobs/[^/]*/events")
 """Where a GET opens a stream: there is no HEAD of one."""
 
 
@@ -56,7 +56,7 @@ class Door:
         given = headers.get("x-request-id", "")
         scope["state"] = {**scope.get("state", {}), "request_id": given if _WORD.fullmatch(given) else uuid.uuid4().hex}
         answer, asked = _Answer(send, scope), scope["method"]
-        if asked == "HEAD" and not scope["path"].startswith(_AGENTS):
+        if asked == "HEAD" and not _STREAMS.fullmatch(scope["path"]):
             scope = {**scope, "method": "GET"}  # FastAPI's routes have none of their own; _Answer leaves the body out
         try:
             if (problem := None if _is_visit(scope, headers) else self._stranger(headers)) is not None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from imgvec.serving.job import ENDED, JobKind, State
 from imgvec.serving.lanes import Lane
+
+if TYPE_CHECKING:
+    from imgvec.serving.jobs import Jobs
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -33,6 +39,19 @@ class Metrics:
         self._lanes = Gauge(
             "imgvec_lane_requests", "Requests that are worked on or wait, by lane.", ["lane"], registry=registry
         )
+
+        self._jobs = Gauge("imgvec_jobs", "Jobs that have not ended, by state.", ["state"], registry=registry)
+        self._ended = Counter(
+            "imgvec_jobs_ended", "Jobs that have ended, by kind and how.", ["kind", "state"], registry=registry
+        )
+
+    def watch_jobs(self, jobs: Jobs) -> None:
+        for state in get_args(State):
+            if state not in ENDED:
+                self._jobs.labels(state).set_function(partial(jobs.count, state))
+
+    def job_ended(self, kind: JobKind, state: State) -> None:
+        self._ended.labels(kind, state).inc()
 
     def watch(self, lanes: Iterable[Lane]) -> None:
         for lane in lanes:

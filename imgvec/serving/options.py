@@ -31,8 +31,31 @@ class ServeOptions(TypedDict, total=False):
         Option(
             json=False,
             metavar="DIR",
-            help="Folder from which stored pictures are shown; repeatable. By default IMGVEC_ROOTS, else none is.",
+            help="Folder from which stored pictures are shown, and sources ingested; repeatable. By default "
+            "IMGVEC_ROOTS, else none is.",
         ),
+    ]
+    upload_dir: Annotated[
+        str | None,
+        Option(
+            json=False,
+            metavar="DIR",
+            help="Take pictures that are uploaded into collections, and keep them here, named by their content; "
+            "they are shown from here. By default none is taken.",
+        ),
+    ]
+    jobs_dir: Annotated[
+        str | None,
+        Option(
+            json=False,
+            metavar="DIR",
+            help="Folder that remembers jobs, such as ingests, so that they go on after a stop. By default beside "
+            "Milvus Lite's file, else in the user's state folder.",
+        ),
+    ]
+    job_queue: Annotated[
+        int,
+        Option(16, at_least=0, json=False, help="Jobs of a collection that wait for one that runs; others get 503."),
     ]
     allow_host: Annotated[
         Sequence[str] | None,

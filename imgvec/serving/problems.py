@@ -83,15 +83,17 @@ class Problem(Exception):
         super().__init__(detail)
         self.status, self.kind, self.detail, self.headers, self.more = status, kind, detail, dict(headers or {}), more
 
-    def response(self, request_id: str) -> JSONResponse:
-        body = {
+    def document(self) -> dict[str, Any]:
+        """The problem document, without the id of a request."""
+        return {
             "type": f"urn:imgvec:problem:{self.kind}",
             "title": _title(self.status),
             "status": self.status,
             "detail": self.detail if len(self.detail) <= _MOST_DETAIL else f"{self.detail[:_MOST_DETAIL]}…",
-            "request_id": request_id,
-            **self.more,
         }
+
+    def response(self, request_id: str) -> JSONResponse:
+        body = {**self.document(), "request_id": request_id, **self.more}
         return JSONResponse(body, self.status, self.headers, PROBLEM_TYPE)
 
 

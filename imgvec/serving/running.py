@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging.config
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -24,15 +25,18 @@ from typing_extensions import Unpack
 from imgvec import __version__
 from imgvec.collection import ImageCollection
 from imgvec.errors import ImgvecError, MissingExtra, UsageError
+from imgvec.home import at_home
 from imgvec.options import documented, settled
 from imgvec.serving import (
     asking,
     bodies,
     browsing,
     faces,
+    following,
     front,
     health,
     logs,
+    ordering,
     pictures,
     reading,
     reasons,
@@ -74,11 +78,14 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
     for name, collection in collections.items():
         if collection.settings.roots is None:
             raise UsageError(f"{name!r} was opened without roots: open it with Settings(roots=()) to show no pictures")
+    if (uploads := asked["upload_dir"]) is not None and not at_home(uploads).is_dir():
+        raise UsageError(f"the folder for uploads {uploads} is not there: make it first")
     served, rate = Served(collections, asked), Rate(asked["rate"])
     agents = _agents(collections, asked) if asked["mcp"] else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(served.jobs.start)
         warming = asyncio.create_task(asyncio.to_thread(served.warm))
         try:
             async with nullcontext() if agents is None else agents.running():
@@ -92,7 +99,9 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.served = served
-    for each in (asking, reasons, faces, browsing, pictures, taking, removing, reading, health, front):
+    for each in (
+        asking, reasons, faces, browsing, pictures, taking, removing, reading, ordering, following, health, front,
+    ):  # fmt: skip
         app.include_router(each.router, responses=DOCUMENTED)
     app.router.routes.extend([] if agents is None else agents.routes)
     for kind in (Problem, ImgvecError, HTTPException, RequestValidationError):
@@ -127,14 +136,24 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
 
-    A line is logged for each request, unless the `log_level` is above INFO. Raises as `create_app`, and
-    `UsageError` where it cannot listen.
+    Jobs stop where they can go on from, and do when the collections are served again. A line is logged for each
+    request, unless the `log_level` is above INFO. Raises as `create_app`, and `UsageError` where it cannot listen.
     """
     asked = settled(ServeOptions, options)
     app = create_app(collections, **asked)
     sockets = listening(asked["host"], asked["port"])
     logging.config.dictConfig(logs.config(log_level))
-    uvicorn.Server(configured(app, asked)).run(sockets=sockets)
+    Server(configured(app, asked)).run(sockets=sockets)
+
+
+class Server(uvicorn.Server):
+    """Tells the application that it is to stop before it waits for requests: streams of events would not end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.served.jobs.pause()  # not in a thread: until this is done, connections are still let in
+        await super().shutdown(sockets)
 
 
 def configured(app: FastAPI, asked: ServeOptions) -> uvicorn.Config:

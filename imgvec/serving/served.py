@@ -19,9 +19,12 @@ from starlette.responses import JSONResponse
 from imgvec.collection import ImageCollection
 from imgvec.errors import CollectionNotFound, EncoderMismatch, EncoderUnavailable, ImgvecError, MissingExtra
 from imgvec.exchange.unbound import MODEL as NO_MODEL
+from imgvec.home import at_home
 from imgvec.meant import suggestion
 from imgvec.search.forms import Pixels
+from imgvec.serving.jobs import Jobs
 from imgvec.serving.lanes import Lane
+from imgvec.serving.ledger import jobs_folder
 from imgvec.serving.logs import log
 from imgvec.serving.metrics import Metrics
 from imgvec.serving.options import ServeOptions
@@ -47,6 +50,13 @@ class Served:
         self.metrics.watch(self.lanes)
         self.archives = 0
         """Zip files that are being sent."""
+        upload_dir = options["upload_dir"]
+        self.upload_dir = None if upload_dir is None else at_home(upload_dir).absolute()
+        """Where uploaded pictures are kept; None where none are taken."""
+        folder = jobs_folder(collections.values(), options["jobs_dir"])
+        self.jobs = Jobs(collections, folder, queue=options["job_queue"], on_end=self.metrics.job_ended)
+        """What goes on while nobody waits."""
+        self.metrics.watch_jobs(self.jobs)
         self._warm: set[str] = set()
         self._failed: set[str] = set()
         self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
@@ -94,6 +104,7 @@ class Served:
         return found
 
     def close(self) -> None:
+        self.jobs.close()
         for lane in self.lanes:
             lane.end()
         for collection in self.collections.values():

@@ -11,6 +11,7 @@ from imgvec.sources.files import IMAGE_SUFFIXES
 from imgvec.sources.frames import Table
 from imgvec.sources.given import Given, read_given
 from imgvec.sources.guards import Guards
+from imgvec.sources.keeping import Keeper
 from imgvec.sources.kinds import Kind
 from imgvec.sources.metadata import PATH_COLUMNS, Metadata, load_metadata, table_rows
 from imgvec.sources.name_words import name_words
@@ -31,6 +32,7 @@ __all__ = [
     "Given",
     "Guards",
     "Item",
+    "Keeper",
     "Kind",
     "Metadata",
     "Notice",

@@ -19,17 +19,19 @@ class Keeper:
     folder: str
     """Absolute."""
 
+    def path(self, hashed: str) -> Path:
+        """Where what has this content hash is kept, whether it is or not."""
+        return Path(self.folder) / hashed[:2] / hashed
+
     def keep(self, data: bytes) -> str:
         """The absolute path of the file that holds `data`; written once, whole or not at all, and never again.
 
         Raises `SourceError` if it cannot be written, or something else has the name.
         """
-        name = content_hash(data)
-        folder = Path(self.folder) / name[:2]
-        path = folder / name
+        path = self.path(content_hash(data))
         try:
             if not path.exists():
-                folder.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _written(path, data)
             if path.stat().st_size != len(data) or not path.is_file():
                 raise SourceError(f"{path}: the content does not match its name; move it away")

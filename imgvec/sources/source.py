@@ -55,7 +55,9 @@ class SourceOptions(TypedDict, total=False):
         ),
     ]
     recursive: Annotated[bool, Option(True, shell=False, help="Include subfolders.")]
-    follow_links: Annotated[bool, Option(False, help="Follow symbolic links below a folder; each target is read once.")]
+    follow_links: Annotated[
+        bool, Option(False, json=False, help="Follow symbolic links below a folder; each target is read once.")
+    ]
     exclude: Annotated[
         Sequence[str],
         Option(

@@ -28,8 +28,9 @@ MAY_IMPORT = {
     # leaves: public names alone; dates, fields, pictures and options as they are shown to others
     "adapters": {*imgvec.__all__, "dates", "filters", "images", "options", "settings"},
     "aio": {"awaiting", "collection", "filters", "gathering", "opening", "options", "search", "sources", "verbs"},
-    "serving": {"abandoned", "adapters", "aio", "awaiting", "collection", "dates", "exchange", "explanation", "faces",
-                "filling", "images", "options", "search", "sources", "verbs"},
+    "serving": {"abandoned", "adapters", "aio", "awaiting", "collection", "curation", "database", "dates", "encoders",
+                "exchange", "explanation", "faces", "filling", "images", "ingest", "options", "quality", "search",
+                "settings", "sources", "verbs"},
     "awaiting": {"abandoned"},
     "gathering": {"abandoned", "awaiting"},
     "abandoned": set(),
