@@ -1,7 +1,7 @@
 """A collection for applications on an event loop: what is asked of it is awaited, and holds up nobody else.
 
 The work is the plain collection's, in threads (`imgvec.awaiting`): the same options, the same answers. Questions by
-vectors and stored ids that wait at the same time go to Milvus as one (`imgvec.gathering`). pymilvus has an
+pictures, vectors and stored ids that wait at the same time go to Milvus as one (`imgvec.sharing`). pymilvus has an
 `AsyncMilvusClient`, which its authors call experimental: it would take a second connection, bound to one event loop,
 and a second copy of everything between a query and its answer, and it sends each question by itself.
 """
@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, Self, TypeVar, overload
 
 from typing_extensions import Unpack
 
 from imgvec.awaiting import Steps, Workers
 from imgvec.collection import ImageCollection
-from imgvec.errors import FilterError, ImgvecError, OptionError, QueryError
 from imgvec.filters import Filter
-from imgvec.gathering import Gathering
 from imgvec.opening import OpenOptions
 from imgvec.options import Option, documented, settled, taken
-from imgvec.search.alike import kind
 from imgvec.search.answer import Answer, Hit
 from imgvec.search.facets import Facet
 from imgvec.search.fusing import HybridAnswer
@@ -32,6 +28,7 @@ from imgvec.search.pages import Pages
 from imgvec.search.recommending import Recommendation
 from imgvec.search.request import PageOptions, SearchOptions
 from imgvec.search.strategies import RecommendOptions
+from imgvec.sharing import Sharing
 from imgvec.sources import Source
 from imgvec.verbs import recommendation
 from imgvec.verbs.recommendation import Example
@@ -58,17 +55,17 @@ class AsyncImageCollection:
 
     Cancelling a task that awaits a call, as `asyncio.timeout` does, ends the call's requests to Milvus and frees its
     thread; what is being decoded or encoded is finished first. A query's picture is encoded together with those of
-    other queries that wait. Queries by vectors or stored ids that wait, and have the same options, are one request to
-    Milvus: `Answer.seconds` are of all of them. It may be used from several event loops, but not in a process that was
-    forked since it was opened. Raises what the plain collection raises, and `BackendUnavailable` where it is closed
-    meanwhile.
+    other queries that wait. Queries by pictures, vectors or stored ids that wait, and have the same options, are one
+    request to Milvus: `Answer.seconds` are of all of them. It may be used from several event loops, but not in a
+    process that was forked since it was opened. Raises what the plain collection raises, and `BackendUnavailable`
+    where it is closed meanwhile.
     """
 
     def __init__(self, collection: ImageCollection, *, at_once: int = AT_ONCE) -> None:
         self.collection = collection
         """The plain one, for everything else: writes, and functions of a collection. Closed with this."""
         self._workers = Workers(settled(AsyncOpenOptions, {"at_once": at_once})["at_once"])
-        self._gathering = Gathering(self._workers, self._answers)
+        self._sharing = Sharing(collection, self._workers)
 
     @classmethod
     @documented(AsyncOpenOptions)
@@ -90,10 +87,8 @@ class AsyncImageCollection:
     @documented(SearchOptions)
     async def search(self, query: Query | Hybrid, **options: Unpack[SearchOptions]) -> Answer:
         """Find the stored images most similar to one query, best first; as `ImageCollection.search`."""
-        if isinstance(query, Hybrid) or (alike := kind(query, options)) is None:
-            return await self._run(lambda: self.collection.search(query, **options))
         self.collection.handle.connection.check_open()
-        return await self._gathering.ask(alike[0], (query, options), alike[1])
+        return await self._sharing.search(query, options)
 
     @documented(SearchOptions)
     async def search_many(self, queries: Iterable[Query], **options: Unpack[SearchOptions]) -> list[Answer]:
@@ -164,23 +159,6 @@ class AsyncImageCollection:
     def _close(self) -> None:
         self._workers.end()
         self.collection.close()
-
-    def _answers(self, questions: Sequence[tuple[Query, SearchOptions]]) -> Sequence[Answer | BaseException]:
-        """Of questions with the same options: an answer each, or the error that it has by itself."""
-        options = questions[0][1]
-        answers: Sequence[Answer | None] = [None] * len(questions)
-        if len(questions) > 1:
-            with suppress(OptionError, QueryError, FilterError):  # each is told by its own search
-                together = list(self.collection.search_each([query for query, _ in questions], **options))
-                answers = [None if answer.error else answer for answer in together]
-        pairs = zip(answers, questions, strict=True)
-        return [self._answer(*question) if answer is None else answer for answer, question in pairs]
-
-    def _answer(self, query: Query, options: SearchOptions) -> Answer | BaseException:
-        try:
-            return self.collection.search(query, **options)
-        except ImgvecError as exc:
-            return exc
 
     async def _run(self, function: Callable[[], T]) -> T:
         self.collection.handle.connection.check_open()

@@ -80,6 +80,12 @@ class Handle:
             self._look_if_it_answers()
         return self._target
 
+    def encoding(self) -> Target:
+        """For queries by image: where the alias leads now, if that can be told."""
+        if self._alias is not None:
+            self._look_if_it_answers()
+        return self._target
+
     def writing(self) -> Target:
         """For writes: where the alias leads now, loaded. Raises what keeps it from being opened."""
         for _ in range(_MOVES if self._alias is not None else 0):
@@ -160,11 +166,7 @@ class Handle:
             except (CollectionNotFound, EncoderMismatch):
                 if not self._succeeded():
                     raise
-        if needs_encoder(forms):
-            self._look_if_it_answers()
-            target = self._target
-        else:
-            target = self.reading()
+        target = self.encoding() if needs_encoder(forms) else self.reading()
         lengths = dims(forms)
         if lengths and not target.has(vector, lengths):
             target = self._of_length(vector, lengths)

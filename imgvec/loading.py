@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from imgvec.definition import Definition, EncoderSection, description
 from imgvec.encoders.projection import Projection
-from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec
+from imgvec.encoders.protocol import Binding, Encoder, EncoderSpec, Tunable
 from imgvec.errors import DefinitionError, EncoderUnavailable, QueryError
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
@@ -109,6 +109,12 @@ class Encoders:
     def loaded(self) -> dict[str, Encoder]:
         """Those that are loaded."""
         return dict(self._loaded)
+
+    def tune(self, images: int) -> None:
+        """Have each that is loaded find its fastest way to run so many images; see `Tunable`."""
+        for encoder in self.loaded.values():
+            if isinstance(encoder, Tunable):
+                encoder.prepare_for(images)
 
     def of(self, vector: str) -> Encoder:
         """That vector's encoder; raises `QueryError`, `EncoderUnavailable` and `EncoderMismatch`."""

@@ -1,16 +1,19 @@
-"""A real server in a thread: uvicorn with the application of `imgvec serve`, and a client for it."""
+"""A real server, in a thread or as the command `imgvec serve`, and a client for it."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import uvicorn
 from typing_extensions import Unpack
@@ -125,3 +128,25 @@ def serving(collections: Mapping[str, ImageCollection], **options: Unpack[ServeO
         server.should_exit = True
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+@contextmanager
+def started(*words: str, stderr: int | IO[str] = subprocess.PIPE) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+    """The command with these words, once it is ready; killed at the end. A pipe holds few lines of its log."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "imgvec", "serve", "--port", str(port), *words]
+    with subprocess.Popen(command, stderr=stderr, text=True, env=os.environ.copy()) as process:
+        try:
+            client, until = Client(port), time.monotonic() + PATIENCE
+            while True:
+                with suppress(OSError):
+                    if client.get("/readyz").status == 200:
+                        break
+                time.sleep(0.05)
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                assert time.monotonic() < until
+            yield process, client
+        finally:
+            process.kill()

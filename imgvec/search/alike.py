@@ -28,9 +28,12 @@ def kind(query: object, options: SearchOptions) -> tuple[Hashable, int] | None:
 
     Pictures and texts go alone, since a question that needs no encoder is not to wait for one that does.
     """
-    length = _length(query)
-    if length is None:
-        return None
+    length, common = _length(query), of_options(options)
+    return None if length is None or common is None else ((length, common[0]), common[1])
+
+
+def of_options(options: SearchOptions) -> tuple[Hashable, int] | None:
+    """What two questions have in common that differ in what they ask by, and how many of them may go as one."""
     try:
         alike = tuple((name, _key(value)) for name, value in sorted(options.items()))
     except _Unlike:
@@ -39,7 +42,7 @@ def kind(query: object, options: SearchOptions) -> tuple[Hashable, int] | None:
     limit, offset, candidates = (given.get(name, _DEFAULTS[name]) for name in ("limit", "offset", "candidates"))
     if not all(isinstance(each, int) and each >= 0 for each in (limit, offset, candidates)):
         return None  # refused, by itself
-    return (length, alike), max(1, min(AT_ONCE, ROWS_AT_ONCE // max(limit + offset, candidates)))
+    return alike, max(1, min(AT_ONCE, ROWS_AT_ONCE // max(limit + offset, candidates)))
 
 
 def _length(query: object) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,10 +35,15 @@ def lane_of(served: Served, forms: Sequence[Form]) -> Lane:
 async def worked(
     request: Request, served: Served, lane: Lane, work: Callable[[], T], *, sent: Collection[str] = (_SENT,)
 ) -> T:
-    """What the work gives, by that lane. Pictures that cannot be read are counted; `sent` are the names of those that
-    came with the request, any other is a stored one."""
+    """What the work gives, by that lane; as `told`."""
+    return await told(served, lane.run(request, work), sent=sent)
+
+
+async def told(served: Served, answer: Awaitable[T], *, sent: Collection[str] = (_SENT,)) -> T:
+    """What is awaited. Pictures that cannot be read are counted; `sent` are the names of those that came with the
+    request, any other is a stored one."""
     try:
-        return await lane.run(request, work)
+        return await answer
     except UnreadableImage as exc:
         served.metrics.refused_picture(exc.reason)
         if exc.uri in sent:

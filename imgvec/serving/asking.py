@@ -13,7 +13,7 @@ from imgvec.search.answer import Answer
 from imgvec.search.forms import Form
 from imgvec.search.hybrid import Hybrid
 from imgvec.serving import bodies, questions
-from imgvec.serving.asked import fetched, lane_of, worked
+from imgvec.serving.asked import fetched, lane_of, told, worked
 from imgvec.serving.problems import Problem
 from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of, thumbnail_at
 from imgvec.verbs.recommendation import recommend
@@ -66,15 +66,12 @@ async def search(request: Request, collection: str) -> Response:
         body: Any = await bodies.json_body(request, questions.SearchBody)
         options, pictures = body, await fetched(request, served, photos, body.query)
         question = questions.question_of(body.query, pictures)
-    given = questions.options_in(options)
-
-    def ask() -> dict[str, Any]:
-        answer = photos.search(question, **given)
-        served.metrics.searched(answer.seconds)
-        return shown(collection, answer)
-
-    parts = question.forms if isinstance(question, Hybrid) else [question]
-    return Json(await worked(request, served, lane_of(served, parts), ask))
+    given: Any = questions.options_in(options)
+    lane = lane_of(served, question.forms if isinstance(question, Hybrid) else [question])
+    sharing = served.sharing(lane, collection)
+    answer = await told(served, lane.wait(request, lambda hold: sharing.search(question, given, hold)))
+    served.metrics.searched(answer.seconds)
+    return Json(shown(collection, answer))
 
 
 @router.post(

@@ -1,14 +1,14 @@
 """Where the work of requests is done: in threads, a lane for each kind, so that no kind waits for another.
 
-What needs the encoder waits for it in one lane, in which queries that wait together share a pass of it
-(`imgvec.encoders.turns`). Stored rows and vectors go by another, and pictures that are opened and fetched by a third.
+What needs the encoder waits for it in one lane, stored rows and vectors go by another, and pictures that are opened and
+fetched by a third. Searches that wait together, with the same options, go as one (`imgvec.sharing`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from imgvec.abandoned import Abandoned
 from imgvec.awaiting import Workers
 from imgvec.serving.problems import Problem, busy
+from imgvec.sharing import Hold
 
 T = TypeVar("T")
 
@@ -30,15 +31,27 @@ class Lane:
 
     def __init__(self, name: str, *, at_once: int, queue: int, deadline: float) -> None:
         self.name, self._most, self._deadline = name, at_once + queue, deadline
-        self._workers = Workers(at_once)
+        self.workers, self._turns = Workers(at_once), asyncio.Semaphore(at_once)
         self._lock = threading.Lock()
         self.taken = 0
         """Requests that are worked on or wait."""
 
     async def run(self, request: Request, function: Callable[[], T]) -> T:
-        """What the function gives, or raises; raises `Problem` where there is no room or no time for it."""
+        """What the function gives, in a thread, or raises; as `wait`."""
+        return await self.wait(request, lambda hold: self.workers.run(hold(function)))
+
+    async def wait(self, request: Request, begin: Callable[[Hold], Awaitable[T]]) -> T:
+        """What is awaited once it may begin, or what that raises; its threads are to `hold` the request's place.
+
+        Raises `Problem` where there is no room or no time for it.
+        """
+
+        async def in_turn() -> T:
+            async with self._turns:
+                return await begin(place.held)
+
         with self._place() as place:
-            work = asyncio.ensure_future(self._workers.run(place.held(function)))
+            work = asyncio.ensure_future(in_turn())
             gone = asyncio.ensure_future(_left(request))
             try:
                 await asyncio.wait({work, gone}, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
@@ -54,7 +67,7 @@ class Lane:
 
     def end(self) -> None:
         """Abandon what is under way, and wait for the threads."""
-        self._workers.end()
+        self.workers.end()
 
     @contextmanager
     def _place(self) -> Iterator[_Place]:

@@ -47,6 +47,7 @@ from imgvec.serving.door import Door
 from imgvec.serving.limits import Limits, Rate, client_of, refused
 from imgvec.serving.listening import listening
 from imgvec.serving.options import ServeOptions
+from imgvec.serving.patience import patient
 from imgvec.serving.problems import DOCUMENTED, Problem, respond
 from imgvec.serving.served import Served
 from imgvec.serving.tokens import Bearer, Tokens, new_token
@@ -160,7 +161,8 @@ def configured(app: FastAPI, asked: ServeOptions) -> uvicorn.Config:
     """What uvicorn is told: logs are this package's own, and nothing is believed of a proxy."""
     return uvicorn.Config(
         app, host=asked["host"], port=asked["port"], lifespan="on", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, ws="none", timeout_graceful_shutdown=_STOP_SECONDS,
+        server_header=False, proxy_headers=False, ws="none", http=patient(asked["deadline"]),
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )  # fmt: skip
 
 

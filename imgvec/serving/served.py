@@ -29,7 +29,10 @@ from imgvec.serving.logs import log
 from imgvec.serving.metrics import Metrics
 from imgvec.serving.options import ServeOptions
 from imgvec.serving.problems import Problem
+from imgvec.sharing import Sharing
 
+_EXPECTED = 1000
+"""Pictures that encoders are tuned for: enough to measure them, too few to compile a model that is not slow."""
 _LOOK_SECONDS = 1.0
 """How old an answer to whether all is ready may be: anybody may ask for it."""
 
@@ -57,6 +60,11 @@ class Served:
         self.jobs = Jobs(collections, folder, queue=options["job_queue"], on_end=self.metrics.job_ended)
         """What goes on while nobody waits."""
         self.metrics.watch_jobs(self.jobs)
+        self._sharing = {
+            (lane.name, name): Sharing(collection, lane.workers)
+            for lane in self.lanes
+            for name, collection in self.collections.items()
+        }
         self._warm: set[str] = set()
         self._failed: set[str] = set()
         self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
@@ -69,8 +77,15 @@ class Served:
             raise Problem(404, "collection-not-found", "no collection of this name is served")
         return found
 
+    def sharing(self, lane: Lane, name: str) -> Sharing:
+        """Asks one that is served, in the threads of a lane."""
+        return self._sharing[lane.name, name]
+
     def warm(self) -> None:
-        """Load every encoder and let it make a vector, so that no query waits for that."""
+        """Load every encoder and let it make a vector, so that no query waits for that; then tune them all.
+
+        Tuning measures for some seconds, once on a machine; what is asked meanwhile is answered.
+        """
         for name, collection in self.collections.items():
             try:
                 if has_encoder(collection):
@@ -81,6 +96,11 @@ class Served:
                 self._failed.add(name)
             except ImgvecError:  # grey has no face, or no direction; it is loaded all the same
                 self._warm.add(name)
+        for collection in self.collections.values():
+            try:
+                collection.handle.target.encoders.tune(_EXPECTED)
+            except ImgvecError:  # it runs as it was loaded
+                log.exception("an encoder cannot be tuned")
 
     def takes(self, name: str) -> dict[str, bool | None]:
         """Whether new pictures and words can be searched for; None until its encoder is loaded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,22 @@ from fakes import FakeEncoder
 from pictures import picture
 
 import imgvec
-from imgvec import Answer, AsyncImageCollection, ImageCollection, Pixels, Source, field
+from imgvec import Answer, AsyncImageCollection, ImageCollection, ImageFile, Pixels, Source, field
 from imgvec.aio import AsyncOpenOptions
-from imgvec.errors import BackendUnavailable, CollectionNotFound, OptionError, QueryError
+from imgvec.errors import (
+    BackendUnavailable,
+    CollectionNotFound,
+    EncoderMismatch,
+    OptionError,
+    QueryError,
+    UnreadableImage,
+)
+from imgvec.gathering import UNDER_WAY
 from imgvec.opening import OpenOptions
 from imgvec.options import stated
+from imgvec.search.failing import Failed
+from imgvec.search.forms import Form
+from imgvec.search.searcher import Searcher
 
 PATIENCE = 60.0
 
@@ -50,7 +61,11 @@ def test_answers_are_those_of_the_plain_collection(photos: ImageCollection, pict
                 paths[3], limit=5, where=where, offset=2
             )
             both = await asyncio.gather(*(awaited.search(path, limit=4) for path in paths))
-            assert both == [photos.search(path, limit=4) for path in paths]
+            for found, plain in zip(both, [photos.search(path, limit=4) for path in paths], strict=True):
+                assert found.request == plain.request
+                assert [hit.id for hit in found] == [hit.id for hit in plain]
+                # of several that go as one the products are summed in another order
+                assert [hit.score for hit in found] == pytest.approx([hit.score for hit in plain], abs=1e-5)
             assert await awaited.search_many(paths[:3], limit=2) == photos.search_many(paths[:3], limit=2)
             many = [answer async for answer in awaited.search_each(Source(pictures), limit=2)]
             assert many == list(photos.search_each(Source(pictures), limit=2))
@@ -260,3 +275,69 @@ def test_the_options_are_those_of_the_plain_collection() -> None:
         plain = functions.get(name) or getattr(ImageCollection, name)
         own = list(inspect.signature(getattr(AsyncImageCollection, name)).parameters.values())
         assert own[1:] == list(inspect.signature(plain).parameters.values())[1:], name
+
+
+def waiting(awaited: AsyncImageCollection) -> int:
+    """Questions that wait to go as one."""
+    return sum(len(kind.waiting) for kind in list(awaited._sharing._gathering._kinds.values()))
+
+
+@pytest.mark.parametrize("backend_uri", ["lite"], indirect=True)
+def test_pictures_that_wait_for_milvus_go_as_one(
+    photos: ImageCollection, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, asked, may = sorted(pictures.rglob("*.jpg")), list[int](), threading.Event()
+    search = Searcher.search
+
+    def held(self: Searcher, forms: Sequence[Form], failed: Failed | None = None, **options: Any) -> list[Answer]:
+        asked.append(len(forms))
+        assert may.wait(PATIENCE)
+        return search(self, forms, failed, **options)
+
+    async def main() -> None:
+        async with await opened(photos) as awaited:
+            monkeypatch.setattr(Searcher, "search", held)
+            tasks = [asyncio.create_task(awaited.search(path, limit=3)) for path in paths]
+            broken = asyncio.create_task(awaited.search(b"GIF89a"))
+            async with asyncio.timeout(PATIENCE):
+                while waiting(awaited) + sum(asked) < 20:
+                    await asyncio.sleep(0.01)
+            may.set()
+            answers = await asyncio.gather(*tasks)
+            with pytest.raises(UnreadableImage):
+                await broken
+        for path, answer in zip(paths, answers, strict=True):
+            assert answer[0].uri == str(path)
+            assert answer.request.form == ImageFile(path)
+            assert {"decode", "encode", "search", "total"} <= answer.seconds.keys()
+
+    asyncio.run(main())
+    assert sum(asked) == 20
+    assert len(asked) <= UNDER_WAY + 1
+
+
+@pytest.mark.parametrize("backend_uri", ["lite"], indirect=True)
+def test_a_picture_whose_collection_goes_before_it_is_searched_by(
+    photos: ImageCollection, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vector is the former encoder's: the name's new collection is asked by its own, or the question refused."""
+    path, vectors = min(pictures.rglob("*.jpg")), Searcher.vectors
+
+    def late(self: Searcher, *args: Any, **options: Any) -> Any:
+        found = vectors(self, *args, **options)
+        monkeypatch.undo()
+        photos.drop()
+        definition = {"encoder": {"model": "fake"}}
+        with ImageCollection.create(
+            "awaited", definition=definition, uri=photos.uri, encoder=FakeEncoder(seed=1)
+        ) as new:
+            new.ingest(pictures)
+        return found
+
+    async def main() -> None:
+        async with await opened(photos) as awaited:
+            monkeypatch.setattr(Searcher, "vectors", late)
+            with pytest.raises(EncoderMismatch):
+                await awaited.search(path)
+
+    asyncio.run(main())

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from served import PATIENCE, Client
+from served import PATIENCE, started
 
 import imgvec
 from imgvec.cli import main
@@ -33,28 +29,6 @@ def uri(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     with imgvec.create_for_vectors("eight", tmp_path / "vectors.npy", settings=settings) as collection:
         imgvec.import_vectors(collection, tmp_path / "vectors.npy")
     return lite_uri
-
-
-@contextmanager
-def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], Client]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "imgvec", "serve", "--port", str(port), *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
-        try:
-            client, until = Client(port), time.monotonic() + PATIENCE
-            while True:
-                try:
-                    if client.get("/readyz").status == 200:
-                        break
-                except OSError:
-                    time.sleep(0.05)
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                assert time.monotonic() < until
-            yield process, client
-        finally:
-            process.kill()
 
 
 def invoked(*words: str) -> Result:

@@ -27,10 +27,11 @@ MAY_IMPORT = {
             "migration", "options", "pruning", "quality", "report", "search", "serving", "settings", "sources"},
     # leaves: public names alone; dates, fields, pictures and options as they are shown to others
     "adapters": {*imgvec.__all__, "dates", "filters", "images", "options", "settings"},
-    "aio": {"awaiting", "collection", "filters", "gathering", "opening", "options", "search", "sources", "verbs"},
+    "aio": {"awaiting", "collection", "filters", "opening", "options", "search", "sharing", "sources", "verbs"},
+    "sharing": {"awaiting", "collection", "gathering", "search"},
     "serving": {"abandoned", "adapters", "aio", "awaiting", "collection", "curation", "database", "dates", "encoders",
                 "exchange", "explanation", "faces", "filling", "images", "ingest", "options", "quality", "search",
-                "settings", "sources", "verbs"},
+                "settings", "sharing", "sources", "verbs"},
     "awaiting": {"abandoned"},
     "gathering": {"abandoned", "awaiting"},
     "abandoned": set(),

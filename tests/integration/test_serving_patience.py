@@ -1,0 +1,126 @@
+"""Clients that hold a connection to `imgvec serve` and do nothing with it, and encoders that it tunes."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder
+from PIL import Image
+from served import PATIENCE, Client, serving
+
+from imgvec import ImageCollection, Settings
+
+LIVE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+class Tuned(FakeEncoder):
+    """Notes what it was tuned for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tuned: list[int | None] = []
+
+    def prepare_for(self, images: int | None = None) -> None:
+        self.tuned.append(images)
+
+
+@pytest.fixture
+def photos(lite_uri: str, tmp_path: Path) -> Iterator[ImageCollection]:
+    """One picture, whose file is larger than what a system keeps of what nobody reads."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2400, 2400, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.bmp")
+    settings = Settings(uri=lite_uri, roots=(tmp_path,))
+    with ImageCollection.create(
+        "trip", definition={"encoder": {"model": "fake"}}, settings=settings, encoder=Tuned()
+    ) as made:
+        made.ingest(tmp_path / "large.bmp")
+        yield made
+
+
+def connected(client: Client) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE)
+
+
+def dribbled(connection: socket.socket, data: Iterable[bytes]) -> None:
+    """Send a little every moment, for as long as anybody takes it."""
+    with suppress(ConnectionError):
+        for each in data:
+            connection.sendall(each)
+            time.sleep(0.05)
+        pytest.fail("it was taken to the end")
+
+
+def test_heads_that_do_not_come_whole(photos: ImageCollection) -> None:
+    moments = range(int(PATIENCE / 0.05))
+    with serving({"trip": photos}, deadline=0.5) as client:
+        with closing(connected(client)) as silent:
+            assert silent.recv(1) == b""
+        with closing(connected(client)) as slow:
+            slow.sendall(LIVE)
+            dribbled(slow, (b"X-%d: a\r\n" % number for number in moments))
+        with closing(connected(client)) as second:  # the same after a whole request
+            second.sendall(LIVE + b"\r\n")
+            assert second.recv(65_536).startswith(b"HTTP/1.1 200")
+            dribbled(second, (LIVE[number : number + 1] or b"a" for number in moments))
+        assert client.get("/livez").status == 200
+
+
+def test_a_connection_that_is_used_lasts(photos: ImageCollection) -> None:
+    with serving({"trip": photos}, deadline=0.5) as client:
+        lasting = http.client.HTTPConnection("127.0.0.1", client.port, timeout=PATIENCE)
+        lasting.connect()
+        first, until = lasting.sock, time.monotonic() + 1.5
+        while time.monotonic() < until:
+            lasting.request("GET", "/livez")
+            assert lasting.getresponse().read()
+            assert lasting.sock is first
+            time.sleep(0.1)
+        lasting.close()
+
+
+def test_answers_that_are_not_read(photos: ImageCollection) -> None:
+    [[row]] = photos.store.scan(["id"])
+    path = f"/v1/collections/trip/images/{row['id']}/original"
+    with serving({"trip": photos}, deadline=0.5) as client:
+        whole = client.get(path)
+        assert (whole.status, len(whole.body)) == (200, 2400 * 2400 * 3 + 54)
+        assert client.server is not None
+        with closing(socket.socket()) as idle:
+            idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            idle.settimeout(PATIENCE)
+            idle.connect(("127.0.0.1", client.port))
+            idle.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert idle.recv(1) == b"H"
+            until = time.monotonic() + PATIENCE
+            while client.server.server_state.tasks:  # the request is over, without anything having been read
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+
+def test_encoders_are_tuned_once_they_are_warm(photos: ImageCollection) -> None:
+    encoder = photos.encoder
+    assert isinstance(encoder, Tuned)
+    ready, may = threading.Event(), threading.Event()
+    tune = encoder.prepare_for
+
+    def slowly(images: int | None = None) -> None:
+        ready.set()
+        assert may.wait(PATIENCE)
+        tune(images)
+
+    encoder.prepare_for = slowly  # type: ignore[method-assign]  # which takes its time
+    with serving({"trip": photos}) as client:
+        try:
+            assert ready.wait(PATIENCE)
+            assert client.get("/readyz").status == 200, "it answers meanwhile"
+        finally:
+            may.set()
+    assert encoder.tuned == [1000]
