@@ -12,6 +12,8 @@ from imgvec.cli.options import notice, settings
 from imgvec.errors import MissingExtra
 from imgvec.plurals import counted
 
+_PORT = 8000
+
 
 @click.command()
 @click.argument("folder", required=False)
@@ -61,9 +63,19 @@ def demo(ctx: click.Context, folder: str | None, out: Path, serve: bool, port: i
         from imgvec.demo import COLLECTION
 
         with ImageCollection.open(COLLECTION, settings=result.settings) as photos:
-            chosen = _free_port(port)
-            click.echo(f"Now open http://127.0.0.1:{chosen}/ in your browser. Ctrl-C ends it.")
-            serving.run({COLLECTION: photos}, log_level="WARNING", port=chosen)
+            uploads = result.page.parent.resolve() / "uploads"
+            uploads.mkdir(exist_ok=True)
+            serving.run(
+                {COLLECTION: photos},
+                log_level="WARNING",
+                on_listening=_tell,
+                port=_free_port(port),
+                upload_dir=str(uploads),
+            )
+
+
+def _tell(port: int) -> None:
+    click.echo(f"Now open http://127.0.0.1:{port}/ in your browser. Ctrl-C ends it.")
 
 
 def _serving() -> ModuleType:
@@ -77,15 +89,12 @@ def _serving() -> ModuleType:
 
 def _free_port(asked: int | None) -> int:
     """The port that was asked for; else the usual one, or any where somebody has that."""
-    if asked:
+    if asked is not None:
         return asked
-    usual = 0 if asked == 0 else 8000
-    for port in (usual, 0):
-        with socket.socket() as found:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            try:
-                found.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(found.getsockname()[1])
-    return usual
+    with socket.socket() as usual:
+        usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            usual.bind(("127.0.0.1", _PORT))
+        except OSError:
+            return 0
+    return _PORT

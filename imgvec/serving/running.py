@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging.config
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -133,17 +133,24 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
 
 
 def run(
-    collections: Mapping[str, ImageCollection], *, log_level: str = "INFO", **options: Unpack[ServeOptions]
+    collections: Mapping[str, ImageCollection],
+    *,
+    log_level: str = "INFO",
+    on_listening: Callable[[int], None] | None = None,
+    **options: Unpack[ServeOptions],
 ) -> None:
     """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
 
     Jobs stop where they can go on from, and do when the collections are served again. A line is logged for each
-    request, unless the `log_level` is above INFO. Raises as `create_app`, and `UsageError` where it cannot listen.
+    request, unless the `log_level` is above INFO. `on_listening` is told the port once whoever connects will be
+    answered. Raises as `create_app`, and `UsageError` where it cannot listen.
     """
     asked = settled(ServeOptions, options)
     app = create_app(collections, **asked)
     sockets = listening(asked["host"], asked["port"])
     logging.config.dictConfig(logs.config(log_level))
+    if on_listening is not None:
+        on_listening(sockets[0].getsockname()[1])
     Server(configured(app, asked)).run(sockets=sockets)
 
 

@@ -60,7 +60,7 @@ async def exported(request: Request, collection: str) -> Response:
     if zipped and len(ids) > MOST_PICTURES:
         raise Problem(422, "invalid", f"a zip file has {MOST_PICTURES:,} pictures at most, and these are {len(ids):,}")
     rows = await _rows(request, served, photos, ids)
-    if not rows:
+    if not rows and body.form != "json":  # a program reads an empty list; a file of nothing helps nobody
         raise Problem(404, "row-not-found", "no row has any of these ids")
     if zipped:
         return _Download(request, served, photos, ids, rows, body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import copies
 import pytest
-from browsing import NARROW, WIDE, Scheme, browser, visiting
+from browsing import NARROW, WIDE, Scheme, Visit, browser, visiting
 from fakes import FakeEncoder
 from playwright.sync_api import Browser, Locator, Page, expect
 from served import Client, serving
@@ -175,3 +176,115 @@ def test_nothing_is_deleted_before_it_is_confirmed(chrome: Browser, site: Site) 
         expect(tiles(page)).to_have_count(SCENES - 1)
         assert site.count("scenes") == SCENES - 1
         assert len(list((site.root / "scenes").iterdir())) == SCENES
+
+
+def groups(visit: Visit) -> None:
+    """Find duplicates, and see the groups."""
+    page = visit.page
+    page.get_by_role("button", name="Duplicates").click()
+    page.get_by_label("Only the same files").check()
+    page.get_by_role("button", name="Find duplicates").click()
+    expect(page.get_by_role("heading", name="Group 1 of 3")).to_be_visible()
+
+
+def test_duplicates_are_tidied_by_keys(chrome: Browser, site: Site) -> None:
+    with visiting(chrome, site.origin, "/#c=doubles") as visit:
+        page = visit.page
+        expect(tiles(page)).to_have_count(SCENES + 4)
+        groups(visit)
+        expect(page.get_by_text("Best copy")).to_have_count(1)
+        expect(page.locator(".review-frame img.there")).to_have_count(page.locator(".review-picture").count())
+        # decide, look again, take back
+        page.keyboard.press("y")
+        expect(page.get_by_role("heading", name="Group 2 of 3")).to_be_visible()
+        page.keyboard.press("k")
+        expect(page.locator(".review-picture.goes")).not_to_have_count(0)
+        page.keyboard.press("u")
+        expect(page.locator(".review-picture.goes")).to_have_count(0)
+        # the best can go as well, but not all of them
+        page.keyboard.press("1")
+        expect(page.locator(".review-picture").first).to_have_class("review-picture best goes")
+        for number in range(2, page.locator(".review-picture").count() + 1):
+            page.keyboard.press(str(number))
+        expect(page.get_by_text("One of them stays")).to_be_visible()
+        expect(page.locator(".review-picture:not(.goes)")).to_have_count(1)
+        page.keyboard.press("y")
+        page.keyboard.press("y")
+        page.keyboard.press("n")
+        expect(page.get_by_text("3 decided")).to_be_visible()
+        # what was decided outlives a reload, and "back" leads out
+        page.reload()
+        expect(page.get_by_text("3 decided")).to_be_visible()
+        assert site.count("doubles") == SCENES + 4
+        page.keyboard.press("Delete")
+        question = page.get_by_role("dialog")
+        expect(question).to_contain_text("Of 2 groups")
+        going = int(question.get_by_role("heading").inner_text().split()[1])
+        assert going in (2, 3)
+        page.keyboard.press("Escape")
+        assert site.count("doubles") == SCENES + 4
+        page.keyboard.press("Delete")
+        page.get_by_role("dialog").get_by_role("button", name=f"Delete {going} pictures").click()
+        expect(page.get_by_text(f"{going} pictures deleted.")).to_be_visible()
+        assert site.count("doubles") == SCENES + 4 - going
+        expect(page.get_by_role("heading", name="Group 1 of 1")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", name="Group 1 of 1")).to_be_visible()
+        page.get_by_role("button", name="Duplicates").click()
+        expect(tiles(page)).to_have_count(SCENES + 4 - going)
+        assert len(list((site.root / "doubles").iterdir())) == SCENES + 4
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        pytest.param(WIDE, "light", marks=pytest.mark.nightly),
+        pytest.param(WIDE, "dark", marks=pytest.mark.nightly),
+        pytest.param(NARROW, "light", marks=pytest.mark.nightly),
+        pytest.param(NARROW, "dark"),
+    ],
+)
+def test_the_review_can_be_read(chrome: Browser, site: Site, size: tuple[int, int], scheme: Scheme) -> None:
+    with visiting(chrome, site.origin, "/#c=doubles&view=duplicates", size=size, scheme=scheme, axe=True) as visit:
+        page = visit.page
+        # an earlier test may have looked already: what it found is shown
+        again = page.get_by_role("button", name="Look again")
+        find = page.get_by_role("button", name="Find duplicates")
+        expect(again.or_(find)).to_be_visible()
+        if again.is_visible():
+            again.click()
+        assert visit.axe() == []
+        find.click()
+        expect(page.locator(".review-frame img.there").nth(1)).to_be_visible()
+        assert visit.axe() == []
+        page.get_by_role("button", name="Keep the best").click()
+        page.get_by_role("button", name="Previous").click()
+        assert visit.axe() == []
+        page.get_by_role("button", name=re.compile(r"Delete \d+ pictures?…")).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert visit.axe() == []
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Take back").click()
+        expect(page.locator(".review-picture.goes")).to_have_count(0)
+
+
+def test_a_copy_that_is_the_last_one_left_stays(chrome: Browser, site: Site) -> None:
+    """Somebody else deletes what was to stay, between the review and its confirmation."""
+    with visiting(chrome, site.origin, "/#c=doubles&view=duplicates") as visit:
+        page = visit.page
+        expect(page.get_by_role("button", name=re.compile("Look again|Find duplicates"))).to_be_visible()
+        if page.get_by_role("button", name="Look again").is_visible():
+            page.get_by_role("button", name="Look again").click()
+        page.get_by_role("button", name="Find duplicates").click()
+        expect(page.locator(".review-picture")).not_to_have_count(0)
+        page.keyboard.press("y")
+        result = page.evaluate("() => new URLSearchParams(location.hash.slice(1)).get('job')")
+        [group, *_] = site.client.get(f"/v1/jobs/{result}/result").json["groups"]
+        body = {"ids": [group["best"]["id"]], "confirm": True}
+        assert site.client.post("/v1/collections/doubles/images/delete", body).json == {"deleted": 1}
+        before = site.count("doubles")
+        page.keyboard.press("Delete")
+        page.get_by_role("dialog").get_by_role("button", name=re.compile(r"Delete \d+ picture")).click()
+        expect(page.get_by_text(re.compile("0 pictures deleted"))).to_be_visible()
+        assert site.count("doubles") == before

@@ -97,6 +97,8 @@ def test_rows_to_take_along(client: Client, trip: Trip) -> None:
     assert [(row["id"], row["fields"]["album"]) for row in got.json] == [(ids[0], "=HYPERLINK(1)"), (ids[1], "sea")]
     assert got.json[0]["fields"] == client.get(f"{IMAGES}/{ids[0]}").json["fields"]
 
+    assert client.post(f"{IMAGES}/export", {"ids": ["nobody"], "form": "json"}).json == []
+
     got = client.post(f"{IMAGES}/export", {"ids": ids, "form": "paths"})
     assert got.body.decode().splitlines() == [str(trip.files["b"]), str(trip.files["a"])]
 

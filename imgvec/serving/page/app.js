@@ -67,8 +67,9 @@ export const app = {
     for (const each of [...(listeners.get(name) ?? [])]) each(detail);
   },
 
-  /** The picture that a command is about. */
+  /** The picture that a command is about; none while a view stands in place of the pictures. */
   current() {
+    if (state.get("view")) return null;
     return app.opened ?? app.grid?.items[app.grid.active] ?? null;
   },
 

@@ -10,6 +10,7 @@ import "./facets.js";
 import "./upload.js";
 import "./keys.js";
 import "./selection.js";
+import "./review.js";
 import { start } from "./start.js";
 
 start();
