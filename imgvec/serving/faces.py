@@ -47,7 +47,7 @@ def _no_stored_crop(query: Any) -> Any:
 _Face = Annotated[questions.Cropped, AfterValidator(_no_stored_crop)]
 _Faces = Annotated[list[_Face], AfterValidator(questions.few)]
 _PICTURES = (_Faces, Field(min_length=1, max_length=MOST_PICTURES, description="Pictures, or stored faces by id."))
-_PERSON = (str, Field(min_length=1, max_length=1024, description="Who it is."))
+_WHO = (str, Field(min_length=1, max_length=1024, description="Who it is."))
 _SECOND_ID: tuple[Any, Any] = (
     str | None,
     Field(None, min_length=1, max_length=1024, description="A stored face to compare one uploaded picture with."),
@@ -71,7 +71,7 @@ VerifyBody: type[BaseModel] = create_model(
     second=(_Face | None, Field(None, description="Another one, unless a person is named.")),
 )
 _Strict = ConfigDict(extra="forbid", frozen=True)
-EnrolUpload: type[BaseModel] = create_model("EnrolUpload", __config__=_Strict, person=_PERSON)
+EnrolUpload: type[BaseModel] = create_model("EnrolUpload", __config__=_Strict, person=_WHO)
 EnrolBody: type[BaseModel] = create_model(
     "EnrolBody",
     __base__=EnrolUpload,
