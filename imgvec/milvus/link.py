@@ -62,6 +62,11 @@ class Link:
         self.owner.check(f"the connection to {self.uri}")
         return self._lite.writing if self._lite else nullcontext()
 
+    def share(self) -> None:
+        """Let other processes of this user work through this one, where it has a Milvus Lite file open."""
+        if self._lite:
+            self._lite.share()
+
     @contextmanager
     def leaving(self, name: str, key: str) -> Iterator[None]:
         """The block drops or renames the collection of that incarnation's key: what is read meanwhile is not given."""

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from imgvec.errors import BackendUnavailable
 from imgvec.home import at_home
+from imgvec.milvus import shared
 from imgvec.milvus.holders import holder
+
+log = logging.getLogger(__name__)
 
 _SERVER_LOG = "milvus_lite.server_manager"
 _SQLITE = b"SQLite format 3\0"
@@ -27,15 +30,37 @@ class LiteFile:
     uri: str
     """Where its server thread listens on this machine."""
     ours: bool
-    """False if someone else in this process had it open before imgvec, and closes it."""
+    """False if someone else in this process had it open before imgvec, and closes it, or another process has."""
     users: int = 0
-    writing: threading.RLock = field(default_factory=threading.RLock)
+    writing: shared.Writing = field(default_factory=shared.Writing)
     """Milvus Lite takes one writer a collection, and does not check."""
+    guest_of: Path | None = None
+    """The folder of the process that has it open, through which this one works; `imgvec.milvus.shared`."""
+    sharing: shared.Share | None = None
+    """How others work through this process."""
     left: set[tuple[str, str]] = field(default_factory=set)
     """The names that collections had before they were dropped or renamed here, each with the collection's key.
 
     A search that is under way meanwhile finds nothing, and Milvus Lite says nothing of it.
     """
+
+    def share(self) -> None:
+        """Let other processes of this user work through this one, until it is closed.
+
+        Where that cannot be, as there is no place for a socket, a line is logged.
+        """
+        from milvus_lite.server_manager import server_manager_instance
+
+        with _lock:
+            if self.sharing is not None or self.guest_of is not None:
+                return
+            _, db, _ = server_manager_instance._servers[str(self.path)]
+            try:
+                self.sharing = shared.Share(self.path, db)
+            except OSError as exc:
+                log.warning("%s cannot be shared with other processes: %s", self.path, exc)
+                return
+            self.writing.file = self.sharing.lock
 
     def release(self) -> None:
         """Count one user less; after the last one the server thread ends and the file's lock is free."""
@@ -45,7 +70,10 @@ class LiteFile:
             self.users -= 1
             if self.users > 0:
                 return
-            _open.pop(self.path, None)
+            if _open.get(self.path) is self:
+                del _open[self.path]
+            if self.sharing is not None:
+                self.sharing.end()
             if self.ours:
                 server_manager_instance.release_server(str(self.path))
 
@@ -82,14 +110,20 @@ def open_lite(location: str) -> LiteFile:
         raise BackendUnavailable(f"cannot open {path}: Milvus Lite is not installed (pip install milvus-lite)") from exc
     with _lock:
         found = _open.get(path)
+        if found is not None and found.guest_of is not None and shared.found(path) != found.guest_of:
+            found = None  # whose guest it was has gone, or another has it open now
         if found is None:
             _leave_to_the_parent_at_fork()
             ours = str(path) not in server_manager_instance._servers
             with _Overheard() as overheard:
                 uri = server_manager_instance.start_and_get_uri(str(path))
-            if uri is None:
+            if uri is not None:
+                found = _open[path] = LiteFile(path, uri, ours)
+            elif _is_locked(overheard.reason) and (host := shared.found(path)) is not None:
+                writing = shared.Writing(shared.lock(host))
+                found = _open[path] = LiteFile(path, shared.address(host), False, writing=writing, guest_of=host)
+            else:
                 raise BackendUnavailable(_why(path, overheard.reason)) from overheard.reason
-            found = _open[path] = LiteFile(path, uri, ours)
         found.users += 1
         return found
 
@@ -108,6 +142,7 @@ def _left_to_the_parent() -> None:
     from milvus_lite.server_manager import server_manager_instance
 
     _lock = threading.Lock()
+    _parents.extend(each.sharing for each in _open.values() if each.sharing is not None)
     _open.clear()
     server_manager_instance._lock = threading.Lock()
     for server, db, _ in server_manager_instance._servers.values():
@@ -139,8 +174,12 @@ class _Overheard(logging.Filter):
         logging.getLogger(_SERVER_LOG).removeFilter(self)
 
 
+def _is_locked(reason: BaseException | None) -> bool:
+    return type(reason).__name__ == "DataDirLockedError"
+
+
 def _why(path: Path, reason: BaseException | None) -> str:
-    if type(reason).__name__ == "DataDirLockedError":
+    if _is_locked(reason):
         who = holder(path)
         done = "ask it over HTTP, or stop it" if who.endswith("(imgvec serve)") else "stop that process"
         return f"cannot open {path}: {who or 'another process'} has it open; {done}, or use a Milvus server"

@@ -149,6 +149,8 @@ def run(
     app = create_app(collections, **asked)
     sockets = listening(asked["host"], asked["port"])
     logging.config.dictConfig(logs.config(log_level))
+    for collection in collections.values():
+        collection.handle.connection.link.share()
     if on_listening is not None:
         on_listening(sockets[0].getsockname()[1])
     Server(configured(app, asked)).run(sockets=sockets)
