@@ -154,7 +154,15 @@ app.on("collection", () => {
   ask();
 });
 app.on("answer", controls);
-app.on("written", ask);
+app.on("written", async () => {
+  try {
+    const { rows, pictures } = await json("GET", at(app.collection.served_as));
+    Object.assign(app.collection, { rows, pictures });
+    await ask();
+  } catch (error) {
+    app.failed(error);
+  }
+});
 state.watch((changed) => {
   if (changed.has("c")) return; // the collection comes first
   if (!counting(changed)) return;
