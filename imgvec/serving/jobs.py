@@ -30,15 +30,11 @@ _DEATHS = 10
 _RETRY_SECONDS = 30
 _PATIENCE = 60.0
 """Seconds for a batch that is under way to end when the server stops; what is cut off then, the next start repeats."""
-
 Ended = Callable[[JobKind, State], None]
-"""Told of each job that ends."""
 
 
 class Jobs:
-    """Each change of state is written to the folder's ledger first, so that a job is never lost and never done twice:
-    what it does may be repeated, and passes over what is there.
-    """
+    """Each change of state is written to the folder, so that no job is lost; repeated, it passes over what is there."""
 
     def __init__(
         self, collections: Mapping[str, ImageCollection], folder: Path, *, queue: int, on_end: Ended | None = None
@@ -50,7 +46,7 @@ class Jobs:
         """The oldest first."""
         self._running: dict[str, tuple[works.Doing, threading.Thread]] = {}
         """By id."""
-        self._pausing = False
+        self._pausing = self._loaded = False
         self.onlookers = Onlookers()
         self.files = threading.Lock()
         """Held while uploads become files and a job, and while files that became nothing are removed."""
@@ -79,6 +75,8 @@ class Jobs:
                 raise Problem(507, "jobs-unavailable", "jobs cannot be remembered here, so none is begun") from exc
             if not taken:
                 raise busy("jobs-elsewhere", "another server of this machine has the jobs", seconds=_RETRY_SECONDS)
+            if not self._loaded:  # they were another's before
+                self._load()
 
     def submit(
         self,
@@ -183,6 +181,7 @@ class Jobs:
 
     def _load(self) -> None:
         with self._lock:
+            self._loaded = True
             for job in self._ledger.read():
                 if job.id in self._jobs:
                     continue
