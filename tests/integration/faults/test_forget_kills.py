@@ -57,7 +57,7 @@ HEALERS: tuple[Healer, ...] = (by_ingest, by_forgetting, by_naming, by_enrolling
 def killed(uri: str, point: str) -> bool:
     paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(HERE / "forget_killer.py"), uri, "Ann", point]
-    status = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, timeout=120).returncode
+    status = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, timeout=600).returncode
     assert status in (0, -signal.SIGKILL)
     return status != 0
 
