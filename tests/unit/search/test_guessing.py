@@ -125,7 +125,9 @@ def test_only_the_python_methods_and_the_command_line_guess() -> None:
                 and ({alias.name for alias in node.names} - {"Query"})
             ):
                 users.add(str(path.relative_to(package)))
-    assert users == {"searchable.py", "cli/questions.py", "verbs/explanation.py", "verbs/recommendation.py"}
+    # sharing.py: awaited methods guess in a thread, since they look whether there is such a file
+    methods = {"searchable.py", "sharing.py", "verbs/explanation.py", "verbs/recommendation.py"}
+    assert users == {*methods, "cli/questions.py"}
 
 
 def test_a_mistyped_path(tmp_path: Path) -> None:
