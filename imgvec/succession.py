@@ -17,6 +17,9 @@ INTO = "reembedding"
 OF = "reembedded"
 """The property of a collection that was made of another's pictures: a `Succession`."""
 
+BY = "reembedded_by"
+"""The property of a collection that is being filled: `run`, the one run of `reembed` that may, the last that began."""
+
 State: TypeAlias = Literal["filling", "swapping", "swapped", "finished"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ class Renewed(Writes):
 
     def __init__(self, source: Store, target: Store, vector: str = VECTOR) -> None:
         self._source, self._target, self._vector = source, target, vector
+        self.check: Callable[[], None] = lambda: None
+        """Called before each write; raises where this run may not write any more."""
 
     def pairs(self) -> Iterator[Pair]:
         """What the source has of each picture, and what the target has, in the order of the ids."""
@@ -63,6 +65,7 @@ class Renewed(Writes):
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete the target's pictures of those ids."""
+        self.check()
         self._target.discard(ids)
 
     def get(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -110,4 +113,5 @@ class Renewed(Writes):
         others = {name: field for name, field in self._source.vectors.items() if name != self._vector}
         vectors = {name: taken_out(rows, name, field) for name, field in others.items()}
         vectors[self._vector] = np.stack([made[row[ID]] for row in rows])
+        self.check()
         return self._target.upsert(rows, vectors.pop(VECTOR), vectors or None)

@@ -58,6 +58,7 @@ class RenewedViews(Renewed):
 
     def remove(self, ids: Sequence[str]) -> None:
         """As `Renewed.remove`, with all of their rows."""
+        self.check()
         StoredPictures(self._target, self._journal).delete(ids)
 
     def upsert(self, rows: Sequence[Row], vectors: Vectors, more: Mapping[str, Vectors] | None = None) -> int:
@@ -73,6 +74,7 @@ class RenewedViews(Renewed):
         if not made:
             return 0
         further = {name: each[places] for name, each in (more or {}).items()}
+        self.check()
         return self._target.upsert(made, vectors[places], further or None)
 
     def renew(self, ids: Sequence[str]) -> int:
@@ -116,6 +118,7 @@ class RenewedNotes:
 
     def upsert(self, rows: Sequence[Row]) -> int:
         """As `Notes.upsert`, without those that are whole and have not all of their rows."""
+        self._renewed.check()
         torn = [row for row in rows if row[CONTENT_HASH] == TORN]
         whole = {row[ID]: row for row in rows if row[CONTENT_HASH] != TORN}
         wanted = {id_: list(view_ids(id_, row[VIEWS])) for id_, row in whole.items()}

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -23,12 +24,13 @@ from imgvec import filling, succession
 from imgvec.collection import ImageCollection
 from imgvec.encoders.protocol import Encoder
 from imgvec.engines import LocalEngine
+from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch
 from imgvec.ingest import Job, Journal
 from imgvec.migration import LIVE, Bringing, Lost, Reembedding, Renewed, RenewedViews, no_fields
 from imgvec.migration.difference import Entry, Judge, Marks
 from imgvec.migration.options import BringOptions
 from imgvec.migration.renewing import record
-from imgvec.milvus import aliases
+from imgvec.milvus import aliases, described
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.opening import opened_journal, opened_store
 from imgvec.progress import OnProgress, Telling
@@ -37,7 +39,7 @@ from imgvec.report import IngestReport
 from imgvec.rows import VECTOR
 from imgvec.settings import Settings
 from imgvec.sources import Record
-from imgvec.succession import OF, Succession
+from imgvec.succession import BY, OF, Succession
 from imgvec.verbs.successors import free_name
 
 _KEY = "reembedded"
@@ -83,6 +85,8 @@ class Moving:
         self._lost: list[Lost] = []
         self._marks: Marks = np.empty(0, np.uint64)
         self._encoded = self._copied = self._deleted = self._rounds = 0
+        self._token = secrets.token_hex(8)
+        """Of this run."""
 
     @property
     def done(self) -> int:
@@ -90,18 +94,46 @@ class Moving:
         return self._encoded + self._copied + self._deleted
 
     def begin(self, *, back: bool = False) -> None:
-        """Note with the target whose rows it is to have."""
+        """Note with the target whose rows it is to have, and that this run fills it: any that does already ends."""
+        self.target.store.remember(BY, {"run": self._token})
+        self._check_name()
         key = self.source.store.incarnation.key
         told = [succession.of(each.store.remembered).before for each in (self.target, self.source)]
         before = tuple(dict.fromkeys((*told[0], *told[1], key)))
         made = Succession(self.source.name, key, before, self.name, back=back)
         self.target.store.remember(OF, made.to_dict())
 
+    def check(self) -> None:
+        """Raise `CollectionReplaced` where another run has begun to fill the target, or has moved the name.
+
+        Clients write to the target only once the name leads there: what was looked up before this, and is deleted after
+        it, is none of theirs.
+        """
+        noted = described.remembered(self.target.store.link.described()).get(BY, {})
+        if noted.get("run") != self._token:
+            raise CollectionReplaced(
+                f"another run of reembed has begun to fill {self.target.name!r} since this one did, and goes on from "
+                "where it was: leave it to that one"
+            )
+        self._check_name()
+
+    def _check_name(self) -> None:
+        leads, key = self.source.handle.connection.which(self.name)
+        if key != self.source.store.incarnation:
+            raise CollectionReplaced(
+                f"{self.name!r} leads to {leads!r} by now, which another run may have filled: start again if the model "
+                "is still to be another"
+            )
+
     def bring(self, judge: Judge, kept: Collection[str] = ()) -> bool:
         """Rounds until nothing differs; False where it was stopped before."""
-        bringing = self._bringing()
+        bringing = self._bringing(self.check if judge is LIVE else None)
         try:
             return bringing.until_same(judge, kept)
+        except (EncoderMismatch, CollectionNotFound):
+            if judge is LIVE:
+                self.check()  # says it better: its own name leads elsewhere
+            raise
         finally:
             self._encoded += bringing.encoded
             self._copied += bringing.copied
@@ -112,13 +144,13 @@ class Moving:
 
     def bring_some(self, number: int) -> bool:
         """Bring so many pictures over, and leave the rest; False where it was stopped before."""
-        bringing = self._bringing()
+        bringing = self._bringing(self.check)
         try:
             return bringing.some(LIVE, number)
         finally:
             self._encoded += bringing.encoded
 
-    def _bringing(self) -> Bringing:
+    def _bringing(self, check: Callable[[], None] | None) -> Bringing:
         settings, journal = self.source.settings, self.target.handle.target.journal
         roots = settings.roots if self.asked["roots"] is None else self.asked["roots"]
         guards = filling.guards(settings)
@@ -128,6 +160,8 @@ class Moving:
 
         stores = (self.source.store, self.target.store)
         renewed = Renewed(*stores, self.vector) if journal is None else RenewedViews(*stores, journal)
+        if check is not None:
+            renewed.check = check
         return Bringing(renewed, partial(self._run, renewed), made, self.tell)
 
     def _run(self, renewed: Renewed, records: Iterable[Record], errors: Path, on_progress: OnProgress) -> IngestReport:
@@ -163,6 +197,7 @@ class Moving:
         connection, source, target = self.source.handle.connection, self.source.store, self.target.store
         if target.count() >= _INDEXED:
             target.wait_until_indexed(_INDEX_SECONDS)
+        self.check()
         is_alias = self.name != source.name
         former = source.name if is_alias else free_name(connection, self.name, 1)
         self._keep()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, TypeAlias
@@ -10,12 +11,14 @@ from imgvec import kept, succession
 from imgvec.collection import ImageCollection
 from imgvec.definition import Definition, description
 from imgvec.encoders.protocol import Encoder
-from imgvec.errors import EncoderMismatch, UsageError
+from imgvec.errors import CollectionExists, EncoderMismatch, UsageError
 from imgvec.exchange import NoEncoder
 from imgvec.migration.options import SucceedOptions
 from imgvec.milvus import Connection, names
 from imgvec.rows import VECTOR
 from imgvec.succession import INTO
+
+_A_MOMENT = 1.0
 
 Model: TypeAlias = str | Mapping[str, Any] | Encoder
 
@@ -83,14 +86,21 @@ def successor(
     source.store.remember(INTO, {"name": into})
     others: dict[str, Encoder] = {each: NoEncoder(bound) for each, bound in source.bindings.items() if each != vector}
     now = source.store.link.deployment()
-    new = ImageCollection.create(
-        into,
-        definition=definition.model_copy(update={"replicas": now.number, "resource_groups": now.resource_groups}),
-        encoders={**others, **given},
-        gpu=definition.index.gpu is not None and source.store.index.type.startswith("GPU_"),
-        settings=source.settings,
-        on_notice=asked["on_notice"],
-    )
+    try:
+        new = ImageCollection.create(
+            into,
+            definition=definition.model_copy(update={"replicas": now.number, "resource_groups": now.resource_groups}),
+            encoders={**others, **given},
+            gpu=definition.index.gpu is not None and source.store.index.type.startswith("GPU_"),
+            settings=source.settings,
+            on_notice=asked["on_notice"],
+        )
+    except CollectionExists:
+        if asked["into"] is not None:
+            raise
+        time.sleep(_A_MOMENT)  # another run has begun just now: its collection is gone on with
+        source.store.refresh()
+        return successor(source, name, definition, model, vector, asked)
     try:
         kept.keep_missing(new.store, new.bindings, kept.of_all(source.store, source.bindings))  # of other vectors
         try:

@@ -167,6 +167,7 @@ def test_views_killed_at_every_point(
                 found = parts.search(picture(3, (96, 80)), limit=1, consistency_level="Strong")
                 assert found[0].score == pytest.approx(1, abs=1e-2)
             assert run(backend_uri, "parts", "nothing").returncode == 0, point
+            print(f"killed {point}, by then {'new' if is_new else 'old'}: whole, and so after the next run", flush=True)
         with ImageCollection.open("parts", uri=backend_uri) as parts:
             assert parts.binding.fingerprint == new.binding.fingerprint, point
             are.check(parts)
