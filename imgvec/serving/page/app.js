@@ -6,7 +6,7 @@
 //         "bar" (a button at the top), "tile" (a small one on each picture, with `sign` on it), "detail" (below the
 //         open picture), or left out (by key alone). `run(hit, event)` gets the picture that it is about: the tile's, the
 //         open one, or the active one of the grid; null where there is none. `when(hit)` says whether it can be done
-//         now. The help (?) lists all.
+//         now. The help (?) lists all by their key, or by `keys` where that says it better; those with "" are left out.
 //     app.panel({id, side, label, render})
 //         a part of the side "filters" or "detail". `render(root, hit)` fills the empty `root`, and again when the
 //         collection, the answer, or (of "detail") the open picture has changed; it may be async, and is then given

@@ -22,13 +22,14 @@ app.command({
 
 function help() {
   if (document.querySelector("dialog")) return;
-  const keyed = app.commands.filter((each) => each.key);
-  const lines = [...MOVES, ...keyed.map((each) => [SAID[each.key] ?? each.key, each.label])];
+  const keyed = app.commands.filter((each) => each.key && each.keys !== "");
+  const lines = [...MOVES, ...keyed.map((each) => [each.keys ?? SAID[each.key] ?? each.key, each.label])];
   const made = dialog({
     label: "Help",
     wide: true,
     content: [
-      el("h2", {}, "What you can do"),
+      // focused, so that the help begins at its top
+      el("h2", { tabindex: -1, autofocus: true }, "What you can do"),
       el(
         "ul",
         {},
@@ -37,6 +38,7 @@ function help() {
           "Look at a picture, and draw a box on it: that part is searched for.",
           "Say + to what you want and − to what you don't: the order follows.",
           "Narrow it down with the filters; the address holds it all, so send it to somebody, or go back.",
+          "Select pictures to save them as a file; look through duplicates, and say what goes.",
         ].map((each) => el("li", {}, each)),
       ),
       el(

@@ -12,6 +12,8 @@ const VIEW = "duplicates";
 const AT_ONCE = 1000; // deleted by one request
 const ASKED = 5000; // rows that are asked for at once
 
+const SAID = { ArrowRight: "→", ArrowLeft: "←" };
+
 let decisions = null;
 let root = null;
 let leaving = null;
@@ -41,12 +43,15 @@ command("undo", "take back what was decided of the group", ["u"], () => {
 });
 command("delete", "delete what was decided, after a question", ["Delete"], () => confirmed());
 for (let number = 1; number <= 9; number++) {
-  command(`turn-${number}`, "keep or delete the picture of this number", [String(number)], () => turned(number - 1));
+  const listed = number === 1 ? "1 … 9" : "";
+  command("turn", "keep or delete the picture of this number", [String(number)], () => turned(number - 1), listed);
 }
 
-function command(name, label, keys, run) {
+function command(name, label, keys, run, listed = keys.map((each) => SAID[each] ?? each).join(", ")) {
   for (const key of keys) {
-    app.command({ id: `review-${name}-${key}`, label: `Duplicates: ${label}`, key, when: () => !busy(), run });
+    // the help has one line for all of its keys
+    const said = key === keys[0] ? listed : "";
+    app.command({ id: `review-${name}-${key}`, label: `Duplicates: ${label}`, key, keys: said, when: () => !busy(), run });
   }
 }
 
