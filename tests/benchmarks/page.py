@@ -177,9 +177,9 @@ def scrolled(chrome: Browser, origin: str, jpeg: bytes) -> list[float]:
         visit.open()
         page.wait_for_selector(".tile img.there")
         page.evaluate("document.getElementById('scroller').scrollTo(0, 1e9)")
-        page.wait_for_function(
-            "document.getElementById('scroller').scrollTop > 1e6 && !document.querySelector('.empty')"
-        )
+        # asked again and again: `wait_for_function` makes code of text, which the page's policy forbids
+        at_the_end = "document.getElementById('scroller').scrollTop > 1e6 && !document.querySelector('.empty')"
+        visit.wait(lambda: page.evaluate(at_the_end))
         page.evaluate("document.getElementById('scroller').scrollTo(0, 0)")
         page.evaluate(
             """() => {
