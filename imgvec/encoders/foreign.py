@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from imgvec.encoders.protocol import Binding, Pixels
-from imgvec.encoders.turns import Turns
+from imgvec.encoders.turns import Tally, Turns
 from imgvec.errors import EncoderError, ImgvecError, QueryError
 from imgvec.vectors import Vectors, has_direction
 
@@ -49,6 +49,11 @@ class ForeignEncoder:
         """An upright RGB image to (3, image_size, image_size) uint8; thread-safe, pickled without the model."""
         return self._prepare
 
+    @property
+    def tally(self) -> Tally:
+        """How it has worked."""
+        return self._turns.tally
+
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32 vectors."""
         side = self.binding.image_size
@@ -56,8 +61,9 @@ class ForeignEncoder:
             raise EncoderError(f"expected (n, 3, {side}, {side}) uint8 pixels, not {pixels.shape} {pixels.dtype}")
         parts = []
         for start in range(0, len(pixels), self.batch_size):
-            with self._turns.turn():
-                parts.append(self._pictures(list(pixels[start : start + self.batch_size])))
+            batch = list(pixels[start : start + self.batch_size])
+            with self._turns.turn(items=len(batch)):
+                parts.append(self._pictures(batch))
         return self._joined(parts)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:

@@ -21,7 +21,7 @@ from imgvec.encoders.protocol import Binding, Pixels, Tokens
 from imgvec.encoders.readout import ImageReadout, Readout, with_the_same_weights
 from imgvec.encoders.tokens import tokens_of
 from imgvec.encoders.tuning import Memory, Tuning
-from imgvec.encoders.turns import Turns, Urgency
+from imgvec.encoders.turns import Tally, Turns, Urgency
 from imgvec.encoders.weights import default_cache_dir
 from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
 from imgvec.vectors import Vectors
@@ -103,6 +103,11 @@ class HuggingFaceEncoder:
                 self.batch_size = tuning.images * (STREAM_TURNS if tuning.streams > 1 else 1)
             return tuning
 
+    @property
+    def tally(self) -> Tally:
+        """How it has worked."""
+        return self._turns.tally
+
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32 unit vectors.
 
@@ -118,7 +123,7 @@ class HuggingFaceEncoder:
         parts: list[Vectors] = []
         start = 0
         while start < len(pixels):
-            with self._turns.turn():
+            with self._turns.turn(items=min(self.batch_size, len(pixels) - start)):
                 part = self._pass(pixels[start:])
             parts.append(part)
             start += len(part)

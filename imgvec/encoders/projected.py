@@ -12,6 +12,7 @@ from PIL import Image
 
 from imgvec.encoders.projection import Projection, unit
 from imgvec.encoders.protocol import Encoder, HasTokens, Pixels, TakesPrepared, Tokens, Tunable
+from imgvec.encoders.turns import Tally
 from imgvec.errors import EncoderUnavailable
 from imgvec.vectors import Vectors
 
@@ -53,6 +54,11 @@ class ProjectedEncoder:
     def prepare_for(self, images: int | None = None) -> object:
         """As the encoder's own, where it can be tuned."""
         return self.inner.prepare_for(images) if isinstance(self.inner, Tunable) else None
+
+    @property
+    def tally(self) -> Tally | None:
+        """As the encoder's own, where it has one."""
+        return getattr(self.inner, "tally", None)
 
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32."""

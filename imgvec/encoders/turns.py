@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +49,31 @@ def behind_queries() -> Iterator[None]:
         _patient.reset(token)
 
 
+class Tally:
+    """How an encoder has worked since it was loaded; read it at any time."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._since = time.monotonic(), 0.0, -1.0
+        self.batches: Counter[int] = Counter()
+        """Passes by how many pictures or texts each had; those that measure or explain are not among them."""
+
+    def begin(self) -> None:
+        """A pass begins; in the lock of the turns."""
+        self._since = time.monotonic()
+
+    def end(self, items: int) -> None:
+        """It has ended; in the lock of the turns."""
+        self._busy, self._since = self._busy + time.monotonic() - self._since, -1.0
+        if items:
+            self.batches[items] += 1
+
+    @property
+    def idle_seconds(self) -> float:
+        """In which nothing was encoded; never less than before."""
+        now, since, busy = time.monotonic(), self._since, self._busy
+        return max(0.0, (since if since >= 0 else now) - self._began - busy)
+
+
 class _Call:
     """The items of one query, and in the end its vectors or its error."""
 
@@ -74,27 +100,29 @@ class Turns:
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
+        self.tally = Tally()
         self._taken = False
         self._queries: deque[_Call] = deque()
         self._waiting: dict[Urgency, deque[object]] = {Urgency.BATCH: deque(), Urgency.MEASURING: deque()}
         self._overtaken = dict.fromkeys(Urgency, 0)
 
     @contextmanager
-    def turn(self, urgency: Urgency = Urgency.BATCH) -> Iterator[None]:
-        """Wait for a turn and hold it, for work that is not shared: a batch, or a measuring pass."""
+    def turn(self, urgency: Urgency = Urgency.BATCH, items: int = 0) -> Iterator[None]:
+        """Wait for a turn and hold it, for work that is not shared: a batch of so many items, or a measuring pass."""
         ticket, waiting = object(), self._waiting[urgency]
         with self._changed:
             waiting.append(ticket)
             try:
                 self._changed.wait_for(lambda: self._is_next(urgency) and waiting[0] is ticket)
                 self._taken, self._overtaken[urgency] = True, 0
+                self.tally.begin()
             finally:
                 waiting.remove(ticket)
                 self._changed.notify_all()
         try:
             yield
         finally:
-            self._end(urgency)
+            self._end(urgency, items)
 
     def shared(self, items: Sequence[Any], run: Callable[[list[Any]], Vectors], at_once: int) -> Vectors:
         """The vectors of a query's items: `run` of them, and of other queries' with the same `run` that wait as well.
@@ -117,6 +145,7 @@ class Turns:
                 raise
             if not call.answered:
                 self._taken = True
+                self.tally.begin()
                 together = self._together(at_once)
         if not call.answered:
             try:
@@ -125,7 +154,7 @@ class Turns:
                 with self._changed:
                     left = [one for one in together if one is not call and not one.answered]  # after an interrupt
                     self._queries.extendleft(reversed(left))
-                self._end(Urgency.QUERY)
+                self._end(Urgency.QUERY, sum(len(one.items) for one in together))
         if call.error is not None:
             raise call.error
         assert call.vectors is not None
@@ -153,9 +182,10 @@ class Turns:
             items += len(together[-1].items)
         return together
 
-    def _end(self, ended: Urgency) -> None:
+    def _end(self, ended: Urgency, items: int) -> None:
         with self._changed:
             self._taken = False
+            self.tally.end(items)
             for urgency in self._all_waiting():
                 self._overtaken[urgency] += urgency > ended
             self._changed.notify_all()

@@ -30,11 +30,16 @@ class Lane:
     """
 
     def __init__(self, name: str, *, at_once: int, queue: int, deadline: float) -> None:
-        self.name, self._most, self._deadline = name, at_once + queue, deadline
+        self.name, self._at_once, self._most, self._deadline = name, at_once, at_once + queue, deadline
         self.workers, self._turns = Workers(at_once), asyncio.Semaphore(at_once)
         self._lock = threading.Lock()
         self.taken = 0
         """Requests that are worked on or wait."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that nobody works on yet."""
+        return max(0, self.taken - self._at_once)
 
     async def run(self, request: Request, function: Callable[[], T]) -> T:
         """What the function gives, in a thread, or raises; as `wait`."""

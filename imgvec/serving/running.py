@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 __all__ = ["create_app", "new_token", "run"]
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_PROBE_SECONDS = 600.0
+"""Between two looks at standing probes."""
 _STOP_SECONDS = 30
 """How long requests that are under way may take once the server is to stop."""
 
@@ -88,11 +90,13 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(served.jobs.start)
         warming = asyncio.create_task(asyncio.to_thread(served.warm))
+        probing = asyncio.create_task(served.probe(_PROBE_SECONDS))
         try:
             async with nullcontext() if agents is None else agents.running():
                 yield
         finally:
-            await asyncio.gather(warming, return_exceptions=True)
+            probing.cancel()
+            await asyncio.gather(warming, probing, return_exceptions=True)
             await asyncio.to_thread(served.close)
 
     app = FastAPI(

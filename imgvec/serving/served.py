@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,11 +16,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from imgvec.awaiting import Workers
 from imgvec.collection import ImageCollection
+from imgvec.encoders.turns import Tally
 from imgvec.errors import CollectionNotFound, EncoderMismatch, EncoderUnavailable, ImgvecError, MissingExtra
 from imgvec.exchange.unbound import MODEL as NO_MODEL
 from imgvec.home import at_home
 from imgvec.meant import suggestion
+from imgvec.rows import VECTOR
 from imgvec.search.forms import Pixels
 from imgvec.serving.jobs import Jobs
 from imgvec.serving.lanes import Lane
@@ -30,6 +33,7 @@ from imgvec.serving.metrics import Metrics
 from imgvec.serving.options import ServeOptions
 from imgvec.serving.problems import Problem
 from imgvec.sharing import Sharing
+from imgvec.verbs.watching import is_watched, watch_index
 
 _EXPECTED = 1000
 """Pictures that encoders are tuned for: enough to measure them, too few to compile a model that is not slow."""
@@ -69,6 +73,8 @@ class Served:
         self._failed: set[str] = set()
         self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
         self._looking = asyncio.Lock()
+        self._probing = Workers(1)
+        self.metrics.watch_encoders(self._tallies)
 
     def collection(self, name: str) -> ImageCollection:
         """Raises `Problem` for one that is not served, whether it exists or not."""
@@ -102,6 +108,32 @@ class Served:
             except ImgvecError:  # it runs as it was loaded
                 log.exception("an encoder cannot be tuned")
 
+    def _tallies(self) -> Iterator[tuple[str, Tally]]:
+        """Of the encoders that are loaded, those that several collections share once."""
+        seen: set[int] = set()
+        for name in sorted(self._warm):
+            collection = self.collections[name]
+            if not has_encoder(collection):
+                continue
+            encoder = collection.handle.target.encoders.of(VECTOR)
+            tally = getattr(encoder, "tally", None)
+            if tally is not None and id(tally) not in seen:
+                seen.add(id(tally))
+                yield encoder.binding.model, tally
+
+    async def probe(self, every: float) -> None:
+        """Measure the recall of the standing probes of the collections that have them, every so many seconds."""
+        while True:
+            for name, collection in self.collections.items():
+                try:
+                    found = await self._probing.run(partial(_recall, collection))
+                except ImgvecError:
+                    log.exception("the standing probes cannot be asked")
+                else:
+                    for limit, recall in found.items():
+                        self.metrics.recalled(name, limit, recall)
+            await asyncio.sleep(every)
+
     def takes(self, name: str) -> dict[str, bool | None]:
         """Whether new pictures and words can be searched for; None until its encoder is loaded."""
         collection = self.collections[name]
@@ -125,10 +157,17 @@ class Served:
 
     def close(self) -> None:
         self.jobs.close()
+        self._probing.end()
         for lane in self.lanes:
             lane.end()
         for collection in self.collections.values():
             collection.close()
+
+
+def _recall(collection: ImageCollection) -> dict[int, float]:
+    """Recall by limit; of a collection without standing probes nothing, and none are made."""
+    found = watch_index(collection, no_scan=True) if is_watched(collection) else None
+    return {} if found is None else {limit: each.mean for limit, each in found.recall.items() if each.queries}
 
 
 def has_encoder(collection: ImageCollection) -> bool:

@@ -28,6 +28,7 @@ from imgvec.noted import Began, Notes, Probes
 from imgvec.noting import KEPT
 from imgvec.options import documented, settled
 from imgvec.progress import Telling
+from imgvec.rows import VECTOR
 from imgvec.store import Indexes
 from imgvec.vectors import Vectors
 from imgvec.verbs.probes import chosen, sample
@@ -76,6 +77,12 @@ def watch_index(collection: ImageCollection, **options: Unpack[WatchOptions]) ->
         probes, scanned = watching.begun(probes, epoch, since=began), True
         checks = watching.checks(probes)
     return watching.told(probes, checks, asked["recall"], scanned)
+
+
+def is_watched(collection: ImageCollection, vector: str = VECTOR) -> bool:
+    """Whether the vector has standing probes."""
+    collection.store.refresh()
+    return noted.epoch_of(collection.store, vector) is not None
 
 
 class _Watching:
