@@ -43,8 +43,17 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         "description": "`state` with the whole job, first, whenever its state changes, and last; `progress` between.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
-                "example": 'id: 1f6c1e4f-3\nevent: progress\ndata: {"id": "8d3f…", "stage": "images", "done": 120}\n\n',
+                # of each event: OpenAPI has no word of its own for streams before 3.2
+                "schema": {
+                    "type": "object",
+                    "required": ["id", "event", "data"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"type": "string", "enum": ["state", "progress"]},
+                        "data": {"type": "string", "description": "JSON: the job, or its progress."},
+                    },
+                },
+                "example": {"id": "1f6c1e4f-3", "event": "progress", "data": '{"id": "8d3f…", "done": 120}'},
             }
         },
     },
