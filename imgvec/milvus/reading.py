@@ -16,9 +16,9 @@ from imgvec.errors import (
     EncoderMismatch,
     QueryError,
 )
-from imgvec.filters.fields import text_literal
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns
+from imgvec.milvus.by_id import after, among
 from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
@@ -191,19 +191,35 @@ class Reader:
         self, output_fields: Sequence[str], filter: str = "", batch_size: int = SCAN_BATCH
     ) -> Iterator[list[dict[str, Any]]]:
         """`Store.scan`."""
-        columns = Columns([ID, *output_fields], self._link.schema)
         # each page goes over all rows on Milvus Lite, so there are few
         page = max(batch_size, _LITE_PAGE) if self._link.is_lite else batch_size
+        for rows in self._pages(output_fields, filter, page):
+            for start in range(0, len(rows), batch_size):
+                yield rows[start : start + batch_size]
+
+    def first(
+        self, output_fields: Sequence[str], filter: str, most: int, last: str | None = None
+    ) -> list[dict[str, Any]]:
+        """`Store.first`."""
+        found: list[dict[str, Any]] = []
+        for rows in self._pages(output_fields, filter, most, last):
+            found += rows[: most - len(found)]
+            if len(found) == most:
+                break
+        return found
+
+    def _pages(
+        self, output_fields: Sequence[str], filter: str, page: int, last: str | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        columns = Columns([ID, *output_fields], self._link.schema)
         page = max(1, min(page, self._link.capabilities.max_limit, _ANSWER_BYTES // columns.row_bytes))
         # a Strong read: the pages see what it saw, if the same replica gives them; with the filter alone, so that what
         # Milvus says of it is said of the caller's own words
         self.count(filter)
-        last: str | None = None
         while rows := self._page(after(last, filter), columns.names, page):
             self._link.check_same()  # afterwards: then the page was this collection's
             last = rows[-1][ID]
-            for start in range(0, len(rows), batch_size):
-                yield [columns.of(row) for row in rows[start : start + batch_size]]
+            yield [columns.of(row) for row in rows]
 
     def _page(self, expression: str, output_fields: list[str], limit: int) -> list[dict[str, Any]]:
         """The first rows that match; one that may lack some is asked for again once the members have settled."""
@@ -279,14 +295,3 @@ class Reader:
             raise exc from failure
         except BackendError:
             return
-
-
-def among(ids: Sequence[str]) -> str:
-    """A filter for the rows of those ids; pymilvus's own `ids=` escapes nothing."""
-    return f"{ID} in [{', '.join(map(text_literal, ids))}]"
-
-
-def after(last: str | None, condition: str) -> str:
-    """A filter for the rows that match and whose id comes after `last`."""
-    page = f'{ID} >= ""' if last is None else f"{ID} > {text_literal(last)}"
-    return f"({condition}) and {page}" if condition else page

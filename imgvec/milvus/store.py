@@ -222,6 +222,13 @@ class Store(store.Store):
         """
         return self._reader.scan(output_fields, filter, batch_size)
 
+    def first(
+        self, output_fields: Sequence[str], filter: str, most: int, last: str | None = None
+    ) -> list[dict[str, Any]]:
+        """At most `most` of the rows that match, those with the smallest ids after `last`; as `scan`, and no more is
+        read."""
+        return self._reader.first(output_fields, filter, most, last)
+
     def wait_until_indexed(self, timeout: float) -> None:
         """Flush, and wait until each vector's index covers every row; raises `BackendError` after `timeout` seconds.
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from imgvec.catalog.vector_types import BM25
 from imgvec.errors import QueryError
 from imgvec.milvus.answers import Columns, words_found
+from imgvec.milvus.by_id import among
 from imgvec.milvus.collection_link import CollectionLink
-from imgvec.milvus.reading import READ_BATCH, Reader, among
+from imgvec.milvus.reading import READ_BATCH, Reader
 from imgvec.rows import ID
 from imgvec.store import NearestOf, check_keywords
 from imgvec.stored import Found, Nearest

@@ -11,10 +11,11 @@ import numpy as np
 
 from imgvec.errors import BackendError, CollectionNotFound, CollectionReplaced, EncoderMismatch, WriteFailed
 from imgvec.milvus import codec
+from imgvec.milvus.by_id import among
 from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
-from imgvec.milvus.reading import READ_BATCH, Reader, among
+from imgvec.milvus.reading import READ_BATCH, Reader
 from imgvec.plurals import counted
 from imgvec.rows import FROM_IMAGE, ID, INGESTED_AT, MAX_ID_BYTES, MAX_JSON_BYTES, VECTOR
 from imgvec.vectors import Vectors, problem

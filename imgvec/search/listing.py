@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from imgvec.errors import QueryError
-from imgvec.filters.fields import text_literal
 from imgvec.rows import ID
 from imgvec.search.afterwork import Order
 from imgvec.store import Reads
 
 MOST_ORDERED = 100_000
 """Matching rows that are read to be put in order."""
+
+
+class Lists(Reads, Protocol):
+    """A store that gives the first rows without reading further."""
+
+    def first(
+        self, output_fields: Sequence[str], filter: str, most: int, last: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """At most `most` of the rows that match, those with the smallest ids after `last`, each with its `id`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Listed:
 
 
 def listed(
-    store: Reads, expression: str, fields: Sequence[str], *, limit: int, after: str | None, order_by: str | None
+    store: Lists, expression: str, fields: Sequence[str], *, limit: int, after: str | None, order_by: str | None
 ) -> Listed:
     """At most `limit` rows that match, those that follow the row with the id `after`.
 
@@ -35,11 +44,7 @@ def listed(
     too many to be put in order, or where none of those is the row `after`.
     """
     if order_by is None:
-        rest = expression
-        if after is not None:
-            later = f"{ID} > {text_literal(after)}"
-            rest = f"({expression}) and {later}" if expression else later
-        rows = next(store.scan(fields, rest, batch_size=limit), [])
+        rows = store.first(fields, expression, limit, after)
         return Listed(rows, len(rows) == limit)
     order = Order.of(order_by, store.fields)
     if store.count(expression) > MOST_ORDERED:
