@@ -94,8 +94,8 @@ def kill_and_go_on(uri: str, tmp_path: Path, kills: list[tuple[int, int]]) -> No
         assert len(kept) == UPLOADS
 
 
-def test_killed_and_stopped_servers_go_on(backend_uri: str, tmp_path: Path) -> None:
-    kill_and_go_on(backend_uri, tmp_path, [(30, signal.SIGKILL), (20, signal.SIGTERM)])
+def test_killed_and_stopped_servers_go_on(lite_uri: str, tmp_path: Path) -> None:
+    kill_and_go_on(lite_uri, tmp_path, [(30, signal.SIGKILL), (20, signal.SIGTERM)])
 
 
 @pytest.mark.nightly
