@@ -93,7 +93,7 @@ class AsyncImageCollection:
     @documented(SearchOptions)
     async def search_many(self, queries: Iterable[Query], **options: Unpack[SearchOptions]) -> list[Answer]:
         """`search` for many queries at once: one pass through the encoder, one call to Milvus; answers in order."""
-        return await self._run(lambda: self.collection.search_many(queries, **options))
+        return await self.run(lambda: self.collection.search_many(queries, **options))
 
     @documented(SearchOptions)
     async def search_each(
@@ -103,22 +103,22 @@ class AsyncImageCollection:
 
         Gives the answers in order. The queries are taken in a thread. Cancelling a step ends it.
         """
-        answers = await self._run(lambda: self.collection.search_each(queries, **options))
+        answers = await self.run(lambda: self.collection.search_each(queries, **options))
         steps = Steps(answers, _END)
-        while (found := await self._run(steps.step())) is not _END:
+        while (found := await self.run(steps.step())) is not _END:
             yield found
 
     @documented(PageOptions)
     async def pages(self, query: Query, **options: Unpack[PageOptions]) -> AsyncPages:
         """The hits of one query page by page, to be gone through by `async for`; as `ImageCollection.pages`."""
-        return AsyncPages(await self._run(lambda: self.collection.pages(query, **options)), self._run)
+        return AsyncPages(await self.run(lambda: self.collection.pages(query, **options)), self.run)
 
     @documented(RecommendOptions)
     async def recommend(
         self, positive: Iterable[Example] = (), negative: Iterable[Example] = (), **options: Unpack[RecommendOptions]
     ) -> Recommendation:
         """Find the stored images most like some examples, and unlike others; as `imgvec.recommend`."""
-        return await self._run(lambda: recommendation.recommend(self.collection, positive, negative, **options))
+        return await self.run(lambda: recommendation.recommend(self.collection, positive, negative, **options))
 
     @documented(SearchOptions)
     async def refine(
@@ -129,19 +129,29 @@ class AsyncImageCollection:
         **options: Unpack[SearchOptions],
     ) -> Answer:
         """Search again, by what was said of the hits of an answer; as `imgvec.refine`."""
-        return await self._run(lambda: recommendation.refine(self.collection, answer, relevant, irrelevant, **options))
+        return await self.run(lambda: recommendation.refine(self.collection, answer, relevant, irrelevant, **options))
 
     async def get(self, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, dict[str, Any]]:
         """Stored rows by id; as `ImageCollection.get`."""
-        return await self._run(lambda: self.collection.get(ids, with_vector=with_vector))
+        return await self.run(lambda: self.collection.get(ids, with_vector=with_vector))
 
     async def count(self, where: Filter | str | None = None) -> int:
         """The number of rows, or of those that match `where`; as `ImageCollection.count`."""
-        return await self._run(lambda: self.collection.count(where))
+        return await self.run(lambda: self.collection.count(where))
 
     async def facets(self, fields: Sequence[str], where: Filter | str | None = None) -> dict[str, Facet]:
         """How often each value of some fields occurs among the rows that match; as `ImageCollection.facets`."""
-        return await self._run(lambda: self.collection.facets(fields, where))
+        return await self.run(lambda: self.collection.facets(fields, where))
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """What a function of the plain collection gives, awaited as the reads are, in one of the same threads.
+
+            found = await photos.run(lambda: imgvec.explain(photos.collection, "query.jpg", hit))
+
+        Raises what the function raises.
+        """
+        self.collection.handle.connection.check_open()
+        return await self._workers.run(function)
 
     async def close(self) -> None:
         """End what is under way, which raises `BackendUnavailable` where it is awaited, and close the collection."""
@@ -159,10 +169,6 @@ class AsyncImageCollection:
     def _close(self) -> None:
         self._workers.end()
         self.collection.close()
-
-    async def _run(self, function: Callable[[], T]) -> T:
-        self.collection.handle.connection.check_open()
-        return await self._workers.run(function)
 
 
 class AsyncPages:

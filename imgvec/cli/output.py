@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgvec.dates import iso
+from imgvec.nulls import finite
 from imgvec.rows import VECTOR
 
 if TYPE_CHECKING:
@@ -39,15 +39,7 @@ def json_text(data: Any, **form: Any) -> str:
     try:
         return json.dumps(data, allow_nan=False, **form)
     except ValueError:
-        return json.dumps(_finite(data), allow_nan=False, **form)
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
+        return json.dumps(finite(data), allow_nan=False, **form)
 
 
 def print_paths(paths: Iterable[str]) -> None:

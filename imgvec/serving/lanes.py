@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from imgvec.abandoned import Abandoned
 from imgvec.awaiting import Workers
@@ -56,19 +57,7 @@ class Lane:
                 return await begin(place.held)
 
         with self._place() as place:
-            work = asyncio.ensure_future(in_turn())
-            gone = asyncio.ensure_future(_left(request))
-            try:
-                await asyncio.wait({work, gone}, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    return work.result()
-                if gone.done():
-                    raise Problem(499, "client-left", "the client did not wait for the answer")
-                raise Problem(504, "deadline", f"it took longer than {self._deadline:g} s")
-            finally:
-                for task in (work, gone):
-                    task.cancel()
-                await asyncio.gather(work, gone, return_exceptions=True)
+            return await while_awaited(in_turn(), request.receive, self._deadline)
 
     def end(self) -> None:
         """Abandon what is under way, and wait for the threads."""
@@ -118,6 +107,25 @@ class _Place:
             self._give_back()
 
 
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def while_awaited(work: Awaitable[T], receive: Receive, deadline: float | None = None) -> T:
+    """What the work gives, or raises. It is cancelled, and `Problem` raised, once its client has gone or time is over.
+
+    `receive` is the request's, of which the body has been read.
+    """
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({working, gone}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        if gone.done():
+            raise Problem(499, "client-left", "the client did not wait for the answer")
+        raise Problem(504, "deadline", f"it took longer than {deadline:g} s")
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -23,6 +23,7 @@ from imgvec.errors import CollectionNotFound, EncoderMismatch, EncoderUnavailabl
 from imgvec.exchange.unbound import MODEL as NO_MODEL
 from imgvec.home import at_home
 from imgvec.meant import suggestion
+from imgvec.nulls import finite
 from imgvec.rows import VECTOR
 from imgvec.search.forms import Pixels
 from imgvec.serving.jobs import Jobs
@@ -230,14 +231,4 @@ class Json(JSONResponse):
         try:
             return super().render(content)
         except ValueError:
-            return super().render(_finite(content))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value
+            return super().render(finite(content))

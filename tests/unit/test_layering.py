@@ -12,7 +12,7 @@ from imgvec import rows, vectors
 
 PACKAGE = Path(__file__).parents[2] / "imgvec"
 
-FLOOR = {"errors", "home", "intervals", "meant", "plurals", "progress", "rows", "vectors"}
+FLOOR = {"errors", "home", "intervals", "meant", "nulls", "plurals", "progress", "rows", "vectors"}
 """What every room may import, and what imports nothing of imgvec itself."""
 
 MAY_IMPORT = {

@@ -8,6 +8,7 @@
 
     server.py     the server: what it says of itself, its tools and resources
     tools.py      the tools, a method each
+    answers.py    what they answer: the schemas of their structured content
     arguments.py  their arguments, as the collection's options state them, and what is said of wrong ones
     pictures.py   thumbnails of bounded bytes, and links to the other pictures
 

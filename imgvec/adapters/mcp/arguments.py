@@ -10,10 +10,20 @@ import anyio
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from pydantic import ConfigDict, Field, ValidationError
 
 from imgvec.adapters.mcp.pictures import MOST_INLINE
-from imgvec.errors import BackendError, ImgvecError, UnreadableImage, UnsupportedByBackend
+from imgvec.errors import (
+    BackendError,
+    FilterError,
+    ImgvecError,
+    MissingExtra,
+    QueryError,
+    UnreadableImage,
+    UnsupportedByBackend,
+    UsageError,
+)
 from imgvec.meant import suggestion
 from imgvec.options import json_model
 
@@ -23,6 +33,7 @@ MOST_HITS = 50
 """Of one call: an agent reads all of them. More come with `offset`."""
 LONGEST_FILTER = 10_000
 """Characters."""
+_LONGEST_ERROR = 1000
 _BOUNDS = {"limit": Field(le=MOST_HITS), "where": Field(max_length=LONGEST_FILTER)}
 """Of options, besides their own."""
 
@@ -97,14 +108,50 @@ def takes(kind: type[Any], *names: str) -> Callable[[F], F]:
     return decorate
 
 
+_TOLD = (FilterError, MissingExtra, QueryError, UnreadableImage, UnsupportedByBackend, UsageError)
+"""What strangers are told as it is said: it is about what they sent, or what cannot be had here."""
+
+
 def told(error: ImgvecError, strangers: bool) -> str:
     """What an agent reads of an error; strangers are not told where things are on this machine."""
-    if strangers and isinstance(error, BackendError) and not isinstance(error, UnsupportedByBackend):
-        return "the collection did not answer as it should: try again later"
+    if strangers and not isinstance(error, _TOLD):
+        whose = "the collection" if isinstance(error, BackendError) else "what it needs here"
+        return f"{whose} did not answer as it should: try again later"
     if strangers and isinstance(error, UnreadableImage):
         name = "the picture" if error.uri == SENT else "a stored picture"
         return f"{name}: {error.reason}"
-    return " ".join(str(error).split())
+    return _short(" ".join(str(error).split()))
+
+
+def _short(said: str) -> str:
+    """An error repeats what was sent, such as a filter of ten thousand characters: an agent has that already."""
+    return said if len(said) <= _LONGEST_ERROR else said[:_LONGEST_ERROR] + "…"
+
+
+class _Arguments(FuncMetadata):
+    """Arguments in which a text is a text.
+
+    Agents send lists as JSON within a text, so the SDK reads whatever else is sent as text as JSON first, where an
+    argument is not a text alone: a filter `null` would be none, and search everything. Here only a list or an object is
+    read, and where the argument can be one.
+    """
+
+    kinds: dict[str, Any]
+    """The schema of each."""
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = super().pre_parse_json(data)
+        return {
+            name: value if _may_be(self.kinds.get(name, {}), value) else data[name] for name, value in found.items()
+        }
+
+
+def _may_be(schema: dict[str, Any], value: Any) -> bool:
+    """Whether a value that was read from a text may stand in its place."""
+    takes = {each.get("type") for each in (schema, *schema.get("anyOf", ()))}
+    if "string" not in takes:
+        return True
+    return "array" in takes if isinstance(value, list) else "object" in takes and isinstance(value, dict)
 
 
 class StrictTool(Tool):
@@ -126,10 +173,11 @@ class StrictTool(Tool):
         strict: Any = type(
             loose.__name__, (loose,), {"model_config": ConfigDict(extra="forbid"), "__module__": __name__}
         )
-        tool.fn_metadata.arg_model = strict
         tool.parameters = strict.model_json_schema(by_alias=True)
-        for argument in tool.parameters.get("properties", {}).values():
+        kinds = tool.parameters.get("properties", {})
+        for argument in kinds.values():
             argument.pop("title", None)  # the name once more, which every agent would read
+        tool.fn_metadata = _Arguments(**{**dict(tool.fn_metadata), "arg_model": strict, "kinds": kinds})
         return tool
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
@@ -153,9 +201,9 @@ class StrictTool(Tool):
             name = ".".join(map(str, each["loc"]))
             if each["type"] == "extra_forbidden":
                 meant = suggestion(name[:64], known)
-                said.append(f"{self.name} has no argument {name[:64]!r}{meant} (it has {', '.join(known)})")
+                said.append(f"{self.name} has no argument {name[:64]!r}{meant} (it has {', '.join(known) or 'none'})")
             elif each["type"] == "missing":
                 said.append(f"{name} must be given: {known.get(name, {}).get('description', '')}".rstrip(": "))
             else:
                 said.append(f"{name}: {each['msg']}")
-        return "; ".join(dict.fromkeys(said))
+        return _short("; ".join(dict.fromkeys(said)))

@@ -23,6 +23,8 @@ LINKED_BYTES = 1024 * 1024
 """Of a picture that a link leads to."""
 _INLINE_SIDES, _LINKED_SIDES = (320, 224, 128, 64), (1024, 768, 512, 256)
 """Pixels of the longer side: the first that is small enough."""
+_NAME = 100
+"""Characters of the name of a link."""
 _SECONDS = 10.0
 """After that no further thumbnail is made: uris may lead to servers that are slow."""
 
@@ -46,6 +48,12 @@ class Pictures:
         """By which an agent reads the picture of a row."""
         return f"imgvec://{self._host}/pictures/{quote(id_, safe='')}"
 
+    def check(self, ids: Sequence[str]) -> None:
+        """Raises `UnreadableImage` if a picture of these rows, which is to be compared, would have to be fetched."""
+        if not self._fetch:
+            for row in self._collection.get(ids).values():
+                self._check(str(row["uri"]))
+
     def linked(self, hit: Hit) -> bytes:
         """A JPEG file within 1,024 by 1,024 pixels and 1 MiB; raises `UnreadableImage`."""
         return self._jpeg(hit, _LINKED_SIDES, LINKED_BYTES)
@@ -65,7 +73,7 @@ class Pictures:
         for hit in {each.id: each for each in hits}.values():
             data = self._inline(hit) if len(ids) < inline and time.monotonic() < end else None
             if data is None:
-                links.append(self.link(hit.id, hit.uri.rstrip("/").rpartition("/")[2]))
+                links.append(self.link(hit.id, _name(hit.uri)))
             else:
                 images.append(ImageContent(data=b64encode(data).decode(), mime_type="image/jpeg"))
                 ids.append(hit.id)
@@ -77,9 +85,12 @@ class Pictures:
         except (ImgvecError, OSError):  # it is gone, or was never kept: its row is an answer all the same
             return None
 
+    def _check(self, uri: str) -> None:
+        if not self._fetch and "://" in uri and not uri.startswith("file://"):
+            raise UnreadableImage(uri, "permission denied", "only files on this machine are opened")
+
     def _jpeg(self, hit: Hit, sides: Sequence[int], most: int) -> bytes:
-        if not self._fetch and "://" in hit.uri and not hit.uri.startswith("file://"):
-            raise UnreadableImage(hit.uri, "permission denied", "only files on this machine are opened")
+        self._check(hit.uri)
         data, settings = self._collection.reopen(hit), self._collection.settings
         decoded = decode(
             data,
@@ -93,6 +104,12 @@ class Pictures:
             if len(made) <= most:
                 return made
         raise UnreadableImage(hit.uri, "too large", "no small picture of it is small enough to be sent")
+
+
+def _name(uri: str) -> str:
+    """What a picture is called, for a person: whoever named the file may have meant a terminal, or a reader."""
+    name = uri.rstrip("/").rpartition("/")[2]
+    return "".join(each if each.isprintable() else "\ufffd" for each in name[:_NAME])
 
 
 def hit_of(id_: str, row: Mapping[str, Any]) -> Hit:

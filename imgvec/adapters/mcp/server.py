@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import anyio
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.resources import ResourceSecurity
@@ -29,7 +28,8 @@ def make_server(
     """A server whose tools ask that collection, and with `write` can change it.
 
     A call that takes longer than `deadline` seconds is ended, and the agent is told so. To `strangers` nothing is said
-    of where Milvus and the pictures are when they cannot be reached, and no picture is fetched from elsewhere.
+    of where Milvus and the pictures are when they cannot be reached, and no picture is fetched from elsewhere, but for
+    find_duplicates, which looks at all of them.
 
     It is `run("stdio")`, or mounted: `streamable_http_app(stateless_http=True)` is a Starlette application, without a
     login. It holds no state of a session. Whoever made `photos` closes it.
@@ -70,12 +70,15 @@ def make_server(
     )
     async def picture(id: str) -> bytes:
         try:
-            rows = await photos.get([id])
-            if id not in rows:
-                raise ResourceNotFoundError(
-                    f"no stored picture has the id {id[:64]!r}: ids stand in the hits of a search"
-                )
-            return await asyncio.to_thread(pictures.linked, hit_of(id, rows[id]))
+            with anyio.fail_after(deadline):
+                rows = await photos.get([id])
+                if id not in rows:
+                    raise ResourceNotFoundError(
+                        f"no stored picture has the id {id[:64]!r}: ids stand in the hits of a search"
+                    )
+                return await photos.run(lambda: pictures.linked(hit_of(id, rows[id])))
+        except TimeoutError:
+            raise ResourceError(f"it took longer than {deadline:g} s") from None
         except ImgvecError as exc:
             raise ResourceError(told(exc, strangers)) from exc
 
@@ -83,6 +86,9 @@ def make_server(
 
 
 async def serve_stdio(collection: ImageCollection, *, write: bool = False) -> None:
-    """Serve over this process's stdin and stdout until stdin ends; closes the collection."""
+    """Serve over this process's stdin and stdout until stdin ends, or nobody reads stdout; closes the collection."""
     async with AsyncImageCollection(collection) as photos:
-        await make_server(photos, write=write).run_stdio_async()
+        try:
+            await make_server(photos, write=write).run_stdio_async()
+        except* ConnectionError:  # it had an answer left for an agent's program that has gone
+            pass

@@ -7,7 +7,7 @@ import json
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from pydantic import Field
@@ -25,6 +25,16 @@ from imgvec import (
     Text,
 )
 from imgvec.adapters.inline import inline_picture
+from imgvec.adapters.mcp.answers import (
+    CopiesResult,
+    CountedResult,
+    DeletedResult,
+    DescribedResult,
+    ExplainedResult,
+    FacetsResult,
+    FoundResult,
+    RowsResult,
+)
 from imgvec.adapters.mcp.arguments import (
     PICTURE_BYTES,
     SEARCH,
@@ -39,12 +49,9 @@ from imgvec.adapters.mcp.arguments import (
     takes,
 )
 from imgvec.adapters.mcp.pictures import MOST_INLINE, Pictures, drawn, hit_of
-from imgvec.adapters.mcp.said import described, duplicates_said, hit_said, row_said
+from imgvec.adapters.mcp.said import answer_said, described, duplicates_said, facets_said, row_said
 from imgvec.errors import QueryError
 
-T = TypeVar("T")
-
-_MOST_VALUES = 50
 _PAIRS = 8
 
 Shown = list[ImageContent | ResourceLink]
@@ -69,9 +76,7 @@ class Tools:
         return [self.delete_pictures] if self._write else []
 
     @takes(SearchOptions, *SEARCH)
-    async def search_by_text(
-        self, words: Words, thumbnails: Thumbnails = MOST_INLINE, **options: Any
-    ) -> CallToolResult:
+    async def search_by_text(self, words: Words, thumbnails: Thumbnails = MOST_INLINE, **options: Any) -> FoundResult:
         """Find stored pictures that show what some words say, best first.
 
         Needs a collection whose encoder has a text side (CLIP, SigLIP): describe_collection says so. A score is a
@@ -82,7 +87,7 @@ class Tools:
     @takes(SearchOptions, *SEARCH)
     async def search_by_picture(
         self, picture: Picture, box: Box = None, thumbnails: Thumbnails = MOST_INLINE, **options: Any
-    ) -> CallToolResult:
+    ) -> FoundResult:
         """Find stored pictures that are like one that you send, best first.
 
         A score is a similarity: 1 is the same picture. For a picture that is stored already use find_similar, which
@@ -95,12 +100,14 @@ class Tools:
     @takes(RecommendOptions, *SEARCH)
     async def find_similar(
         self, id: Id, box: Box = None, thumbnails: Thumbnails = MOST_INLINE, **options: Any
-    ) -> CallToolResult:
+    ) -> FoundResult:
         """Find stored pictures that are like a stored one, best first; it is not among them.
 
         Ids stand in the hits of every search.
         """
         form = StoredId(id) if box is None else Crop(StoredId(id), box)
+        if box is not None:
+            await self._photos.run(lambda: self._pictures.check([id]))
         return await self._answered(await self._photos.recommend([form], **options), thumbnails)
 
     @takes(RecommendOptions, "strategy", *SEARCH)
@@ -112,14 +119,14 @@ class Tools:
         ] = [],  # noqa: B006 - pydantic copies it
         thumbnails: Thumbnails = MOST_INLINE,
         **options: Any,
-    ) -> CallToolResult:
+    ) -> FoundResult:
         """Find stored pictures that are like some stored ones, and unlike others; none of these is among them."""
         positive, negative = map(StoredId, liked), map(StoredId, disliked)
         return await self._answered(await self._photos.recommend(positive, negative, **options), thumbnails)
 
     async def get_pictures(
         self, ids: Annotated[Ids, Field(description="Ids of stored pictures.")], thumbnails: Thumbnails = MOST_INLINE
-    ) -> CallToolResult:
+    ) -> RowsResult:
         """Look up stored pictures by id: their fields, and what they look like."""
         rows = await self._photos.get(ids)
         hits = [hit_of(id_, rows[id_]) for id_ in dict.fromkeys(ids) if id_ in rows]
@@ -129,15 +136,15 @@ class Tools:
         }
         return await self._with_pictures(said, hits, thumbnails)
 
-    async def describe_collection(self) -> CallToolResult:
+    async def describe_collection(self) -> DescribedResult:
         """Say what this collection holds: pictures, fields to filter by, how filters are written, what can be asked."""
-        return _result(await self._in_thread(lambda: described(self._photos.collection)))
+        return _result(await self._photos.run(lambda: described(self._photos.collection)))
 
-    async def count(self, where: Where = None) -> CallToolResult:
+    async def count(self, where: Where = None) -> CountedResult:
         """Count the stored pictures, or those that match a filter."""
         collection = self._photos.collection
         rows = await self._photos.count(where)
-        pictures = await self._in_thread(lambda: collection.count_pictures(where))
+        pictures = await self._photos.run(lambda: collection.count_pictures(where))
         return _result({"pictures": pictures, "rows": rows})
 
     async def facets(
@@ -147,18 +154,13 @@ class Tools:
             Field(min_length=1, max_length=5, description="Names of fields, as describe_collection lists them."),
         ],
         where: Where = None,
-    ) -> CallToolResult:
+    ) -> FacetsResult:
         """Count how often each value of some fields occurs, among all pictures or those that match a filter.
 
         The most frequent values come first, at most 50 of a field. Of more than 100,000 rows it is refused: narrow the
         filter.
         """
-        said = {}
-        for name, facet in (await self._photos.facets(fields, where)).items():
-            found = facet.to_dict()
-            counts = found["counts"]
-            said[name] = {"counts": counts[:_MOST_VALUES], "values": len(counts), "rows": found["total"]}
-        return _result({"facets": said})
+        return _result({"facets": facets_said(await self._photos.facets(fields, where))})
 
     async def find_duplicates(
         self,
@@ -168,7 +170,7 @@ class Tools:
         groups: Annotated[int, Field(ge=1, le=50, description="How many groups to show, the largest first.")] = 10,
         seconds: Annotated[float, Field(gt=0, le=300, description="Stop after this time.")] = 30.0,
         thumbnails: Thumbnails = MOST_INLINE,
-    ) -> CallToolResult:
+    ) -> CopiesResult:
         """Find stored pictures that are one picture: the same file, the same pixels, an edited copy, a burst.
 
         Each group has the best copy and says why. In a large collection it takes minutes, and then the answer has
@@ -178,7 +180,7 @@ class Tools:
         async with self._finding:  # it reads every picture: one at a time
             timer = asyncio.get_running_loop().call_later(seconds, stop.set)
             try:
-                found = await self._in_thread(
+                found = await self._photos.run(
                     lambda: imgvec.duplicates(self._photos.collection, exact=exact, keep=self._write, stop=stop)
                 )
             finally:
@@ -195,7 +197,7 @@ class Tools:
         id: Annotated[Id, Field(description="The id of the hit to explain.")],
         query_id: Annotated[Id | None, Field(description="The stored picture that was searched by.")] = None,
         picture: Annotated[Picture | None, Field(description="Or the picture that was: base64 or a data: URL.")] = None,
-    ) -> CallToolResult:
+    ) -> ExplainedResult:
         """Show which parts of a hit are like the picture that was searched by: give query_id or picture.
 
         The answer is both pictures side by side; what they have in common is warm, and the best pairs of parts bear
@@ -206,6 +208,7 @@ class Tools:
         form = self._sent(picture) if picture is not None else StoredId(query_id or "")
 
         def work() -> tuple[dict[str, Any], bytes]:
+            self._pictures.check([id, *([query_id] if query_id is not None else [])])
             found = imgvec.explain(self._photos.collection, form, StoredId(id))
             pairs = zip(found.pair_boxes()[:_PAIRS], found.similarities[:_PAIRS].tolist(), strict=True)
             said = {
@@ -219,15 +222,13 @@ class Tools:
             }
             return said, drawn(found)
 
-        said, data = await self._in_thread(work)
+        said, data = await self._photos.run(work)
         shown = ImageContent(data=b64encode(data).decode(), mime_type="image/jpeg")
         return _result(said, [shown, self._pictures.link(id)])
 
-    async def delete_pictures(
-        self, ids: Annotated[Ids, Field(description="Ids of stored pictures.")]
-    ) -> CallToolResult:
+    async def delete_pictures(self, ids: Annotated[Ids, Field(description="Ids of stored pictures.")]) -> DeletedResult:
         """Delete stored pictures from the collection, with all their rows; their files stay."""
-        return _result({"deleted": await self._in_thread(lambda: self._photos.collection.delete(ids))})
+        return _result({"deleted": await self._photos.run(lambda: self._photos.collection.delete(ids))})
 
     @property
     def _kinds(self) -> Any:
@@ -238,29 +239,12 @@ class Tools:
         return inline_picture(picture, most=most, name=SENT)
 
     async def _answered(self, answer: Answer, thumbnails: int) -> CallToolResult:
-        def work() -> dict[str, Any]:
-            said: dict[str, Any] = {
-                "hits": [hit_said(hit, self._kinds, self._pictures) for hit in answer],
-                "complete": answer.complete,
-            }
-            if answer.groups:
-                said["groups"] = [group.to_dict() for group in answer.groups]
-            if answer.facets:
-                said["facets"] = {name: facet.to_dict() for name, facet in answer.facets.items()}
-            if answer.verdict is not None:
-                said["verdict"] = answer.verdict.to_dict()
-            if answer.shortfall is not None:  # counts the rows that match
-                said["fewer"] = str(answer.shortfall)
-            return said
-
-        return await self._with_pictures(await self._in_thread(work), list(answer), thumbnails)
+        said = await self._photos.run(lambda: answer_said(answer, self._kinds, self._pictures))
+        return await self._with_pictures(said, list(answer), thumbnails)
 
     async def _with_pictures(self, said: dict[str, Any], hits: Sequence[Hit], thumbnails: int) -> CallToolResult:
-        shown, ids = await self._in_thread(lambda: self._pictures.shown(hits, thumbnails))
+        shown, ids = await self._photos.run(lambda: self._pictures.shown(hits, thumbnails))
         return _result({**said, "thumbnails_of": ids}, shown)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
 
 
 def _result(said: dict[str, Any], shown: Shown | None = None) -> CallToolResult:

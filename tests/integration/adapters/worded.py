@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from opened_names import write_them
 from PIL import Image
 
-from imgvec import CallableEncoder
+from imgvec import CallableEncoder, abandoned
+from imgvec.abandoned import Abandoned
 from imgvec.encoders import EncoderKind
 
 SIDE = 32
@@ -44,8 +46,24 @@ def colours(pixels: Any) -> Any:
     return grid - 127.5
 
 
+WAITS = "wait for "
+"""A text that begins so is waited for until nobody awaits its vector; that is told by files in the folder it names."""
+
+
 def of_texts(texts: Sequence[str]) -> Any:
+    for text in texts:
+        if text.startswith(WAITS):
+            _wait(Path(text.removeprefix(WAITS)))
     return colours(np.stack([np.asarray(drawn(text)) for text in texts]))
+
+
+def _wait(folder: Path) -> None:
+    (folder / "begun").touch()
+    try:
+        abandoned.pause(60)
+    except Abandoned:
+        (folder / "abandoned").touch()
+        raise
 
 
 def worded(texts: bool = True) -> CallableEncoder:
@@ -54,7 +72,17 @@ def worded(texts: bool = True) -> CallableEncoder:
     )
 
 
-KIND = EncoderKind(load=lambda request: worded())
+OPENED = "WORDED_OPENED"
+"""Names the file in which such a process notes what names it asks for, from its first query on."""
+
+
+def _loaded() -> CallableEncoder:
+    if notes := os.environ.get(OPENED):
+        write_them(notes)
+    return worded()
+
+
+KIND = EncoderKind(load=lambda request: _loaded())
 """What the entry point of `plugged` names, so that another process opens such a collection by itself."""
 
 
