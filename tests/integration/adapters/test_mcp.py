@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable
+from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,11 +13,11 @@ pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
 import numpy as np
 from mcp.client.client import Client
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import BlobResourceContents, CallToolResult, ImageContent, ResourceLink, TextContent
+from mcp_types import BlobResourceContents, ImageContent, ResourceLink
 from PIL import Image
-from worded import DEFINITION, drawn, plugged, worded
+from talking import base64_of, over_stdio, refused, said
+from worded import DEFINITION, drawn, worded
 
 from imgvec import AsyncImageCollection, ImageCollection
 from imgvec.adapters.mcp.pictures import INLINE_BYTES, LINKED_BYTES
@@ -69,52 +65,7 @@ def filled(uri: str, folder: Path) -> dict[str, str]:
         return {Path(row["uri"]).stem: row["id"] for row in rows}
 
 
-def asked(uri: str, tmp_path: Path, conversation: Callable[[Client], Awaitable[None]], *, roots: str = "") -> str:
-    """What the server wrote to stderr while its client held a conversation with it over stdio."""
-    environment = {**plugged(tmp_path / "plug-in"), "IMGVEC_ROOTS": roots}
-    parameters = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "imgvec", "--uri", uri, "mcp", "-c", "trip"],
-        env=environment,
-        cwd=tmp_path / "pictures",  # where the names of the files are paths
-    )
-
-    async def talk() -> None:
-        async with Client(stdio_client(parameters, errlog=log), read_timeout_seconds=120) as client:
-            await conversation(client)
-
-    with (tmp_path / "stderr").open("w+", encoding="utf-8") as log:
-        asyncio.run(talk())
-        log.seek(0)
-        return log.read()
-
-
-def text_of(result: CallToolResult) -> str:
-    assert isinstance(result.content[0], TextContent)
-    return result.content[0].text
-
-
-async def said(client: Client, tool: str, **arguments: Any) -> tuple[dict[str, Any], list[Any]]:
-    """The structured answer of a tool, which is its text, too; and what else its content has."""
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, text_of(result)
-    found = result.structured_content
-    assert found == json.loads(text_of(result))
-    return found, result.content[1:]
-
-
-async def refused(client: Client, tool: str, **arguments: Any) -> str:
-    result = await client.call_tool(tool, arguments)
-    assert result.is_error, text_of(result)
-    assert len(result.content) == 1
-    return text_of(result)
-
-
-def base64_of(path: Path) -> str:
-    return b64encode(path.read_bytes()).decode()
-
-
-def test_every_tool(backend_uri: str, folder: Path, tmp_path: Path) -> None:
+def test_every_tool(backend_uri: str, folder: Path) -> None:
     ids = filled(backend_uri, folder)
     names = {id_: name for name, id_ in ids.items()}
 
@@ -127,6 +78,9 @@ def test_every_tool(backend_uri: str, folder: Path, tmp_path: Path) -> None:
         for tool in tools.values():
             assert tool.annotations is not None
             assert tool.annotations.read_only_hint
+            assert not tool.annotations.open_world_hint
+            assert tool.output_schema is not None
+            assert tool.output_schema["type"] == "object"
             assert tool.input_schema["additionalProperties"] is False
             assert all(about.get("description") for about in tool.input_schema.get("properties", {}).values()), (
                 tool.name
@@ -212,83 +166,20 @@ def test_every_tool(backend_uri: str, folder: Path, tmp_path: Path) -> None:
             assert isinstance(content[0], ImageContent)
             assert len(b64decode(content[0].data)) <= 4 * INLINE_BYTES
 
-    assert "Traceback" not in asked(backend_uri, tmp_path, conversation)
+    assert "Traceback" not in over_stdio(backend_uri, folder, conversation)
     with ImageCollection.open("trip", uri=backend_uri) as photos:
         assert photos.count() == 8
         assert photos.learned.keys() == []  # not even what was found among duplicates was written
 
 
-def test_what_strangers_send(lite_uri: str, folder: Path, tmp_path: Path) -> None:
+def test_what_others_wrote_is_shown_in_part(lite_uri: str, folder: Path, tmp_path: Path) -> None:
     ids = filled(lite_uri, folder)
-    (tmp_path / "secret.png").write_bytes((folder / "hat.png").read_bytes())
-    large = b64encode(bytes(11 * 1024 * 1024)).decode()
 
     async def conversation(client: Client) -> None:
-        # text that names a file, an id or a URL is words
-        for words in ("hat.png", str(folder / "hat.png"), f"id:{ids['hat']}", "https://example.org/a.png", "'; drop"):
-            found, _ = await said(client, "search_by_text", words=words, thumbnails=0)
-            assert found["hits"][0]["score"] < 0.9
-        assert "at least 1 character" in await refused(client, "search_by_text", words="")
-        assert "non-empty" in await refused(client, "search_by_text", words=" \n")
-        assert "at most 2000 characters" in await refused(client, "search_by_text", words="x" * 2001)
-
-        # a picture is its bytes, and never a path or a URL
-        for picture in ("hat.png", str(folder / "hat.png"), "https://example.org/a.png", "file:///etc/passwd", "%%%"):
-            assert "send the bytes" in await refused(client, "search_by_picture", picture=picture)
-        assert "not an image" in await refused(
-            client, "search_by_picture", picture=b64encode(b"not a picture").decode()
-        )
-        assert "not an image" in await refused(
-            client, "search_by_picture", picture="/etc/shadow/"
-        )  # base64, as it happens
-        assert "more than 10,485,760 bytes: send a smaller one" in await refused(
-            client, "search_by_picture", picture=large
-        )
-        bomb = BytesIO()
-        Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-        assert "too many pixels" in await refused(
-            client, "search_by_picture", picture=b64encode(bomb.getvalue()).decode()
-        )
-        assert "box" in await refused(
-            client, "search_by_picture", picture=base64_of(folder / "hat.png"), box=[9, 9, 1, 1]
-        )
-
-        # filters are parsed, and what is wrong is named
-        assert "albm" in await refused(client, "count", where='albm == "x"')
-        assert "column" in await refused(client, "search_by_text", words="hat", where='caption == "x" or (')
-        assert "caption" in await refused(client, "count", where="caption > 5")
-        for tool in ("count", "search_by_text"):
-            words = {"words": "hat"} if tool == "search_by_text" else {}
-            assert "10000 characters" in await refused(client, tool, where="number > 0 or " * 2000, **words)
-        found, _ = await said(client, "count", where='caption == "\\" or number >= 0 or caption == \\""')
-        assert found["rows"] == 0
-
-        # ids are looked up as they are
-        for id_ in ("' or 1 == 1", '" or id != "', "../../etc/passwd", "id:" + ids["hat"], "\x00"):
-            assert (await said(client, "get_pictures", ids=[id_]))[0] == {
-                "pictures": [], "unknown_ids": [id_], "thumbnails_of": [],
-            }  # fmt: skip
-            assert "no row" in (await refused(client, "find_similar", id=id_)).lower()
-        assert "at most 64 characters" in await refused(client, "find_similar", id="x" * 65)
-        assert "at most 20 items" in await refused(client, "get_pictures", ids=["x"] * 21)
-        for uri in ("imgvec://trip/pictures/none", "imgvec://trip/pictures/..%2F..%2Fsecret.png", "file:///etc/passwd"):
-            with pytest.raises(MCPError):
-                await client.read_resource(uri)
-
-        # what others wrote is shown in part
         found, _ = await said(client, "get_pictures", ids=[ids["hat copy"]], thumbnails=0)
         assert found["pictures"][0]["fields"]["caption"] == "long " * 400 + "…"
         vectors, _ = await said(client, "find_similar", id=ids["hat"], output_fields=["vector"], limit=1)
         assert vectors["hits"][0]["fields"]["vector"].endswith("…")
-
-        # what no tool has, or takes
-        assert "no argument 'filter'" in await refused(client, "count", filter="number > 3")
-        assert "did you mean 'limit'" in await refused(client, "search_by_text", words="hat", limits=3)
-        assert "words must be given: What the pictures" in await refused(client, "search_by_text")
-        assert "limit" in await refused(client, "search_by_text", words="hat", limit=51)
-        assert "thumbnails" in await refused(client, "search_by_text", words="hat", thumbnails=5)
-        assert "did you mean 'tags'" in await refused(client, "facets", fields=["tag"])
-        assert "either query_id or picture" in await refused(client, "explain", id=ids["hat"])
 
         # pictures outside the roots are not opened: hits come without them
         found, content = await said(client, "search_by_text", words="hat", limit=2)
@@ -297,7 +188,7 @@ def test_what_strangers_send(lite_uri: str, folder: Path, tmp_path: Path) -> Non
         with pytest.raises(MCPError, match="root"):
             await client.read_resource(content[0].uri)
 
-    assert "Traceback" not in asked(lite_uri, tmp_path, conversation, roots=str(tmp_path / "elsewhere"))
+    assert "Traceback" not in over_stdio(lite_uri, folder, conversation, roots=str(tmp_path / "elsewhere"))
 
 
 def test_with_write_it_deletes_and_keeps_duplicates(lite_uri: str, folder: Path) -> None:

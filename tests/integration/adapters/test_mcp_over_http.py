@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
-import httpx2
 from mcp.client.client import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
+from mcp_types import ImageContent, ResourceLink
 from served import serving
+from talking import over_http, said, text_of
 from worded import DEFINITION, drawn_in, worded
 
 from imgvec import AsyncImageCollection, ImageCollection, Settings
@@ -38,29 +34,6 @@ def filled(uri: str, folder: Path, name: str = "trip") -> ImageCollection:
         photos.ingest(folder, metadata={str(folder / f"{each}.png"): {"caption": each} for each in NAMES})
         assert photos.count() == len(NAMES)
     return ImageCollection.open(name, settings=Settings(uri=uri, roots=(folder,)), encoder=worded())
-
-
-def told(url: str, conversation: Callable[[Client], Awaitable[None]], **headers: str) -> None:
-    async def talk() -> None:
-        async with (
-            httpx2.AsyncClient(headers=headers, timeout=60) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
-        ):
-            await conversation(client)
-
-    asyncio.run(talk())
-
-
-def text_of(result: CallToolResult) -> str:
-    assert isinstance(result.content[0], TextContent)
-    return result.content[0].text
-
-
-async def said(client: Client, tool: str, **arguments: Any) -> tuple[Any, list[Any]]:
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, text_of(result)
-    assert result.structured_content == json.loads(text_of(result))
-    return result.structured_content, result.content[1:]
 
 
 def test_every_tool(backend_uri: str, folder: Path) -> None:
@@ -89,9 +62,12 @@ def test_every_tool(backend_uri: str, folder: Path) -> None:
             await said(client, tool, **arguments)
 
     with serving({"trip": filled(backend_uri, folder)}, mcp=True) as server:
-        told(f"http://127.0.0.1:{server.port}/mcp", conversation)
-        told(f"http://127.0.0.1:{server.port}/mcp/trip", conversation)
+        over_http(f"http://127.0.0.1:{server.port}/mcp", conversation)
+        over_http(f"http://127.0.0.1:{server.port}/mcp/trip", conversation)
         assert server.get("/v1/collections/trip").status == 200
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        rebound = server.post("/mcp", body, Accept="application/json", Host="rebound.example")  # a page's own name
+        assert rebound.kind == "host"
 
 
 def test_who_may_ask_and_what_strangers_are_told(lite_uri: str, folder: Path, tmp_path: Path) -> None:
@@ -113,7 +89,7 @@ def test_who_may_ask_and_what_strangers_are_told(lite_uri: str, folder: Path, tm
 
     with serving(two, mcp=True, token_file=str(tokens)) as server:
         url = f"http://127.0.0.1:{server.port}/mcp/other"
-        told(url, conversation, Authorization=f"Bearer {token}")
+        over_http(url, conversation, Authorization=f"Bearer {token}")
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
         accepted = {"Accept": "application/json, text/event-stream"}
         assert server.post("/mcp/other", body, **accepted).kind == "token"

@@ -65,7 +65,7 @@ def cases(folder: Path, ids: dict[str, str]) -> Cases:
         "2,000 characters": "x" * 2000,
     }  # fmt: skip
     worded: Cases = [
-        ("search_by_text", what, {"words": text, "thumbnails": 0}, r"^5 hits, best .* at 0\.\d+$")
+        ("search_by_text", what, {"words": text, "thumbnails": 0}, r"^5 hits, best .* at -?0\.\d+$")
         for what, text in texts.items()
     ]
     worded += [
