@@ -268,7 +268,9 @@ def test_the_options_are_those_of_the_plain_collection() -> None:
     """Stated once: what can be asked awaits the same options."""
     assert stated(AsyncOpenOptions).keys() - stated(OpenOptions).keys() == {"at_once"}
     functions = {"recommend": imgvec.recommend, "refine": imgvec.refine}
-    asked = [name for name in vars(AsyncImageCollection) if not name.startswith("_") and name not in ("open", "close")]
+    asked = [
+        name for name in vars(AsyncImageCollection) if not name.startswith("_") and name not in ("open", "close", "run")
+    ]
     wanted = "search search_many search_each pages recommend refine get count facets"
     assert set(asked) == set(wanted.split())
     for name in asked:
