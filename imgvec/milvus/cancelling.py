@@ -1,4 +1,6 @@
-"""Lets a call that is abandoned end its request to Milvus at once, instead of holding a thread until it is answered.
+"""What requests are behind on their way from pymilvus: calls that are abandoned end theirs, strong pages are strong.
+
+A call that is abandoned ends its request to Milvus at once, instead of holding a thread until it is answered.
 
 pymilvus waits inside gRPC, where nothing can reach it. So each method of its stub is put behind one that, whenever the
 thread works at a `Call`, sends the same request as one whose answer is a stream, of one message: that can be cancelled
@@ -75,10 +77,27 @@ def let_cancel(client: MilvusClient) -> None:
         return
     with _lock:
         streams = vars(milvus_pb2_grpc.MilvusServiceStub(_Streams(handler._final_channel)))
+        pages = _strong_pages(stub)
+        if not isinstance(pages.query, _Cancellable):
+            pages.query = _Cancellable(pages.query, streams["Query"])
         methods = {
             name: method for name, method in vars(stub).items() if isinstance(method, grpc.UnaryUnaryMultiCallable)
         }
         # `Search` last: it says that all are
         for name in sorted(methods, key="Search".__eq__):
-            method = _Cancellable(methods[name], streams[name])
-            setattr(stub, name, StrongPages(method) if name == "Query" else method)
+            setattr(stub, name, _Cancellable(methods[name], streams[name]))
+
+
+def let_pages_be_strong(client: MilvusClient) -> None:
+    """Have the client send `STRONG` pages as such; costs nothing where that is so already."""
+    stub = client._get_connection()._stub
+    if not isinstance(stub.Query, StrongPages):
+        with _lock:
+            _strong_pages(stub)
+
+
+def _strong_pages(stub: Any) -> StrongPages:
+    if not isinstance(stub.Query, StrongPages):
+        stub.Query = StrongPages(stub.Query)
+    pages: StrongPages = stub.Query
+    return pages

@@ -19,6 +19,7 @@ from imgvec.errors import (
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns
 from imgvec.milvus.by_id import after, among
+from imgvec.milvus.cancelling import let_pages_be_strong
 from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
@@ -231,6 +232,8 @@ class Reader:
         ask = partial(self.query, expression, output_fields, **options)
         while True:
             self._look()
+            if self._several:
+                let_pages_be_strong(self._link.client)
             rows = ask()
             if self._standing() is not Standing.CHANGED:
                 return rows

@@ -16,20 +16,20 @@ STRONG: dict[str, Any] = {"guarantee_timestamp": 1}
 
 
 class StrongPages:
-    """The stub's `Query`."""
+    """The stub's `Query`, which is `query` behind it."""
 
     def __init__(self, query: Any) -> None:
-        self._query = query
+        self.query = query
 
     def __call__(self, request: Any, **options: Any) -> Any:
         if request.guarantee_timestamp == STRONG["guarantee_timestamp"] and _is_page(request):
             request.use_default_consistency = False
             request.consistency_level = ConsistencyLevel.Strong
             request.guarantee_timestamp = 0  # Milvus takes its own time
-        return self._query(request, **options)
+        return self.query(request, **options)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._query, name)
+        return getattr(self.query, name)
 
 
 def _is_page(request: Any) -> bool:

@@ -75,7 +75,7 @@ def test_thousands_of_calls_at_once(transport: str, uri: str, folder: Path) -> N
         answered = [each for each in found if isinstance(each, CallToolResult) and not each.is_error]
         print(f"{transport}: {len(answered)} of {len(found)} answered")
         if transport == "stdio":
-            assert len(answered) == len(found)
+            assert [each for each in found if each not in answered] == []
         assert len(answered) >= 100
         assert (await said(client, "count"))[0]["rows"] == len(NAMES)
 
