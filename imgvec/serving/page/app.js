@@ -70,7 +70,8 @@ export const app = {
   /** The picture that a command is about; none while a view stands in place of the pictures. */
   current() {
     if (state.get("view")) return null;
-    return app.opened ?? app.grid?.items[app.grid.active] ?? null;
+    // a view stands in place of the grid, whose pictures nobody sees then
+    return app.opened ?? (state.get("view") ? null : app.grid?.items[app.grid.active]) ?? null;
   },
 
   can: (command, hit) => command.when === undefined || Boolean(command.when(hit)),

@@ -12,8 +12,8 @@ import { state } from "./state.js";
 import { outline, worth } from "./tile.js";
 
 app.command({
-  id: "look", label: "Look at the picture, or close it", key: " ", when: () => app.opened ?? app.grid.items[app.grid.active],
-  run: () => state.set({ open: app.opened ? null : app.grid.items[app.grid.active].id }),
+  id: "look", label: "Look at the picture, or close it", key: " ", when: (hit) => hit !== null,
+  run: (hit) => state.set({ open: app.opened ? null : hit.id }),
 });
 app.command({ id: "part", label: "Search for a part of it", key: "p", place: "detail", when: () => app.opened && cutting, run: () => cutting.select() });
 app.command({ id: "original", label: "Open the file", key: "o", place: "detail", when: (hit) => hit, run: original });
