@@ -131,7 +131,7 @@ class Turns:
         an error reaches the query that caused it and no other. In `behind_queries` it is a batch of its own.
         """
         if _patient.get():
-            with self.turn():
+            with self.turn(items=len(items)):
                 return run(list(items))
         call = _Call(items, run)
         with self._changed:

@@ -9,10 +9,8 @@ from typing import Any, Protocol
 from imgvec.errors import QueryError
 from imgvec.rows import ID
 from imgvec.search.afterwork import Order
+from imgvec.search.facets import MOST_COUNTED
 from imgvec.store import Reads
-
-MOST_ORDERED = 100_000
-"""Matching rows that are read to be put in order."""
 
 
 class Lists(Reads, Protocol):
@@ -47,9 +45,9 @@ def listed(
         rows = store.first(fields, expression, limit, after)
         return Listed(rows, len(rows) == limit)
     order = Order.of(order_by, store.fields)
-    if store.count(expression) > MOST_ORDERED:
+    if store.count(expression) > MOST_COUNTED:
         raise QueryError(
-            f"more than {MOST_ORDERED:,} rows match, which are too many to put in order: narrow the filter"
+            f"more than {MOST_COUNTED:,} rows match, which are too many to put in order: narrow the filter"
         )
     every = order.sorted([row for some in store.scan([order.field], expression) for row in some], lambda row: row)
     begin = 0

@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgvec.serving.pictures import is_known
 from imgvec.serving.problems import Problem
 
 router = APIRouter(include_in_schema=False)
@@ -68,9 +69,8 @@ async def part(request: Request, name: str) -> Response:
 def _sent(request: Request, name: str) -> Response:
     file = _files().get(name)
     if file is None:
-        raise Problem(404, "not-found", "the page has no such file")
+        raise Problem(404, "not-found", "the page has no file of this name")
     headers = {"ETag": file.tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-    given = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
-    if given & {file.tag, "*"}:
+    if is_known(request, headers):
         return Response(status_code=304, headers=headers)
     return Response(file.data, headers=headers, media_type=file.type)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -241,15 +240,17 @@ class Jobs:
         finally:
             if state == "paused" and job.state == "cancelling":
                 state = "cancelled"
-            if state != "paused":
-                self._clear(job)
-            with self._lock:
-                del self._running[job.id]
-                if state == "paused":
-                    self._change(job, state)
-                else:
-                    self._end(job, state)
-                self._go_on()
+            try:
+                if state != "paused":
+                    self._clear(job)
+            finally:  # others wait for it to be over, whatever its files do
+                with self._lock:
+                    del self._running[job.id]
+                    if state == "paused":
+                        self._change(job, state)
+                    else:
+                        self._end(job, state)
+                    self._go_on()
 
     def _end(self, job: Job, state: State) -> None:
         job.ended_at = now()
@@ -274,7 +275,7 @@ class Jobs:
         except OSError:  # it goes on; after a stop it is repeated, which does nothing twice
             log.exception("a job cannot be written")
         fields = {"job": job.id, "kind": job.kind, "collection": job.collection, "state": state, "user": job.by}
-        log.log(logging.INFO, "job", extra={FIELDS: fields})
+        log.info("job", extra={FIELDS: fields})
         self.onlookers.tell(job.id)
 
     def _progress(self, job: Job, event: Progress) -> None:

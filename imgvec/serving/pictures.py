@@ -71,7 +71,7 @@ async def small(request: Request, collection: str, id: str, size: Side = 256, ve
     row = await _row(request, served, photos, id)
     side = _side(size)
     headers = _caching(row, f"thumbnail {side}", version)
-    if _is_known(request, headers):
+    if is_known(request, headers):
         return Response(status_code=304, headers=headers)
 
     made = await _opened(request, served, lambda: thumbnail_of(photos, row, side))
@@ -85,7 +85,7 @@ async def whole(request: Request, collection: str, id: str, version: Version = N
     photos = served.collection(collection)
     row = await _row(request, served, photos, id)
     headers = _caching(row, "original", version)
-    if _is_known(request, headers):
+    if is_known(request, headers):
         return Response(status_code=304, headers=headers)
 
     data, format = await _opened(request, served, lambda: original_of(photos, row))
@@ -152,7 +152,7 @@ def _caching(row: dict[str, Any], what: str, version: str | None) -> dict[str, s
     return {"ETag": f'"{tag}"', "Cache-Control": _FOREVER if version == content else _ASK_AGAIN}
 
 
-def _is_known(request: Request, headers: dict[str, str]) -> bool:
+def is_known(request: Request, headers: dict[str, str]) -> bool:
     """Whether the client has it already (RFC 9110, section 13.1.2)."""
     given = request.headers.get("if-none-match")
     if given is None or "ETag" not in headers:

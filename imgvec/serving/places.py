@@ -36,7 +36,7 @@ def below_roots(source: str, roots: Iterable[Path]) -> str:
         raise Problem(403, "source-outside", "the source is outside the folders that this server ingests from")
     found = next((path for path in inside if os.path.exists(path)), None)  # noqa: PTH110  a string is wanted
     if found is None:
-        raise Problem(422, "source-missing", "there is no such file or folder below the roots")
+        raise Problem(422, "source-missing", "no such file or folder below the roots")
     _check_kind(found)
     return found
 

@@ -55,7 +55,7 @@ async function base() {
   return query && cut ? { crop: query, box: cut } : query;
 }
 
-/** Whether the address speaks of a picture that this page has not (it was opened anew, or sent by somebody). */
+/** Whether the address names a picture that this page does not have (after a reload, or in a link from somebody). */
 export const isLost = () => state.get("pic") !== null && picture(state.get("pic")) === null;
 
 /** How it is asked: {route, body}, with `body` a FormData or for JSON; null where nothing is asked. */

@@ -1,4 +1,4 @@
-// What the page shows, as it stands in the address after `#`: so a link or a reload leads to the same, and "back" works.
+// What the page shows, as it stands in the address after `#`: so that a link or a reload shows the same page, and Back works.
 // What stands after `#` is never sent to the server. Each name has one value or several; all of them are text.
 //
 //     state.get("c")                       the value, or null
