@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from PIL import Image
 
 from imgvec import forked
 from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
-from imgvec.encoders.passes import TunedPasses, Ways, choose, one_pass
+from imgvec.encoders.passes import WORTH_MEASURING, TunedPasses, Ways, choose, one_pass, remembered
 from imgvec.encoders.preprocess import Preprocessing
 from imgvec.encoders.projection import unit
 from imgvec.encoders.protocol import Binding, Pixels, Tokens
@@ -26,10 +27,15 @@ from imgvec.encoders.weights import default_cache_dir
 from imgvec.errors import EncoderError, EncoderUnavailable, QueryError
 from imgvec.vectors import Vectors
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 #: Passes that each stream has in one batch.
 STREAM_TURNS = 4
+
+#: Pictures that were asked about, from which on it runs as was found fastest before: that takes as long to set up as it
+#: saves on so many, and a single search has its answer sooner without.
+WORTH_TAKING = 16
 
 
 class HuggingFaceEncoder:
@@ -57,6 +63,7 @@ class HuggingFaceEncoder:
         self._listened_to: ImageReadout | None = None
         self._turns = Turns()
         self._tuning = threading.Lock()
+        self._unasked()
         self._left_behind = False
         forked.watch(self)
 
@@ -64,8 +71,15 @@ class HuggingFaceEncoder:
         """In a forked child: see `forked`."""
         self._tuning = threading.Lock()  # another thread of the parent may hold it forever
         self._tuned = None  # its threads are the parent's
+        self._unasked()
         self.batch_size = BATCH_SIZES.get(self.device.type, 16)
         self._left_behind = self.device.type != "cpu"
+
+    def _unasked(self) -> None:
+        self._asked = 0
+        """Pictures of queries so far."""
+        self._take_at, self._measure_at = float(WORTH_TAKING), float(WORTH_MEASURING)
+        """As many, to look for a remembered choice at, and to measure one."""
 
     @property
     def supports_text(self) -> bool:
@@ -89,19 +103,16 @@ class HuggingFaceEncoder:
         """
         if forked.one_thread():
             return None  # what is measured there holds for no other process
-        memory = Memory(self._cache_dir, self.binding.fingerprint, self.device, self.dtype)
+        memory = self._memory()
         measuring = partial(self._turns.turn, Urgency.MEASURING)
         with self._tuning:
             side, current = self.binding.image_size, self._tuned
             tuned = choose(self._ways, side, self.device, memory, images, turn=measuring, current=current)
             if tuned is None:
                 return None
-            tuning = tuned.tuning
             with self._turns.turn():
-                self._tuned = tuned
-                # several turns of passes side by side: a stream that other work held up does not hold up the others
-                self.batch_size = tuning.images * (STREAM_TURNS if tuning.streams > 1 else 1)
-            return tuning
+                self._run_by(tuned)
+            return tuned.tuning
 
     @property
     def tally(self) -> Tally:
@@ -139,19 +150,21 @@ class HuggingFaceEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Upright RGB images to (n, dim) float32 unit vectors: a query, which goes before batches of `encode`.
 
-        Queries from several threads that wait at the same time share a pass.
+        Queries from several threads that wait at the same time share a pass. From the 16th picture on it runs as was
+        found fastest on this machine, if that is remembered. After 1,000 it is measured as by `prepare_for`, in a call
+        with 16 or more: by then what it costs is less than what was lost. So `batch_size` may change.
         """
-        starts = range(0, len(images), self.batch_size)
-        batches = (images[start : start + starts.step] for start in starts)
-        vectors = [self.encode_prepared([self.prepare(image) for image in batch]) for batch in batches]
+        vectors = [self.encode_prepared([self.prepare(image) for image in batch]) for batch in self._batches(images)]
         return np.concatenate(vectors) if vectors else self._none()
 
     def encode_prepared(self, prepared: Sequence[Pixels]) -> Vectors:
         """The same of images that `prepare` has prepared."""
         self._check_process()
-        starts = range(0, len(prepared), self.batch_size)
-        batches = [prepared[start : start + starts.step] for start in starts]
-        vectors = [self._turns.shared(batch, self._queries, self.batch_size) for batch in batches]
+        untuned = self._tuned is None and not self._tuning.locked()
+        if untuned and len(prepared) >= WORTH_TAKING and self._asked >= self._measure_at:
+            self._measure_at = 2 * self._asked
+            self.prepare_for(self._asked)
+        vectors = [self._turns.shared(batch, self._queries, self.batch_size) for batch in self._batches(prepared)]
         return np.concatenate(vectors) if vectors else self._none()
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -159,10 +172,7 @@ class HuggingFaceEncoder:
         if self._text is None:
             raise QueryError(self._no_text or f"{self.binding.model}: has no text side; use a CLIP or SigLIP model")
         self._check_process()
-        starts = range(0, len(texts), self.batch_size)
-        parts = [
-            self._turns.shared(texts[start : start + starts.step], self._texts, self.batch_size) for start in starts
-        ]
+        parts = [self._turns.shared(batch, self._texts, self.batch_size) for batch in self._batches(texts)]
         return np.concatenate(parts) if parts else self._none()
 
     def tokens(self, pixels: Pixels) -> Sequence[Tokens] | None:
@@ -177,11 +187,43 @@ class HuggingFaceEncoder:
 
     def _queries(self, prepared: list[Pixels]) -> Vectors:
         """In a turn: the unit vectors of queries' pixels."""
+        self._asked += len(prepared)
+        self._take_remembered()
         pixels = np.stack(prepared)
         parts: list[Vectors] = []
         while sum(map(len, parts)) < len(pixels):
             parts.append(self._pass(pixels[sum(map(len, parts)) :]))
         return self._unit(np.concatenate(parts))
+
+    def _take_remembered(self) -> None:
+        """In a turn: run as was measured before, if that is worth it, and nobody is choosing now."""
+        if self._tuned is not None or self._asked < self._take_at or forked.one_thread():
+            return
+        self._take_at = 2 * self._asked
+        if not self._tuning.acquire(blocking=False):
+            return
+        try:
+            if (tuned := remembered(self._ways, self.device, self._memory())) is not None:
+                self._run_by(tuned)
+        finally:
+            self._tuning.release()
+
+    def _run_by(self, tuned: TunedPasses) -> None:
+        """In a turn."""
+        self._tuned = tuned
+        # several turns of passes side by side: a stream that other work held up does not hold up the others
+        self.batch_size = tuned.tuning.images * (STREAM_TURNS if tuned.tuning.streams > 1 else 1)
+
+    def _memory(self) -> Memory:
+        return Memory(self._cache_dir, self.binding.fingerprint, self.device, self.dtype)
+
+    def _batches(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
+        """`batch_size` of them each, as it is by then."""
+        start = 0
+        while start < len(items):
+            batch = items[start : start + self.batch_size]
+            start += len(batch)
+            yield batch
 
     def _texts(self, texts: list[str]) -> Vectors:
         """In a turn: the unit vectors of texts."""
@@ -213,6 +255,7 @@ class HuggingFaceEncoder:
         at_once = min(self.batch_size, self._tuned.tuning.images) if self._tuned else self.batch_size
         self.batch_size = max(1, at_once // 2)
         self._tuned = None  # passes side by side need the memory of all of them
+        self._take_at = self._measure_at = float("inf")  # what queries took of themselves they leave alone from now on
         self._ways.keep(None)
         logger.warning("Not enough memory on %s: continuing with batches of %d", self.device, self.batch_size)
         if self.device.type == "cuda":

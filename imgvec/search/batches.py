@@ -59,13 +59,12 @@ def encoded(
         except (QueryError, UnreadableImage, SourceError) as exc:
             return exc
 
-    batch = encoder.batch_size
-    most = batch
+    most = encoder.batch_size
     coming: Generator[tuple[int, Made]] = ((number, made(picture)) for number, picture in pictures.items())
     if len(pictures) > 1:
-        most = batch if len(pictures) <= batch else max(1, batch // _FIRST)
-        ahead = batch if prepare else _WAITING * threads
-        coming = _in_threads(made, pictures, threads, ahead)
+        most = most if len(pictures) <= most else max(1, most // _FIRST)
+        # of the size as it is by then: an encoder that is asked about many pictures may change it
+        coming = _in_threads(made, pictures, threads, lambda: encoder.batch_size if prepare else _WAITING * threads)
     numbers, images, pixels = list[int](), list[Made](), 0
     with closing(coming):
         while (following := _next(coming, stages)) is not None:
@@ -81,7 +80,7 @@ def encoded(
                 with stages("encode"):
                     vectors = encode(images)
                 yield numbers, vectors
-                numbers, images, pixels, most = [], [], 0, batch
+                numbers, images, pixels, most = [], [], 0, encoder.batch_size
     if images:
         with stages("encode"):
             vectors = encode(images)
@@ -94,9 +93,9 @@ def _next(coming: Iterator[tuple[int, Made]], stages: Stages) -> tuple[int, Made
 
 
 def _in_threads(
-    made: Callable[[Form], Made], pictures: Mapping[int, Form], threads: int, ahead: int
+    made: Callable[[Form], Made], pictures: Mapping[int, Form], threads: int, ahead: Callable[[], int]
 ) -> Generator[tuple[int, Made]]:
-    """What is made of each picture, in their order; `ahead` of them are under way or wait.
+    """What is made of each picture, in their order; `ahead()` of them are under way or wait.
 
     Any thread opens files, and their crops. An image in memory is its caller's, who may have given it twice, so no two
     threads may open it: one at a time. A stored picture is looked up by who asks, since what ends a call that nobody
@@ -119,7 +118,7 @@ def _in_threads(
     try:
         for number, picture in pictures.items():
             waiting.append((number, begun(picture)))
-            if len(waiting) > ahead:
+            if len(waiting) > ahead():
                 first, result = waiting.popleft()
                 yield first, result()
         while waiting:

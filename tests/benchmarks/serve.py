@@ -9,7 +9,8 @@ stay open. Measured, in turns within a round:
 - clients: by stored id and by an uploaded picture, so many at once, each asking again when it has its answer: p50, p99
   and answers a second;
 - share: answers a second to 32 clients by picture, by those of `search_many` on the same files, while the same
-  generator posts the same files to a route that does nothing; and by those of the encoder alone;
+  generator posts the same files, as many a second as the clients were answered, to a route that does nothing; and by
+  those of the encoder alone;
 - plain: the same 32 clients against a handler of FastAPI that decodes, encodes by transformers (bf16, SDPA) and asks
   Milvus by pymilvus, and against one that encodes by imgvec's encoder, one picture at a time; also by the processor
   time that this process took for an answer, which other work on the machine changes less;
@@ -114,10 +115,13 @@ def compared(
         found["processor"] = (time.process_time() - before) / max(1, found["statuses"].get("200", 0))
         return found
 
+    post = partial(load, plain, "/nothing", "queries", 0)
     while served.get("/readyz").status != 200:
         time.sleep(0.1)
     photos.encoder.prepare_for(1000)  # as the server does, which shares it, and now is done with it
     rounds: list[dict[str, Any]] = []
+    answered: list[float] = []
+    """Pictures a second of the 32 clients, in each round; the first begins with them."""
     for number in range(args.rounds):
         one: dict[str, Any] = {}
         by_http = load(served.port, search, "ids", 1)
@@ -131,12 +135,14 @@ def compared(
             ("imgvec's encoder", lambda: load(plain, "/encoder", "queries", 32)),
             (
                 "search_many",
-                lambda: beside(lambda: load(plain, "/nothing", "queries", 32), partial(many, photos, files)),
+                lambda: beside(lambda: post(answered[-1]), partial(many, photos, files)),
             ),
             ("encoder", lambda: encoded(photos, files)),
         ]
-        for name, run in contenders if number % 2 else reversed(contenders):
+        for name, run in reversed(contenders) if number % 2 else contenders:
             one[name] = run()
+            if name == "served":
+                answered.append(one[name]["rate"])
         one["overload"] = load(served.port, search, "queries", 0, 2 * one["served"]["rate"], 4)
         rounds.append(one)
         print(f"round {number + 1}: " + "; ".join(f"{name} {shown(each)}" for name, each in one.items()), flush=True)

@@ -125,6 +125,77 @@ def test_too_little_memory_ends_the_tuning(encoder: HuggingFaceEncoder, monkeypa
     assert encoder.batch_size == 3
 
 
+class TestQueriesOfManyPictures:
+    @pytest.fixture
+    def measured(self, encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """How many pictures were asked about when it was measured, each time."""
+        found: list[int] = []
+
+        def fastest(*_: object, **__: object) -> Tuning:
+            found.append(encoder._asked)
+            return STREAMS
+
+        monkeypatch.setattr(passes, "fastest", fastest)
+        return found
+
+    def test_run_as_is_remembered(self, encoder: HuggingFaceEncoder, measured: list[int]) -> None:
+        expected, ways = encoder.encode_images(IMAGES), []
+        remember(encoder, STREAMS)
+        for _ in range(4):
+            encoder.encode_images(IMAGES[:2])
+            ways.append(encoder._tuned and encoder._tuned.tuning)
+        assert encoder._asked == 11 + 8
+        assert ways == [None, None, STREAMS, STREAMS]  # from the 16th on
+        assert encoder.batch_size == 6 * STREAM_TURNS
+        close(encoder.encode_images(IMAGES), expected)
+        assert not measured
+
+    def test_are_measured_for_when_they_are_very_many(
+        self, encoder: HuggingFaceEncoder, measured: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(huggingface, "WORTH_MEASURING", 40)
+        monkeypatch.setattr(passes, "WORTH_MEASURING", 40)
+        encoder._unasked()
+        prepared = [encoder.prepare(image) for image in IMAGES] * 2
+        expected = encoder.encode_prepared(prepared)
+        encoder.encode_prepared(prepared)
+        for _ in range(20):  # each may be somebody who waits for one answer
+            encoder.encode_prepared(prepared[:1])
+        assert measured == []
+        for _ in range(3):
+            close(encoder.encode_prepared(prepared), expected)
+        assert measured == [64]
+        assert encoder._tuned is not None
+
+    def test_do_not_wait_for_who_is_choosing(self, encoder: HuggingFaceEncoder) -> None:
+        remember(encoder, STREAMS)
+        with encoder._tuning:  # in this very thread: a wait would be one without end
+            encoder.encode_images(IMAGES * 3)
+            assert encoder._tuned is None
+        encoder.encode_images(IMAGES * 3)
+        assert encoder._tuned is not None
+
+    def test_leave_it_alone_once_memory_ran_out(
+        self, encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        remember(encoder, STREAMS)
+        encoder.encode_images(IMAGES * 2)
+
+        def full(*_: object) -> None:
+            raise torch.OutOfMemoryError("full")
+
+        monkeypatch.setattr(Streams, "map", full)
+        encoder.encode_images(IMAGES * 9)
+        assert encoder._tuned is None
+        assert encoder.batch_size == 3
+
+    def test_of_a_memory_that_cannot_run_change_nothing(self, encoder: HuggingFaceEncoder) -> None:
+        remember(encoder, Tuning("no such attention", batch_size=3, rate=50.0))
+        expected = encoder.encode_images(IMAGES)
+        close(encoder.encode_images(IMAGES * 3)[:11], expected)
+        assert encoder._tuned is None
+
+
 def test_a_short_run_is_not_measured_for(encoder: HuggingFaceEncoder) -> None:
     before = encoder.batch_size
     assert encoder.prepare_for(passes.WORTH_MEASURING - 1) is None

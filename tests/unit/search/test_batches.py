@@ -61,6 +61,37 @@ def test_the_first_batch_of_files_is_small_and_the_others_are_the_encoders_own(f
     np.testing.assert_array_equal(found, plain.encode_images([picture(number) for number in range(20)]))
 
 
+def test_batches_grow_when_the_encoder_s_do(files: list[Path]) -> None:
+    """As many pictures as that are decoded ahead, too."""
+    seen, ahead = list[Form](), list[int]()
+
+    class Growing(PreparedEncoder):
+        def encode_prepared(self, prepared: Sequence[Prepared]) -> Vectors:
+            ahead.append(len(seen))
+            self.batch_size = 8
+            return super().encode_prepared(prepared)
+
+    def open_(form: Form) -> Any:
+        assert isinstance(form, StoredId)  # opened by who asks, when its turn has come
+        return picture(int(form.id))
+
+    def counted(forms: dict[int, Form]) -> Any:
+        class Counting(dict[int, Form]):
+            def items(self) -> Any:
+                for number, form in super().items():
+                    seen.append(form)
+                    yield number, form
+
+        return Counting(forms)
+
+    encoder = Growing(batch_size=4)
+    forms = counted({number: StoredId(str(number)) for number in range(20)})
+    found = list(encoded(forms, open_, encoder, Stages(), Noting(None, range(20)), threads=2))
+    assert encoder.asked == [1, 8, 8, 3]
+    assert ahead == [1 + 4, 9 + 8, 20, 20]
+    assert [number for numbers, _ in found for number in numbers] == list(range(20))
+
+
 def test_pictures_in_memory_go_in_the_same_batches() -> None:
     encoder, image = PreparedEncoder(batch_size=8), picture(1)
     found = vectors(encoder, [Pixels(image)] * 12)
