@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from imgvec.collection import ImageCollection
-from imgvec.errors import QueryError, SourceError, UnreadableImage
+from imgvec.errors import ImgvecError, QueryError, SourceError, UnreadableImage
 from imgvec.filling import guards
 from imgvec.images import UrlReader
 from imgvec.images.fetch import url_trouble
@@ -18,7 +18,7 @@ from imgvec.search.encoding import needs_encoder
 from imgvec.search.forms import Form
 from imgvec.serving import questions
 from imgvec.serving.lanes import Lane
-from imgvec.serving.problems import Problem
+from imgvec.serving.problems import Problem, problem_of
 from imgvec.serving.served import Served
 
 T = TypeVar("T")
@@ -44,16 +44,27 @@ async def told(served: Served, answer: Awaitable[T], *, sent: Collection[str] = 
     request, any other is a stored one."""
     try:
         return await answer
-    except UnreadableImage as exc:
+    except (UnreadableImage, SourceError) as exc:
+        if (problem := _of_picture(served, exc, sent)) is None:
+            raise
+        raise problem from None
+
+
+def error_told(served: Served, exc: ImgvecError) -> str:
+    """What the answer to one of many queries says of its error: as `told`, where it is the only one."""
+    return (_of_picture(served, exc, (_SENT,)) or problem_of(exc)).detail
+
+
+def _of_picture(served: Served, exc: ImgvecError, sent: Collection[str]) -> Problem | None:
+    """What is told of a stored picture that cannot be read; None where it is about something else."""
+    more: dict[str, Any] = {}
+    if isinstance(exc, UnreadableImage):
         served.metrics.refused_picture(exc.reason)
         if exc.uri in sent:
-            raise
-        raise _not_there(reason=exc.reason) from None
-    except SourceError:
-        raise _not_there() from None
-
-
-def _not_there(**more: Any) -> Problem:
+            return None
+        more["reason"] = exc.reason
+    elif not isinstance(exc, SourceError):
+        return None
     # without the detail, which may name folders of this machine
     return Problem(404, "picture-not-there", "a stored picture that this takes cannot be opened here", **more)
 

@@ -13,7 +13,7 @@ from imgvec.search.answer import Answer
 from imgvec.search.forms import Form
 from imgvec.search.hybrid import Hybrid
 from imgvec.serving import bodies, questions
-from imgvec.serving.asked import fetched, lane_of, told, worked
+from imgvec.serving.asked import error_told, fetched, lane_of, told, worked
 from imgvec.serving.problems import Problem
 from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of, thumbnail_at
 from imgvec.verbs.recommendation import recommend
@@ -98,7 +98,11 @@ async def search_many(request: Request, collection: str) -> Response:
         answers = list(photos.search_each(forms, **given))
         for answer in answers[:1]:  # the seconds of all
             served.metrics.searched(answer.seconds)
-        return {"answers": [shown(collection, answer) for answer in answers]}
+        return {"answers": [one_shown(answer) for answer in answers]}
+
+    def one_shown(answer: Answer) -> dict[str, Any]:
+        error = None if answer.error is None else error_told(served, answer.error)
+        return {**shown(collection, answer), "error": error}
 
     return Json(await worked(request, served, lane_of(served, forms), ask))
 

@@ -141,6 +141,8 @@ def _of_error(exc: errors.ImgvecError) -> Problem:
     detail = str(exc)
     if status >= 500 and status not in _TOLD:
         detail = "Milvus did not answer as it should" if isinstance(exc, errors.BackendError) else "it failed here"
+    elif isinstance(exc, errors.CollectionNotFound):  # the library's words may say at which address
+        detail = "the collection is not there any more"
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
     return Problem(status, _kind(type(exc)), detail, headers=headers, **more)
 

@@ -23,8 +23,9 @@ from pictures import picture
 from served import PATIENCE, Client, serving
 
 from imgvec import CallableEncoder, ImageCollection, Settings
-from imgvec.errors import SettingsError, TargetError, UsageError
+from imgvec.errors import CollectionNotFound, SettingsError, TargetError, UsageError
 from imgvec.serving.logs import JsonLines
+from imgvec.serving.problems import problem_of
 from imgvec.serving.running import create_app
 from imgvec.serving.tokens import new_token
 
@@ -395,14 +396,32 @@ def test_rows_that_name_what_is_not_to_be_shown(place: Place, row: str) -> None:
         got = client.get(f"{V1}/images/{ids[row]}/{what}")
         assert got.kind == "picture-not-there"
         assert "/" not in got.json["detail"]
-    got = client.post(f"{V1}/search", {"query": {"crop": {"id": ids[row]}, "box": [0, 0, 16, 16]}})
-    assert (got.status, got.kind) == (404, "picture-not-there")
+    crop = {"crop": {"id": ids[row]}, "box": [0, 0, 16, 16]}
+    mix = {"like": [{"query": {"id": ids["own"]}}, {"query": crop, "weight": 0.5}]}
+    for path, body in (
+        ("search", {"query": crop}),
+        ("search", {"query": mix}),
+        ("search", {"query": {"hybrid": [{"query": {"id": ids["own"]}}, {"query": crop}]}}),
+        ("recommend", {"positive": [{"query": {"id": ids["own"]}}], "negative": [{"query": crop}]}),
+    ):
+        got = client.post(f"{V1}/{path}", body)
+        assert (got.status, got.kind) == (404, "picture-not-there")
+        assert "/" not in got.json["detail"]
+    got = client.post(f"{V1}/search_many", {"queries": [crop, {"id": ids["own"]}, mix], "limit": 1})
+    errors = [answer["error"] for answer in got.json["answers"]]
+    assert errors == [said := "a stored picture that this takes cannot be opened here", None, said]
+    assert got.json["answers"][1]["hits"]
     assert SECRET not in got.body
     for body in ({"query": {"id": ids[row]}, "id": ids["own"]}, {"query": {"id": ids["own"]}, "id": ids[row]}):
         got = client.post(f"{V1}/explain", body)
         assert (got.status, got.kind) == (404, "picture-not-there")
         assert "/" not in got.json["detail"]
     assert client.get(f"{V1}/images/{ids['own']}/original").status == 200
+
+
+def test_a_collection_that_has_gone_does_not_say_from_where_nor_which_others_there_are() -> None:
+    told = problem_of(CollectionNotFound("there is no collection 'a' at /srv/photos.db (existing: secret)"))
+    assert (told.status, told.detail) == (404, "the collection is not there any more")
 
 
 @pytest.mark.parametrize(
