@@ -24,4 +24,6 @@ def mcp(ctx: click.Context, name: str, write: bool) -> None:
         from imgvec.adapters.mcp.server import serve_stdio
     except ImportError as exc:
         raise MissingExtra("mcp", "imgvec mcp needs the MCP SDK") from exc
-    anyio.run(lambda: serve_stdio(opened(ctx, name), write=write))
+    collection = opened(ctx, name)
+    collection.handle.connection.link.share()  # an agent may run all day, and is not to have a file to itself
+    anyio.run(lambda: serve_stdio(collection, write=write))

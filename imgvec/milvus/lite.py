@@ -142,7 +142,9 @@ def _left_to_the_parent() -> None:
     from milvus_lite.server_manager import server_manager_instance
 
     _lock = threading.Lock()
-    _parents.extend(each.sharing for each in _open.values() if each.sharing is not None)
+    for sharing in [each.sharing for each in _open.values() if each.sharing is not None]:
+        _parents.append(sharing)
+        os.close(sharing.held)  # with it the parent's folder would be locked for as long as the child lives
     _open.clear()
     server_manager_instance._lock = threading.Lock()
     for server, db, _ in server_manager_instance._servers.values():

@@ -5,7 +5,8 @@ folder that nobody else may enter, and says in the database, in `SHARED`, where 
 locked looks there and connects instead of opening it, and everything works through it, as by a server: that is why it
 is not REST, which does a part of it, nor a port of this machine, which any user could reach. What the note says is true
 only as long as the lock is held, so that one that a killed process has left behind harms nobody: the lock is free then,
-and the next one opens the database itself.
+and the next one opens the database itself. The folder is locked for as long as its process lives, too, and those that
+others of the same user have left behind are removed by the next one that shares anything.
 
 Milvus Lite takes one writer a collection and does not check. So those that share a database lock a file beside the
 socket for as long as they write.
@@ -77,17 +78,18 @@ class Share:
         self._note = path / SHARED
         if (former := _noted(path)) is not None:  # of a process that was killed: the lock is ours
             shutil.rmtree(former, ignore_errors=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # 0700
+        remove_left()
+        self.folder, self.held = _own_folder()
         try:
             self._server = _build_server(db, _WORKERS)
             self._server.add_insecure_port(f"unix:{self.folder / _SOCKET}")
             self._server.start()
             self._say()
         except RuntimeError as exc:  # gRPC's word for a socket that cannot be made
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
             raise OSError(str(exc)) from exc
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
             raise
 
     @property
@@ -99,7 +101,11 @@ class Share:
         """No more is taken on; what is under way has two seconds, as Milvus Lite gives its own."""
         self._note.unlink(missing_ok=True)
         self._server.stop(grace=2).wait()
+        self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.held)
 
     def _say(self) -> None:
         number, name = tempfile.mkstemp(prefix=f".{SHARED}", dir=self._note.parent)  # 0600
@@ -111,15 +117,58 @@ class Share:
 def found(path: Path) -> Path | None:
     """The folder by which the locked database at a path is shared with this user, if it is and somebody answers."""
     folder = _noted(path)
-    if folder is None:
-        return None
+    return folder if folder is not None and _answers(folder) else None
+
+
+def _answers(folder: Path) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as one:
             one.settimeout(_SECONDS)
             one.connect(str(folder / _SOCKET))
     except OSError:
-        return None
-    return folder
+        return False
+    return True
+
+
+def remove_left() -> None:
+    """Remove the folders that processes of this user which are no more have left behind.
+
+    A folder whose lock can be had has nobody: whoever makes one looks, once it has the lock, whether it is still there.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            number = _opened(folder)
+            try:
+                if _is_own(os.fstat(number)) and not _answers(folder):
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if _is_at(folder, number):
+                        shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(number)
+
+
+def _own_folder() -> tuple[Path, int]:
+    """A folder that nobody else may enter, and the descriptor that holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # 0700
+        with suppress(FileNotFoundError):  # somebody took it for one that was left behind, before it was locked
+            number = _opened(folder)
+            fcntl.flock(number, fcntl.LOCK_EX)
+            if _is_at(folder, number):
+                return folder, number
+            os.close(number)
+
+
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _is_at(folder: Path, number: int) -> bool:
+    """Whether it is this folder that was opened."""
+    try:
+        return os.path.samestat(folder.lstat(), os.fstat(number))
+    except FileNotFoundError:
+        return False
 
 
 def address(folder: Path) -> str:

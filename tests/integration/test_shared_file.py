@@ -1,11 +1,14 @@
-"""While `imgvec serve` has a Milvus Lite file open, others of its user work through it; and not when it is gone."""
+"""While `imgvec serve` or `imgvec mcp` has a Milvus Lite file open, others of its user work through it."""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +21,10 @@ from served import PATIENCE, started
 import imgvec
 from imgvec import ImageCollection, ImageFile, StoredId
 from imgvec.cli import main
+from imgvec.database import connected
 from imgvec.errors import BackendError, BackendUnavailable
-from imgvec.milvus.shared import SHARED, Writing
+from imgvec.milvus import shared
+from imgvec.milvus.shared import SHARED, Writing, remove_left
 
 pytest.importorskip("fastapi")
 if not sys.platform.startswith("linux"):
@@ -106,15 +111,6 @@ def test_only_its_own_user_is_let_in(uri: str) -> None:
             ImageCollection.open("eight", uri=uri)
 
 
-_WRITES = """
-import sys
-from pathlib import Path
-from imgvec.milvus.shared import Writing
-with Writing(Path(sys.argv[1])):
-    print("in")
-"""
-
-
 def test_one_of_all_processes_writes_at_a_time(tmp_path: Path) -> None:
     file = tmp_path / "writing"
     script = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
@@ -144,3 +140,111 @@ def test_one_of_all_processes_writes_at_a_time(tmp_path: Path) -> None:
     assert waits.communicate(timeout=PATIENCE)[0] == "in\n"
     with Writing(tmp_path / "gone" / "writing"):  # who shared it has gone: Milvus says so
         pass
+
+
+_SHARES = """
+import sys
+from imgvec.database import connected
+from imgvec.milvus import shared
+folder, held = shared._own_folder()
+(folder / "milvus").touch()
+print(folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def sharing(folder: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that holds such a folder until it is killed, and the folder."""
+    command = [sys.executable, "-c", _SHARES]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_killed_processes_left_goes_with_the_next_that_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (alive, its), (killed, left) = sharing(tmp_path), sharing(tmp_path)
+    killed.kill()
+    killed.communicate(timeout=PATIENCE)
+    open_to_others = tmp_path / "imgvec-shared-open"
+    open_to_others.mkdir(mode=0o755)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (tmp_path / "imgvec-shared-link").symlink_to(elsewhere)
+    (tmp_path / "imgvec-shared-file").touch(mode=0o600)
+    remove_left()
+    assert not left.exists()
+    assert (its / "milvus").exists()
+    assert open_to_others.is_dir()
+    assert elsewhere.is_dir()
+    assert (tmp_path / "imgvec-shared-file").exists()
+    alive.communicate(timeout=PATIENCE)
+    remove_left()
+    assert not its.exists()
+
+
+def test_a_folder_that_is_taken_away_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = list[Path]()
+    opened = shared._opened
+
+    def beside(folder: Path) -> int:
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()  # before it is opened
+        number = opened(folder)
+        if len(made) == 2:
+            monkeypatch.setattr(shared, "_opened", opened)
+            remove_left()  # between that and the lock
+            monkeypatch.setattr(shared, "_opened", beside)
+        return number
+
+    monkeypatch.setattr(shared, "_opened", beside)
+    folder, held = shared._own_folder()
+    try:
+        assert made[2:] == [folder]
+        monkeypatch.setattr(shared, "_opened", opened)
+        remove_left()
+        assert [*tmp_path.iterdir()] == [folder]
+    finally:
+        os.close(held)
+
+
+def test_a_killed_serve_leaves_nothing_behind_the_next_one(uri: str, tmp_path: Path) -> None:
+    """Though that serves another file."""
+    with started("-c", "eight") as (process, _):
+        folder = Path(json.loads((Path(uri) / SHARED).read_text())["folder"])
+        remove_left()
+        assert folder.is_dir()
+        process.kill()
+        process.wait(PATIENCE)
+    assert folder.is_dir()
+    with connected(imgvec.Settings(uri=str(tmp_path / "other.db"))) as other:
+        other.link.share()
+        assert not folder.exists()
+
+
+def test_others_work_through_an_agent_s_server_too(uri: str, pictures: Path) -> None:
+    pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
+    command = [sys.executable, "-m", "imgvec", "mcp", "-c", "eight"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            until = time.monotonic() + PATIENCE
+            while not (Path(uri) / SHARED).exists():
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            assert told("collections", "count", "eight").strip().startswith("8")
+            with ImageCollection.create("trip", definition=DEFINITION, uri=uri, encoder=FakeEncoder()) as trip:
+                assert trip.ingest(pictures).written == 20
+            assert "trip" in told("collections", "list")
+        finally:
+            said, _ = process.communicate(timeout=PATIENCE)  # its stdin ends, and so does it
+    assert (said, process.returncode) == (b"", 0)
+    assert not (Path(uri) / SHARED).exists()
