@@ -3,6 +3,7 @@
 import { at, json, withQuery } from "./api.js";
 import { app } from "./app.js";
 import { isAsked, isLost, question } from "./asked.js";
+import { boxOf } from "./boxes.js";
 import { counted, el, find, number, share } from "./dom.js";
 import { expression } from "./filters.js";
 import { isOrderable, orders } from "./orders.js";
@@ -103,11 +104,30 @@ function sentence(answer, ended) {
   return `There is a match, at a false-match rate of ${rate}. ${had}${time}.`;
 }
 
-async function looked(where, signal) {
+const OF_VIEWS = ["view", "person", "at_ms"]; // filters that are about a view, not its picture
+const wholes = new Map(); // whether a collection of views has the whole pictures among them, by its name
+
+async function hasWholes() {
+  const { served_as: name, schema } = app.collection;
+  if (!schema.some((field) => field.name === "view")) return false;
+  if (!wholes.get(name)) {
+    const path = withQuery(at(name, "images"), { where: 'view == "whole"', field: "view", limit: 1 });
+    wholes.set(name, (await json("GET", path)).images.length > 0);
+  }
+  return wholes.get(name);
+}
+
+async function looked(given, signal) {
   const name = app.collection.served_as;
   const path = at(name, "images");
   const order = state.get("order") ?? orders()[0].value;
-  const ask = (limit, after) => json("GET", withQuery(path, { where, order_by: order, limit, after }), { signal });
+  // a picture stands once, not once more for each of its regions, unless it is they that are looked for
+  const once = !OF_VIEWS.some((each) => state.get(`f.${each}`) !== null) && (await hasWholes());
+  const where = once ? [given && `(${given})`, 'view == "whole"'].filter(Boolean).join(" and ") : given;
+  const ask = async (limit, after) => {
+    const { images, next } = await json("GET", withQuery(path, { where, order_by: order, limit, after }), { signal });
+    return { images: images.map((each) => ({ ...each, box: boxOf(each.fields) })), next };
+  };
   const [first, count] = await Promise.all([
     ask(FIRST, null),
     where ? json("GET", withQuery(at(name, "count"), { where }), { signal }) : { count: app.collection.rows },
@@ -123,9 +143,11 @@ async function looked(where, signal) {
     return { items: next.images, total: Math.min(SHOWN, count.count) };
   };
   const total = Math.min(SHOWN, count.count);
+  const kinds = new Set(first.images.map((each) => (each.box ? each.fields.view : "picture")));
+  const kind = kinds.size > 1 ? "view" : ([...kinds][0] ?? "picture");
   const said = count.count > SHOWN
-    ? `The first ${number(SHOWN)} of ${number(count.count)} pictures`
-    : `${counted(count.count, "picture")}${where ? " match" : ""}`;
+    ? `The first ${number(SHOWN)} of ${number(count.count)} ${kind}s`
+    : `${counted(count.count, kind)}${given ? " match" : ""}`;
   return { answer: null, items: first.images, more: after === null ? null : more, total, said };
 }
 

@@ -1,9 +1,10 @@
 // The picture that is open, beside the grid: itself, with its views and the part that is drawn on it, what can be done with
 // it, and what is stored of it.
 
-import { at, json, request, withQuery } from "./api.js";
+import { at, json, request } from "./api.js";
 import { app } from "./app.js";
 import { NOTHING } from "./asked.js";
+import { boxOf, boxes, viewsOf } from "./boxes.js";
 import { baseName, date, el, find, number } from "./dom.js";
 import { title } from "./orders.js";
 import { part } from "./part.js";
@@ -88,8 +89,6 @@ async function opened() {
   app.emit("open", hit);
 }
 
-const boxOf = ({ box, view }) => (box?.length === 4 && view !== "whole" ? box : null);
-
 function draw(root, hit, whole, signal) {
   const image = el("img", { alt: baseName(hit.uri) });
   const frame = el("div", { class: "canvas" }, image);
@@ -101,8 +100,13 @@ function draw(root, hit, whole, signal) {
     image.width = width;
     image.height = height;
     if (hit.box) frame.append(outline(hit));
+    else cuttable(hit.id);
+  }
+
+  /** Lets a part of the picture be chosen; `id` is the row that is the whole of it. */
+  function cuttable(id) {
     let cut = null;
-    const search = () => state.set({ ...NOTHING, id: hit.id, box: cut.join(","), open: null });
+    const search = () => state.set({ ...NOTHING, id, box: cut.join(","), open: null });
     go.addEventListener("click", search);
     cutting = part(frame, {
       width, height,
@@ -113,8 +117,23 @@ function draw(root, hit, whole, signal) {
       },
     });
   }
+
   const facts = el("dl", { class: "facts" });
   const others = el("div", { class: "views" });
+  const acts = el("div", { class: "acts" });
+  const offered = () =>
+    acts.replaceChildren(
+      ...app.commands
+        .filter((each) => ["tile", "detail"].includes(each.place) && app.can(each, hit))
+        .map((each) =>
+          el(
+            "button",
+            { type: "button", title: each.key ? `${each.label} (${each.key})` : each.label, onclick: (event) => app.run(each, hit, event) },
+            each.label,
+          ),
+        ),
+    );
+  offered();
   const extra = el("div", { class: "extra" });
   root.replaceChildren(
     el(
@@ -125,19 +144,7 @@ function draw(root, hit, whole, signal) {
     ),
     el("div", { class: "picture" }, frame),
     el("div", { class: "below" }, el("p", { class: "worth" }, worth(hit, true)), go),
-    el(
-      "div",
-      { class: "acts" },
-      app.commands
-        .filter((each) => ["tile", "detail"].includes(each.place) && app.can(each, hit))
-        .map((each) =>
-          el(
-            "button",
-            { type: "button", title: each.key ? `${each.label} (${each.key})` : each.label, onclick: (event) => app.run(each, hit, event) },
-            each.label,
-          ),
-        ),
-    ),
+    acts,
     others,
     extra,
     facts,
@@ -146,7 +153,18 @@ function draw(root, hit, whole, signal) {
     ({ fields }) => !signal.aborted && facts.replaceChildren(...said(hit, fields)),
     () => {},
   );
-  views(hit, frame, others, signal).catch((error) => error.name !== "AbortError" && console.warn(error.message));
+  viewsOf({ image_id: hit.image_id, ...hit.fields }, signal).then(
+    (rows) => {
+      if (signal.aborted) return;
+      boxes(rows, hit, frame, others);
+      // a part is cut out of a row's own view, so one of the whole picture takes the row of the whole
+      const whole = hit.box && rows.find((each) => each.fields.view === "whole");
+      if (!whole || !width || !height) return;
+      cuttable(whole.id);
+      offered();
+    },
+    (error) => error.name !== "AbortError" && console.warn(error.message),
+  );
   for (const panel of app.panels.filter((each) => each.side === "detail")) {
     const own = el("section", { class: "panel", "aria-label": panel.label });
     extra.append(own);
@@ -164,6 +182,7 @@ function said(hit, fields) {
     const value = fields[name];
     if (value === null || value === undefined || value === "" || (kind === "date" && value === 0)) continue;
     if (Array.isArray(value) && !value.length) continue;
+    if (name === "at_ms" && fields.view !== "frame") continue; // 0 of every other view
     shown.push([title(name), text(kind, value)]);
   }
   shown.push(["File", hit.uri], ["Id", hit.id]);
@@ -176,35 +195,6 @@ function text(kind, value) {
   if (typeof value === "number") return number(value);
   if (Array.isArray(value)) return value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
-/** The other views of the same picture, such as faces and regions: drawn on it, and listed. */
-async function views(hit, frame, root, signal) {
-  const names = new Set(app.collection.schema.map((each) => each.name));
-  const of = hit.image_id ?? hit.fields.image_id;
-  if (!names.has("image_id") || !names.has("box") || !of) return;
-  const field = ["box", "view", "person", "width", "height"].filter((name) => names.has(name));
-  const where = `image_id == ${JSON.stringify(of)}`;
-  const { images } = await json("GET", withQuery(at(app.collection.served_as, "images"), { where, field, limit: 200 }), { signal });
-  const boxed = images.filter((each) => boxOf(each.fields));
-  for (const each of boxed) {
-    const { width, height, box, view, person } = each.fields;
-    const label = person || view;
-    const button = el("button", {
-      type: "button", class: each.id === hit.id ? "spot own" : "spot", title: label,
-      "aria-label": `Search for this ${view}${person ? `, ${person}` : ""}`,
-      onclick: () => state.set({ ...NOTHING, id: each.id, open: null }),
-    });
-    Object.assign(button.style, {
-      left: `${(100 * box[0]) / width}%`, top: `${(100 * box[1]) / height}%`,
-      width: `${(100 * (box[2] - box[0])) / width}%`, height: `${(100 * (box[3] - box[1])) / height}%`,
-    });
-    frame.append(button);
-  }
-  const kinds = {};
-  for (const each of boxed) kinds[each.fields.view] = (kinds[each.fields.view] ?? 0) + 1;
-  const listed = Object.entries(kinds).map(([kind, count]) => `${number(count)} ${kind}${count === 1 ? "" : "s"}`);
-  if (listed.length) root.replaceChildren(el("p", { class: "hint" }, `On it: ${listed.join(", ")}. Press one to search for it.`));
 }
 
 app.on("collection", opened);

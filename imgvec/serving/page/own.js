@@ -3,6 +3,7 @@
 import { at, json } from "./api.js";
 import { app } from "./app.js";
 import { box, picture } from "./asked.js";
+import { boxOf, viewsOf } from "./boxes.js";
 import { el } from "./dom.js";
 import { dialog } from "./notes.js";
 import { part } from "./part.js";
@@ -17,6 +18,7 @@ app.command({ id: "crop", label: "Choose a part of what is searched for", key: "
 export async function choose() {
   const image = el("img", { alt: "The picture that is searched by" });
   let size;
+  let whole = {}; // what is asked for besides the part
   if (state.get("pic") !== null) {
     image.src = picture(state.get("pic")).url;
     await image.decode().catch(() => {
@@ -26,6 +28,12 @@ export async function choose() {
   } else {
     const path = at(app.collection.served_as, "images", state.get("id"));
     const { fields } = await json("GET", path);
+    if (boxOf(fields)) {
+      // a part is cut out of a row's own view, so one of the whole picture takes the row of the whole
+      const found = (await viewsOf(fields)).find((each) => each.fields.view === "whole");
+      if (!found) throw Object.assign(new Error(`Only the whole of a ${fields.view} can be searched for, no part of it.`), { status: 0 });
+      whole = { id: found.id };
+    }
     size = { width: fields.width, height: fields.height };
     show(image, `${path}/thumbnail?size=1024`);
   }
@@ -34,7 +42,7 @@ export async function choose() {
   let cut = null;
   const search = () => {
     made.close();
-    state.set({ box: cut.join(",") });
+    state.set({ ...whole, box: cut.join(",") });
   };
   const made = dialog({
     label: "Choose a part",

@@ -41,20 +41,29 @@ export function part(frame, { width, height, done }) {
   };
   const tell = () => done(box ? inPixels() : null, { now: false });
 
+  let moved = false;
   frame.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || event.target.closest("button")) return;
+    moved = false;
+    const button = event.target.closest("button");
+    // a drag may begin on the box of a view, which may be as large as the picture
+    if (event.button !== 0 || (button && !button.matches(".spot"))) return;
     event.preventDefault();
-    from = at(event);
-    frame.setPointerCapture(event.pointerId);
+    from = [event.clientX, event.clientY, ...at(event)];
+    (button ?? frame).setPointerCapture(event.pointerId);
   });
   frame.addEventListener("pointermove", (event) => {
     if (!from) return;
+    const [x, y, left, top] = from;
+    moved ||= Math.hypot(event.clientX - x, event.clientY - y) >= LEAST / 2;
+    if (!moved) return;
     const to = at(event);
-    show([Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])]);
+    show([Math.min(left, to[0]), Math.min(top, to[1]), Math.max(left, to[0]), Math.max(top, to[1])]);
   });
+  frame.addEventListener("click", (event) => moved && event.detail && event.stopPropagation(), { capture: true });
   const end = () => {
     if (!from) return;
     from = null;
+    if (!moved) return;
     const { width: w, height: h } = frame.getBoundingClientRect();
     if (box && ((box[2] - box[0]) * w < LEAST || (box[3] - box[1]) * h < LEAST)) show(null);
     tell();
