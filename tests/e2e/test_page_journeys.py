@@ -394,6 +394,7 @@ def test_what_the_server_refuses_is_said(chrome: Browser, place: Place, tmp_path
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 this is not a picture")
     with visiting(chrome, place.origin) as visit, visit.expected("415", "422"):
+        said(visit, f"{COUNT} pictures")
         visit.page.locator("#file").set_input_files(broken)
         expect(visit.page.locator("#said")).not_to_contain_text("pictures")
         assert visit.page.locator("#said").inner_text()

@@ -80,12 +80,14 @@ function buttons() {
         ),
       ),
   );
-  app.on("collection", () => {
+  const offered = () => {
     for (const button of find("tools").children) {
       const command = app.commands.find((each) => each.id === button.dataset.command);
       button.hidden = !app.can(command, null);
     }
-  });
+  };
+  offered(); // what takes a collection comes with it
+  app.on("collection", offered);
 }
 
 let shown = null;

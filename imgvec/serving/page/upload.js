@@ -11,7 +11,7 @@ const BYTES = 24 * 2 ** 20; // and their bytes: a server takes 32 MiB by default
 const ENDED = ["succeeded", "failed", "cancelled"];
 const TELLS = { "no-upload-dir": "This server keeps no pictures of others: whoever runs it can say where, with --upload-dir." };
 
-app.command({ id: "add", label: "Add pictures", key: "a", sign: "↑", place: "bar", when: () => app.collection?.takes.image !== false, run: () => add([]) });
+app.command({ id: "add", label: "Add pictures", key: "a", sign: "↑", place: "bar", when: () => app.collection && app.collection.takes.image !== false, run: () => add([]) });
 
 /** The files in lots that one request may hold. */
 function lots(files) {
