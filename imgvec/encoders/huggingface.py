@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgvec import forked
+from imgvec import abandoned, forked
 from imgvec.encoders.devices import BATCH_SIZES, out_of_memory
 from imgvec.encoders.passes import WORTH_MEASURING, TunedPasses, Ways, choose, one_pass, remembered
 from imgvec.encoders.preprocess import Preprocessing
@@ -98,16 +98,15 @@ class HuggingFaceEncoder:
         and measured again, twice at most, if other work had more than a tenth of the processors. Compiles the model if
         the run is long enough to pay for it. Meanwhile, other threads encode as before: a query waits for one pass at
         most, and the new choice takes effect at once. `batch_size` may change, so read it afterwards; vectors agree to
-        a cosine of 0.999.
+        a cosine of 0.999. Where nobody waits for the call any more, measuring ends after the pass (`imgvec.abandoned`).
         Returns the choice, or None if there is none.
         """
         if forked.one_thread():
             return None  # what is measured there holds for no other process
         memory = self._memory()
-        measuring = partial(self._turns.turn, Urgency.MEASURING)
         with self._tuning:
             side, current = self.binding.image_size, self._tuned
-            tuned = choose(self._ways, side, self.device, memory, images, turn=measuring, current=current)
+            tuned = choose(self._ways, side, self.device, memory, images, turn=self._measuring, current=current)
             if tuned is None:
                 return None
             with self._turns.turn():
@@ -207,6 +206,12 @@ class HuggingFaceEncoder:
                 self._run_by(tuned)
         finally:
             self._tuning.release()
+
+    def _measuring(self) -> AbstractContextManager[None]:
+        """A turn for one pass that measures; raises `Abandoned`."""
+        if (call := abandoned.current()) is not None:
+            call.check()
+        return self._turns.turn(Urgency.MEASURING)
 
     def _run_by(self, tuned: TunedPasses) -> None:
         """In a turn."""

@@ -49,7 +49,7 @@ from imgvec.serving.listening import listening
 from imgvec.serving.options import ServeOptions
 from imgvec.serving.patience import patient
 from imgvec.serving.problems import DOCUMENTED, Problem, respond
-from imgvec.serving.served import Served
+from imgvec.serving.served import STOP_SECONDS, Served
 from imgvec.serving.tokens import Bearer, Tokens, new_token
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ __all__ = ["create_app", "new_token", "run"]
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PROBE_SECONDS = 600.0
 """Between two looks at standing probes."""
-_STOP_SECONDS = 30
-"""How long requests that are under way may take once the server is to stop."""
 
 
 @documented(ServeOptions)
@@ -88,15 +86,14 @@ def create_app(collections: Mapping[str, ImageCollection], **options: Unpack[Ser
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(served.jobs.start)
-        warming = asyncio.create_task(asyncio.to_thread(served.warm))
+        await asyncio.to_thread(served.begin)
         probing = asyncio.create_task(served.probe(_PROBE_SECONDS))
         try:
             async with nullcontext() if agents is None else agents.running():
                 yield
         finally:
             probing.cancel()
-            await asyncio.gather(warming, probing, return_exceptions=True)
+            await asyncio.gather(probing, return_exceptions=True)
             await asyncio.to_thread(served.close)
 
     app = FastAPI(
@@ -145,9 +142,9 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM: then requests that are under way end, for at most half a minute.
 
-    Jobs stop where they can go on from, and do when the collections are served again. A line is logged for each
-    request, unless the `log_level` is above INFO. `on_listening` is told the port once whoever connects will be
-    answered. Raises as `create_app`, and `UsageError` where it cannot listen.
+    Measuring an encoder ends. Jobs stop where they can go on from, and do when the collections are served again. A line
+    is logged for each request, unless the `log_level` is above INFO. `on_listening` is told the port once whoever
+    connects will be answered. Raises as `create_app`, and `UsageError` where it cannot listen.
     """
     asked = settled(ServeOptions, options)
     app = create_app(collections, **asked)
@@ -166,7 +163,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
         assert isinstance(app, FastAPI)
-        app.state.served.jobs.pause()  # not in a thread: until this is done, connections are still let in
+        app.state.served.pause()  # not in a thread: until this is done, connections are still let in
         await super().shutdown(sockets)
 
 
@@ -175,7 +172,7 @@ def configured(app: FastAPI, asked: ServeOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app, host=asked["host"], port=asked["port"], lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, ws="none", http=patient(asked["deadline"]),
-        timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from imgvec.abandoned import Abandoned, Call, of_call
 from imgvec.awaiting import Workers
 from imgvec.collection import ImageCollection
 from imgvec.encoders.turns import Tally
@@ -38,6 +41,8 @@ from imgvec.verbs.watching import is_watched, watch_index
 
 _EXPECTED = 1000
 """Pictures that encoders are tuned for: enough to measure them, too few to compile a model that is not slow."""
+STOP_SECONDS = 30
+"""How long requests that are under way may take once the server is to stop; and after these, what warms encoders."""
 _LOOK_SECONDS = 1.0
 """How old an answer to whether all is ready may be: anybody may ask for it."""
 
@@ -70,6 +75,8 @@ class Served:
             for lane in self.lanes
             for name, collection in self.collections.items()
         }
+        self._warming = Call()
+        self._warmer = threading.Thread(target=of_call(self._warming, self._warm_all), name="imgvec-warm", daemon=True)
         self._warm: set[str] = set()
         self._failed: set[str] = set()
         self._ready: tuple[float, dict[str, bool]] = (-math.inf, {})
@@ -88,12 +95,22 @@ class Served:
         """Asks one that is served, in the threads of a lane."""
         return self._sharing[lane.name, name]
 
-    def warm(self) -> None:
-        """Load every encoder and let it make a vector, so that no query waits for that; then tune them all.
+    def begin(self) -> None:
+        """Take up jobs, and in a thread load every encoder and let it make a vector, so that no query waits for that.
 
-        Tuning measures for some seconds, once on a machine; what is asked meanwhile is answered.
+        Then it tunes them all, which measures for some seconds, once on a machine; what is asked meanwhile is answered.
         """
+        self.jobs.start()
+        self._warmer.start()
+
+    def _warm_all(self) -> None:
+        with suppress(Abandoned):
+            self._load_all()
+            self._tune_all()
+
+    def _load_all(self) -> None:
         for name, collection in self.collections.items():
+            self._warming.check()
             try:
                 if has_encoder(collection):
                     collection.vectors([Pixels(np.full((64, 64, 3), 128, np.uint8))])
@@ -103,7 +120,10 @@ class Served:
                 self._failed.add(name)
             except ImgvecError:  # grey has no face, or no direction; it is loaded all the same
                 self._warm.add(name)
+
+    def _tune_all(self) -> None:
         for collection in self.collections.values():
+            self._warming.check()
             try:
                 collection.handle.target.encoders.tune(_EXPECTED)
             except ImgvecError:  # it runs as it was loaded
@@ -156,7 +176,17 @@ class Served:
                 self._ready = (time.monotonic(), found)
         return found
 
+    def pause(self) -> None:
+        """Begin nothing more that nobody waits for, and stop what is under way of that. Returns at once."""
+        self.jobs.pause()
+        self._warming.abandon()
+
     def close(self) -> None:
+        self.pause()
+        if self._warmer.ident is not None:
+            self._warmer.join(STOP_SECONDS)
+        if self._warmer.is_alive():  # a download, or a compiler: it ends with the process
+            log.warning("an encoder was still being loaded or compiled")
         self.jobs.close()
         self._probing.end()
         for lane in self.lanes:

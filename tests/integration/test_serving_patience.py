@@ -16,7 +16,8 @@ from fakes import FakeEncoder
 from PIL import Image
 from served import PATIENCE, Client, serving
 
-from imgvec import ImageCollection, Settings
+from imgvec import ImageCollection, Settings, abandoned
+from imgvec.serving import served as serving_room
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -124,3 +125,45 @@ def test_encoders_are_tuned_once_they_are_warm(photos: ImageCollection) -> None:
         finally:
             may.set()
     assert encoder.tuned == [1000]
+
+
+def test_a_stop_ends_what_measures(photos: ImageCollection) -> None:
+    encoder = photos.encoder
+    measuring, ended = threading.Event(), threading.Event()
+
+    def until_abandoned(_: int | None = None) -> None:
+        measuring.set()
+        try:
+            while True:  # as the passes of an encoder do, each of which asks before it begins
+                abandoned.pause(0.01)
+        finally:
+            ended.set()
+
+    encoder.prepare_for = until_abandoned  # type: ignore[attr-defined]
+    with serving({"trip": photos}) as client:
+        assert measuring.wait(PATIENCE)
+        assert client.get("/readyz").status == 200
+        assert not ended.is_set()
+    assert ended.is_set()
+
+
+def test_what_hears_of_no_stop_does_not_hold_it_up(photos: ImageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler, or a download that hangs."""
+    monkeypatch.setattr(serving_room, "STOP_SECONDS", 0.01)
+    compiling, may = threading.Event(), threading.Event()
+
+    def compiled(_: int | None = None) -> None:
+        compiling.set()
+        assert may.wait(2 * PATIENCE)
+
+    photos.encoder.prepare_for = compiled  # type: ignore[attr-defined]
+    try:
+        with serving({"trip": photos}):
+            assert compiling.wait(PATIENCE)
+        assert not may.is_set()
+        [warmer] = [each for each in threading.enumerate() if each.name == "imgvec-warm"]
+        assert warmer.daemon
+    finally:
+        may.set()
+    warmer.join(PATIENCE)
+    assert not warmer.is_alive()

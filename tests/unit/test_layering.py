@@ -79,7 +79,7 @@ MAY_IMPORT = {
     "definition": {"catalog", "dates", "encoders", "errors", "filters", "geometry"},
     "dates": set(),
     "geometry": set(),
-    "encoders": {"errors", "forked", "options"},
+    "encoders": {"abandoned", "errors", "forked", "options"},
     "forked": set(),
     "sources": {"errors", "images", "options"},
     "images": {"errors", "formats"},

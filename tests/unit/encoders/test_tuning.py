@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny import TINY, picture
 
+from imgvec.abandoned import Abandoned, Call, of_call
 from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, huggingface, load_encoder, passes
 from imgvec.encoders.attention import PRODUCTS
 from imgvec.encoders.huggingface import STREAM_TURNS
@@ -123,6 +124,29 @@ def test_too_little_memory_ends_the_tuning(encoder: HuggingFaceEncoder, monkeypa
     monkeypatch.setattr(Streams, "map", full)
     close(encoder.encode_images(IMAGES), expected)
     assert encoder.batch_size == 3
+
+
+def test_measuring_ends_with_the_call_that_it_is_for(
+    encoder: HuggingFaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, timed = Call(), list[Tuning]()
+    seconds = passes._seconds
+
+    def then_nobody_waits(one: TunedPasses, *given: Any) -> float:
+        timed.append(one.tuning)
+        if len(timed) == 2:
+            call.abandon()
+        return seconds(one, *given)
+
+    monkeypatch.setattr(passes, "_seconds", then_nobody_waits)
+    expected, before = encoder.encode_images(IMAGES), encoder.batch_size
+    with pytest.raises(Abandoned):
+        of_call(call, lambda: encoder.prepare_for(5000))()
+    assert len(timed) == 2
+    assert encoder._tuned is None
+    assert encoder.batch_size == before
+    close(encoder.encode_images(IMAGES), expected)
+    assert encoder.prepare_for(5000) is not None  # another call is another matter
 
 
 class TestQueriesOfManyPictures:
