@@ -18,7 +18,7 @@ from imgvec.serving.ledger import Ledger
 from imgvec.serving.logs import FIELDS, log
 from imgvec.serving.onlookers import Onlookers
 from imgvec.serving.problems import Problem, busy, problem_of
-from imgvec.serving.uploads import clear
+from imgvec.serving.uploads import Uploads
 
 _AT_ONCE = 2
 """Jobs of different collections that run side by side."""
@@ -36,9 +36,10 @@ class Jobs:
     """Each change of state is written to the folder, so that no job is lost; repeated, it passes over what is there."""
 
     def __init__(
-        self, collections: Mapping[str, ImageCollection], folder: Path, *, queue: int, on_end: Ended | None = None
-    ) -> None:
-        self._collections, self._queue, self._on_end = collections, queue, on_end
+        self, collections: Mapping[str, ImageCollection], folder: Path, uploads: Uploads, *, queue: int,
+        on_end: Ended | None = None,
+    ) -> None:  # fmt: skip
+        self._collections, self._uploads, self._queue, self._on_end = collections, uploads, queue, on_end
         self._ledger, self._name = Ledger(folder), uuid.uuid4().hex[:8]
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
@@ -47,8 +48,6 @@ class Jobs:
         """By id."""
         self._pausing = self._loaded = False
         self.onlookers = Onlookers()
-        self.files = threading.Lock()
-        """Held while uploads become files and a job, and while files that became nothing are removed."""
 
     def start(self) -> None:
         """Take up what an earlier process has left."""
@@ -262,11 +261,12 @@ class Jobs:
         """Remove what it brought and nobody needs: not under the lock, since Milvus is asked."""
         if not job.uploads:
             return
-        with self.files:
+        with self._uploads.lock:
             with self._lock:
                 others = [other for other in self._jobs.values() if other is not job and other.state not in ENDED]
                 needed = {each.uri for other in others for each in other.uploads}
-            clear([each.uri for each in job.uploads if each.is_new and each.uri not in needed], self._collections)
+            gone = [each.uri for each in job.uploads if each.is_new and each.uri not in needed]
+            self._uploads.clear(gone, self._collections)
 
     def _change(self, job: Job, state: State) -> None:
         job.state = state

@@ -44,6 +44,16 @@ class ServeOptions(TypedDict, total=False):
             "they are shown from here. By default none is taken.",
         ),
     ]
+    upload_space: Annotated[
+        int,
+        Option(
+            10 * 2**30,
+            at_least=0,
+            json=False,
+            metavar="BYTES",
+            help="Space that uploads may take up in all; what is beyond is refused with 507; 0 for any.",
+        ),
+    ]
     jobs_dir: Annotated[
         str | None,
         Option(

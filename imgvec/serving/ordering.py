@@ -21,7 +21,6 @@ from imgvec.serving.job import JobKind
 from imgvec.serving.places import below_roots
 from imgvec.serving.problems import Problem
 from imgvec.serving.served import KNOWN_ONLY, MAY_ADMIN, MAY_WRITE, Json, Served, served_of
-from imgvec.serving.uploads import keep_all
 from imgvec.sources import Source, SourceOptions
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["jobs"], dependencies=[KNOWN_ONLY])
@@ -104,10 +103,8 @@ async def _plain(request: Request, kind: JobKind, collection: str, body: dict[st
 
 
 async def _uploaded(request: Request, served: Served, collection: str) -> Response:
-    folder = served.upload_dir
-    if folder is None:
-        raise Problem(501, "no-upload-dir", "this server takes no uploads: it was started without --upload-dir")
-    await asyncio.to_thread(served.jobs.check_room, collection)  # before all of it is read
+    await asyncio.to_thread(served.uploads.check_room)  # before all of it is read
+    await asyncio.to_thread(served.jobs.check_room, collection)
     async with bodies.form_of(request, ("metadata", "options")) as form:
         files = [each.file for each in bodies.files_in(form)]
         options = orders.given(bodies.validated(orders.UploadedIngest, bodies.text_in(form, "options", "{}")))
@@ -116,13 +113,17 @@ async def _uploaded(request: Request, served: Served, collection: str) -> Respon
             raise Problem(422, "invalid", f"metadata has {len(fields)} entries for {len(files)} pictures")
 
         def order() -> dict[str, Any]:
-            with served.jobs.files:
-                uploads = keep_all(files, folder)
+            with served.uploads.lock:
+                uploads = served.uploads.keep_all(files)
                 each = fields if isinstance(fields, list) else [fields] * len(uploads)
                 metadata = {upload.uri: some for upload, some in zip(uploads, each, strict=True) if some}
-                return served.jobs.submit(
-                    "ingest", collection, options, by=asker(request), uploads=uploads, metadata=metadata
-                )
+                try:
+                    return served.jobs.submit(
+                        "ingest", collection, options, by=asker(request), uploads=uploads, metadata=metadata
+                    )
+                except Problem:  # others were before it
+                    served.uploads.remove(uploads)
+                    raise
 
         return await _ordered(request, served, order)
 

@@ -36,6 +36,7 @@ from imgvec.serving.logs import log
 from imgvec.serving.metrics import Metrics
 from imgvec.serving.options import ServeOptions
 from imgvec.serving.problems import Problem
+from imgvec.serving.uploads import Uploads
 from imgvec.sharing import Sharing
 from imgvec.verbs.watching import is_watched, watch_index
 
@@ -64,10 +65,10 @@ class Served:
         self.archives = 0
         """Zip files that are being sent."""
         upload_dir = options["upload_dir"]
-        self.upload_dir = None if upload_dir is None else at_home(upload_dir).absolute()
-        """Where uploaded pictures are kept; None where none are taken."""
+        self.uploads = Uploads(None if upload_dir is None else at_home(upload_dir).absolute(), options["upload_space"])
+        """Where uploaded pictures are kept."""
         folder = jobs_folder(collections.values(), options["jobs_dir"])
-        self.jobs = Jobs(collections, folder, queue=options["job_queue"], on_end=self.metrics.job_ended)
+        self.jobs = Jobs(collections, folder, self.uploads, queue=options["job_queue"], on_end=self.metrics.job_ended)
         """What goes on while nobody waits."""
         self.metrics.watch_jobs(self.jobs)
         self._sharing = {

@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -335,6 +336,52 @@ def test_nothing_is_taken_without_a_place_for_it(lite_uri: str, tmp_path: Path) 
         pytest.raises(UsageError, match="not there"),
     ):
         create_app({"trip": photos}, upload_dir=str(tmp_path / "nobody"))
+
+
+def _kept(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def test_a_disk_is_not_filled_by_uploads(lite_uri: str, tmp_path: Path) -> None:
+    """However many come at once, and whatever becomes of them."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    files = [("image", "a.jpg", _encoded(number)) for number in range(12)]
+    assert max(len(data) for _, _, data in files) < 4096
+    encoder = FakeEncoder()
+    definition = {"encoder": {"model": "fake"}}
+    settings = Settings(uri=lite_uri, roots=(uploads,))
+    photos = ImageCollection.create("trip", definition=definition, settings=settings, encoder=encoder)
+    with serving({"trip": photos}, upload_dir=str(uploads), upload_space=4 * 4096, job_queue=64) as client:
+        got = client.upload(f"{V1}/ingest", files[:5])
+        assert (got.status, got.kind) == (507, "uploads-full")
+        assert "--upload-space" in got.json["detail"]
+        assert str(tmp_path) not in got.json["detail"]
+        assert _kept(uploads) == 0  # all or none
+        # what is no picture has its space only until the job has ended
+        for _ in range(3):
+            lost = [("image", "a", b"%d no picture" % number) for number in range(4)]
+            done = until(client, client.upload(f"{V1}/ingest", lost).json["id"])
+            assert len(done["errors"]) == 4
+            assert _kept(uploads) == 0
+        with ThreadPoolExecutor(12) as pool:
+            asked = list(pool.map(lambda each: client.upload(f"{V1}/ingest", [each]), files))
+        assert sorted(each.status for each in asked) == [202] * 4 + [507] * 8
+        for each in asked:
+            if each.status == 202:
+                assert until(client, each.json["id"])["counts"]["written"] == 1
+        assert _kept(uploads) == 4
+        head = f"POST {V1}/ingest HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=edge\r\n"
+        assert client.raw(f"{head}Content-Length: 200000\r\n\r\n".encode(), ends=False).startswith(b"HTTP/1.1 507"), (
+            "refused unread"
+        )
+        assert client.post(f"{V1}/search", {"query": {"id": "nobody"}}).status == 422
+
+
+def _encoded(number: int) -> bytes:
+    data = io.BytesIO()
+    picture(number).save(data, "JPEG")
+    return data.getvalue()
 
 
 def test_two_servers_do_not_run_the_same_jobs(lite_uri: str, tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ import { state } from "./state.js";
 const AT_ONCE = 64; // files of a request
 const BYTES = 24 * 2 ** 20; // and their bytes: a server takes 32 MiB by default
 const ENDED = ["succeeded", "failed", "cancelled"];
-const TELLS = { "no-upload-dir": "This server keeps no pictures of others: whoever runs it can say where, with --upload-dir." };
+const TELLS = {
+  "no-upload-dir": "This server keeps no pictures of others: whoever runs it can say where, with --upload-dir.",
+  "uploads-full": "This server has no space left for pictures of others: whoever runs it can allow more, with --upload-space.",
+};
 
 app.command({ id: "add", label: "Add pictures", key: "a", sign: "↑", place: "bar", when: () => app.collection && app.collection.takes.image !== false, run: () => add([]) });
 
