@@ -121,13 +121,16 @@ class Served:
                 self._failed.add(name)
             except ImgvecError:  # grey has no face, or no direction; it is loaded all the same
                 self._warm.add(name)
+            except Exception:  # noqa: BLE001  somebody's own encoder; the others are warmed all the same
+                log.exception("an encoder cannot make a vector")
+                self._failed.add(name)
 
     def _tune_all(self) -> None:
         for collection in self.collections.values():
             self._warming.check()
             try:
                 collection.handle.target.encoders.tune(_EXPECTED)
-            except ImgvecError:  # it runs as it was loaded
+            except Exception:  # noqa: BLE001  somebody's own; it runs as it was loaded
                 log.exception("an encoder cannot be tuned")
 
     def _tallies(self) -> Iterator[tuple[str, Tally]]:

@@ -6,7 +6,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from served import PATIENCE, Client, serving
 
 from imgvec import ImageCollection, Settings, abandoned
 from imgvec.serving import served as serving_room
+from imgvec.vectors import Vectors
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -167,3 +168,26 @@ def test_what_hears_of_no_stop_does_not_hold_it_up(photos: ImageCollection, monk
         may.set()
     warmer.join(PATIENCE)
     assert not warmer.is_alive()
+
+
+def test_an_encoder_that_breaks_does_not_keep_the_others_cold(
+    photos: ImageCollection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(FakeEncoder):
+        def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+            raise ZeroDivisionError("in somebody's own code")
+
+    definition = {"encoder": {"model": "fake"}}
+    broken = ImageCollection.create("broken", definition=definition, settings=photos.settings, encoder=Broken())
+    encoder = photos.encoder
+    assert isinstance(encoder, Tuned)
+    with serving({"broken": broken, "trip": photos}) as client:
+        until = time.monotonic() + PATIENCE
+        while not encoder.tuned:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        got = client.get("/readyz")
+        assert (got.status, got.json["checks"]) == (503, {"milvus": True, "encoders": False})
+        assert client.get("/v1/collections/trip").json["takes"]["image"] is True
+        assert client.get("/v1/collections/broken").json["takes"]["image"] is False
+    assert "an encoder cannot make a vector" in caplog.text
