@@ -104,6 +104,16 @@ def container_uri(container_image: str) -> Iterator[str]:
         yield container.get_connection_url()
 
 
+@pytest.fixture(scope="session")
+def app_image() -> str:
+    """imgvec's own image, which docker/imgvec-offline/build.sh makes anywhere; nothing here builds it."""
+    named = os.environ.get("IMGVEC_TEST_IMGVEC_IMAGE")
+    if not named:
+        without("container", "IMGVEC_TEST_IMGVEC_IMAGE names no image; docker/imgvec-offline/build.sh makes one")
+    _have_image(named)
+    return named
+
+
 @pytest.fixture(params=["lite", pytest.param("server", marks=pytest.mark.server)])
 def backend_uri(request: pytest.FixtureRequest) -> Iterator[str]:
     """Milvus Lite and the server in turn. What a test creates is dropped after it, so each starts with no leftovers."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from backends import (  # noqa: F401  fixtures, and the hook that shows a server's log
     any_backend_uri,
+    app_image,
     backend_uri,
     cluster,
     cluster_uri,

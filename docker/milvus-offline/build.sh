@@ -10,50 +10,14 @@
 #
 # Needs root (debootstrap makes a system), a running Docker engine, debootstrap, python3 with pip. Reads
 #     DEBIAN_MIRROR    where bookworm comes from; by default what apt uses on this machine
-#     XDG_CACHE_HOME   the base system (about 140 MB) and the wheel (58 MB) are kept there, so a second build is quick
+#     XDG_CACHE_HOME   the base system (about 120 MB) and the wheel (58 MB) are kept there, so a second build is quick
 set -euo pipefail
 
 readonly tag=${1:-imgvec/milvus-offline:2.3.5}
-readonly version=2.3.5 suite=bookworm packages=ca-certificates,tini
-readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/imgvec-milvus-offline
-readonly base=$cache/$suite-$packages.tar
+readonly name=milvus-offline version=2.3.5
 
-say() { printf 'milvus-offline: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-[ "$(uname -sm)" = "Linux x86_64" ] || die "the milvus wheel holds Linux x86-64 binaries; this is $(uname -sm)"
-[ "$(id -u)" = 0 ] || die "debootstrap needs root; run this with sudo"
-for tool in docker debootstrap python3; do
-    command -v "$tool" >/dev/null || die "$tool is missing; on Debian: apt-get install docker.io debootstrap python3-pip"
-done
-docker version >/dev/null 2>&1 || die "no Docker engine answers; start dockerd first"
-
-umask 022
-mkdir -p "$cache"
-work=$(mktemp -d "$cache/build.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-
-# The base system.
-
-apt_mirror() {
-    command -v apt-get >/dev/null || return 0
-    apt-get indextargets --format '$(REPO_URI)' "Release: $suite" "Created-By: Packages" 2>/dev/null | head -n 1
-}
-
-if [ ! -f "$base" ]; then
-    mirror=${DEBIAN_MIRROR:-$(apt_mirror)}
-    mirror=${mirror:-https://deb.debian.org/debian}
-    say "making a $suite system with debootstrap (half a minute or so)"
-    eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy 2>/dev/null || true)"
-    export http_proxy https_proxy
-    debootstrap --variant=minbase --include="$packages" "$suite" "$work/root" "$mirror" >"$work/debootstrap.log" 2>&1 ||
-        { tail -n 20 "$work/debootstrap.log" >&2; die "debootstrap failed"; }
-    rm -rf "$work"/root/{dev,proc,run,sys,tmp}/* "$work"/root/var/{cache,log}/* "$work"/root/var/lib/apt/lists/* \
-        "$work"/root/usr/share/{doc,info,locale,man}/*
-    : >"$work/root/etc/apt/sources.list" # the mirror is this machine's business
-    tar --numeric-owner -C "$work/root" -cf "$work/base.tar" .
-    mv "$work/base.tar" "$base"
-fi
+# shellcheck source=docker/base-system.sh
+. "$(dirname "$0")/../base-system.sh"
 
 # Milvus, unpacked from the wheel into the places where the official image has it.
 
@@ -100,11 +64,8 @@ PYTHON
 
 # The path of the data is relative: 2.3.5 takes a stored file with an absolute one for its own cache of it, and deletes it.
 say "importing $tag"
-previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
-cp "$base" "$work/image.tar"
 mkdir -p "$work/stage/var/lib/milvus"
-tar --numeric-owner --owner=0 --group=0 -C "$work/stage" --append -f "$work/image.tar" ./milvus ./var/lib/milvus
-docker import \
+import "$tag" "./milvus ./var/lib/milvus" \
     --change 'ENV PATH=/milvus/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
     --change 'ENV LD_LIBRARY_PATH=/milvus/bin' \
     --change 'ENV DEPLOY_MODE=STANDALONE' \
@@ -115,7 +76,5 @@ docker import \
     --change 'EXPOSE 19530 9091' \
     --change 'ENTRYPOINT ["/usr/bin/tini", "--"]' \
     --change 'CMD ["milvus", "run", "standalone"]' \
-    --change "LABEL org.opencontainers.image.version=$version" \
-    "$work/image.tar" "$tag" >/dev/null
-if [ -n "$previous" ]; then docker image rm "$previous" >/dev/null 2>&1 || true; fi # in use: leave it
-say "built $tag ($(($(docker image inspect --format '{{.Size}}' "$tag") >> 20)) MiB)"
+    --change "LABEL org.opencontainers.image.version=$version"
+say "built $tag ($(size_of "$tag"))"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from imgvec import __version__
-from imgvec.cli.interrupts import INTERRUPTED
+from imgvec.cli.interrupts import INTERRUPTED, ends_in_a_container
 from imgvec.cli.lazy import LazyGroup
 from imgvec.cli.options import ERROR_STATUS
 from imgvec.cli.streams import Streams
@@ -48,7 +48,8 @@ COMMANDS = {
 class _Group(LazyGroup):
     """Turns an `ImgvecError`, and a file that cannot be read or written, into one line on stderr and exit status 1.
 
-    Of the whole program it looks after the streams too; called by another one, as by a test, it leaves them alone.
+    Of the whole program it looks after the streams and SIGTERM too; called by another one, as by a test, it leaves
+    them alone.
     """
 
     package, names = "imgvec.cli", frozenset(COMMANDS)
@@ -58,6 +59,7 @@ class _Group(LazyGroup):
         if not standalone_mode or sys.stdout is not sys.__stdout__:
             return super().main(*args, standalone_mode=standalone_mode, **extra)  # type: ignore[call-overload]
         streams = Streams()
+        ends_in_a_container()
         try:
             super().main(*args, **extra)
             status = 0

@@ -1,9 +1,10 @@
-"""Ctrl-C and SIGTERM while an ingest runs."""
+"""Ctrl-C and SIGTERM: while an ingest runs, and in a container."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,15 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as in shells."""
 UNWINDING_SECONDS = 2.0
 """Seconds a second Ctrl-C waits for the current batch, which may hang on the network or a frozen server."""
+
+
+def ends_in_a_container() -> None:
+    """Let SIGTERM end this process as it ends others, where it is a container's first.
+
+    The kernel keeps from that one each signal that it has no handler for: `docker stop` would wait, and kill it.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
 class Stop(threading.Event):

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from container_health import health
 
 from imgvec.cli import main
 
@@ -205,6 +206,7 @@ def test_the_cluster_has_every_role_of_milvus_once() -> None:
 
 
 def test_the_app_serves_with_tokens_behind_loopback_and_writes_to_its_volume_alone() -> None:
+    running = pytest.importorskip("imgvec.serving.running")
     under, (body,) = services("compose.standalone.yaml"), services("compose.app.yaml").values()
     serve = main.get_command(click.Context(main), "serve")
     assert serve is not None
@@ -216,10 +218,13 @@ def test_the_app_serves_with_tokens_behind_loopback_and_writes_to_its_volume_alo
     assert {mount.split(":")[-1] for mount in body["volumes"]} == {"/data", "ro"}
     assert set(body["depends_on"]) <= set(under)
     assert body["environment"]["IMGVEC_URI"] == "http://milvus:19530"
+    assert re.fullmatch(r"\$\{IMGVEC_PICTURES:\?[^}]+\}:/pictures:ro", body["volumes"][1])
     assert body["environment"]["IMGVEC_TOKEN"].endswith(
         under["milvus"]["environment"]["COMMON_SECURITY_DEFAULTROOTPASSWORD"]
     )
-    assert f"127.0.0.1:{given['port']}/readyz" in body["healthcheck"]["test"][-1]
+    assert "healthcheck" not in body, "the image's own is for every way to run it"
+    assert health.listens(["imgvec", *body["command"]]) == ("127.0.0.1", given["port"])
+    assert int(body["stop_grace_period"].removesuffix("s")) > running._STOP_SECONDS
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert body["image"] == f"imgvec:{version}"
 
@@ -240,18 +245,29 @@ def test_the_offline_image_holds_the_server_that_the_tests_install() -> None:
     assert versions == {pin.removeprefix("milvus==").partition(";")[0].strip()}
 
 
-@pytest.mark.parametrize("script", [DOCKER / "milvus-offline" / "build.sh", ROOT / ".ci" / "run"], ids=lambda p: p.name)
-def test_scripts_are_executable_and_parse(script: Path) -> None:
-    assert script.stat().st_mode & 0o111
-    assert "set -euo pipefail" in script.read_text()
-    subprocess.run(["bash", "-n", script], check=True)
+@pytest.mark.parametrize("script", ["docker/milvus-offline/build.sh", "docker/imgvec-offline/build.sh", ".ci/run"])
+def test_scripts_are_executable_and_parse(script: str) -> None:
+    path = ROOT / script
+    assert path.stat().st_mode & 0o111
+    assert "set -euo pipefail" in path.read_text()
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_the_offline_images_are_of_one_system() -> None:
+    subprocess.run(["bash", "-n", DOCKER / "base-system.sh"], check=True)
+    for script in sorted(DOCKER.glob("*-offline/build.sh")):
+        assert '. "$(dirname "$0")/../base-system.sh"' in script.read_text().splitlines(), script
 
 
 def test_the_app_image_runs_as_nobody_special_and_copies_only_what_exists() -> None:
     lines = (DOCKER / "Dockerfile").read_text().splitlines()
     assert lines.index("USER imgvec") < lines.index('ENTRYPOINT ["imgvec"]')
-    for line in lines:
-        if line.startswith("COPY "):
-            *sources, _ = line.split()[1:]
-            missing = [source for source in sources if not (ROOT / source).exists()]
-            assert not missing, line
+    copied = {source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]}
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert let_in == copied
+    (check,) = (line for line in lines if line.startswith("HEALTHCHECK "))
+    limit = re.search(r"--timeout=(\d+)s .*health\.py", check)
+    assert limit is not None
+    assert int(limit[1]) > health.PATIENCE
+    assert "COPY docker/health.py /opt/imgvec/" in lines
