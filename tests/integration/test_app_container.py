@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 import yaml
 from pictures import picture
-from served import PATIENCE, Client
+from served import Client
 
 pytestmark = pytest.mark.container
 
 COMPOSE = Path(__file__).parents[2] / "docker" / "compose.app.yaml"
 PICTURES = 6
+PATIENCE = 120.0
+"""Seconds for anything that a container does."""
 SECONDS = 10**9
 """In the nanoseconds that Docker's interface takes."""
 DEFINITION = "{encoder: {model: /models/tiny}}"
