@@ -173,6 +173,11 @@ def test_nothing_is_deleted_before_it_is_confirmed(chrome: Browser, site: Site) 
         page.get_by_role("button", name="Delete…").click()
         page.get_by_role("button", name="Delete 1 picture", exact=True).click()
         expect(page.get_by_text("1 picture deleted.")).to_be_visible()
+        name, paths = saved(page, "Save their paths")
+        assert name == "deleted-paths.txt"
+        [path] = paths.decode().splitlines()
+        assert Path(path).is_file()
+        assert Path(path).parent == site.root / "scenes"
         expect(tiles(page)).to_have_count(SCENES - 1)
         assert site.count("scenes") == SCENES - 1
         assert len(list((site.root / "scenes").iterdir())) == SCENES
@@ -273,6 +278,53 @@ def test_the_review_can_be_read(chrome: Browser, site: Site, size: tuple[int, in
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Take back").click()
         expect(page.locator(".review-picture.goes")).to_have_count(0)
+
+
+def test_the_way_out_of_the_review_and_what_the_pictures_are_called(
+    chrome: Browser, lite_uri: str, tmp_path: Path
+) -> None:
+    """Copies of one name are told apart by their folders; the note of what went offers the paths of the files."""
+    picture = copies.jpeg(copies.scene(1, (320, 240)))
+    for folder in ("2023/may", "backup"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "IMG_1.jpg").write_bytes(picture)
+    settings = Settings(uri=lite_uri, roots=(tmp_path,))
+    twice = ImageCollection.create(
+        "twice", definition={"encoder": {"model": "fake"}}, settings=settings, encoder=FakeEncoder()
+    )
+    twice.ingest(tmp_path)
+    with (
+        twice,
+        serving({"twice": twice}) as client,
+        visiting(chrome, f"http://127.0.0.1:{client.port}") as visit,
+    ):
+        page = visit.page
+        expect(page.get_by_role("status")).to_have_text("2 pictures")
+        page.get_by_role("button", name="Duplicates").click()
+        expect(page.get_by_role("status")).to_have_text("Duplicates")
+        ways = (
+            lambda: page.keyboard.press("Escape"),
+            page.get_by_role("button", name="Back to the pictures").click,
+            page.get_by_role("link", name="imgvec").click,
+        )
+        for leave in ways:
+            leave()
+            expect(tiles(page)).to_have_count(2)
+            expect(page.get_by_role("status")).to_have_text("2 pictures")
+            page.get_by_role("button", name="Duplicates").click()
+        page.get_by_role("button", name="Find duplicates").click()
+        named = page.locator(".review-name span")
+        expect(named).to_have_count(2)
+        assert sorted(named.all_inner_texts()) == ["2023/may/IMG_1.jpg", "backup/IMG_1.jpg"]
+        gone = named.nth(1).inner_text()
+        page.keyboard.press("y")
+        page.keyboard.press("Delete")
+        page.get_by_role("dialog").get_by_role("button", name="Delete 1 picture").click()
+        expect(page.get_by_text("1 picture deleted.")).to_be_visible()
+        assert saved(page, "Save their paths") == ("deleted-paths.txt", f"{tmp_path / gone}\n".encode())
+        page.get_by_role("button", name="Dismiss").click()
+        page.get_by_role("button", name="Back to the pictures").click()
+        expect(page.get_by_role("status")).to_have_text("1 picture")
 
 
 def test_a_copy_that_is_the_last_one_left_stays(chrome: Browser, site: Site) -> None:

@@ -20,6 +20,14 @@ const tops = new Map(); // where the grid stood, by address: "back" leads there
 
 const counting = (changed) => [...changed].some((name) => OWN.includes(name) || name.startsWith("f."));
 let shownFor = null;
+let last = []; // what was said of the pictures; a view that stands in place of them says its own
+
+function report(...said) {
+  last = said;
+  if (!state.get("view")) app.say(...said);
+}
+
+app.on("view", (id) => id === null && last.length && app.say(...last));
 
 export async function ask() {
   if (!app.collection) return;
@@ -36,7 +44,7 @@ export async function ask() {
     if (signal.aborted) return;
     app.answer = found.answer;
     app.grid.show({ ...found, top: tops.get(key) ?? 0 });
-    app.say(found.said, { bad: found.answer?.verdict?.match === false });
+    report(found.said, { bad: found.answer?.verdict?.match === false });
     performance.mark("imgvec:shown");
     requestAnimationFrame(() => setTimeout(() => performance.mark("imgvec:drawn")));
     app.emit("answer");
@@ -44,7 +52,7 @@ export async function ask() {
     if (error.name === "AbortError") return;
     app.answer = null;
     app.grid.show({ items: [] });
-    app.say(error.message);
+    report(error.message);
     if (error.status === undefined) console.error(error);
     app.emit("answer");
   } finally {
@@ -92,7 +100,7 @@ async function searched(where, signal) {
 
 function sentence(answer, ended) {
   const { verdict, hits } = answer;
-  const time = ` in ${Math.max(1, Math.round(answer.seconds.total * 1000))} ms`;
+  const time = ` (${Math.max(1, Math.round(answer.seconds.total * 1000))} ms)`;
   if (!hits.length && !verdict) return "Nothing matches.";
   const all = ended ? hits.length : state.names().some((name) => name.startsWith("f.")) ? null : app.collection.pictures;
   const had = all === null ? "The most similar first" : `${counted(all, "picture")}, the most similar first`;

@@ -21,7 +21,7 @@
 //         picture of the grid is active), "open" (another picture is looked at, or null), "written" (rows were
 //         written or deleted: what is shown is asked for again).
 //     app.say(text)             for screen readers, and in the line above the grid
-//     app.tell(text, {bad})     a note that goes away by itself
+//     app.tell(text, {bad})     a note that goes away by itself; with {action: {label, run}} it has a button, and stays
 //     app.choose({title, text, yes, no, danger})   a question; a promise of true or false
 //
 // A hit is {id, uri, score, probability, fields, thumbnail, box, view, …} as /v1/…/search gives it, or a row that is

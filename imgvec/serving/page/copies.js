@@ -2,7 +2,7 @@
 
 import { at, withQuery } from "./api.js";
 import { Decisions } from "./decisions.js";
-import { baseName, el, number, share } from "./dom.js";
+import { el, number, share } from "./dom.js";
 import { show } from "./pictures.js";
 
 const KINDS = {
@@ -24,10 +24,10 @@ export function copies({ group, decisions, turned, collection }) {
 
 function copy(each, index, { group, decisions, turned, collection }) {
   const best = index === 0;
+  const name = namesOf(Decisions.members(group))[index];
   const goes = decisions.goes(group, each.id);
   const image = el("img", { alt: "", draggable: "false" });
   show(image, withQuery(at(collection, "images", each.id, "thumbnail"), { size: 512, v: each.content_hash || null }));
-  const name = baseName(each.uri);
   const becomes = goes ? "Goes" : decisions.isDecided(group) ? "Stays" : "Delete";
   return el(
     "li",
@@ -51,6 +51,14 @@ function copy(each, index, { group, decisions, turned, collection }) {
       index < 9 ? el("kbd", {}, String(index + 1)) : null,
     ),
   );
+}
+
+/** Their paths without the folders that all of them are in: copies are often called the same. */
+function namesOf(pictures) {
+  const paths = pictures.map(({ uri }) => String(uri).split("/"));
+  let same = 0;
+  while (paths.every((path) => path.length > same + 1 && path[same] === paths[0][same])) same++;
+  return paths.map((path) => path.slice(same).join("/"));
 }
 
 /** Without the time of day: it is not what a picture is chosen by. */

@@ -3,15 +3,17 @@
 import { app } from "./app.js";
 import { el, find } from "./dom.js";
 
-app.on("note", ({ text, bad = false }) => {
+app.on("note", ({ text, bad = false, action = null }) => {
   const note = el(
     "p",
     { class: bad ? "note bad" : "note" },
     el("span", {}, text),
+    action && el("button", { type: "button", onclick: action.run }, action.label),
     el("button", { type: "button", class: "close", "aria-label": "Dismiss", onclick: () => note.remove() }, "×"),
   );
   find("notes").append(note);
-  setTimeout(() => note.remove(), bad ? 12000 : 5000);
+  // what can be done with it stays until it is dismissed
+  if (!action) setTimeout(() => note.remove(), bad ? 12000 : 5000);
   while (find("notes").children.length > 4) find("notes").firstChild.remove();
 });
 

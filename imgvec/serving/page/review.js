@@ -7,6 +7,7 @@ import { Decisions } from "./decisions.js";
 import { counted, el, number } from "./dom.js";
 import { cancel, followed, latest, result, started } from "./jobs.js";
 import { copies } from "./copies.js";
+import { pathsOf } from "./saving.js";
 
 const VIEW = "duplicates";
 const AT_ONCE = 1000; // deleted by one request
@@ -22,6 +23,7 @@ const reviewing = () => app.state.get("view") === VIEW;
 const collection = () => app.collection.served_as;
 const index = () => Math.min(Number(app.state.get("group") ?? 1), decisions.groups.length) - 1;
 const current = () => decisions.groups[index()];
+const leave = () => app.state.set({ view: null, job: null, group: null });
 const busy = () => !reviewing() || !decisions?.groups.length;
 
 app.command({
@@ -31,7 +33,7 @@ app.command({
   sign: "2×",
   place: "bar",
   when: () => Boolean(app.collection),
-  run: () => app.state.set(reviewing() ? { view: null, job: null, group: null } : { view: VIEW }),
+  run: () => (reviewing() ? leave() : app.state.set({ view: VIEW })),
 });
 command("next", "next group", ["j", "ArrowRight"], () => go(1));
 command("previous", "previous group", ["k", "ArrowLeft"], () => go(-1));
@@ -68,6 +70,8 @@ app.view({
     root = decisions = null;
   },
 });
+
+app.on("escape", () => reviewing() && leave());
 
 app.state.watch((changed) => {
   if (!reviewing() || !root) return;
@@ -112,9 +116,10 @@ function begin(trouble) {
           "You then look at each group, and say what goes. Nothing is deleted before you have confirmed it.",
       ),
       el("p", {}, el("label", {}, exact, " Only the same files and the same pixels (quicker)")),
-      el("p", {}, button),
+      el("p", { class: "group" }, button, back()),
     ),
   );
+  app.say("Duplicates");
   button.focus();
 }
 
@@ -203,6 +208,7 @@ async function deleted() {
   const lost = new Set(await gone(decisions.waiting.flatMap(decisions.staying)));
   const safe = decisions.waiting.filter((group) => decisions.staying(group).some((each) => !lost.has(each.id)));
   const going = safe.flatMap(decisions.going);
+  const action = going.length ? await pathsOf(collection(), going.map((each) => each.id)) : null;
   let count = 0;
   for (let start = 0; start < going.length; start += AT_ONCE) {
     const some = going.slice(start, start + AT_ONCE);
@@ -213,7 +219,7 @@ async function deleted() {
     decisions.forget(ids);
   }
   const left = going.length - count;
-  app.tell(`${counted(count, "picture")} deleted${left ? `; ${number(left)} had changed or gone` : ""}.`);
+  app.tell(`${counted(count, "picture")} deleted${left ? `; ${number(left)} had changed or gone` : ""}.`, { action: count ? action : null });
   app.emit("written");
   if (root) draw();
 }
@@ -224,7 +230,7 @@ function draw(found) {
     const again = el("button", { type: "button", onclick: () => begin() }, "Look again");
     const unseen = found?.unseen ? ` ${counted(found.unseen, "picture")} could not be opened.` : "";
     root.replaceChildren(
-      el("div", { class: "review-start" }, el("h2", {}, "No duplicates"), el("p", {}, `Nothing is left to be tidied.${unseen}`), el("p", {}, again)),
+      el("div", { class: "review-start" }, el("h2", {}, "No duplicates"), el("p", {}, `Nothing is left to be tidied.${unseen}`), el("p", { class: "group" }, again, back())),
     );
     app.say("No duplicates");
     return;
@@ -239,6 +245,8 @@ function draw(found) {
 const button = (name, label, run, more = {}) =>
   el("button", { type: "button", "data-review": name, onclick: () => Promise.resolve(run()).catch(app.failed), ...more }, label);
 
+const back = () => button("leave", "Back to the pictures", leave, { title: "Back to the pictures (Escape)" });
+
 function head(group) {
   return el(
     "div",
@@ -251,6 +259,7 @@ function head(group) {
       button("previous", "← Previous", () => go(-1), { title: "Previous group (k)" }),
       button("next", "Next →", () => go(1), { title: "Next group (j)" }),
       button("again", "Look again", () => begin()),
+      back(),
     ),
   );
 }

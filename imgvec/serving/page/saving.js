@@ -1,15 +1,27 @@
 // Saves an answer of the server as a file of the visitor's.
 
+import { at, request } from "./api.js";
 import { el } from "./dom.js";
 
 /** The whole of a response, under the name that it says. */
 export async function save(response) {
   const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "pictures";
-  const url = URL.createObjectURL(await response.blob());
+  saveAs(name, await response.blob());
+}
+
+function saveAs(name, blob) {
+  const url = URL.createObjectURL(blob);
   const link = el("a", { href: url, download: name });
   document.body.append(link);
   link.click();
   link.remove();
   // the browser has begun to read it by then; what it reads stays
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** What a note offers once these are deleted: the paths of their files, which stay. To be asked for before they go. */
+export async function pathsOf(collection, ids) {
+  const got = await request("POST", at(collection, "images", "export"), { body: { ids, form: "paths" } });
+  const list = await got.blob();
+  return { label: "Save their paths", run: () => saveAs("deleted-paths.txt", list) };
 }

@@ -8,7 +8,7 @@
 import { at, request } from "./api.js";
 import { app } from "./app.js";
 import { baseName, counted, el, find, number } from "./dom.js";
-import { save } from "./saving.js";
+import { pathsOf, save } from "./saving.js";
 
 const MOST = 10000; // what the server exports in one go
 const MOST_PICTURES = 1000; // and as a zip file, or deletes
@@ -180,10 +180,11 @@ async function deleted() {
     danger: true,
   });
   if (!meant) return;
+  const action = await pathsOf(app.collection.served_as, ids);
   const got = await request("POST", at(app.collection.served_as, "images", "delete"), { body: { ids, confirm: true } });
   const { deleted } = await got.json();
   selection.take(ids);
-  app.tell(`${counted(deleted, "picture")} deleted.`);
+  app.tell(`${counted(deleted, "picture")} deleted.`, { action: deleted ? action : null });
   app.emit("written");
 }
 

@@ -21,6 +21,10 @@ export async function start() {
     const left = Object.fromEntries(state.names().map((name) => [name, null]));
     state.set({ ...left, c: event.target.value });
   });
+  find("home").addEventListener("click", (event) => {
+    event.preventDefault();
+    state.set({ ...Object.fromEntries(state.names().map((name) => [name, null])), c: state.get("c") });
+  });
   try {
     const { collections } = await json("GET", "/v1/collections");
     app.names = collections.map((each) => each.name);
