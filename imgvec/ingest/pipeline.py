@@ -40,8 +40,6 @@ WRITE_ROWS = 512
 """Rows sent in one call, at most; what a crash costs is encoding them again."""
 WRITE_SECONDS = 1.0
 """A slow encoder's rows are not held back longer than this."""
-TAKE_AFTER = 16
-"""Images after which the encoder runs as it was found fastest before, if it was; setting that up costs as much."""
 TUNE_AFTER = 1000
 """Images after which a run is long enough for the encoder to look for its fastest way; again after each fourfold."""
 
@@ -117,7 +115,7 @@ def ingest(
         ahead = stack.enter_context(Ahead(decoded, depth, stopped))
         # the first to run on the way out: whatever waits then, for Milvus or for room, waits no longer
         stack.callback(closing.set)
-        tuned_at = min(TAKE_AFTER, TUNE_AFTER)
+        tuned_at = TUNE_AFTER
         for batch in batches(ahead, encoder, a_write, run):
             ready = encoded(batch, encoders, run)
             with run.timed("blocked"):
@@ -128,7 +126,7 @@ def ingest(
                     if isinstance(each, Tunable):
                         with run.timed("tune"):
                             each.prepare_for(run.encoded)
-                tuned_at = max(TUNE_AFTER, 4 * tuned_at)
+                tuned_at *= 4
         writer.finish()
         run.report.interrupted = run.cut_short or not ahead.exhausted
     return run.finish()

@@ -552,18 +552,6 @@ def test_a_long_run_tunes_its_encoder(pictures: Path, store: FakeStore, monkeypa
     assert expected == [4, 12]
 
 
-def test_a_short_run_takes_what_is_remembered(pictures: Path, store: FakeStore) -> None:
-    expected: list[int | None] = []
-
-    class Tuned(FakeEncoder):
-        def prepare_for(self, images: int | None = None) -> None:
-            expected.append(images)
-
-    report = run(pictures, store, Tuned())
-    assert report.written == 20
-    assert expected == [16]
-
-
 @pytest.mark.slow
 def test_a_slow_source_s_first_images_do_not_wait_for_a_chunk(
     pictures: Path, store: FakeStore, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
