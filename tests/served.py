@@ -131,13 +131,15 @@ def serving(collections: Mapping[str, ImageCollection], **options: Unpack[ServeO
 
 
 @contextmanager
-def started(*words: str, stderr: int | IO[str] = subprocess.PIPE) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+def started(
+    *words: str, stdout: int | None = None, stderr: int | IO[str] = subprocess.PIPE
+) -> Iterator[tuple[subprocess.Popen[str], Client]]:
     """The command with these words, once it is ready; killed at the end. A pipe holds few lines of its log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "imgvec", "serve", "--port", str(port), *words]
-    with subprocess.Popen(command, stderr=stderr, text=True, env=os.environ.copy()) as process:
+    with subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=os.environ.copy()) as process:
         try:
             client, until = Client(port), time.monotonic() + PATIENCE
             while True:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import click
 
 from imgvec.cli.options import notice, settings
+from imgvec.cli.serve import tell_address
 from imgvec.errors import MissingExtra
 from imgvec.plurals import counted
 
@@ -68,14 +70,10 @@ def demo(ctx: click.Context, folder: str | None, out: Path, serve: bool, port: i
             serving.run(
                 {COLLECTION: photos},
                 log_level="WARNING",
-                on_listening=_tell,
+                on_listening=partial(tell_address, "127.0.0.1"),
                 port=_free_port(port),
                 upload_dir=str(uploads),
             )
-
-
-def _tell(port: int) -> None:
-    click.echo(f"Now open http://127.0.0.1:{port}/ in your browser. Ctrl-C ends it.")
 
 
 def _serving() -> ModuleType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -71,7 +72,13 @@ def serve(
         raise CollectionNotFound("there is no collection to serve: make one by imgvec ingest")
     with ExitStack() as opened:
         collections = {name: opened.enter_context(ImageCollection.open(name, settings=ours)) for name in served}
-        running.run(collections, **options)
+        running.run(collections, on_listening=partial(tell_address, options["host"]), **options)
+
+
+def tell_address(host: str, port: int) -> None:
+    """The address that a browser takes."""
+    address = f"[{host}]" if ":" in host else host
+    click.echo(f"Now open http://{address}:{port}/ in your browser. Ctrl-C ends it.")
 
 
 def _below(known: Settings, given: Sequence[str] | None, uploads: str | None) -> Settings:

@@ -41,7 +41,7 @@ async def described(request: Request, collection: str) -> Response:
     """What a collection is: its rows, fields, vectors, encoders and indexes.
 
     `schema` has the fields in parts, with `date` where a field holds dates; `takes` says whether pictures that are not
-    stored and words can be searched for, null until its encoder is loaded.
+    stored and words can be searched for, null until its encoder is loaded, and whether uploads are kept.
     """
     served = served_of(request)
     photos = served.collection(collection)

@@ -160,13 +160,14 @@ class Served:
             await asyncio.sleep(every)
 
     def takes(self, name: str) -> dict[str, bool | None]:
-        """Whether new pictures and words can be searched for; None until its encoder is loaded."""
+        """Whether new pictures and words can be searched for, None until its encoder is loaded; and uploads be kept."""
+        uploads = self.uploads.are_kept
         collection = self.collections[name]
         if name in self._failed or not has_encoder(collection):
-            return {"image": False, "text": False}
+            return {"image": False, "text": False, "uploads": uploads}
         if name not in self._warm:
-            return {"image": None, "text": None}
-        return {"image": True, "text": collection.encoder.supports_text}
+            return {"image": None, "text": None, "uploads": uploads}
+        return {"image": True, "text": collection.encoder.supports_text, "uploads": uploads}
 
     async def ready(self) -> dict[str, bool]:
         """Whether Milvus answers for every collection, and whether every encoder is warm."""

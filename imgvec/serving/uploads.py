@@ -37,6 +37,11 @@ class Uploads:
         """Held while uploads become files and a job, and while files that became nothing are removed."""
         self._taken, self._counted_at = 0, -math.inf
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a folder for them."""
+        return self._folder is not None
+
     def check_room(self) -> None:
         """Raises `Problem` where nothing can be kept, whatever it is."""
         if self._folder is None:

@@ -132,7 +132,7 @@ def test_what_the_page_makes_its_controls_of(client: Client) -> None:
     assert schema["album"]["type"] == "VARCHAR"
     while client.get("/readyz").status != 200:
         pass
-    assert client.get(V1).json["takes"] == {"image": True, "text": True}
+    assert client.get(V1).json["takes"] == {"image": True, "text": True, "uploads": False}
 
 
 def test_it_is_shown_without_a_token_and_nothing_else_is(alone: ImageCollection, tmp_path: Path) -> None:

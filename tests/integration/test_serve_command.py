@@ -37,14 +37,15 @@ def invoked(*words: str) -> Result:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
 def test_it_serves_until_it_is_told_to_stop(uri: str, number: int, status: int) -> None:
-    with started("-c", "eight") as (process, client):
+    with started("-c", "eight", stdout=subprocess.PIPE) as (process, client):
         got = client.post("/v1/collections/eight/search", {"query": {"vector": [1.0, *[0.0] * 7]}, "limit": 1})
         assert got.json["hits"][0]["score"] == pytest.approx(1)
         other = CliRunner().invoke(main, ["collections", "list"])  # by another process, through this one
         assert (other.exit_code, "eight" in other.output) == (0, True), other.output
         process.send_signal(number)
-        _, said = process.communicate(timeout=PATIENCE)
+        shown, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == status
+    assert shown == f"Now open http://127.0.0.1:{client.port}/ in your browser. Ctrl-C ends it.\n"
     assert "Traceback" not in said
     with imgvec.ImageCollection.open("eight", uri=uri) as collection:  # the file is free again
         assert collection.count() == 8

@@ -2,9 +2,9 @@
 
 import { at, json, withQuery } from "./api.js";
 import { app } from "./app.js";
-import { isAsked, isLost, question } from "./asked.js";
+import { isAsked, isLost, picture, question } from "./asked.js";
 import { boxOf } from "./boxes.js";
-import { counted, el, find, number, share } from "./dom.js";
+import { counted, el, find, number, share, size } from "./dom.js";
 import { expression } from "./filters.js";
 import { isOrderable, orders } from "./orders.js";
 import { state } from "./state.js";
@@ -13,6 +13,7 @@ const FIRST = 120; // hits that are asked for at first
 const STEP = 1000; // and at once, later
 const MOST = 16384; // hits that Milvus ranks
 const SHOWN = 100000; // pictures that are looked at without a question
+const AGAIN = 2000; // milliseconds until a server that cannot be reached is asked again
 const OWN = ["c", "id", "text", "pic", "box", "plus", "minus", "order", "only"];
 
 let abort = new AbortController();
@@ -28,6 +29,29 @@ function report(...said) {
 }
 
 app.on("view", (id) => id === null && last.length && app.say(...last));
+
+/** What is said of an error: of the visitor's own picture by its name. */
+function trouble(error) {
+  const own = state.get("pic") !== null && picture(state.get("pic"))?.file;
+  const name = own?.name || "Your picture";
+  if (own && error.kind === "content-too-large") return `${name} (${size(own.size)}) is larger than what this server takes.`;
+  if (own && error.more?.reason) return `${name} cannot be read: ${error.more.reason}.`;
+  return error.message;
+}
+
+let waiting;
+
+/** Ask again, and for all that stands beside it, as soon as the server answers. */
+function again() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    if (!app.collection) return;
+    json("GET", at(app.collection.served_as)).then(
+      () => app.emit("written"),
+      (error) => (error.kind === "unreachable" ? again() : report(error.message)),
+    );
+  }, AGAIN);
+}
 
 export async function ask() {
   if (!app.collection) return;
@@ -52,8 +76,9 @@ export async function ask() {
     if (error.name === "AbortError") return;
     app.answer = null;
     app.grid.show({ items: [] });
-    report(error.message);
+    report(trouble(error));
     if (error.status === undefined) console.error(error);
+    if (error.kind === "unreachable") again();
     app.emit("answer");
   } finally {
     if (!signal.aborted) find("main").removeAttribute("aria-busy");

@@ -197,7 +197,7 @@ function line(field, found) {
   const end = (side, value) =>
     el("input", {
       type: dates ? "date" : "number", step: "any", value, id: `f-${field.name}-${side}`,
-      placeholder: bins.length ? String(side === "from" ? bins[0].from : bins[bins.length - 1].to) : "",
+      placeholder: bins.length ? short(side === "from" ? bins[0].from : bins[bins.length - 1].to) : "",
       "aria-label": `${title(field.name)}, ${side}`,
       onchange: (event) => (side === "from" ? set(event.target.value, now()[1]) : set(now()[0], event.target.value)),
     });
@@ -206,9 +206,12 @@ function line(field, found) {
     { class: dates ? "line dates" : "line" },
     bins.length > 1 ? bars(field, bins, from, to, set) : null,
     el("div", { class: "ends" }, end("from", from), el("span", {}, "–"), end("to", to)),
-    found?.without ? el("p", { class: "hint" }, `${number(found.without)} without`) : null,
+    found?.without ? el("p", { class: "hint" }, `${number(found.without)} without a ${dates ? "date" : "value"}`) : null,
   );
 }
+
+/** A date as it is; a number as it is read, without the digits that single precision adds. */
+const short = (value) => (typeof value === "number" ? String(Number(value.toPrecision(7))) : String(value));
 
 /** Bars of how many there are; one is pressed for its range, and dragging takes several. */
 function bars(field, bins, from, to, set) {
@@ -224,7 +227,7 @@ function bars(field, bins, from, to, set) {
       return svg(
         "g",
         { "data-index": index, class: inside(bin) ? "in" : "out" },
-        svg("title", {}, `${bin.from} – ${bin.to}: ${number(bin.count)}`),
+        svg("title", {}, `${short(bin.from)} – ${short(bin.to)}: ${number(bin.count)}`),
         svg("rect", { class: "back", x: index, y: 0, width: 1, height: 40 }),
         svg("rect", { x: index + 0.08, y: 40 - height, width: 0.84, height }),
       );

@@ -10,7 +10,7 @@ const AT_ONCE = 64; // files of a request
 const BYTES = 24 * 2 ** 20; // and their bytes: a server takes 32 MiB by default
 const ENDED = ["succeeded", "failed", "cancelled"];
 const TELLS = {
-  "no-upload-dir": "This server keeps no pictures of others: whoever runs it can say where, with --upload-dir.",
+  "content-too-large": "One of them is larger than what this server takes at once (--max-body).",
   "uploads-full": "This server has no space left for pictures of others: whoever runs it can allow more, with --upload-space.",
 };
 
@@ -33,8 +33,21 @@ function lots(files) {
   return found;
 }
 
+function refusal() {
+  const made = dialog({
+    label: "Add pictures",
+    content: [
+      el("h2", {}, "This server keeps no new pictures"),
+      el("p", {}, "Whoever runs it says where they are kept: ", el("code", {}, "imgvec serve --upload-dir FOLDER"), "."),
+      el("p", {}, "Pictures that are in its folders come in by ", el("code", {}, `imgvec ingest FOLDER -c ${app.collection.served_as}`), "."),
+      el("p", { class: "answers" }, el("button", { type: "button", class: "main", onclick: () => made.close() }, "Close")),
+    ],
+  });
+}
+
 export function add(given) {
   if (document.querySelector("dialog[open]")) return;
+  if (app.collection.takes.uploads === false) return void refusal();
   const stop = new AbortController();
   const input = el("input", { type: "file", multiple: true, accept: "image/*,.heic,.avif,.jxl", "aria-label": "Pictures to add" });
   const said = el("p", { role: "status" });
