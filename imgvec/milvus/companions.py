@@ -30,7 +30,7 @@ from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import DESCRIPTION
 from imgvec.milvus.errors import translated
 from imgvec.milvus.link import Link
-from imgvec.milvus.reading import SCAN_BATCH
+from imgvec.milvus.paging import SCAN_BATCH
 from imgvec.milvus.schema import IndexPlan, own_options
 from imgvec.milvus.store import Store
 from imgvec.milvus.vector_index import create_index

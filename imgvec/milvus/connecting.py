@@ -92,7 +92,15 @@ def _opened(
             version = client.get_server_version(timeout=timeout)
             client.list_collections(timeout=timeout)  # the first call that looks at the login and the database
         return Connection(
-            Link(client, shown, capabilities(version), timeout=timeout, retry_seconds=retry_seconds, lite=lite)
+            Link(
+                client,
+                shown,
+                capabilities(version),
+                timeout=timeout,
+                retry_seconds=retry_seconds,
+                lite=lite,
+                db_name=db_name,
+            )
         )
     except RAISED as exc:
         if client:

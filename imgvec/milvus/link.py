@@ -37,9 +37,10 @@ class Link:
         timeout: float = 10.0,
         retry_seconds: float = 10.0,
         lite: LiteFile | None = None,
+        db_name: str = "",
     ) -> None:
         self.uri, self.capabilities, self.timeout, self.retry_seconds = uri, capabilities, timeout, retry_seconds
-        self._given, self._lite = client, lite
+        self._given, self._lite, self._db_name = client, lite, db_name
         self.owner = Owner()
         self._closed = False
 
@@ -86,6 +87,10 @@ class Link:
         """A collection was made, or renamed, and has that name now."""
         if self._lite:
             self._lite.left.discard((name, key))
+
+    def opened(self, name: str) -> Any | None:
+        """Milvus Lite's own object of a collection; None where no database of it is open in this process."""
+        return None if self._lite is None else self._lite.collection(name, self._db_name)
 
     def close(self) -> None:
         """Close; a Milvus Lite file that no other connection of this process uses can then be opened elsewhere."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from imgvec.errors import BackendUnavailable
 from imgvec.home import at_home
@@ -61,6 +62,19 @@ class LiteFile:
                 log.warning("%s cannot be shared with other processes: %s", self.path, exc)
                 return
             self.writing.file = self.sharing.lock
+
+    def collection(self, name: str, db_name: str) -> Any | None:
+        """Milvus Lite's own object of a collection; None where another process has the file open, or none of that name
+        is there."""
+        from milvus_lite.server_manager import server_manager_instance
+
+        served = None if self.guest_of else server_manager_instance._servers.get(str(self.path))
+        if served is None:
+            return None
+        try:
+            return served[1].get_collection(name, **({"database_name": db_name} if db_name else {}))
+        except Exception:  # noqa: BLE001  whatever it is: a call to Milvus Lite says what is wrong
+            return None
 
     def release(self) -> None:
         """Count one user less; after the last one the server thread ends and the file's lock is free."""

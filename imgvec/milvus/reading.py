@@ -1,14 +1,12 @@
-"""Reads the rows and hits of one collection."""
+"""Reads rows and hits of one collection, and counts them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from imgvec import abandoned
 from imgvec.errors import (
     BackendError,
     BackendUnavailable,
@@ -18,15 +16,14 @@ from imgvec.errors import (
 )
 from imgvec.milvus import codec
 from imgvec.milvus.answers import Columns
-from imgvec.milvus.by_id import after, among
-from imgvec.milvus.cancelling import let_pages_be_strong
+from imgvec.milvus.by_id import among
 from imgvec.milvus.collection_link import CollectionLink
 from imgvec.milvus.described import Schema
 from imgvec.milvus.errors import translated
-from imgvec.milvus.members import SETTLED, SETTLED_AT_LAST, Standing, Watch
+from imgvec.milvus.lite_rows import LiteRows, Live
+from imgvec.milvus.members import Standing, Watch
 from imgvec.milvus.repeating import repeated, together
 from imgvec.milvus.searching import Searching
-from imgvec.milvus.strong_pages import STRONG
 from imgvec.milvus.thorough import Thorough
 from imgvec.milvus.whole import ASKED_AT_MOST, whole
 from imgvec.rows import ID, VECTOR
@@ -34,11 +31,9 @@ from imgvec.store import NearestOf, check_keywords
 from imgvec.stored import Found, Nearest
 from imgvec.vectors import Vectors, problem
 
-SCAN_BATCH = 1000
 READ_BATCH = 8192
 """Ids asked for at once: a Strong read on a server waits 0.2 s and more, whatever its size."""
-_LITE_PAGE = 16_384
-_ANSWER_BYTES = 32 * 2**20
+ANSWER_BYTES = 32 * 2**20
 """What one call's answer is kept to, by an estimate."""
 _NOT_LOADED = 101
 
@@ -48,17 +43,26 @@ class Reader:
 
     def __init__(self, link: CollectionLink, load: Callable[[], None]) -> None:
         self._link, self._load = link, load
+        self._lite = LiteRows(link) if link.is_lite else None
         self._searching: tuple[Schema, dict[str, Searching]] = (link.schema, {})
         # Milvus Lite has no members
-        self._watch = None if link.is_lite else Watch(lambda: link.client.describe_replica(link.name, timeout=2.0))
+        self.watch = None if link.is_lite else Watch(lambda: link.client.describe_replica(link.name, timeout=2.0))
 
     def count(self, filter: str = "") -> int:
         """`Store.count`."""
-        self._look()
+        if (live := self.live(filter)) is not None:
+            return len(live)
+        self.look()
         counted = self.counted(filter)
-        if self._standing() is Standing.CHANGED:  # a new member counts too few, never too many
+        if self.standing() is Standing.CHANGED:  # a new member counts too few, never too many
             counted = max(counted, *together(partial(self.counted, filter), ASKED_AT_MOST - 1))
         return counted
+
+    def live(self, filter: str) -> Live | None:
+        """The rows that match, at one moment; None where Milvus has to be asked for them."""
+        live = None if self._lite is None else self._lite.live(filter)
+        self._link.check_there()
+        return live
 
     def counted(self, filter: str, consistency_level: str = "Strong") -> int:
         """The rows that match, as one member counts them."""
@@ -69,11 +73,11 @@ class Reader:
     ) -> list[dict[str, Any]] | None:
         """The rows that match, each with its id; None where there are more than `most`, or some may be missing."""
         columns = Columns([*output_fields, ID], self._link.schema)
-        most = min(most, self._link.capabilities.max_limit - 1, _ANSWER_BYTES // columns.row_bytes)
-        self._look()
+        most = min(most, self._link.capabilities.max_limit - 1, ANSWER_BYTES // columns.row_bytes)
+        self.look()
         level = self._link.level(consistency_level)
         rows = self.query(filter, columns.names, consistency_level=level, limit=most + 1)
-        if len(rows) > most or self._standing() is Standing.CHANGED:
+        if len(rows) > most or self.standing() is Standing.CHANGED:
             return None
         return list({row[ID]: columns.of(row) for row in rows}.values())
 
@@ -114,7 +118,7 @@ class Reader:
         }
         columns = searching.columns(asked.get("output_fields", ()))
         bytes_a_query = max(limit * columns.row_bytes, field.dim * 4)
-        step = max(1, min(self._link.capabilities.max_queries, _ANSWER_BYTES // bytes_a_query))
+        step = max(1, min(self._link.capabilities.max_queries, ANSWER_BYTES // bytes_a_query))
         answers: list[Nearest] = []
         for start in range(0, len(vectors), step):
             data = codec.to_query(vectors[start : start + step], field.vector_type)
@@ -130,20 +134,20 @@ class Reader:
 
     def whole(self, ask: Callable[[], list[list[Found]]], limit: int) -> list[Nearest]:
         """What `ask` answers, as far as can be known with all hits."""
-        return whole(ask, limit, self._watch)
+        return whole(ask, limit, self.watch)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Begin to look at the members of the replicas, beside the call that follows."""
-        if self._watch is not None:
-            self._watch.look()
+        if self.watch is not None:
+            self.watch.look()
 
     @property
-    def _several(self) -> bool:
+    def several(self) -> bool:
         """Whether there are several replicas, one of which may be behind the others."""
-        return self._watch is not None and self._watch.several
+        return self.watch is not None and self.watch.several
 
-    def _standing(self) -> Standing:
-        return Standing.SETTLED if self._watch is None else self._watch.standing()
+    def standing(self) -> Standing:
+        return Standing.SETTLED if self.watch is None else self.watch.standing()
 
     def search_params(self, given: Mapping[str, Any] | None, limit: int, vector: str = VECTOR) -> dict[str, Any]:
         """What a search with those parameters sends for `limit` hits; raises `QueryError`."""
@@ -170,81 +174,23 @@ class Reader:
         columns = Columns([*output_fields, VECTOR] if with_vector else output_fields, self._link.schema)
         asked = [*columns.names, *([] if ID in columns.names else [ID])]
         unique = list(dict.fromkeys(ids))
-        step = max(1, min(READ_BATCH, _ANSWER_BYTES // columns.row_bytes))
+        step = max(1, min(READ_BATCH, ANSWER_BYTES // columns.row_bytes))
         found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(unique), step):
             missing, level = unique[start : start + step], self._link.level(consistency_level)
-            self._look()
+            self.look()
             # a server may hide a row for the moment in which it is replaced, so what is missing is asked for again
             for turn in range(1 if self._link.is_lite else ASKED_AT_MOST):
-                if turn > 1 and self._standing() is not Standing.CHANGED:
+                if turn > 1 and self.standing() is not Standing.CHANGED:
                     break
                 for row in self.query(among(missing), asked, consistency_level=level):
                     found[row[ID]] = columns.of(row)
                 missing = [each for each in missing if each not in found]
                 if not missing:
                     break
-                if not self._several:  # another replica may still have what was deleted
+                if not self.several:  # another replica may still have what was deleted
                     level = "Eventually"  # the first read has waited
         return {each: found[each] for each in unique if each in found}
-
-    def scan(
-        self, output_fields: Sequence[str], filter: str = "", batch_size: int = SCAN_BATCH
-    ) -> Iterator[list[dict[str, Any]]]:
-        """`Store.scan`."""
-        # each page goes over all rows on Milvus Lite, so there are few
-        page = max(batch_size, _LITE_PAGE) if self._link.is_lite else batch_size
-        for rows in self._pages(output_fields, filter, page):
-            for start in range(0, len(rows), batch_size):
-                yield rows[start : start + batch_size]
-
-    def first(
-        self, output_fields: Sequence[str], filter: str, most: int, last: str | None = None
-    ) -> list[dict[str, Any]]:
-        """`Store.first`."""
-        found: list[dict[str, Any]] = []
-        for rows in self._pages(output_fields, filter, most, last):
-            found += rows[: most - len(found)]
-            if len(found) == most:
-                break
-        return found
-
-    def _pages(
-        self, output_fields: Sequence[str], filter: str, page: int, last: str | None = None
-    ) -> Iterator[list[dict[str, Any]]]:
-        columns = Columns([ID, *output_fields], self._link.schema)
-        page = max(1, min(page, self._link.capabilities.max_limit, _ANSWER_BYTES // columns.row_bytes))
-        # a Strong read: the pages see what it saw, if the same replica gives them; with the filter alone, so that what
-        # Milvus says of it is said of the caller's own words
-        self.count(filter)
-        while rows := self._page(after(last, filter), columns.names, page):
-            self._link.check_same()  # afterwards: then the page was this collection's
-            last = rows[-1][ID]
-            yield [columns.of(row) for row in rows]
-
-    def _page(self, expression: str, output_fields: list[str], limit: int) -> list[dict[str, Any]]:
-        """The first rows that match; one that may lack some is asked for again once the members have settled."""
-        deadline = time.monotonic() + SETTLED + SETTLED_AT_LAST
-        # without these two a page is not the smallest ids that are left
-        options: dict[str, Any] = {"limit": limit, "iterator": "True", "reduce_stop_for_best": "True"}
-        if self._several:
-            options |= STRONG
-        ask = partial(self.query, expression, output_fields, **options)
-        while True:
-            self._look()
-            if self._several:
-                let_pages_be_strong(self._link.client)
-            rows = ask()
-            if self._standing() is not Standing.CHANGED:
-                return rows
-            self._link.check_same()  # another one that took its name has other members
-            if self._watch is not None:
-                self._watch.compared([[row[ID] for row in some] for some in (rows, *together(ask, ASKED_AT_MOST - 1))])
-            if time.monotonic() > deadline:
-                raise BackendUnavailable(
-                    f"the query nodes of {self._link.name!r} keep changing: rows could be missing", retryable=True
-                )
-            abandoned.pause(0.5)
 
     def query(self, expression: str, output_fields: list[str], **options: Any) -> list[dict[str, Any]]:
         """The rows that match, as Milvus gives them."""
@@ -260,10 +206,10 @@ class Reader:
 
     def reading(self, method: Literal["search", "query"], **options: Any) -> Any:
         """The call's answer; one that fails for the moment is repeated."""
-        if self._watch is None:
+        if self.watch is None:
             answer = self._answer(method, **options)
         else:
-            seconds, several = self._link.database.retry_seconds, self._watch.several
+            seconds, several = self._link.database.retry_seconds, self.watch.several
             answer = repeated(partial(self._answer, method, **options), seconds, hedged=several)
         self._link.check_there()
         return answer

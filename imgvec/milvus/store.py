@@ -17,7 +17,8 @@ from imgvec.milvus.deployment import Deployment
 from imgvec.milvus.described import Schema
 from imgvec.milvus.incarnation import Incarnation
 from imgvec.milvus.link import Link
-from imgvec.milvus.reading import SCAN_BATCH, Reader
+from imgvec.milvus.paging import SCAN_BATCH, Paging
+from imgvec.milvus.reading import Reader
 from imgvec.milvus.vector_index import VectorIndex
 from imgvec.milvus.words import WordReader
 from imgvec.milvus.writing import Writer
@@ -42,6 +43,7 @@ class Store(store.Store):
         self.link = CollectionLink(link, schema, alias, like=like)
         self._index = VectorIndex(self.link)
         self._reader = Reader(self.link, self._index.load)
+        self._paging = Paging(self.link, self._reader)
         self._words = WordReader(self.link, self._reader)
         self._writer = Writer(self.link, self._reader)
 
@@ -218,16 +220,16 @@ class Store(store.Store):
         """All rows, or those that match, in the order of their ids: lists of at most `batch_size` rows.
 
         Each row comes once, with its `id`. Rows written during the scan may or may not be included. Memory holds one
-        page.
+        page; on Milvus Lite, which holds all rows in this process, a copy of the columns that are asked for.
         """
-        return self._reader.scan(output_fields, filter, batch_size)
+        return self._paging.scan(output_fields, filter, batch_size)
 
     def first(
         self, output_fields: Sequence[str], filter: str, most: int, last: str | None = None
     ) -> list[dict[str, Any]]:
         """At most `most` of the rows that match, those with the smallest ids after `last`; as `scan`, and no more is
         read."""
-        return self._reader.first(output_fields, filter, most, last)
+        return self._paging.first(output_fields, filter, most, last)
 
     def wait_until_indexed(self, timeout: float) -> None:
         """Flush, and wait until each vector's index covers every row; raises `BackendError` after `timeout` seconds.

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 from imgvec.errors import OptionError, QueryError
@@ -16,6 +17,8 @@ from imgvec.stored import Found
 
 MOST_COUNTED = 100_000
 """Matching rows that are read to be counted: more would take longer than anybody waits for a search."""
+_WHOLE = {str, int, bool, type(None)}
+"""Types of which every value is counted as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,16 @@ def of_rows(names: Sequence[str], store: Searches, expression: str, *, pictures:
     """The facets of all rows that match, or of their pictures; None of more than are read."""
     if store.count(expression) > MOST_COUNTED:
         return None
-    fields = [*names, IMAGE_ID] if pictures else [*names]
-    rows = (row for some in store.scan(fields, expression) for row in some)
-    return _facets(names, ((row[IMAGE_ID if pictures else "id"], row) for row in rows), "rows")
+    if pictures:
+        rows = (row for some in store.scan([*names, IMAGE_ID], expression) for row in some)
+        return _facets(names, ((row[IMAGE_ID], row) for row in rows), "rows")
+    counts: dict[str, Counter[Any]] = {name: Counter() for name in names}
+    total = 0
+    for some in store.scan(names, expression):  # each row once
+        total += len(some)
+        for name, counted_so_far in counts.items():
+            counted_so_far.update(_each_once(name, [row.get(name) for row in some]))
+    return {name: Facet(_in_order(found), "rows", total) for name, found in counts.items()}
 
 
 def of_hits(names: Sequence[str], hits: Iterable[Found]) -> dict[str, Facet]:
@@ -73,11 +83,22 @@ def _facets(
         counted_once.add(id_)
         for name in names:
             seen[name].update((id_, value) for value in _values(name, row.get(name)))
-    return {name: Facet(_counts(seen[name]), over, len(counted_once)) for name in names}
+    return {
+        name: Facet(_in_order(Counter(value for _, value in seen[name])), over, len(counted_once)) for name in names
+    }
 
 
-def _counts(seen: Iterable[tuple[str, Any]]) -> dict[Any, int]:
-    counts = Counter(value for _, value in seen)
+def _each_once(name: str, column: Sequence[Any]) -> Iterable[Any]:
+    """The values of some rows, those of an ARRAY once a row."""
+    types = set(map(type, column))
+    if types <= _WHOLE:  # most fields, and a quick way
+        return column
+    if types == {list} and set(map(type, chain.from_iterable(column))) <= _WHOLE:
+        return chain.from_iterable(map(set, column))
+    return chain.from_iterable(set(_values(name, value)) for value in column)
+
+
+def _in_order(counts: Counter[Any]) -> dict[Any, int]:
     return dict(sorted(counts.items(), key=lambda one: (-one[1], str(one[0]))))
 
 

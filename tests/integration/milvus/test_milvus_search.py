@@ -71,7 +71,7 @@ def test_a_filter_and_a_limit_beyond_the_rows(filled: tuple[Store, Vectors]) -> 
 def test_many_queries_are_cut_into_calls(filled: tuple[Store, Vectors], monkeypatch: pytest.MonkeyPatch) -> None:
     store, vectors = filled
     whole = store.search(vectors[:50], limit=3)
-    monkeypatch.setattr("imgvec.milvus.reading._ANSWER_BYTES", 5000)
+    monkeypatch.setattr("imgvec.milvus.reading.ANSWER_BYTES", 5000)
     cut = store.search(vectors[:50], limit=3)
     # not the last bit of the scores: it depends on how many queries are multiplied at once
     assert [[each.id for each in answer] for answer in cut] == [[each.id for each in answer] for answer in whole]

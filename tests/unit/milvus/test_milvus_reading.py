@@ -12,7 +12,7 @@ from pymilvus.exceptions import MilvusException
 
 from imgvec.errors import QueryError
 from imgvec.filters import FieldType
-from imgvec.milvus import answers, reading
+from imgvec.milvus import answers, by_id, reading
 from imgvec.milvus.capabilities import capabilities
 from imgvec.milvus.described import Schema
 from imgvec.milvus.search_params import SearchParams
@@ -131,9 +131,9 @@ def test_a_parameter_that_the_server_would_ignore_is_refused() -> None:
 
 
 def test_pages_go_on_after_the_last_id() -> None:
-    assert reading.after(None, "") == 'id >= ""'
-    assert reading.after('a"b', "x == 1") == '(x == 1) and id > "a\\"b"'
-    assert reading.among(["a", "b\\"]) == 'id in ["a", "b\\\\"]'
+    assert by_id.after(None, "") == 'id >= ""'
+    assert by_id.after('a"b', "x == 1") == '(x == 1) and id > "a\\"b"'
+    assert by_id.among(["a", "b\\"]) == 'id in ["a", "b\\\\"]'
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
