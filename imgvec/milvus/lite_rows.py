@@ -9,10 +9,10 @@ is left to Milvus Lite itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from imgvec import abandoned
 from imgvec.milvus.answers import DYNAMIC
 from imgvec.milvus.collection_link import CollectionLink
 from imgvec.rows import ID
+
+T = TypeVar("T")
 
 _SEQ = "_seq"
 _PLAIN = frozenset({"BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "ARRAY", "GEOMETRY"})
@@ -46,47 +48,65 @@ class LiteRows:
         self._in_vain = -1
         """The number of a write that was waited for and did not come."""
 
+    def version(self) -> Hashable | None:
+        """Another one after each write; None where that is not known. Raises where the link is closed."""
+        collection = self._opened()
+        try:
+            settled = None if collection is None else self._settled(collection, lambda _: None)
+            if collection is None or settled is None:
+                return None
+            return self._link.incarnation.key, settled[0], tuple(each.name for each in collection.schema.fields)
+        except Exception:  # noqa: BLE001  what is not as it is known here says nothing
+            return None
+
     def live(self, filter: str = "") -> Live | None:
         """The rows that match; None where Milvus Lite itself has to be asked. Raises where the link is closed."""
-        link = self._link
-        _ = link.client
-        collection = link.database.opened(link.name)
-        if collection is None:
-            return None
+        collection = self._opened()
         try:
+            if collection is None:
+                return None
             collection._require_loaded()
             compiled = collection._compile_filter(filter) if filter else None
-            moment = self._moment(collection)
-            if moment is None:
+            settled = self._settled(collection, partial(_moment, collection))
+            if settled is None:
                 return None
-            segments, deleted, waiting = moment
+            segments, deleted, waiting = settled[1]
             sources = [*_of_segments(collection, segments, compiled), *_of_waiting(waiting, compiled)]
             return Live(collection.schema, sources, _order(sources, deleted))
         except Exception:  # noqa: BLE001  whatever it is: Milvus Lite is asked, and says what is wrong
             return None
 
-    def _moment(self, collection: Any) -> tuple[Sequence[Any], Mapping[str, int], Any] | None:
-        """Its segments, the time of each deletion by id, and a table of the rows that are in none yet.
+    def _opened(self) -> Any | None:
+        _ = self._link.client  # is it open?
+        return self._link.database.opened(self._link.name)
 
-        What Milvus Lite is just writing, or moving into a segment, is in neither for a moment: that is waited for, by
-        the numbers that it gives to writes. None where the last of them does not come, as of one that failed.
+    def _settled(self, collection: Any, look: Callable[[Any], T]) -> tuple[int, T] | None:
+        """The number of the last write, and what `look` sees in the memtable, while nothing is on its way.
+
+        What Milvus Lite is just writing, or moving into a segment, is nowhere for a moment: that is waited for, by the
+        numbers that it gives to writes. None where the last of them does not come, as of one that failed.
         """
         for _ in range(_TRIES):
             memtable = collection._memtable
             with collection._maintenance_lock, memtable._lock:
                 last = collection._next_seq - 1
                 if collection._memtable is memtable and last == max(collection._manifest.current_seq, memtable.max_seq):
-                    segments, former = collection._read_snapshot()
-                    *_, table = memtable.to_search_snapshot(None, include_table=True)
-                    deleted = dict(former.snapshot)
-                    for id_, (seq, _) in memtable.delete_index_snapshot().items():
-                        deleted[id_] = max(seq, deleted.get(id_, -1))
-                    return [each for each in segments if each.num_rows], deleted, table
+                    return last, look(memtable)
             if last == self._in_vain:
                 return None
             abandoned.pause(_WAIT)
         self._in_vain = last
         return None
+
+
+def _moment(collection: Any, memtable: Any) -> tuple[Sequence[Any], Mapping[str, int], Any]:
+    """Its segments, the time of each deletion by id, and a table of the rows that are in none yet."""
+    segments, former = collection._read_snapshot()
+    *_, table = memtable.to_search_snapshot(None, include_table=True)
+    deleted = dict(former.snapshot)
+    for id_, (seq, _) in memtable.delete_index_snapshot().items():
+        deleted[id_] = max(seq, deleted.get(id_, -1))
+    return [each for each in segments if each.num_rows], deleted, table
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -63,6 +63,10 @@ class Reader:
         live = None if self._lite is None else self._lite.live(filter)
         self._link.check_there()
         return live
+
+    def version(self) -> Hashable | None:
+        """`Store.version`."""
+        return None if self._lite is None else self._lite.version()
 
     def counted(self, filter: str, consistency_level: str = "Strong") -> int:
         """The rows that match, as one member counts them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from typing_extensions import Unpack
@@ -152,6 +152,14 @@ class Store(store.Store):
     def rows_known(self) -> int:
         """The number of rows as it is known at the moment: waits for nothing, and may lack the last writes."""
         return self._reader.counted("", "Eventually")
+
+    def version(self) -> Hashable | None:
+        """A value that no other state of the rows has: it is another one after every write, whoever wrote.
+
+        What was read after it was asked for is what the rows still say while it is the same. None where it is not
+        known.
+        """
+        return self._reader.version()
 
     def upsert(
         self, rows: Sequence[Mapping[str, Any]], vectors: Vectors, more: Mapping[str, Vectors] | None = None

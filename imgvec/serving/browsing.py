@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -10,13 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgvec.rows import CONTENT_HASH, ID, URI
-from imgvec.search.listing import listed
+from imgvec.search.afterwork import Order
+from imgvec.search.listing import Listed, Lists, listed, ordered
 from imgvec.serving.reading import Name, Where
 from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of, thumbnail_at
 
 router = APIRouter(prefix="/v1/collections/{collection}/images", tags=["images"], dependencies=[MAY_READ, KNOWN_ONLY])
 
 _EVERY = ("*",)
+_ID_BYTES = 100
+"""Of an id in a list."""
 
 
 @router.get("", summary="Rows")
@@ -35,17 +39,23 @@ async def rows(
     served = served_of(request)
     photos = served.collection(collection)
 
-    def read() -> dict[str, Any]:
-        found = photos.handle.read(
-            lambda target: listed(
-                target.store,
-                target.rendered(where),
-                _EVERY if field is None else [*{URI: 0, CONTENT_HASH: 0, **dict.fromkeys(field, 0)}],
-                limit=limit,
-                after=after,
-                order_by=order_by or None,
-            )
+    def find(store: Lists, expression: str, version: Callable[[], Hashable | None]) -> Listed:
+        def in_order(order: Order) -> Sequence[str]:
+            ask, key = partial(ordered, store, expression, order), (store.name, "order", order, expression)
+            return served.remembered.of(key, ask, lambda ids: _ID_BYTES * len(ids), version=version)
+
+        return listed(
+            store,
+            expression,
+            _EVERY if field is None else [*{URI: 0, CONTENT_HASH: 0, **dict.fromkeys(field, 0)}],
+            limit=limit,
+            after=after,
+            order_by=order_by or None,
+            ids_in_order=in_order,
         )
+
+    def read() -> dict[str, Any]:
+        found = photos.handle.read(lambda target: find(target.store, target.rendered(where), target.store.version))
         shown = [_listed(collection, row, field) for row in found.rows]
         return {"images": shown, "next": found.rows[-1]["id"] if found.more and found.rows else None}
 

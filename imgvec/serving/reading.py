@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -9,8 +10,9 @@ from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgvec.search.facets import Facet
 from imgvec.search.histogram import histogram
-from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, served_of
+from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, json_response, served_of
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ, KNOWN_ONLY])
 
@@ -90,14 +92,25 @@ async def facets(
     served = served_of(request)
     photos = served.collection(collection)
 
-    def count() -> dict[str, Any]:
-        shown = {name: facet.to_dict() for name, facet in photos.facets(field, where).items()}
-        return {
+    def shown(found: Mapping[str, Facet]) -> bytes:
+        every = {name: facet.to_dict() for name, facet in found.items()}
+        cut = {
             name: {**each, "counts": each["counts"][:most], "values": len(each["counts"])}
-            for name, each in shown.items()
+            for name, each in every.items()
         }
+        return bytes(Json({"facets": cut}).body)
 
-    return Json({"facets": await served.stored.run(request, count)})
+    def read() -> bytes:
+        return photos.handle.read(
+            lambda target: served.remembered.of(
+                (target.store.name, "facets", tuple(field), target.rendered(where), most),
+                lambda: shown(target.facets(field, where)),
+                len,
+                version=target.store.version,
+            )
+        )
+
+    return json_response(await served.stored.run(request, read))
 
 
 @router.get("/{collection}/histogram", summary="Histogram")
@@ -116,7 +129,14 @@ async def spread(
     served = served_of(request)
     photos = served.collection(collection)
 
-    def read() -> dict[str, Any]:
-        return photos.handle.read(lambda target: histogram(target.store, field, target.rendered(where), bins)).to_dict()
+    def read() -> bytes:
+        return photos.handle.read(
+            lambda target: served.remembered.of(
+                (target.store.name, "histogram", field, expression := target.rendered(where), bins),
+                lambda: bytes(Json(histogram(target.store, field, expression, bins).to_dict()).body),
+                len,
+                version=target.store.version,
+            )
+        )
 
-    return Json(await served.stored.run(request, read))
+    return json_response(await served.stored.run(request, read))

@@ -16,7 +16,7 @@ import numpy as np
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from imgvec.abandoned import Abandoned, Call, of_call
 from imgvec.awaiting import Workers
@@ -36,6 +36,7 @@ from imgvec.serving.logs import log
 from imgvec.serving.metrics import Metrics
 from imgvec.serving.options import ServeOptions
 from imgvec.serving.problems import Problem
+from imgvec.serving.remembering import Remembered
 from imgvec.serving.uploads import Uploads
 from imgvec.sharing import Sharing
 from imgvec.verbs.watching import is_watched, watch_index
@@ -60,6 +61,8 @@ class Served:
         """What needs the encoder."""
         self.opening = lane("opening")
         """Pictures that are opened again, or fetched."""
+        self.remembered = Remembered()
+        """What takes looking at all rows."""
         self.lanes = (self.stored, self.encoding, self.opening)
         self.metrics.watch(self.lanes)
         self.archives = 0
@@ -257,6 +260,11 @@ def thumbnail_at(name: str, id: str, version: object) -> str:
     """The address of a row's thumbnail, which caches keep where the row's content_hash is known."""
     at = f"/v1/collections/{quote(name, safe='')}/images/{quote(id, safe='')}/thumbnail"
     return f"{at}?v={quote(str(version), safe='')}" if version else at
+
+
+def json_response(body: bytes) -> Response:
+    """Of JSON that `Json` has rendered."""
+    return Response(body, media_type=Json.media_type)
 
 
 class Json(JSONResponse):

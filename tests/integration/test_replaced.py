@@ -22,7 +22,7 @@ import imgvec
 from imgvec import ImageCollection, field
 from imgvec.errors import CollectionNotFound, CollectionReplaced, EncoderMismatch, ImgvecError
 from imgvec.exchange import export_vectors, import_vectors, open_source
-from imgvec.milvus import reading
+from imgvec.milvus import paging
 from imgvec.opening import opened_store
 
 DEFINITION = {
@@ -105,7 +105,7 @@ def test_nothing_reaches_the_collection_that_took_the_name(
         before = contents(new)
         for way, write in writes(pictures, tmp_path, list(before)).items():
             with monkeypatch.context() as patched:
-                patched.setattr(reading, "abandoned", SimpleNamespace(pause=waited))
+                patched.setattr(paging, "abandoned", SimpleNamespace(pause=waited))
                 with pytest.raises(error, match="recreated since it was opened: open it again"):
                     write(old)
             assert contents(new) == before, way

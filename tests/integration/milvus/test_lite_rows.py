@@ -213,3 +213,26 @@ def test_a_write_that_failed_is_waited_for_once(lite: Connection, monkeypatch: p
     live = reader.live("")
     assert live is not None
     assert len(live) == 4
+
+
+def test_the_version_is_another_one_after_each_write(lite: Connection) -> None:
+    store = made(lite, "versioned")
+    seen = [store.version()]
+
+    def changed(write: Callable[[], object]) -> None:
+        write()
+        version = store.version()
+        assert version is not None
+        assert version not in seen
+        assert store.version() == version
+        seen.append(version)
+
+    changed(lambda: put(store, range(3)))
+    changed(lambda: put(store, range(3), seed=1))
+    changed(lambda: store.discard([id_of(1)]))
+    changed(lambda: [put(store, range(1, 2)), store.flush()])
+    changed(lambda: store.discard([id_of(2)]))
+    lite.drop_opened(store)
+    other = made(lite, "versioned", '{"another": 1}')
+    put(other, range(3))
+    assert other.version() not in seen
