@@ -49,8 +49,7 @@ fi
 exec 9>&-
 
 # import TAG PATHS [docker import's options]: the base system with these paths under $work/stage, as an image. Docker
-# takes no path twice: a folder that the system has is not to be one of them. The image that had the tag goes, unless it
-# is in use.
+# takes no path twice: a folder that the system has is not to be one of them. The image that had the tag goes.
 import() {
     local into=$1 paths=$2 previous
     shift 2
@@ -60,7 +59,12 @@ import() {
     tar --numeric-owner --owner=0 --group=0 -C "$work/stage" --append -f "$work/image.tar" $paths
     docker import "$@" "$work/image.tar" "$into" >/dev/null
     rm "$work/image.tar"
-    if [ -n "$previous" ]; then docker image rm "$previous" >/dev/null 2>&1 || true; fi
+    remove_unused "$previous"
+}
+
+# An image by its id, if that is not empty; one that is in use stays.
+remove_unused() {
+    if [ -n "$1" ]; then docker image rm "$1" >/dev/null 2>&1 || true; fi
 }
 
 size_of() { printf '%d MiB' $(($(docker image inspect --format '{{.Size}}' "$1") >> 20)); }

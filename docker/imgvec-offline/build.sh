@@ -58,8 +58,10 @@ PIP
 import "$tag-base" ./etc/pip.conf
 
 say "running docker/Dockerfile"
+previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
 docker build --network host --force-rm --file docker/Dockerfile --build-arg BASE_IMAGE="$tag-base" \
     --build-arg EXTRAS="$extras" --tag "$tag" . >"$work/build.log" 2>&1 ||
     { tail -n 30 "$work/build.log" >&2; die "docker build failed"; }
 docker image rm "$tag-base" >/dev/null # its layer stays as long as the image
+remove_unused "$previous"
 say "built $tag ($(size_of "$tag"))"

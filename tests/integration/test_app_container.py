@@ -32,6 +32,13 @@ SECONDS = 10**9
 """In the nanoseconds that Docker's interface takes."""
 DEFINITION = "{encoder: {model: /models/tiny}}"
 PHOTOS = "/v1/collections/photos"
+SILENT = """
+import socket, time
+with socket.create_server(("", 19530)):
+    print("listens", flush=True)
+    time.sleep(600)
+"""
+"""In Milvus's place: takes connections, and never answers."""
 
 
 def service(pictures: Path) -> dict[str, Any]:
@@ -185,6 +192,13 @@ def until_health(container: Any, wanted: str) -> str:
         time.sleep(0.2)
 
 
+def until_logged(container: Any, wanted: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while wanted not in container.logs().decode():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def auth(running: Running) -> dict[str, str]:
     return {"Authorization": f"Bearer {running.token}"}
 
@@ -247,18 +261,15 @@ def test_its_log_is_lines_of_json(running: Running) -> None:
     assert not [line for line in lines if running.token in line or "secret" in line]
 
 
-def test_a_start_that_waits_for_milvus_can_be_stopped(app: App, milvus: tuple[Any, str], running: Running) -> None:
-    milvus[0].pause()
-    try:
-        starting = app.start(*app.command)
-        try:
-            _until_it_hears_sigterm(starting)
-            _stop(app, starting)
-        finally:
-            starting.remove(force=True)
-    finally:
-        milvus[0].unpause()
-    until_health(running.container, "healthy")
+def test_a_start_that_waits_for_milvus_can_be_stopped(app: App) -> None:
+    with ExitStack() as leaving:
+        silent = app.start(entrypoint=["python3", "-c", SILENT])
+        leaving.callback(silent.remove, force=True)
+        until_logged(silent, "listens")
+        starting = app.start(*app.command, environment={"IMGVEC_URI": f"http://{silent.short_id}:19530"})
+        leaving.callback(starting.remove, force=True)
+        _until_it_hears_sigterm(starting)
+        _stop(app, starting)
 
 
 def test_without_milvus_it_is_unhealthy_and_stops_in_order(app: App, milvus: tuple[Any, str], running: Running) -> None:
