@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, expect
 from served import serving
 
 from imgvec import ImageCollection, Settings
+from imgvec.serving.running import new_token
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -77,6 +78,42 @@ def test_a_server_that_comes_back_is_asked_again(chrome: Browser, trip: ImageCol
         expect(page.get_by_role("status")).to_contain_text("cannot be reached")
         page.context.set_offline(False)
         expect(page.get_by_role("status")).to_contain_text("4 pictures, the most similar first")
+
+
+def test_an_own_picture_outlives_a_reload_but_no_link(chrome: Browser, trip: ImageCollection, tmp_path: Path) -> None:
+    with serving({"trip": trip}) as client:
+        origin = f"http://127.0.0.1:{client.port}"
+        with visiting(chrome, origin) as visit:
+            page = visit.page
+            expect(page.get_by_role("status")).to_have_text("4 pictures")
+            page.locator("#file").set_input_files(tmp_path / "pictures" / "2.jpg")
+            expect(page.locator(".tile .name").first).to_have_text("2.jpg")
+            page.reload()
+            expect(page.get_by_role("status")).to_contain_text("4 pictures, the most similar first")
+            expect(page.locator("#question .chip .text")).to_have_text("2.jpg")
+            expect(page.locator(".tile .name").first).to_have_text("2.jpg")
+            with visiting(chrome, origin, page.url.removeprefix(origin)) as other:  # in a browser of somebody else
+                expect(other.page.get_by_role("status")).to_contain_text("Drop it here again")
+
+
+def test_a_picture_is_not_left_behind_where_tokens_are_asked_for(
+    chrome: Browser, trip: ImageCollection, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    token = new_token(tokens, "page")
+    with (
+        serving({"trip": trip}, token_file=str(tokens)) as client,
+        visiting(chrome, f"http://127.0.0.1:{client.port}") as visit,
+        visit.expected("401"),
+    ):
+        page = visit.page
+        page.get_by_role("textbox", name="Token").fill(token)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("4 pictures")
+        page.locator("#file").set_input_files(tmp_path / "pictures" / "2.jpg")
+        expect(page.locator(".tile .name").first).to_have_text("2.jpg")
+        page.reload()
+        expect(page.get_by_role("status")).to_contain_text("Drop it here again")
 
 
 def test_numbers_and_dates_say_what_is_missing(chrome: Browser, trip: ImageCollection) -> None:

@@ -2,7 +2,7 @@
 
 import { at, json, withQuery } from "./api.js";
 import { app } from "./app.js";
-import { isAsked, isLost, picture, question } from "./asked.js";
+import { isAsked, isLost, picture, question, regained } from "./asked.js";
 import { boxOf } from "./boxes.js";
 import { counted, el, find, number, share, size } from "./dom.js";
 import { expression } from "./filters.js";
@@ -86,8 +86,9 @@ export async function ask() {
 }
 
 async function searched(where, signal) {
+  if (isLost()) await regained();
   if (isLost()) {
-    throw Object.assign(new Error("The picture that was searched by is not kept. Drop it here again."), { status: 0 });
+    throw Object.assign(new Error("A link holds no picture of yours, and this browser has it no more. Drop it here again."), { status: 0 });
   }
   const order = state.get("order");
   const options = {

@@ -19,7 +19,7 @@
 //     app.on(name, listener)
 //         "collection" (app.collection was loaded), "answer" (app.answer), "items" (the grid has more), "active" (another
 //         picture of the grid is active), "open" (another picture is looked at, or null), "written" (rows were
-//         written or deleted: what is shown is asked for again).
+//         written or deleted: what is shown is asked for again), "regained" (the visitor's picture is there again after a reload).
 //     app.say(text)             for screen readers, and in the line above the grid
 //     app.tell(text, {bad})     a note that goes away by itself; with {action: {label, run}} it has a button, and stays
 //     app.choose({title, text, yes, no, danger})   a question; a promise of true or false

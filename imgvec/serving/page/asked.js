@@ -5,25 +5,42 @@
 //     f.NAME a filter (filters.js)        order           a field to order by, -NAME from the greatest; "" for the default
 //     only   1: matches alone
 
+import { token } from "./api.js";
 import { app } from "./app.js";
+import { stow, stowed } from "./keeping.js";
 import { state } from "./state.js";
 
 // of the question, the wanted and the unwanted: see imgvec/search/feedback.py
 const [ALPHA, BETA, GAMMA] = [1, 0.75, 0.15];
 
-const kept = new Map(); // the visitor's own pictures, by a name that stands in the address, for as long as the page is open
+const kept = new Map(); // the visitor's own pictures, by a name that stands in the address; keeping.js has them after a reload
 let last = 0;
 
 /** Keep a picture of the visitor, and give the name by which the address speaks of it. */
 export function keep(file) {
   const name = `${Date.now().toString(36)}-${++last}`;
+  if (!token()) stow(name, file); // who needs a token may share the browser with others
+  put(name, file);
+  return name;
+}
+
+function put(name, file) {
   kept.set(name, { file, url: URL.createObjectURL(file) });
   for (const [each, { url }] of kept) {
     if (kept.size <= 30) break;
     URL.revokeObjectURL(url);
     kept.delete(each);
   }
-  return name;
+}
+
+/** Get the picture of the address, if it was kept before the page was loaded. */
+export async function regained() {
+  const name = state.get("pic");
+  if (name === null || picture(name)) return;
+  const file = await stowed(name);
+  if (!file) return;
+  put(name, file);
+  app.emit("regained", name);
 }
 
 export const picture = (name) => kept.get(name) ?? null;

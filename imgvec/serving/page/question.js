@@ -165,4 +165,5 @@ app.on("collection", () => {
   find("pick").title = can === true ? "Or drop one anywhere, or paste one" : `Or drop one anywhere, or paste one. ${can}`;
   drawn();
 });
+app.on("regained", drawn);
 state.watch(drawn);
