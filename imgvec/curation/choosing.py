@@ -10,7 +10,7 @@ LOSSLESS = frozenset({"image/png", "image/tiff", "image/bmp", "image/x-portable-
 _FINER, _SHARPER, _MORE = 1.05, 1.1, 1.03
 """Ratios of what is no matter of rounding: pixels per pixel, sharpness, and the picture's part that is shown."""
 
-TIE = ("the same; the first by id",)
+TIE = ("no better, but the first by id",)
 """The reason where nothing tells them apart."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -16,7 +17,7 @@ from starlette.types import Send
 from imgvec.collection import ImageCollection
 from imgvec.dates import iso
 from imgvec.errors import UnreadableImage
-from imgvec.rows import URI
+from imgvec.rows import ID, URI
 from imgvec.serving import bodies
 from imgvec.serving.archive import Archive, csv_of
 from imgvec.serving.pictures import original_of, thumbnail_of
@@ -94,7 +95,7 @@ async def _rows(request: Request, served: Served, photos: ImageCollection, ids: 
 
 def _csv(photos: ImageCollection, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
     kinds = photos.handle.reading().store.fields
-    columns = list(dict.fromkeys(name for _, row in rows for name in row))
+    columns = list(dict.fromkeys(name for _, row in rows for name in row if name != ID))
 
     def cell(name: str, value: Any) -> str:
         kind = kinds.get(name)
@@ -104,6 +105,8 @@ def _csv(photos: ImageCollection, rows: Sequence[tuple[str, Mapping[str, Any]]])
             return iso(value)
         if isinstance(value, str):
             return value
+        if kind is not None and kind.type == "FLOAT":
+            return str(np.float32(value))  # the shortest that is the same number, as it was given
         return json.dumps(value, ensure_ascii=False, default=str)
 
     return csv_of([["id", *columns], *([id, *(cell(name, row.get(name)) for name in columns)] for id, row in rows)])

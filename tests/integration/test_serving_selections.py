@@ -27,6 +27,7 @@ DEFINITION = {
     "fields": {
         "album": {"type": "VARCHAR", "max_length": 64, "default": ""},
         "taken_at": {"type": "INT64", "format": "unix_ms", "default": 0},
+        "price": {"type": "FLOAT", "default": 0},
     },
 }
 IMAGES = "/v1/collections/trip/images"
@@ -49,6 +50,7 @@ class Trip:
             str(file): {
                 "album": "=HYPERLINK(1)" if name == "b" else "sea",
                 "taken_at": 1_700_000_000_000 * (name == "a"),
+                "price": 23.17,
             }
             for name, file in self.files.items()
         }
@@ -91,6 +93,8 @@ def test_rows_to_take_along(client: Client, trip: Trip) -> None:
     assert [row["album"] for row in found] == ["'=HYPERLINK(1)", "sea"]
     assert [row["taken_at"] for row in found] == ["", "2023-11-14T22:13:20Z"]
     assert [row["width"] for row in found] == ["320", "320"]
+    assert [row["price"] for row in found] == ["23.17", "23.17"]
+    assert len(set(head)) == len(head)
     assert "vector" not in head
 
     got = client.post(f"{IMAGES}/export", {"ids": ids, "form": "json"})

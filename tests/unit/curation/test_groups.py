@@ -85,7 +85,7 @@ def test_what_is_gone_is_in_no_group() -> None:
         (Relation("file"), {"taken_at": 5}, {"taken_at": 9}, "taken first, 1970-01-01T00:00:00.005Z"),
         (Relation("file"), {}, {"ingested_at": 9}, "ingested first, 1970-01-01T00:00:00.001Z"),
         (Relation("file"), {"fields": {"album": "cats"}}, {"fields": {"album": ""}}, "more fields filled: 1"),
-        (Relation("file"), {}, {}, "the same; the first by id"),
+        (Relation("file"), {}, {}, "no better, but the first by id"),
     ],
 )
 def test_the_better_one_and_why(relation: Relation, first: dict[str, int], second: dict[str, int], why: str) -> None:
