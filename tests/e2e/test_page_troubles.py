@@ -92,6 +92,8 @@ def test_an_own_picture_outlives_a_reload_but_no_link(chrome: Browser, trip: Ima
             expect(page.get_by_role("status")).to_contain_text("4 pictures, the most similar first")
             expect(page.locator("#question .chip .text")).to_have_text("2.jpg")
             expect(page.locator(".tile .name").first).to_have_text("2.jpg")
+            page.get_by_label("Order").select_option("-taken_at")  # what is said is how they stand
+            expect(page.get_by_role("status")).to_contain_text("4 pictures, by taken, newest first")
             with visiting(chrome, origin, page.url.removeprefix(origin)) as other:  # in a browser of somebody else
                 expect(other.page.get_by_role("status")).to_contain_text("Drop it here again")
 

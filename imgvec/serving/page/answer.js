@@ -129,7 +129,8 @@ function sentence(answer, ended) {
   const time = ` (${Math.max(1, Math.round(answer.seconds.total * 1000))} ms)`;
   if (!hits.length && !verdict) return "Nothing matches.";
   const all = ended ? hits.length : state.names().some((name) => name.startsWith("f.")) ? null : app.collection.pictures;
-  const had = all === null ? "The most similar first" : `${counted(all, "picture")}, the most similar first`;
+  const order = orders().find(({ value }) => value !== "" && value === state.get("order"))?.label ?? "The most similar first";
+  const had = all === null ? order : `${counted(all, "picture")}, ${order[0].toLowerCase()}${order.slice(1)}`;
   if (!verdict) return `${had}${time}.`;
   const rate = share(verdict.false_match_rate);
   if (!verdict.match) {
