@@ -95,10 +95,12 @@ def test_faces_are_buttons_on_their_picture(chrome: Browser, club: str, size: tu
         page.keyboard.press("Enter")  # by keys
         expect(page.locator("#said")).to_contain_text("the most similar first")
         expect(page.locator("#detail")).to_be_hidden()
+        expect(page.locator('.tile[data-index="0"] .name')).to_have_text("three.png")  # Bob is nowhere else
+        expect(page.locator('.tile[data-index="1"] .worth')).not_to_have_text("1.00")
         page.go_back()
         ann.click()
         expect(page.locator("#said")).to_contain_text("the most similar first")
-        expect(page.locator('.tile[data-index="1"] .name')).to_have_text("pair.png")  # the other Ann
+        expect(page.locator(".tile:not([hidden]) .worth")).to_have_text(["1.00", "1.00"])  # Ann is on both
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

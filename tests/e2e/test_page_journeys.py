@@ -345,26 +345,6 @@ def test_a_hundred_thousand_are_a_few_elements(chrome: Browser, place: Place) ->
         )
 
 
-def test_nothing_like_it_is_shown_as_such(chrome: Browser, place: Place) -> None:
-    """A verdict as the server gives it of a calibrated collection."""
-
-    def judged(route: Route) -> None:
-        answer = route.fetch().json()
-        verdict = {"verdict": "no match", "match": False, "false_match_rate": 0.01, "p_value": 0.2, "note": ""}
-        for hit in answer["hits"]:
-            hit["probability"] = 0.25
-        route.fulfill(json={**answer, "verdict": verdict})
-
-    with visiting(chrome, place.origin) as visit:
-        visit.page.route("**/search", judged)
-        tile(visit, 3).focus()
-        name = tile(visit, 3).locator(".name").inner_text()
-        visit.page.keyboard.press("s")
-        said(visit, "Nothing like it: no picture is a match, at a false-match rate of 1%.")
-        expect(tile(visit, 0).locator(".worth")).to_have_text("25%")
-        expect(tile(visit, 0)).to_have_attribute("aria-label", f"{name}, 25% likely the same")
-
-
 def test_a_token_is_asked_for_and_kept_for_the_tab(chrome: Browser, place: Place, tmp_path: Path) -> None:
     token = new_token(tmp_path / "tokens", "page")
     photos = ImageCollection.open("trip", settings=place.photos.settings, encoder=FakeEncoder(text=True))

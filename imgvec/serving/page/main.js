@@ -4,6 +4,7 @@ import "./token.js";
 import "./question.js";
 import "./answer.js";
 import "./detail.js";
+import "./matches.js";
 import "./why.js";
 import "./like.js";
 import "./own.js";

@@ -46,11 +46,11 @@ async function open() {
     app.collection = null;
     throw Object.assign(new Error(`There is no collection called ${name} here.`), { status: 404 });
   }
+  // the pictures of another one are not this one's, and cannot be pressed until its own are there
+  if (app.collection && app.collection.served_as !== name) app.grid.show({ items: [] });
   const found = await json("GET", at(name));
   if (turn !== opening) return;
   for (const field of found.schema) field.kind = kindOf(field);
-  // the pictures of another one are not this one's, until its own are there
-  if (app.collection && app.collection.served_as !== name) app.grid.show({ items: [] });
   app.collection = found;
   find("collection").value = name;
   document.title = `${name} · imgvec`;
