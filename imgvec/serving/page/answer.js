@@ -85,12 +85,19 @@ export async function ask() {
   }
 }
 
-async function searched(where, signal) {
+/** Those alone that nobody said − to: a search moves little away from them, and they are known not to be wanted. */
+function without(unwanted, given) {
+  const left = unwanted.length ? `id not in ${JSON.stringify(unwanted)}` : "";
+  return [left && given ? `(${given})` : given, left].filter(Boolean).join(" and ");
+}
+
+async function searched(given, signal) {
   if (isLost()) await regained();
   if (isLost()) {
     throw Object.assign(new Error("A link holds no picture of yours, and this browser has it no more. Drop it here again."), { status: 0 });
   }
   const order = state.get("order");
+  const where = without(state.all("minus"), given);
   const options = {
     limit: FIRST,
     ...(where ? { where } : {}),
@@ -128,7 +135,8 @@ function sentence(answer, ended) {
   const { verdict, hits } = answer;
   const time = ` (${Math.max(1, Math.round(answer.seconds.total * 1000))} ms)`;
   if (!hits.length && !verdict) return "Nothing matches.";
-  const all = ended ? hits.length : state.names().some((name) => name.startsWith("f.")) ? null : app.collection.pictures;
+  const fewer = state.names().some((name) => name === "minus" || name.startsWith("f.")); // how many is not known
+  const all = ended ? hits.length : fewer ? null : app.collection.pictures;
   const order = orders().find(({ value }) => value !== "" && value === state.get("order"))?.label ?? "The most similar first";
   const had = all === null ? order : `${counted(all, "picture")}, ${order[0].toLowerCase()}${order.slice(1)}`;
   if (!verdict) return `${had}${time}.`;
