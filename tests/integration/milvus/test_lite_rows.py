@@ -12,6 +12,7 @@ import pytest
 from milvus_rows import FIELDS, definition, full_row, unit_vectors
 from rows import id_of
 
+from imgvec.abandoned import Abandoned, Call, of_call
 from imgvec.errors import BackendUnavailable, CollectionNotFound, CollectionReplaced, FilterError
 from imgvec.milvus import Connection, Store, connect
 from imgvec.milvus.lite_rows import LiteRows
@@ -236,3 +237,20 @@ def test_the_version_is_another_one_after_each_write(lite: Connection) -> None:
     other = made(lite, "versioned", '{"another": 1}')
     put(other, range(3))
     assert other.version() not in seen
+
+
+def test_a_scan_that_nobody_waits_for_ends(lite: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgvec.milvus.lite_rows._AT_ONCE", 2)
+    store, call = made(lite, "abandoned"), Call()
+    put(store, range(9))
+    found: list[Any] = []
+
+    def look() -> None:
+        for some in store.scan([], batch_size=1):
+            found.append(some)
+            if len(found) == 3:
+                call.abandon()
+
+    with pytest.raises(Abandoned):
+        of_call(call, look)()
+    assert len(found) == 4, "what was taken already comes"
