@@ -14,7 +14,7 @@ from rows import id_of
 
 from imgvec.abandoned import Abandoned, Call, of_call
 from imgvec.errors import BackendUnavailable, CollectionNotFound, CollectionReplaced, FilterError
-from imgvec.milvus import Connection, Store, connect
+from imgvec.milvus import Connection, Store, connect, lite_rows
 from imgvec.milvus.lite_rows import LiteRows
 
 DIM = 4
@@ -159,6 +159,20 @@ def test_another_collection_of_its_name_is_not_read(lite: Connection) -> None:
         with pytest.raises(CollectionReplaced):
             read()
     assert other.count() == 5
+
+
+def test_a_release_that_nobody_compared_is_asked(lite: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = made(lite, "later")
+    put(store, range(3))
+    assert store._reader.live("") is not None
+    monkeypatch.setattr("imgvec.milvus.lite_rows._COMPARED", ("2.",))
+    lite_rows._is_compared.cache_clear()
+    try:
+        assert store._reader.live("") is None
+        assert store.version() is None
+        assert store.count("rank >= 0") == 3
+    finally:
+        lite_rows._is_compared.cache_clear()
 
 
 def test_a_closed_connection_is_said_to_be_closed(tmp_path: Path) -> None:
