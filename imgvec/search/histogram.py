@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from imgvec.dates import FIRST, LAST
 from imgvec.errors import OptionError, QueryError
 from imgvec.filters import FieldType
 from imgvec.meant import suggestion
@@ -34,7 +35,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Bins side by side from the least value to the greatest, and how many rows have none."""
+    """Bins side by side from the least value to the greatest, and how many rows have none, or no date of a calendar."""
 
     bins: Sequence[Bin]
     without: int
@@ -64,7 +65,9 @@ def histogram(store: Reads, name: str, expression: str, bins: int) -> Histogram:
 
 
 def _is_known(value: Any, kind: FieldType) -> bool:
-    return value is not None and math.isfinite(value) and not (kind.is_date and value == kind.unknown)
+    if value is None or not math.isfinite(value):
+        return False
+    return not kind.is_date or (value != kind.unknown and FIRST <= value <= LAST)
 
 
 def _numbered(values: Sequence[int | float], bins: int, kind: FieldType) -> list[Bin]:
@@ -106,18 +109,23 @@ def _calendar(days: Counter[date], low: date, high: date, months: int) -> list[B
     for day, count in days.items():
         at = (day - low).days if months == 0 else (_months(starts[0], day) - 1) // months
         counts[at] += count
-    ends = [each - timedelta(days=1) for each in starts[1:]] + [_next(starts[-1], months) - timedelta(days=1)]
-    return [
-        Bin(start.isoformat(), end.isoformat(), counts[at])
-        for at, (start, end) in enumerate(zip(starts, ends, strict=True))
-    ]
+    return [Bin(start.isoformat(), _last(start, months).isoformat(), counts[at]) for at, start in enumerate(starts)]
 
 
 def _starts(low: date, high: date, months: int) -> Iterable[date]:
     start = low if months == 0 else low.replace(day=1) if months == 1 else date(low.year, 1, 1)
-    while start <= high:
-        yield start
+    yield start
+    while _last(start, months) < high:
         start = _next(start, months)
+        yield start
+
+
+def _last(start: date, months: int) -> date:
+    """The last day of the bin that begins there; Python's calendar ends with the year 9999."""
+    try:
+        return _next(start, months) - timedelta(days=1)
+    except (ValueError, OverflowError):
+        return date.max
 
 
 def _next(start: date, months: int) -> date:

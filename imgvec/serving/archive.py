@@ -16,7 +16,8 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u202a-\u202e
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 _MOST_BYTES = 120
 """Of a name without its ending."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a cell a formula, as OWASP lists it; the last four are the first four in full width."""
 
 
 class Archive:
@@ -79,15 +80,18 @@ def plain_name(uri: str, suffixes: Sequence[str]) -> str:
     return stem + suffix
 
 
-def csv_of(rows: Iterable[Sequence[str]]) -> bytes:
-    """CSV as spreadsheets read it: with a mark of its encoding, and no text that they would take for a formula."""
+def csv_of(rows: Iterable[Sequence[str | int | float]]) -> bytes:
+    """CSV as spreadsheets read it: with a mark of its encoding, and no text that they would take for a formula.
+
+    Numbers stay numbers, below zero, too.
+    """
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows([_inert(cell) for cell in row] for row in rows)
     return b"\xef\xbb\xbf" + text.getvalue().encode(errors="replace")
 
 
-def _inert(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+def _inert(cell: str | int | float) -> str | int | float:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 class _Sink(io.RawIOBase):

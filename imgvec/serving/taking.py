@@ -97,16 +97,16 @@ def _csv(photos: ImageCollection, rows: Sequence[tuple[str, Mapping[str, Any]]])
     kinds = photos.handle.reading().store.fields
     columns = list(dict.fromkeys(name for _, row in rows for name in row if name != ID))
 
-    def cell(name: str, value: Any) -> str:
+    def cell(name: str, value: Any) -> str | int | float:
         kind = kinds.get(name)
         if value is None or (kind is not None and kind.format and value == kind.unknown):
             return ""
         if kind is not None and kind.format:
             return iso(value)
-        if isinstance(value, str):
-            return value
         if kind is not None and kind.type == "FLOAT":
-            return str(np.float32(value))  # the shortest that is the same number, as it was given
+            return float(str(np.float32(value)))  # the shortest that is the same number, as it was given
+        if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
         return json.dumps(value, ensure_ascii=False, default=str)
 
     return csv_of([["id", *columns], *([id, *(cell(name, row.get(name)) for name in columns)] for id, row in rows)])

@@ -70,9 +70,14 @@ def test_what_went_in_comes_out_in_parts() -> None:
     ]
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1"])
 def test_no_text_is_a_formula(cell: str) -> None:
     data = csv_of([["a"], [cell]])
     assert data.startswith(b"\xef\xbb\xbf")
     rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     assert rows == [["a"], [f"'{cell}"]]
+
+
+def test_numbers_stay_numbers() -> None:
+    data = csv_of([["a", "b"], [-5, -0.25]])
+    assert data.decode("utf-8-sig").splitlines() == ["a,b", "-5,-0.25"]

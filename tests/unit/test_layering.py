@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "report": set(),
     "workers": set(),
     "retry": {"errors"},
-    "search": {"encoders", "errors", "filters", "images", "options", "sources", "store", "stored", "views"},
+    "search": {"dates", "encoders", "errors", "filters", "images", "options", "sources", "store", "stored", "views"},
     "milvus": {"abandoned", "catalog", "dates", "definition", "errors", "filters", "geometry", "retry", "store",
                "stored"},
     "definition": {"catalog", "dates", "encoders", "errors", "filters", "geometry"},

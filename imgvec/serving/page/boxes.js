@@ -5,6 +5,7 @@ import { at, json, withQuery } from "./api.js";
 import { app } from "./app.js";
 import { NOTHING } from "./asked.js";
 import { counted, el } from "./dom.js";
+import { quoted } from "./filters.js";
 import { state } from "./state.js";
 
 const MOST = 200;
@@ -26,7 +27,7 @@ const has = (name) => app.collection.schema.some((each) => each.name === name);
 export async function viewsOf(fields, signal) {
   if (!has("image_id") || !has("box") || !fields.image_id) return [];
   const field = ["box", "view", "person", "width", "height"].filter(has);
-  const where = `image_id == ${JSON.stringify(fields.image_id)}`;
+  const where = `image_id == ${quoted(fields.image_id)}`;
   const path = withQuery(at(app.collection.served_as, "images"), { where, field, limit: MOST });
   return (await json("GET", path, { signal })).images;
 }

@@ -32,7 +32,8 @@ const dated = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 export const number = (value) => whole.format(value);
 export const share = (value) => percent.format(value);
 export const counted = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
-export const date = (milliseconds) => dated.format(new Date(milliseconds));
+/** As people write it; a number that is no date, which others may have stored, as it is. */
+export const date = (milliseconds) => (Math.abs(milliseconds) <= 8.64e15 ? dated.format(milliseconds) : String(milliseconds));
 
 /** The last part of a path or an address. */
 export function baseName(uri) {

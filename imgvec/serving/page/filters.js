@@ -5,7 +5,9 @@ import { state } from "./state.js";
 
 export const fieldOf = (name) => app.collection.schema.find((each) => each.name === name) ?? null;
 
-const quoted = (value) => JSON.stringify(value);
+// as Milvus reads strings back, and no other: it knows neither \u0001 nor \b, which JSON writes for such characters
+const ESCAPED = { "\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+export const quoted = (value) => `"${String(value).replace(/[\\"\n\r\t]/g, (each) => ESCAPED[each])}"`;
 
 /** The filter of one field as a Milvus expression; null where the address holds nothing that it understands. */
 function one(field, values) {

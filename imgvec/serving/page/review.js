@@ -21,7 +21,8 @@ let leaving = null;
 
 const reviewing = () => app.state.get("view") === VIEW;
 const collection = () => app.collection.served_as;
-const index = () => Math.min(Number(app.state.get("group") ?? 1), decisions.groups.length) - 1;
+// an address may say anything
+const index = () => Math.max(1, Math.min(Math.trunc(Number(app.state.get("group") ?? 1)) || 1, decisions.groups.length)) - 1;
 const current = () => decisions.groups[index()];
 const leave = () => app.state.set({ view: null, job: null, group: null });
 const busy = () => !reviewing() || !decisions?.groups.length;
@@ -158,11 +159,11 @@ async function follow(job) {
 }
 
 /** The ids of the pictures that are not there any more, or have changed since they were looked at. */
-async function gone(pictures) {
+async function gone(pictures, name = collection()) {
   const there = new Map();
   for (let start = 0; start < pictures.length; start += ASKED) {
     const ids = pictures.slice(start, start + ASKED).map((each) => each.id);
-    const rows = await json("POST", at(collection(), "images", "export"), { body: { ids, form: "json" } });
+    const rows = await json("POST", at(name, "images", "export"), { body: { ids, form: "json" } });
     for (const { id, fields } of rows) there.set(id, fields.content_hash);
   }
   return pictures.filter((each) => (there.get(each.id) ?? null) !== each.content_hash).map((each) => each.id);
@@ -204,24 +205,26 @@ async function confirmed() {
 }
 
 async function deleted() {
+  // they are confirmed: that the review, or its collection, is left meanwhile changes nothing
+  const [mine, name] = [decisions, collection()];
   // what stays has to be there still, or the last copy would go
-  const lost = new Set(await gone(decisions.waiting.flatMap(decisions.staying)));
-  const safe = decisions.waiting.filter((group) => decisions.staying(group).some((each) => !lost.has(each.id)));
-  const going = safe.flatMap(decisions.going);
-  const action = going.length ? await pathsOf(collection(), going.map((each) => each.id)) : null;
+  const lost = new Set(await gone(mine.waiting.flatMap(mine.staying), name));
+  const safe = mine.waiting.filter((group) => mine.staying(group).some((each) => !lost.has(each.id)));
+  const going = safe.flatMap(mine.going);
+  const action = going.length ? await pathsOf(name, going.map((each) => each.id)) : null;
   let count = 0;
   for (let start = 0; start < going.length; start += AT_ONCE) {
     const some = going.slice(start, start + AT_ONCE);
     const ids = some.map((each) => each.id);
     const unchanged = Object.fromEntries(some.filter((each) => each.content_hash).map((each) => [each.id, each.content_hash]));
-    const got = await request("POST", at(collection(), "images", "delete"), { body: { ids, unchanged, confirm: true } });
+    const got = await request("POST", at(name, "images", "delete"), { body: { ids, unchanged, confirm: true } });
     count += (await got.json()).deleted;
-    decisions.forget(ids);
+    mine.forget(ids);
   }
   const left = going.length - count;
   app.tell(`${counted(count, "picture")} deleted${left ? `; ${number(left)} had changed or gone` : ""}.`, { action: count ? action : null });
   app.emit("written");
-  if (root) draw();
+  if (root && decisions === mine) draw();
 }
 
 function draw(found) {

@@ -19,9 +19,16 @@ function saveAs(name, blob) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-/** What a note offers once these are deleted: the paths of their files, which stay. To be asked for before they go. */
+/** What a note offers once these are deleted: the paths of their files, which stay. To be asked for before they go; null
+ *  where somebody else has deleted them all. */
 export async function pathsOf(collection, ids) {
-  const got = await request("POST", at(collection, "images", "export"), { body: { ids, form: "paths" } });
+  let got;
+  try {
+    got = await request("POST", at(collection, "images", "export"), { body: { ids, form: "paths" } });
+  } catch (error) {
+    if (error.kind === "row-not-found") return null;
+    throw error;
+  }
   const list = await got.blob();
   return { label: "Save their paths", run: () => saveAs("deleted-paths.txt", list) };
 }

@@ -180,8 +180,9 @@ async function deleted() {
     danger: true,
   });
   if (!meant) return;
-  const action = await pathsOf(app.collection.served_as, ids);
-  const got = await request("POST", at(app.collection.served_as, "images", "delete"), { body: { ids, confirm: true } });
+  const name = app.collection.served_as;
+  const action = await pathsOf(name, ids);
+  const got = await request("POST", at(name, "images", "delete"), { body: { ids, confirm: true } });
   const { deleted } = await got.json();
   selection.take(ids);
   app.tell(`${counted(deleted, "picture")} deleted.`, { action: deleted ? action : null });

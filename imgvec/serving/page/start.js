@@ -31,8 +31,8 @@ export async function start() {
     const choice = find("collection");
     choice.replaceChildren(...app.names.map((name) => el("option", { value: name }, name)));
     choice.hidden = app.names.length < 2;
-    await open();
     views();
+    await open();
   } catch (error) {
     app.say(error.message);
     if (error.status === undefined) console.error(error);
@@ -44,6 +44,7 @@ async function open() {
   const turn = ++opening;
   if (!app.names.includes(name)) {
     app.collection = null;
+    app.grid.show({ items: [] });
     throw Object.assign(new Error(`There is no collection called ${name} here.`), { status: 404 });
   }
   // the pictures of another one are not this one's, and cannot be pressed until its own are there
@@ -97,6 +98,9 @@ function buttons() {
 let shown = null;
 
 function views() {
+  const given = state.get("view");
+  // a link of another version, or by hand; the watchers are told, this one among them
+  if (given !== null && !app.views.some((each) => each.id === given)) return state.set({ view: null }, { replace: true });
   const wanted = app.views.find((each) => each.id === state.get("view")) ?? null;
   if (wanted === shown) return;
   shown?.hide?.();

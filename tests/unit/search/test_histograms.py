@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -66,20 +66,32 @@ def test_fractions(values: list[float], bins: int) -> None:
         assert (found["bins"][0]["from"], found["bins"][-1]["to"]) == (min(known), max(known))
 
 
-MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001  hypothesis wants them without
+EPOCH, MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)) | st.datetimes()  # noqa: DTZ001  as hypothesis wants
 
 
 @given(st.lists(MOMENTS, min_size=1, max_size=40), st.integers(1, 60))
 def test_dates_fall_into_the_days_that_are_said(moments: list[datetime], bins: int) -> None:
-    stamps = [round(each.replace(tzinfo=UTC).timestamp() * 1000) for each in moments]
+    stamps = [(each.replace(tzinfo=UTC) - EPOCH) // MS for each in moments]
     stamps = [each for each in stamps if each]
     found = made("taken_at", [*stamps, 0, None], bins)
     assert found["without"] == 2
     assert len(found["bins"]) <= bins
-    days = [datetime.fromtimestamp(each / 1000, UTC).date().isoformat() for each in stamps]
+    days = [(EPOCH + each * MS).date().isoformat() for each in stamps]
     for each in found["bins"]:
         assert each["count"] == sum(each["from"] <= day <= each["to"] for day in days)
     assert sum(each["count"] for each in found["bins"]) == len(stamps)
+
+
+@pytest.mark.parametrize("bins", [1, 12, 64])
+def test_the_calendar_has_an_end(bins: int) -> None:
+    """What others have written may lie beyond it: that is no date."""
+    first, last = -62_135_596_800_000, 253_402_300_799_999
+    found = made("taken_at", [first, last, last + 1, first - 1, 2**63 - 1, -(2**63)], bins)
+    assert found["without"] == 4
+    assert (found["bins"][0]["from"], found["bins"][-1]["to"]) == ("0001-01-01", "9999-12-31")
+    assert sum(each["count"] for each in found["bins"]) == 2
+    assert [made("taken_at", [last], bins)["bins"]] == [[{"from": "9999-12-31", "to": "9999-12-31", "count": 1}]]
 
 
 def test_units_of_dates() -> None:
