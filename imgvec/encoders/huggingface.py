@@ -121,10 +121,10 @@ class HuggingFaceEncoder:
     def encode(self, pixels: Pixels) -> Vectors:
         """(n, 3, image_size, image_size) uint8 to (n, dim) float32 unit vectors.
 
-        Runs `batch_size` images at a time, and halves that if memory runs out. Raises `EncoderError` for pixels of the
-        wrong shape, if there is not enough memory for a single image, and if the model returns vectors that are zero or
-        not finite (with their positions). Threads take turns, pass by pass, and queries (`encode_images`,
-        `encode_texts`) go first.
+        Runs `batch_size` images at a time, fewer while queries come, and halves that if memory runs out. Raises
+        `EncoderError` for pixels of the wrong shape, if there is not enough memory for a single image, and if the model
+        returns vectors that are zero or not finite (with their positions). Threads take turns, pass by pass, and
+        queries (`encode_images`, `encode_texts`) go first.
         """
         self._check_process()
         side = self.binding.image_size
@@ -133,8 +133,11 @@ class HuggingFaceEncoder:
         parts: list[Vectors] = []
         start = 0
         while start < len(pixels):
-            with self._turns.turn(items=min(self.batch_size, len(pixels) - start)):
-                part = self._pass(pixels[start:])
+            most = self.batch_size
+            if self._tuned is not None and self._turns.queried_lately:
+                most = min(most, self._tuned.tuning.images)  # one round of the streams
+            with self._turns.turn(items=min(most, len(pixels) - start)):
+                part = self._pass(pixels[start : start + most])
             parts.append(part)
             start += len(part)
         return self._unit(np.concatenate(parts)) if parts else self._none()

@@ -23,6 +23,8 @@ from imgvec.vectors import Vectors
 
 #: Passes that may overtake what waits: queries that never end must not end an ingest, nor its measuring.
 OVERTAKING = 16
+#: Seconds after a query in which another is expected.
+LATELY = 1.0
 
 
 class Urgency(IntEnum):
@@ -105,6 +107,12 @@ class Turns:
         self._queries: deque[_Call] = deque()
         self._waiting: dict[Urgency, deque[object]] = {Urgency.BATCH: deque(), Urgency.MEASURING: deque()}
         self._overtaken = dict.fromkeys(Urgency, 0)
+        self._queried = float("-inf")
+
+    @property
+    def queried_lately(self) -> bool:
+        """Whether queries come, so that passes of batches should be short: the next one has to wait for one."""
+        return time.monotonic() - self._queried < LATELY
 
     @contextmanager
     def turn(self, urgency: Urgency = Urgency.BATCH, items: int = 0) -> Iterator[None]:
@@ -135,6 +143,7 @@ class Turns:
                 return run(list(items))
         call = _Call(items, run)
         with self._changed:
+            self._queried = time.monotonic()
             self._queries.append(call)
             try:
                 self._changed.wait_for(lambda: call.answered or self._may_lead(call))

@@ -16,7 +16,7 @@ import torch
 from tiny import TINY, picture
 
 from imgvec.abandoned import Abandoned, Call, of_call
-from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, huggingface, load_encoder, passes
+from imgvec.encoders import EncoderSpec, HuggingFaceEncoder, huggingface, load_encoder, passes, turns
 from imgvec.encoders.attention import PRODUCTS
 from imgvec.encoders.huggingface import STREAM_TURNS
 from imgvec.encoders.passes import TunedPasses
@@ -75,6 +75,23 @@ def test_passes_side_by_side_keep_the_order(encoder: HuggingFaceEncoder, attenti
     if pixels:  # more at once than the tuning's batch
         encoder.batch_size = 100
         close(encoder.encode(np.stack(pixels)), expected)
+
+
+def test_batches_are_encoded_in_short_passes_while_queries_come(encoder: HuggingFaceEncoder) -> None:
+    expected = encoder.encode_images(IMAGES)
+    remember(encoder, STREAMS)
+    encoder.prepare_for(10)
+    pixels = np.stack([encoder.prepare(image) for image in IMAGES])
+
+    def passes_of(batch: Any) -> dict[int, int]:
+        encoder.tally.batches.clear()
+        close(encoder.encode(batch), expected)
+        return dict(encoder.tally.batches)
+
+    assert len(IMAGES) == 11
+    assert passes_of(pixels) == {6: 1, 5: 1}
+    encoder._turns._queried -= turns.LATELY
+    assert passes_of(pixels) == {11: 1}
 
 
 def test_text_is_encoded_as_before(checkpoints: Checkpoints, tmp_path: Path) -> None:
