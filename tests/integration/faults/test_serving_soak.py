@@ -1,8 +1,9 @@
-"""An hour of `imgvec serve` on a server that is killed in the middle: its memory is flat, and its answers are whole.
+"""An hour of `imgvec serve` on a server that is killed twice: its memory is flat, and its answers are whole.
 
-A few requests a second, by stored id, vector and uploaded picture, and thumbnails, while the library ingests changed
-pictures. Two collections are served: one of the pretrained DINOv2 small, one of a tiny random ViT, whose vectors mean
-nothing.
+It begins with a burst, as a thread that has never worked and a pass of a size that there never was take memory that
+they keep. Then a few requests a second, by stored id, vector and uploaded picture, and thumbnails, while the library
+ingests changed pictures. Two collections are served: one of the pretrained DINOv2 small, one of a tiny random ViT,
+whose vectors mean nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ KEPT, CHANGED = 200, 20
 """Pictures that stay, which are asked for, and those that the library ingests again and again, changed."""
 EVERY = min(60.0, SECONDS / 20)
 """Seconds between ingests; memory is looked at twelve times as often."""
+KILLED = (0.45, 0.65)
+"""When, as shares of the time: between the first quarter of the samples that count and the last."""
+BURSTS, AT_ONCE = 6, 32
+"""Of each kind of request, as many at once as `serve` works on by default."""
 DOWN = 30.0
 RECOVERED = 60.0
 """Seconds after the server calls itself healthy again, from which everything has to be answered."""
@@ -79,6 +84,19 @@ class Sample:
     threads: int
 
 
+@dataclass(frozen=True)
+class Outage:
+    """When Milvus was killed, started again, and healthy."""
+
+    killed: float
+    restarted: float
+    healthy: float
+
+    @property
+    def over(self) -> float:
+        return self.healthy + RECOVERED
+
+
 @pytest.mark.nightly
 @pytest.mark.server
 @pytest.mark.timeout(SECONDS + 900)
@@ -94,29 +112,44 @@ def test_an_hour_of_requests(own_server: MilvusServer, tmp_path: Path, monkeypat
     }
     words = ["-c", REAL, "-c", RANDOM, "--root", str(folder)]
     with (tmp_path / "serve.log").open("w") as log, started(*words, stderr=log) as (process, client):
-        asking, began = Asking(client, stored, folder), time.monotonic()
+        asking = Asking(client, stored, folder)
+        idle = sample(process.pid)
+        asking.bursts()
+        busy, began = sample(process.pid), time.monotonic()
+        samples: list[Sample] = []
+        outages: list[Outage] = []
         with ThreadPoolExecutor(2) as beside:
             requests = beside.submit(asking.some, began + SECONDS)
             changes = beside.submit(changing, folder, began + SECONDS)
-            samples = sampled(process.pid, until=began + SECONDS / 2)
-            killed = time.monotonic()
-            own_server.kill()
-            samples += sampled(process.pid, until=killed + DOWN)
-            restarted = time.monotonic()
-            own_server.start()
-            healthy = time.monotonic()
+            for share in KILLED:
+                samples += sampled(process.pid, until=began + share * SECONDS)
+                killed = time.monotonic()
+                own_server.kill()
+                samples += sampled(process.pid, until=killed + DOWN)
+                restarted = time.monotonic()
+                own_server.start()
+                outages.append(Outage(killed, restarted, time.monotonic()))
             samples += sampled(process.pid, until=began + SECONDS)
         requests.result()
         written, failed = changes.result()
         assert process.poll() is None
     (tmp_path / "samples.json").write_text(json.dumps([vars(each) for each in samples]))
-    said = phases(asking.asked, killed, restarted, healthy)
+    said = phases(asking.asked, outages)
+    print(
+        f"\n{idle.rss:.0f} MiB before the burst, {busy.rss:.0f} after it; threads {idle.threads} to {busy.threads}",
+        end="",
+    )
     print(f"\n{len(asking.asked)} requests in {SECONDS} s, {written} pictures changed, {failed} ingests failed")
-    print(f"down for {restarted - killed:.0f} s, healthy {healthy - restarted:.0f} s after the restart")
+    for outage in outages:
+        late = [
+            each.ended for each in asking.asked if outage.killed < each.ended < outage.over and each.became != "whole"
+        ]
+        print(
+            f"down for {outage.restarted - outage.killed:.0f} s, healthy {outage.healthy - outage.restarted:.0f} s "
+            f"after the restart; the last that was not whole ended {max(late) - outage.healthy:+.1f} s from then"
+        )
     for phase, counts in said.items():
         print(f"{phase}: {dict(sorted(counts.items()))}")
-    wrong = [each.ended - healthy for each in asking.asked if each.ended > killed and each.became != "whole"]
-    print(f"the last that was not whole ended {max(wrong):+.1f} s from when the server was healthy")
     settled = samples[len(samples) // 5 :]  # allocators and caches fill first
     first, last = settled[0], settled[-1]
     print(f"open files {first.files} to {last.files}, threads {first.threads} to {last.threads}")
@@ -161,6 +194,13 @@ class Asking:
         self._client, self._stored = client, stored
         self._pictures = [(folder / f"{number:03}.jpg").read_bytes() for number in range(KEPT)]
         self.asked: list[Asked] = []
+
+    def bursts(self) -> None:
+        """Every kind at once, as often as a busy minute has it."""
+        with ThreadPoolExecutor(3 * AT_ONCE) as threads:
+            for _ in range(BURSTS):
+                list(threads.map(self._one, range(3 * AT_ONCE)))
+                time.sleep(1.0)  # the rate of one client is limited
 
     def some(self, until: float) -> None:
         began, number = time.monotonic(), 0
@@ -227,25 +267,31 @@ def changing(folder: Path, until: float) -> tuple[int, int]:
 
 
 def sampled(pid: int, until: float) -> list[Sample]:
-    process, found = psutil.Process(pid), []
+    found = []
     while (left := until - time.monotonic()) > 0:
-        memory = process.memory_full_info()
-        sizes = (memory.rss / 2**20, memory.pss / 2**20)
-        found.append(Sample(time.monotonic(), *sizes, process.num_fds(), process.num_threads()))
+        found.append(sample(pid))
         time.sleep(min(EVERY / 12, left))
     return found
 
 
-def phases(asked: Sequence[Asked], killed: float, restarted: float, healthy: float) -> dict[str, Counter[str]]:
-    """What became of requests that were over before the kill, that fell into the time without a server, and so on."""
+def sample(pid: int) -> Sample:
+    process = psutil.Process(pid)
+    memory = process.memory_full_info()
+    sizes = (memory.rss / 2**20, memory.pss / 2**20)
+    return Sample(time.monotonic(), *sizes, process.num_fds(), process.num_threads())
+
+
+def phases(asked: Sequence[Asked], outages: Sequence[Outage]) -> dict[str, Counter[str]]:
+    """What became of requests that were over before a kill, that fell into a time without a server, and so on."""
     found: dict[str, Counter[str]] = {name: Counter() for name in ("before", "down", "between", "after")}
     for each in asked:
-        if each.ended < killed:
+        if each.ended < outages[0].killed:
             phase = "before"
-        elif killed < each.began and each.ended < restarted:
+        elif any(outage.killed < each.began and each.ended < outage.restarted for outage in outages):
             phase = "down"
         else:
-            phase = "after" if each.began > healthy + RECOVERED else "between"
+            near = any(each.ended >= outage.killed and each.began <= outage.over for outage in outages)
+            phase = "between" if near else "after"
         found[phase][each.became] += 1
     return found
 
