@@ -13,6 +13,7 @@ from starlette.responses import Response
 from imgvec.search.facets import Facet
 from imgvec.search.histogram import histogram
 from imgvec.serving.served import KNOWN_ONLY, MAY_READ, Json, json_response, served_of
+from imgvec.serving.tokens import SCOPES
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], dependencies=[MAY_READ, KNOWN_ONLY])
 
@@ -29,13 +30,13 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 @router.get("", summary="Collections")
 async def listed(request: Request) -> Response:
-    """The collections that are served, by the names that requests take."""
+    """The collections that are served, by the names that requests take; `scopes` is what whoever asks may do."""
     served = served_of(request)
 
     def about() -> list[dict[str, Any]]:
         return [{"name": name, "about": each.definition.about} for name, each in served.collections.items()]
 
-    return Json({"collections": about()})
+    return Json({"collections": about(), "scopes": [each for each in SCOPES if each in request.auth.scopes]})
 
 
 @router.get("/{collection}", summary="Collection")

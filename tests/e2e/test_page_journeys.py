@@ -365,6 +365,12 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(chrome: Browser, place: Place
             page.get_by_label("Token", exact=True).last.fill(token)
             page.keyboard.press("Enter")
             expect(page.locator(".tile img.there").first).to_be_visible()
+            for name in ("Add pictures", "Duplicates"):  # it may read alone
+                expect(page.get_by_role("button", name=name)).to_be_hidden()
+            page.locator(".tile").first.focus()
+            page.keyboard.press("x")
+            expect(page.locator("#tray").get_by_role("button", name="CSV")).to_be_visible()
+            expect(page.locator("#tray").get_by_role("button", name="Delete…")).to_have_count(0)
             page.reload()
             expect(page.locator(".tile img.there").first).to_be_visible()
             assert not [url for url in visit.requests if token in url]

@@ -190,7 +190,9 @@ def test_an_id_may_end_in_a_word_of_a_route(lite_uri: str, pictures: Path) -> No
 
 
 def test_what_there_is(client: Client, trip: ImageCollection) -> None:
-    assert [each["name"] for each in client.get("/v1/collections").json["collections"]] == ["trip"]
+    every = client.get("/v1/collections").json
+    assert [each["name"] for each in every["collections"]] == ["trip"]
+    assert every["scopes"] == ["read", "write", "admin"]
     about = client.get(V1).json
     assert (about["name"], about["rows"], about["vector"]["dim"]) == ("trip", 20, 16)
     assert client.get(f"{V1}/count").json == {"count": 20}

@@ -577,8 +577,9 @@ def test_tokens(photos: ImageCollection, tmp_path: Path) -> None:
         assert client.raw(f"{twice}Authorization: Bearer x\r\n\r\n".encode()).startswith(b"HTTP/1.1 401")
         for path in ("/livez", "/readyz"):
             assert client.get(path).status in (200, 503)
-        for token in (good, other):
-            assert client.get("/v1/collections", Authorization=f"Bearer {token}", Host="any.example").status == 200
+        for token, scopes in ((good, ["read"]), (other, ["read", "write", "admin"])):
+            got = client.get("/v1/collections", Authorization=f"Bearer {token}", Host="any.example")
+            assert (got.status, got.json["scopes"]) == (200, scopes)
         # a token ends where its line is taken out
         file.write_text("\n".join(line for line in kept.splitlines() if not line.startswith("page:")) + "\n")
         assert client.get("/v1/collections", Authorization=f"Bearer {good}").kind == "token"

@@ -38,6 +38,8 @@ const listeners = new Map();
 
 export const app = {
   state,
+  /** What GET /v1/collections says that this visitor may do. */
+  scopes: [],
   /** What GET /v1/collections/NAME says of the one that is shown. */
   collection: null,
   /** What the last question was answered, without the hits that came later; null where nothing was asked. */
@@ -69,11 +71,12 @@ export const app = {
 
   /** The picture that a command is about; none while a view stands in place of the pictures. */
   current() {
-    if (state.get("view")) return null;
-    // a view stands in place of the grid, whose pictures nobody sees then
-    return app.opened ?? (state.get("view") ? null : app.grid?.items[app.grid.active]) ?? null;
+    if (state.get("view")) return null; // it stands in place of the grid, whose pictures nobody sees then
+    return app.opened ?? app.grid?.items[app.grid.active] ?? null;
   },
 
+  /** Whether the visitor's token has the scope: what it does not have is not offered. */
+  may: (scope) => app.scopes.includes(scope),
   can: (command, hit) => command.when === undefined || Boolean(command.when(hit)),
 
   async run(command, hit, event) {

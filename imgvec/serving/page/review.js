@@ -33,7 +33,7 @@ app.command({
   key: "d",
   sign: "2×",
   place: "bar",
-  when: () => Boolean(app.collection),
+  when: () => Boolean(app.collection) && app.may("admin"), // who looks through them is to delete some
   run: () => (reviewing() ? leave() : app.state.set({ view: VIEW })),
 });
 command("next", "next group", ["j", "ArrowRight"], () => go(1));

@@ -148,7 +148,7 @@ function tray() {
     el(
       "span",
       { class: "group" },
-      el("button", { type: "button", class: "danger", onclick: () => deleted().catch(app.failed) }, "Delete…"),
+      app.may("admin") && el("button", { type: "button", class: "danger", onclick: () => deleted().catch(app.failed) }, "Delete…"),
       el("button", { type: "button", onclick: () => selection.take(selection.ids()) }, "Clear"),
     ),
   );

@@ -26,7 +26,8 @@ export async function start() {
     state.set({ ...Object.fromEntries(state.names().map((name) => [name, null])), c: state.get("c") });
   });
   try {
-    const { collections } = await json("GET", "/v1/collections");
+    const { collections, scopes } = await json("GET", "/v1/collections");
+    app.scopes = scopes;
     app.names = collections.map((each) => each.name);
     const choice = find("collection");
     choice.replaceChildren(...app.names.map((name) => el("option", { value: name }, name)));

@@ -14,7 +14,8 @@ const TELLS = {
   "uploads-full": "This server has no space left for pictures of others: whoever runs it can allow more, with --upload-space.",
 };
 
-app.command({ id: "add", label: "Add pictures", key: "a", sign: "↑", place: "bar", when: () => app.collection && app.collection.takes.image !== false, run: () => add([]) });
+const canAdd = () => app.collection && app.may("write") && app.collection.takes.image !== false;
+app.command({ id: "add", label: "Add pictures", key: "a", sign: "↑", place: "bar", when: canAdd, run: () => add([]) });
 
 /** The files in lots that one request may hold. */
 function lots(files) {
@@ -47,6 +48,7 @@ function refusal() {
 
 export function add(given) {
   if (document.querySelector("dialog[open]")) return;
+  if (!app.may("write")) return void app.tell("Your token may not add pictures: that takes the scope write.", { bad: true });
   if (app.collection.takes.uploads === false) return void refusal();
   const stop = new AbortController();
   const input = el("input", { type: "file", multiple: true, accept: "image/*,.heic,.avif,.jxl", "aria-label": "Pictures to add" });
