@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -72,7 +73,9 @@ def serve(
         raise CollectionNotFound("there is no collection to serve: make one by imgvec ingest")
     with ExitStack() as opened:
         collections = {name: opened.enter_context(ImageCollection.open(name, settings=ours)) for name in served}
-        running.run(collections, on_listening=partial(tell_address, options["host"]), **options)
+        # nobody reads it elsewhere, as in a container, whose log is lines of JSON
+        told = partial(tell_address, options["host"]) if sys.stdout.isatty() else None
+        running.run(collections, on_listening=told, **options)
 
 
 def tell_address(host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -45,10 +46,23 @@ def test_it_serves_until_it_is_told_to_stop(uri: str, number: int, status: int) 
         process.send_signal(number)
         shown, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == status
-    assert shown == f"Now open http://127.0.0.1:{client.port}/ in your browser. Ctrl-C ends it.\n"
+    assert shown == ""
+    told = [line for line in said.splitlines() if not line.startswith("{")]  # the rest is for who reads logs
+    assert [line[:7] for line in told] == ([] if number == signal.SIGTERM else ["Stopped"])
     assert "Traceback" not in said
     with imgvec.ImageCollection.open("eight", uri=uri) as collection:  # the file is free again
         assert collection.count() == 8
+
+
+def test_a_terminal_is_told_the_address(uri: str) -> None:
+    ours, theirs = os.openpty()
+    try:
+        with started("-c", "eight", stdout=theirs) as (_, client):
+            shown = os.read(ours, 1000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown == f"Now open http://127.0.0.1:{client.port}/ in your browser. Ctrl-C ends it.\r\n"
 
 
 def test_tokens_are_shown_once(uri: str, tmp_path: Path) -> None:

@@ -190,6 +190,6 @@ def test_what_was_written_and_deleted_is_read_so_from_either_replica(photos: Ima
             photos.store.upsert([row(new)], vector)
             assert new in {each["id"] for page in reading.store.scan(["id"]) for each in page}, i
             photos.store.delete([old])
-            assert old not in {each["id"] for each in reading.store._reader._page('id >= ""', ["id"], 1000)}, i
+            assert old not in {each["id"] for each in reading.store._paging._page('id >= ""', ["id"], 1000)}, i
             assert old not in {each["id"] for page in reading.store.scan(["id"]) for each in page}, i
             assert reading.get([old, new]).keys() == {new}, i
