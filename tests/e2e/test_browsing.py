@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from browsing import NARROW, browser, visiting
+from browsing import NARROW, visiting
 from playwright.sync_api import Browser
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src *; connect-src *"
@@ -40,12 +40,6 @@ def page_of(html: str) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 def test_a_good_page_passes(chrome: Browser) -> None:

@@ -9,19 +9,13 @@ from typing import Any
 
 import pytest
 import square_faces
-from browsing import NARROW, WIDE, Scheme, Visit, browser, visiting
+from browsing import NARROW, WIDE, Scheme, Visit, visiting
 from fakes import FakeEncoder
 from pictures import picture
 from playwright.sync_api import Browser, FloatRect, Locator, Response, expect
 from served import serving
 
 from imgvec import FaceEncoder, ImageCollection, Settings, enrol_person, name_faces
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

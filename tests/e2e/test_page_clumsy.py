@@ -11,7 +11,7 @@ from typing import Any
 
 import copies
 import pytest
-from browsing import Visit, browser, visiting
+from browsing import Visit, visiting
 from fakes import FakeEncoder
 from playwright.sync_api import Browser, Route, expect
 from served import Client, serving
@@ -23,12 +23,6 @@ pytestmark = pytest.mark.timeout(600)
 SCENES, TWICE = 8, 3
 ODD = ("a\u0001b", "b\bc\f", "'\"\\", "tab\t line\n\r", "\u2028\u202e", "\U0001f600")
 IMAGES = "/v1/collections/doubles/images"
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture

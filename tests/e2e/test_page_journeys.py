@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import NARROW, WIDE, Scheme, Visit, browser, visiting
+from browsing import NARROW, WIDE, Scheme, Visit, visiting
 from fakes import FakeEncoder
 from pictures import picture
 from playwright.sync_api import Browser, Locator, Route, expect
@@ -69,12 +69,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         made.ingest(folder, metadata=given)
         with serving({"trip": made}) as client:
             yield Place(client, made, folder)
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browsing import NARROW, WIDE, Visit, browser, visiting
+from browsing import NARROW, WIDE, Visit, visiting
 from fakes import FakeEncoder
 from pictures import picture
 from PIL import Image
@@ -22,12 +21,6 @@ FEW = 12
 """Tiles that are compared with the library's hits."""
 LONG = 600_000
 """Milliseconds that pretrained weights may take on a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @dataclass(frozen=True)

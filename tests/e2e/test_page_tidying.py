@@ -13,7 +13,7 @@ from pathlib import Path
 
 import copies
 import pytest
-from browsing import NARROW, WIDE, Scheme, Visit, browser, visiting
+from browsing import NARROW, WIDE, Scheme, Visit, visiting
 from fakes import FakeEncoder
 from playwright.sync_api import Browser, Locator, Page, expect
 from served import Client, serving
@@ -38,12 +38,6 @@ class Site:
 
     def count(self, name: str) -> int:
         return int(self.client.get(f"/v1/collections/{name}/count").json["count"])
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import browser, visiting
+from browsing import visiting
 from fakes import FakeEncoder
 from pictures import picture
 from playwright.sync_api import Browser, expect
@@ -16,12 +15,6 @@ from imgvec import ImageCollection, Settings
 from imgvec.serving.running import new_token
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture

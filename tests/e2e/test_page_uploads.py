@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import browser, visiting
+from browsing import visiting
 from fakes import FakeEncoder
 from pictures import picture
 from playwright.sync_api import Browser, expect
@@ -15,12 +14,6 @@ from served import serving
 from imgvec import ImageCollection, Settings
 
 pytestmark = pytest.mark.nightly
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browsing import NARROW, WIDE, Scheme, Visit, browser, visiting
+from browsing import NARROW, WIDE, Scheme, Visit, visiting
 from fakes import FakeEncoder
 from pictures import picture
 from playwright.sync_api import Browser, Locator, Route, expect
@@ -22,12 +22,6 @@ from imgvec.encoders.protocol import Encoder
 class Place:
     origin: str
     folder: Path
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 def served(folder: Path, encoder: Encoder | None, model: str) -> Iterator[Place]:
