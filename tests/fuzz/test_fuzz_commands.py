@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -96,6 +97,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("imgvec.loading.loaded_encoder", lambda *_: FakeEncoder())
     monkeypatch.setattr("imgvec.opening.first_encoder", lambda *_, **__: FakeEncoder())
+    if importlib.util.find_spec("fastapi"):  # what may be served would be until somebody stops it
+        monkeypatch.setattr("imgvec.serving.running.Server.run", lambda _, sockets: [each.close() for each in sockets])
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(8):
