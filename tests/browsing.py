@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from backends import without
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
@@ -26,6 +27,16 @@ PATIENCE = 20_000
 """Milliseconds that something may take to appear on a busy machine; what is there at once does not wait."""
 WIDE, NARROW = (1280, 800), (390, 844)
 """A laptop's window, and a phone's."""
+EVERY_LOOK = pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        pytest.param(WIDE, "light", marks=pytest.mark.nightly),
+        pytest.param(WIDE, "dark", marks=pytest.mark.nightly),
+        pytest.param(NARROW, "light", marks=pytest.mark.nightly),
+        pytest.param(NARROW, "dark"),
+    ],
+)
+"""Both widths and schemes, one of each by day."""
 _LOCAL = ("data", "blob", "about")
 """Schemes of addresses that lead nowhere."""
 

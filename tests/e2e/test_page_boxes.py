@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import square_faces
-from browsing import NARROW, WIDE, Scheme, Visit, visiting
+from browsing import EVERY_LOOK, Scheme, Visit, visiting
 from fakes import FakeEncoder
 from pictures import picture
 from playwright.sync_api import Browser, FloatRect, Locator, Response, expect
@@ -54,15 +54,7 @@ def share(visit: Visit, spot: Locator) -> list[float]:
     return [left, top, left + box["width"] / whole["width"], top + box["height"] / whole["height"]]
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"),
-    [
-        pytest.param(WIDE, "light", marks=pytest.mark.nightly),
-        pytest.param(WIDE, "dark", marks=pytest.mark.nightly),
-        pytest.param(NARROW, "light", marks=pytest.mark.nightly),
-        pytest.param(NARROW, "dark"),
-    ],
-)
+@EVERY_LOOK
 def test_faces_are_buttons_on_their_picture(chrome: Browser, club: str, size: tuple[int, int], scheme: Scheme) -> None:
     with visiting(chrome, club, size=size, scheme=scheme, axe=True) as visit:
         page = visit.page

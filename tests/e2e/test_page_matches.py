@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, expect
 from served import serving
 
 from imgvec import ImageCollection, ImageFile, Settings
+from imgvec.serving.running import new_token
 
 FEW = 12
 """Tiles that are compared with the library's hits."""
@@ -169,3 +170,27 @@ def test_too_few_pictures_are_not_offered_it(chrome: Browser, tmp_path: Path) ->
             page.keyboard.press("s")
             expect(page.locator("#said")).to_contain_text("the most similar first")
             expect(page.get_by_role("button", name="Which are matches?")).to_be_hidden()
+
+
+def test_who_may_not_calibrate_is_not_offered_it(chrome: Browser, tmp_path: Path) -> None:
+    folder, tokens = tmp_path / "pictures", tmp_path / "tokens"
+    folder.mkdir()
+    for number in range(132):
+        picture(number, (16, 16)).save(folder / f"{number}.png")
+    settings = Settings(uri=str(tmp_path / "trip.db"), roots=(folder,))
+    given = {scope: new_token(tokens, scope, [scope]) for scope in ("write", "admin")}
+    with ImageCollection.create(
+        "trip", definition={"encoder": {"model": "fake"}}, settings=settings, encoder=FakeEncoder()
+    ) as photos:
+        photos.ingest(folder)
+        with serving({"trip": photos}, token_file=str(tokens)) as client:
+            for scope, token in given.items():
+                with visiting(chrome, f"http://127.0.0.1:{client.port}") as visit, visit.expected("401"):
+                    page = visit.page
+                    page.get_by_role("textbox", name="Token").fill(token)
+                    page.keyboard.press("Enter")
+                    page.locator('.tile[data-index="0"]').focus()
+                    page.keyboard.press("s")
+                    expect(page.locator("#said")).to_contain_text("the most similar first")
+                    offered = page.get_by_role("button", name="Which are matches?")
+                    expect(offered).to_be_visible(visible=scope == "admin")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import copies
 import pytest
-from browsing import NARROW, WIDE, Scheme, Visit, visiting
+from browsing import EVERY_LOOK, NARROW, WIDE, Scheme, Visit, visiting
 from fakes import FakeEncoder
 from playwright.sync_api import Browser, Locator, Page, expect
 from served import Client, serving
@@ -240,15 +240,7 @@ def test_duplicates_are_tidied_by_keys(chrome: Browser, site: Site) -> None:
         assert len(list((site.root / "doubles").iterdir())) == SCENES + 4
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"),
-    [
-        pytest.param(WIDE, "light", marks=pytest.mark.nightly),
-        pytest.param(WIDE, "dark", marks=pytest.mark.nightly),
-        pytest.param(NARROW, "light", marks=pytest.mark.nightly),
-        pytest.param(NARROW, "dark"),
-    ],
-)
+@EVERY_LOOK
 def test_the_review_can_be_read(chrome: Browser, site: Site, size: tuple[int, int], scheme: Scheme) -> None:
     with visiting(chrome, site.origin, "/#c=doubles&view=duplicates", size=size, scheme=scheme, axe=True) as visit:
         page = visit.page

@@ -18,7 +18,7 @@ const isJudged = () => (state.get("id") ?? state.get("pic")) !== null && !state.
 app.on("collection", () => find("controls").prepend(button));
 app.on("answer", () => {
   const verdict = app.answer?.verdict;
-  button.hidden = !(app.may("write") && isJudged() && app.answer && (verdict ? verdict.note : app.collection.pictures >= ENOUGH));
+  button.hidden = !(app.may("admin") && isJudged() && app.answer && (verdict ? verdict.note : app.collection.pictures >= ENOUGH));
   button.textContent = verdict ? "Calibrate again" : "Which are matches?";
   button.title = verdict?.note ?? "";
 });

@@ -1,5 +1,5 @@
-// What the page shows, as it stands in the address after `#`: so that a link or a reload shows the same page, and Back works.
-// What stands after `#` is never sent to the server. Each name has one value or several; all of them are text.
+// What the page shows, kept in the address after `#`, so that a link, a reload and Back lead to the same view. Browsers
+// never send that part to a server. Each name has one value or several; all of them are text.
 //
 //     state.get("c")                       the value, or null
 //     state.all("plus")                    its values, in their order
