@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from imgvec import ImageCollection
+from imgvec import ImageCollection, Settings, create_for_vectors, import_vectors
 from imgvec.vectors import Vectors
 
 DIM = 16
@@ -28,3 +30,11 @@ def fill(collection: ImageCollection, vectors: Vectors, start: int = 0) -> None:
         for n in range(start, start + len(vectors))
     ]  # fmt: skip
     collection.store.upsert(rows, vectors)
+
+
+def eight(uri: str, folder: Path) -> None:
+    """Make the collection `eight`, of vectors that came from elsewhere: no encoder is loaded for it."""
+    file = folder / "vectors.npy"
+    np.save(file, np.eye(8, dtype=np.float32))
+    with create_for_vectors("eight", file, settings=Settings(uri=uri)) as made:
+        import_vectors(made, file)

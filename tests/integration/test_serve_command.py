@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from served import PATIENCE, started
+from vector_rows import eight
 
 import imgvec
 from imgvec.cli import main
@@ -23,12 +23,8 @@ from imgvec.serving.listening import listening
 
 @pytest.fixture
 def uri(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Vectors that came from elsewhere, which no encoder is loaded for."""
     monkeypatch.setenv("IMGVEC_URI", lite_uri)
-    np.save(tmp_path / "vectors.npy", np.eye(8, dtype=np.float32))
-    settings = imgvec.Settings(uri=lite_uri)
-    with imgvec.create_for_vectors("eight", tmp_path / "vectors.npy", settings=settings) as collection:
-        imgvec.import_vectors(collection, tmp_path / "vectors.npy")
+    eight(lite_uri, tmp_path)
     return lite_uri
 
 

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from fakes import FakeEncoder
 from served import PATIENCE, started
+from vector_rows import eight
 
 import imgvec
 from imgvec import ImageCollection, ImageFile, StoredId
@@ -34,13 +33,9 @@ DEFINITION = {"encoder": {"model": "fake"}}
 
 
 @pytest.fixture
-def uri(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A file with vectors that came from elsewhere, for whose collection no encoder is loaded."""
+def uri(lite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("IMGVEC_URI", lite_uri)
-    np.save(tmp_path / "vectors.npy", np.eye(8, dtype=np.float32))
-    settings = imgvec.Settings(uri=lite_uri)
-    with imgvec.create_for_vectors("eight", tmp_path / "vectors.npy", settings=settings) as made:
-        imgvec.import_vectors(made, tmp_path / "vectors.npy")
+    eight(lite_uri, tmp_path)
     return lite_uri
 
 
